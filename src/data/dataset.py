@@ -1,0 +1,89 @@
+"""Sources as torch data sets: one form for training, one for evaluation."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+import albumentations as A
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from src.data.sources import Source
+from src.data.transforms import reseed, resize_image
+
+
+class TrainSample(TypedDict):
+    """`image` float32 (3, S, S) RGB in [0, 1], not normalised; `mask` float32 (1, S, S) in {0, 1}; `name` the stem."""
+
+    image: Tensor
+    mask: Tensor
+    name: str
+
+
+class EvalSample(TypedDict):
+    """`image` float32 (3, S, S) RGB in [0, 1]; `mask` bool (h, w) at the file's own size, where measures are taken; `name` the stem."""
+
+    image: Tensor
+    mask: Tensor
+    name: str
+
+
+class EvalBatch(TypedDict):
+    """`image` (N, 3, S, S); N masks of N sizes and N names as lists."""
+
+    image: Tensor
+    mask: list[Tensor]
+    name: list[str]
+
+
+class COSDataset(Dataset[TrainSample]):
+    """Training samples. The transform is reseeded from torch's generator for each one, so `seed_everything(workers=True)` decides all."""
+
+    def __init__(self, source: Source, transform: A.Compose) -> None:
+        self.source = source
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> TrainSample:
+        raw = self.source[index]
+        reseed(self.transform, int(torch.randint(2**31, ())))
+        out = self.transform(image=raw.image, mask=raw.mask.astype(np.uint8))
+        mask = torch.from_numpy((out["mask"] > 0).astype(np.float32)[None])
+        return {"image": to_tensor(out["image"]), "mask": mask, "name": raw.name}
+
+
+class COSEvalDataset(Dataset[EvalSample]):
+    """Evaluation samples: the image at the network's size, the mask untouched."""
+
+    def __init__(self, source: Source, image_size: int) -> None:
+        self.source = source
+        self.image_size = image_size
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> EvalSample:
+        raw = self.source[index]
+        return {
+            "image": to_tensor(resize_image(raw.image, self.image_size)),
+            "mask": torch.from_numpy(np.ascontiguousarray(raw.mask)),
+            "name": raw.name,
+        }
+
+
+def to_tensor(image: np.ndarray) -> Tensor:
+    """uint8 (H, W, 3) to float32 (3, H, W) in [0, 1]; in NumPy, as torch would wake its threads for every small image."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / np.float32(255))
+
+
+def collate_eval(samples: list[Any]) -> EvalBatch:
+    """Stack the images; masks differ in size and stay a list."""
+    return {
+        "image": torch.stack([sample["image"] for sample in samples]),
+        "mask": [sample["mask"] for sample in samples],
+        "name": [sample["name"] for sample in samples],
+    }

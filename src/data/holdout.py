@@ -1,0 +1,45 @@
+"""The hold-out: which training images are kept for validation (and testing), decided by the name alone.
+
+SHA-256 of the stem gives the same answer on every machine, in every process and whatever other files are present; Python's `hash` is
+salted per process, and a shuffled index changes with every file added.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Holdout(NamedTuple):
+    """Indices into the training names; disjoint, together all of them."""
+
+    train: list[int]
+    val: list[int]
+    test: list[int]
+
+
+def name_position(stem: str) -> float:
+    """Where a stem lies in [0, 1): the first 32 bits of its SHA-256, over 2³².
+
+    >>> round(name_position("camourflage_00001"), 6)
+    0.61572
+    """
+    return int(hashlib.sha256(stem.encode("utf-8")).hexdigest()[:8], 16) / 2**32
+
+
+def split_names(names: Sequence[str], val_fraction: float, test_fraction: float = 0.0) -> Holdout:
+    """Validation takes the positions [0, val_fraction), the test part the band of width `test_fraction` after it, training the rest.
+
+    Equal names, of different sets, stay on one side.
+    """
+    split = Holdout([], [], [])
+    for index, name in enumerate(names):
+        position = name_position(name)
+        if position < val_fraction:
+            split.val.append(index)
+        elif position < val_fraction + test_fraction:
+            split.test.append(index)
+        else:
+            split.train.append(index)
+    return split

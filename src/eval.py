@@ -1,0 +1,54 @@
+"""Read the test sets with a trained network: ``python -m src.eval ckpt_path=FILE``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import RichProgressBar
+from omegaconf import DictConfig, OmegaConf
+
+from src.module import COSModule
+from src.report.results import write_results
+from src.utils.checkpoints import read_checkpoint, rebuild, resolve_checkpoint
+from src.utils.cli import command, console
+from src.utils.errors import UserError
+
+
+def evaluate(cfg: DictConfig) -> dict[str, float]:
+    """Rebuild the network out of ``cfg.ckpt_path`` and test it; what ``cfg`` sets overrides the checkpoint's own data."""
+    path = resolve_checkpoint(cfg.ckpt_path, cfg.paths.output_dir)
+    if path is None:
+        raise UserError("ckpt_path: name the checkpoint to evaluate, e.g. ckpt_path=outputs/…/checkpoints/best.ckpt")
+    checkpoint = read_checkpoint(path)
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    datamodule = instantiate(OmegaConf.merge(checkpoint["config"]["data"], _given(cfg.data)))
+    datamodule.setup("test")
+    module = rebuild(checkpoint, path, metrics=_given(cfg.metrics))
+    return test(module, datamodule, cfg.trainer, Path(cfg.paths.output_dir), path)
+
+
+def test(
+    module: COSModule, datamodule: L.LightningDataModule, trainer_cfg: DictConfig, output_dir: Path, ckpt_path: Path | None
+) -> dict[str, float]:
+    """Test on one device, write the tables, the per-image scores and the gallery, print the table."""
+    trainer: L.Trainer = instantiate(trainer_cfg, devices=1, strategy="auto", logger=False, callbacks=[RichProgressBar()])
+    trainer.test(module, datamodule=datamodule, verbose=False)
+    write_results(output_dir, module, datamodule, ckpt_path, console())
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def _given(overrides: DictConfig) -> dict[str, Any]:
+    return {name: value for name, value in overrides.items() if value is not None}
+
+
+@command("eval")
+def main(cfg: DictConfig) -> Any:
+    """The command line of :func:`evaluate`."""
+    evaluate(cfg)
+
+
+if __name__ == "__main__":
+    main()

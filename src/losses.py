@@ -1,0 +1,117 @@
+"""Losses: the structure loss, dice on edges, ZoomNet's uncertainty loss, and their sum over the stages (method.md 4)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.models.outputs import MaskOutput, RUNOutput, StageOutput
+from src.models.resample import pool, upsample
+
+WINDOW = 31
+
+
+def boundary_weight(target: Tensor) -> Tensor:
+    """1 + 5·|avgpool31(G) − G|, in [1, 6]: pixels near the boundary count more. Zero padding, counted. (N,1,H,W) both."""
+    return 1 + 5 * (F.avg_pool2d(target, WINDOW, stride=1, padding=WINDOW // 2) - target).abs()
+
+
+def structure_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Weighted BCE plus weighted IoU loss, each per image, then the mean over the batch (F3Net; released code).
+
+    Args:
+        logits: (N,1,H,W). target: G, (N,1,H,W) in {0,1}.
+        weight: :func:`boundary_weight` of ``target``, if it was computed already.
+
+    Returns:
+        Scalar. IoU smoothing 1.
+    """
+    weight = boundary_weight(target) if weight is None else weight
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    wbce = (weight * cross_entropy).sum((1, 2, 3)) / weight.sum((1, 2, 3))
+    mask = logits.sigmoid()
+    intersection = (weight * mask * target).sum((1, 2, 3))
+    union = (weight * (mask + target)).sum((1, 2, 3)) - intersection
+    return (wbce + 1 - (intersection + 1) / (union + 1)).mean()
+
+
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """1 − (2Σpg + 1) / (Σp² + Σg² + 1) per image, p = σ(logits), then the mean. Shapes as :func:`structure_loss`."""
+    probability = logits.sigmoid()
+    overlap = 2 * (probability * target).sum((1, 2, 3)) + 1
+    return (1 - overlap / (probability.square().sum((1, 2, 3)) + target.square().sum((1, 2, 3)) + 1)).mean()
+
+
+def uncertainty_loss(logits: Tensor) -> Tensor:
+    """1 − |2p − 1|², the mean over pixels: 1 where the mask is undecided, 0 where it is decided (ZoomNet)."""
+    return (1 - (2 * logits.sigmoid() - 1).square()).mean()
+
+
+def edge_target(mask: Tensor) -> Tensor:
+    """G_e: 3×3 dilation minus erosion of G; what lies outside the image counts as neither. (N,1,H,W) in {0,1}."""
+    return F.max_pool2d(mask, 3, stride=1, padding=1) + F.max_pool2d(-mask, 3, stride=1, padding=1)
+
+
+class StagewiseLoss(nn.Module):
+    """L = Σ_k 2^(k−K) [structure(M_k) + dice(E_k) + ‖Ĉ_k − C‖² + …] + 2^−K structure(M_0).
+
+    Mask and edge logits go up to the input's size before σ, so that the 31-pixel window means the same for every
+    network; the two background terms are means over pixels and channels at the unfolding resolution. A network
+    without stages gets the structure loss alone.
+
+    Args:
+        edge: weight of dice(E_k, G_e).
+        reconstruction: weight of ‖Ĉ_k − C‖².
+        background: weight of mean |B_k − (1−G)·C| (our switch; 0 is the paper).
+        uncertainty: weight of the uncertainty loss on the final mask, ramped up by a cosine over the training
+            (released code: 2; off by default).
+    """
+
+    def __init__(self, edge: float = 1.0, reconstruction: float = 1.0, background: float = 0.0, uncertainty: float = 0.0) -> None:
+        super().__init__()
+        self.edge, self.reconstruction, self.background, self.uncertainty = edge, reconstruction, background, uncertainty
+
+    def forward(self, output: RUNOutput | MaskOutput, image: Tensor, target: Tensor, progress: float = 1.0) -> dict[str, Tensor]:
+        """All terms, already weighted and summed over stages, and their sum under ``loss``.
+
+        Args:
+            image: C, (N,3,H,W) in [0,1]. target: G, (N,1,H,W) in {0,1}, float.
+            progress: how much of the training is over, in [0,1].
+        """
+        weight = boundary_weight(target)
+        terms = {"structure": structure_loss(output.mask_logits.float(), target, weight)}
+        if isinstance(output, RUNOutput):
+            self._add_stages(terms, output, image.float(), target, weight)
+        if self.uncertainty:
+            ramp = (1 - math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
+            terms["uncertainty"] = self.uncertainty * ramp * uncertainty_loss(output.mask_logits.float())
+        return {"loss": torch.stack(list(terms.values())).sum(), **terms}
+
+    def _add_stages(self, terms: dict[str, Tensor], output: RUNOutput, image: Tensor, target: Tensor, weight: Tensor) -> None:
+        size = (target.shape[-2], target.shape[-1])
+        factor = -(-size[0] // output.coarse_logits.shape[-2])
+        image, small_target = pool(image, factor), pool(target, factor)
+        last = len(output.stages)
+        edges = edge_target(target)
+        for k, logits in enumerate(output.stage_logits[:-1]):
+            terms["structure"] = terms["structure"] + 2.0 ** (k - last) * structure_loss(upsample(logits, factor, size), target, weight)
+        sums: dict[str, Tensor] = {}
+        for k, stage in enumerate(output.stages, start=1):
+            for name, term in self._stage_terms(stage, image, small_target, edges, factor).items():
+                sums[name] = sums.get(name, 0.0) + 2.0 ** (k - last) * term  # type: ignore[assignment]
+        terms.update(sums)
+
+    def _stage_terms(self, stage: StageOutput, image: Tensor, small_target: Tensor, edges: Tensor, factor: int) -> dict[str, Tensor]:
+        terms = {}
+        if self.edge and stage.edge_logits is not None:
+            logits = upsample(stage.edge_logits, factor, (edges.shape[-2], edges.shape[-1]))
+            terms["edge"] = self.edge * dice_loss(logits, edges)
+        if stage.reconstruction is not None:
+            if self.reconstruction:
+                terms["reconstruction"] = self.reconstruction * (stage.reconstruction - image).square().mean()
+            if self.background:
+                terms["background"] = self.background * (stage.background - (1 - small_target) * image).abs().mean()
+        return terms

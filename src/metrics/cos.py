@@ -1,0 +1,140 @@
+"""The standard measures of concealed object segmentation over a data set, as one torchmetrics metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from src.metrics.checks import Maps, check_protocol, paired_maps
+from src.metrics.single import CURVES, SUMMED, score_checked
+from src.utils.errors import UserError
+
+EXTRAS: tuple[str, ...] = ()
+"""Slow measures that `extra` can name."""
+
+
+class COSMetrics(Metric):
+    """MAE, S_α, E_φ, F_β, weighted F_β, IoU and Dice, each the mean over images.
+
+    Args:
+        protocol: `field` (8-bit rounding, then min–max per map, as the field's toolbox) or `raw` (as given); see
+            `functional.prepare`.
+        extra: names of slow measures to add; this version has none.
+
+    The states are float64 sums of fixed shape and a count, so a distributed sum is the sum of one process, whatever
+    number of images each rank saw; they stay float64 when the module that holds the metric is cast.
+
+    After `update`, `last_scores` holds the scalars of its images in order (`MapScores.scalars`; `e_max` and `f_max` there
+    are of the image's own curve), for per-image tables. Only of this process, and not a state.
+
+    Raises:
+        UserError: unknown protocol or extra.
+
+    >>> import torch
+    >>> metric = COSMetrics()
+    >>> metric.update([torch.tensor([[0.8, 0.2], [0.4, 0.0]])], [torch.tensor([[True, False], [False, False]])])
+    >>> result = metric.compute()
+    >>> round(result["mae"].item(), 4), round(result["s_alpha"].item(), 4), tuple(result["f_curve"].shape)
+    (0.1875, 0.9353, (256,))
+    """
+
+    full_state_update = False
+    is_differentiable = False
+
+    scalar_sum: Tensor
+    curve_sum: Tensor
+    count: Tensor
+
+    def __init__(self, protocol: str = "field", extra: Sequence[str] = ()) -> None:
+        super().__init__()
+        check_protocol(protocol)
+        _check_extra(extra)
+        self.protocol = protocol
+        self.last_scores: list[dict[str, float]] = []
+        self.add_state("scalar_sum", torch.zeros(len(SUMMED), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("curve_sum", torch.zeros(len(CURVES), 256, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, preds: Maps, targets: Maps) -> None:
+        """Score maps and add them to the sums.
+
+        Args:
+            preds: list of (H, W) maps of any sizes, or a batch (N, H, W) or (N, 1, H, W); floats in [0, 1], torch or NumPy.
+            targets: bool maps of the same sizes.
+
+        Raises:
+            UserError: names every map that cannot be scored and why; the sums are then unchanged.
+        """
+        scores = [score_checked(pred, target, self.protocol) for pred, target in paired_maps(preds, targets)]
+        scalars, curves = np.zeros(len(SUMMED)), np.zeros((len(CURVES), 256))
+        for single in scores:
+            scalars += [single.scalars[name] for name in SUMMED]
+            curves += [single.curves[name] for name in CURVES]
+        # Not in place: a state that was reset under inference mode could not be updated outside of it.
+        self.scalar_sum = self.scalar_sum + torch.from_numpy(scalars).to(self.scalar_sum.device)
+        self.curve_sum = self.curve_sum + torch.from_numpy(curves).to(self.curve_sum.device)
+        self.count = self.count + len(scores)
+        self.last_scores = [single.scalars for single in scores]
+
+    def compute(self) -> dict[str, Tensor]:
+        """Means over all images of all processes: float64 scalars (0-d) and curves (256,) along `functional.THRESHOLDS`.
+
+        Scalars: mae, s_alpha, e_mean, e_max, e_adp, f_mean, f_max, f_adp, f_weighted, iou, dice. Curves: precision_curve,
+        recall_curve, f_curve, e_curve. Images are averaged first; `*_max` is the maximum of the mean curve, `*_mean` its
+        mean.
+
+        Raises:
+            UserError: no image was scored, on any process.
+        """
+        if self.count == 0:
+            if self._is_synced:  # torchmetrics does not undo its sync when compute raises
+                self.unsync()
+            raise UserError("No image was scored: COSMetrics.compute() was called before any update(); is the data set empty?")
+        scalars = dict(zip(SUMMED, self.scalar_sum / self.count, strict=True))
+        curves = dict(zip(CURVES, self.curve_sum / self.count, strict=True))
+        e_curve, f_curve = curves["e_curve"], curves["f_curve"]
+        return {
+            "mae": scalars["mae"],
+            "s_alpha": scalars["s_alpha"],
+            "e_mean": e_curve.mean(),
+            "e_max": e_curve.max(),
+            "e_adp": scalars["e_adp"],
+            "f_mean": f_curve.mean(),
+            "f_max": f_curve.max(),
+            "f_adp": scalars["f_adp"],
+            "f_weighted": scalars["f_weighted"],
+            "iou": scalars["iou"],
+            "dice": scalars["dice"],
+            **curves,
+        }
+
+    def forward(self, preds: Maps, targets: Maps) -> dict[str, Tensor]:
+        """`update`, and the result of these maps alone."""
+        paired_maps(preds, targets)  # torchmetrics resets the sums before it updates: bad maps must be found earlier
+        return super().forward(preds, targets)
+
+    def reset(self) -> None:
+        """Back to no image."""
+        super().reset()
+        self.last_scores = []
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Any:
+        """Follow a move to another device, but not a change of precision (`.to(torch.float16)` would reach the sums)."""
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(fn(tensor.new_empty(0)).device)
+
+        return super()._apply(move, exclude_state)
+
+
+def _check_extra(extra: Sequence[str]) -> None:
+    names = [extra] if isinstance(extra, str) else list(extra)
+    unknown = [name for name in names if name not in EXTRAS]
+    if unknown:
+        choices = ", ".join(EXTRAS) or "none in this version; leave it empty"
+        raise UserError(f"metrics.extra names unknown measures: {', '.join(map(repr, unknown))}. Available: {choices}")

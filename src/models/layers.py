@@ -1,0 +1,36 @@
+"""Small building blocks that several parts of the network share."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+POSITIVE_FLOOR = 1e-3
+
+
+def conv_bn_relu(in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.Sequential:
+    """Convolution (same size, no bias) → BatchNorm → ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+class PositiveScalar(nn.Module):
+    """A learnable number that stays positive: 10⁻³ + exp(θ), so that steps are multiplicative (method.md 3.6).
+
+    Args:
+        init: its first value, above 10⁻³.
+    """
+
+    def __init__(self, init: float) -> None:
+        super().__init__()
+        if init <= POSITIVE_FLOOR:
+            raise ValueError(f"init must exceed {POSITIVE_FLOOR}, got {init}")
+        self.theta = nn.Parameter(torch.tensor(math.log(init - POSITIVE_FLOOR)))
+
+    def forward(self) -> Tensor:
+        return POSITIVE_FLOOR + self.theta.exp()

@@ -1,0 +1,61 @@
+"""What a segmentation network returns."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class StageOutput(NamedTuple):
+    """One stage k at the unfolding resolution (h, w) = (⌈H/u⌉, ⌈W/u⌉); the next step reads these very tensors.
+
+    Fields:
+        mask_hat: M̂_k, (N,1,h,w) in [0,1].
+        mask_logits, mask: logit and probability of M_k, (N,1,h,w).
+        edge_logits: logit of E_k, (N,1,h,w), or None without an edge head.
+        background: B_k, (N,3,h,w) in [0,1].
+        reconstruction: Ĉ_k, (N,3,h,w), or None where ROBE is off (it would equal C).
+        residual: r_{k−1}, (N,1,h,w), zero where the residual or the mask step is off.
+    """
+
+    mask_hat: Tensor
+    mask_logits: Tensor
+    mask: Tensor
+    edge_logits: Tensor | None
+    background: Tensor
+    reconstruction: Tensor | None
+    residual: Tensor
+
+
+class RUNOutput(NamedTuple):
+    """Fields:
+    mask_logits: (N,1,H,W) at the input's size, of the last stage.
+    coarse_logits: logit of M_0, (N,1,h,w) at the unfolding resolution.
+    stages: M_1 … M_K with all that belongs to them.
+    """
+
+    mask_logits: Tensor
+    coarse_logits: Tensor
+    stages: tuple[StageOutput, ...]
+
+    @property
+    def mask(self) -> Tensor:
+        """(N,1,H,W), the probability of the final mask."""
+        return self.mask_logits.sigmoid()
+
+    @property
+    def stage_logits(self) -> tuple[Tensor, ...]:
+        """Logits of M_0 … M_K at the unfolding resolution."""
+        return (self.coarse_logits, *(stage.mask_logits for stage in self.stages))
+
+
+class MaskOutput(NamedTuple):
+    """What a network without stages returns: ``mask_logits``, (N,1,H,W) at the input's size."""
+
+    mask_logits: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """(N,1,H,W), the probability."""
+        return self.mask_logits.sigmoid()

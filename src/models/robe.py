@@ -1,0 +1,78 @@
+"""ROBE, reconstruction-oriented background extraction: the closed-form background step and its learned repair."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.models.layers import PositiveScalar, conv_bn_relu
+from src.models.resample import pad_to_multiple, upsample
+
+
+def background_step(image: Tensor, mask: Tensor, background: Tensor, lam: Tensor | float) -> Tensor:
+    """B̂_k = (λ·B_{k−1} + C − C·M_k) / (1 + λ), the minimiser of ½‖C − C·M_k − B‖² + ½λ‖B − B_{k−1}‖² (paper).
+
+    Args:
+        image: C, (N,3,H,W) in [0,1]. mask: M_k, (N,1,H,W) in [0,1]. background: B_{k−1}, (N,3,H,W) in [0,1].
+        lam: λ > 0.
+
+    Returns:
+        (N,3,H,W) in [0,1].
+    """
+    return (lam * background + image - image * mask) / (1 + lam)
+
+
+class BackgroundNetwork(nn.Module):
+    """U: repairs the places where foreground and background contradict each other (method.md 3.3).
+
+    Three levels of ``widths`` channels; the last convolution starts near zero (std 10⁻³), so that a fresh U leaves
+    B̂_k almost as it is while gradients flow from the first step. Sizes: our choice; the input C: released code.
+
+    ``forward(mask, background, image)``: (N,1,H,W), (N,3,H,W), (N,3,H,W) of any H, W → correction (N,3,H,W).
+    """
+
+    def __init__(self, widths: tuple[int, int, int] = (16, 32, 48)) -> None:
+        super().__init__()
+        fine, middle, coarse = widths
+        self.encode_fine = conv_bn_relu(7, fine)
+        self.encode_middle = conv_bn_relu(fine, middle)
+        self.encode_coarse = nn.Sequential(conv_bn_relu(middle, coarse), conv_bn_relu(coarse, coarse))
+        self.decode_middle = conv_bn_relu(coarse + middle, middle)
+        self.decode_fine = conv_bn_relu(middle + fine, fine)
+        self.head = nn.Conv2d(fine, 3, 3, padding=1)
+        nn.init.normal_(self.head.weight, std=1e-3)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def forward(self, mask: Tensor, background: Tensor, image: Tensor) -> Tensor:
+        height, width = mask.shape[-2:]
+        fine = self.encode_fine(pad_to_multiple(torch.cat([mask, background, image], 1), 4))
+        middle = self.encode_middle(F.avg_pool2d(fine, 2))
+        coarse = self.encode_coarse(F.avg_pool2d(middle, 2))
+        middle = self.decode_middle(torch.cat([_double(coarse), middle], 1))
+        fine = self.decode_fine(torch.cat([_double(middle), fine], 1))
+        return self.head(fine)[..., :height, :width]
+
+
+class ROBE(nn.Module):
+    """One background estimate: B_k = clamp(B̂_k + U(M_k, B̂_k, C), 0, 1) and Ĉ_k = C·M_k + B_k.
+
+    Args:
+        lam: initial λ.
+        widths: channels of U's three levels.
+    """
+
+    def __init__(self, lam: float = 0.01, widths: tuple[int, int, int] = (16, 32, 48)) -> None:
+        super().__init__()
+        self.lam = PositiveScalar(lam)
+        self.network = BackgroundNetwork(tuple(widths))  # type: ignore[arg-type]
+
+    def forward(self, image: Tensor, mask: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
+        """C, M_k, B_{k−1} (shapes of :func:`background_step`) → (B_k, Ĉ_k), both (N,3,H,W), B_k in [0,1]."""
+        estimate = background_step(image, mask, background, self.lam())
+        background = (estimate + self.network(mask, estimate, image).float()).clamp(0, 1)
+        return background, image * mask + background
+
+
+def _double(x: Tensor) -> Tensor:
+    return upsample(x, 2, (2 * x.shape[-2], 2 * x.shape[-1]))

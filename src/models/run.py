@@ -1,0 +1,208 @@
+"""RUN, the Reversible Unfolding Network: start, then K stages of SOFS (mask) and ROBE (background)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from src.models.encoder import STRIDES, PyramidEncoder, TopDownContext
+from src.models.layers import conv_bn_relu
+from src.models.outputs import RUNOutput, StageOutput
+from src.models.resample import pool, upsample
+from src.models.robe import ROBE
+from src.models.sofs import MaskStep, ReversibleStateSpace, UncertainBand, reversed_mask
+from src.utils.errors import UserError
+
+COARSEST = max(STRIDES)
+DEFAULT_LEVELS = {1: (4,), 2: (16, 4), 3: (16, 8, 4), 4: (32, 16, 8, 4)}
+ShareStages = Literal["unfolding", "all", "none"]
+
+
+class RUN(nn.Module):
+    """The unfolded network (method.md 3).
+
+    Args:
+        encoder: a :class:`PyramidEncoder`.
+        channels: width of E(C) at every level.
+        num_stages: K ≥ 1.
+        levels: feature stride of each stage, coarse to fine; None: the default of method.md 3.2.
+        unfold_stride: C, M and B live at 1/1 (the paper) or 1/4 of the image's resolution.
+        share_stages: ``unfolding``: ∇S, s, μ, λ, α and U are shared over stages, RSS is not (released code);
+            ``all``: RSS too; ``none``: nothing. γ never is.
+        residual, mask_step, background_evidence, robe, state_space, edge_head: the parts of the unfolding; what is
+            off creates no parameters. Off means, in turn: g = 0 and w = 0; M̂_k := M_{k−1}; R := 1 − M_{k−1} in RSS;
+            B_k := (1 − M_k)·C; SS2D → convolutions; no edge output.
+        coupling: False is the twin ``fpn_ds``: both branches read E alone and every part of the unfolding is off.
+        mask_residual: M_k = σ(up(conv(T)) + γ·logit(clip(M̂_k, .01, .99))), γ learnable from 0 (our switch; the paper: False).
+        mu, lam, alpha, residual_scale, lipschitz: initial μ, λ, α, s, and the constant L_S.
+        residual_depth, residual_width: convolutions of ∇S and their channels (released code: 8, 32).
+        uncertain_band: see :func:`src.models.sofs.residual_filter`.
+        gradient_checkpointing: recompute the stages in the backward instead of keeping them.
+
+    ``forward(image)``: (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`RUNOutput`.
+
+    Raises:
+        UserError: all impossible settings at once.
+    """
+
+    def __init__(
+        self,
+        encoder: PyramidEncoder,
+        channels: int = 64,
+        num_stages: int = 4,
+        levels: Sequence[int] | None = None,
+        unfold_stride: int = 1,
+        share_stages: ShareStages = "unfolding",
+        residual: bool = True,
+        mask_step: bool = True,
+        background_evidence: bool = True,
+        robe: bool = True,
+        state_space: bool = True,
+        edge_head: bool = True,
+        coupling: bool = True,
+        mask_residual: bool = False,
+        mu: float = 0.01,
+        lam: float = 0.01,
+        alpha: float = 0.01,
+        residual_scale: float = 0.1,
+        lipschitz: float = 1.0,
+        residual_depth: int = 3,
+        residual_width: int = 16,
+        uncertain_band: UncertainBand = "zero",
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        levels = _checked_levels(num_stages, levels, channels, unfold_stride, share_stages)
+        mask_step, robe, mask_residual = mask_step and coupling, robe and coupling, mask_residual and coupling
+        self.levels, self.unfold_stride, self.gradient_checkpointing = levels, unfold_stride, gradient_checkpointing
+        self.background_evidence = background_evidence and robe
+        self.encoder = encoder
+        self.context = TopDownContext(encoder.channels, channels, [*levels, COARSEST])
+        self.start = CoarseHead(channels)
+        shared_unfolding, shared_all = share_stages in ("unfolding", "all"), share_stages == "all"
+        unfolding_copies = 1 if shared_unfolding else num_stages
+        self.mask_steps = nn.ModuleList(
+            MaskStep(residual, mu, alpha, residual_scale, lipschitz, residual_depth, residual_width, uncertain_band)
+            for _ in range(unfolding_copies if mask_step else 0)
+        )
+        self.state_spaces = nn.ModuleList(
+            ReversibleStateSpace(channels, state_space, edge_head, coupling) for _ in range(1 if shared_all else num_stages)
+        )
+        self.robes = nn.ModuleList(ROBE(lam) for _ in range(unfolding_copies if robe else 0))
+        self.gammas = nn.ParameterList(nn.Parameter(torch.zeros(())) for _ in range(num_stages if mask_residual else 0))
+
+    def forward(self, image: Tensor) -> RUNOutput:
+        size = (image.shape[-2], image.shape[-1])
+        features = self.context(self.encoder(image))
+        image = pool(image.float(), self.unfold_stride)
+        coarse_logits = self._to_unfolding(self.start(features[COARSEST]), COARSEST, image)
+        mask = mask_prev = coarse_logits.sigmoid()
+        background = (1 - mask) * image
+        stages: list[StageOutput] = []
+        for k, level in enumerate(self.levels):
+            stage = self._run_stage(k, features[level], image, mask, mask_prev, background)
+            mask_prev, mask, background = mask, stage.mask, stage.background
+            stages.append(stage)
+        return RUNOutput(upsample(stages[-1].mask_logits, self.unfold_stride, size), coarse_logits, tuple(stages))
+
+    def unfolding_parameters(self) -> Iterator[nn.Parameter]:
+        """μ, λ, α, s and γ: the few numbers that learn at their own rate, without weight decay (method.md 3.6)."""
+        for step in self.mask_steps:
+            yield step.mu.theta
+            if step.residual:
+                yield from (step.alpha.theta, step.scale)
+        for robe in self.robes:
+            yield robe.lam.theta
+        yield from self.gammas
+
+    def _run_stage(self, k: int, *tensors: Tensor) -> StageOutput:
+        if not (self.gradient_checkpointing and torch.is_grad_enabled()):
+            return self._stage(k, *tensors)
+        return checkpoint(
+            self._stage, k, *tensors, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), _frozen_statistics(self))
+        )
+
+    def _stage(self, k: int, feature: Tensor, image: Tensor, mask: Tensor, mask_prev: Tensor, background: Tensor) -> StageOutput:
+        level = self.levels[k]
+        mask_hat, residual = mask, torch.zeros_like(mask)
+        if self.mask_steps:
+            mask_hat, residual = _of_stage(self.mask_steps, k)(image, background, mask, mask_prev)
+        reverse = reversed_mask(image, background, mask) if self.background_evidence else 1 - mask
+        factor = level // self.unfold_stride
+        logits, edge_logits = _of_stage(self.state_spaces, k)(feature, pool(mask_hat, factor), pool(reverse, factor))
+        mask_logits = self._to_unfolding(logits, level, image)
+        if self.gammas:
+            mask_logits = mask_logits + self.gammas[k] * torch.logit(mask_hat.clamp(0.01, 0.99))
+        if edge_logits is not None:
+            edge_logits = self._to_unfolding(edge_logits, level, image)
+        new_mask = mask_logits.sigmoid()
+        if self.robes:
+            background, reconstruction = _of_stage(self.robes, k)(image, new_mask, background)
+        else:
+            background, reconstruction = (1 - new_mask) * image, None
+        return StageOutput(mask_hat, mask_logits, new_mask, edge_logits, background, reconstruction, residual)
+
+    def _to_unfolding(self, logits: Tensor, level: int, image: Tensor) -> Tensor:
+        """Logits of a level, float32, at the unfolding resolution."""
+        return upsample(logits.float(), level // self.unfold_stride, (image.shape[-2], image.shape[-1]))
+
+
+class CoarseHead(nn.Module):
+    """The start: logit of M_0 from the merged stride-32 feature, (N,C,h,w) → (N,1,h,w) (method.md 3.4).
+
+    Two Conv-BN-ReLU plus a 1×1 convolution of the global mean; no BatchNorm on that 1×1 map, which a batch of one
+    could not train. The bias of −1.5 starts every pixel as background, half-decided, where ∇S and α learn at once.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.local = nn.Sequential(conv_bn_relu(channels, channels), conv_bn_relu(channels, channels))
+        self.overall = nn.Conv2d(channels, channels, 1)
+        self.head = nn.Conv2d(channels, 1, 3, padding=1)
+        nn.init.constant_(self.head.bias, -1.5)  # type: ignore[arg-type]
+
+    def forward(self, feature: Tensor) -> Tensor:
+        return self.head(self.local(feature) + self.overall(feature.mean((2, 3), keepdim=True)))
+
+
+def _of_stage(modules: nn.ModuleList, k: int) -> nn.Module:
+    """The module of stage k, or the shared one."""
+    return modules[k if len(modules) > 1 else 0]
+
+
+@contextlib.contextmanager
+def _frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """While checkpointing recomputes, BatchNorm must not count the same batch a second time."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def _checked_levels(num_stages: int, levels: Sequence[int] | None, channels: int, unfold_stride: int, share_stages: str) -> tuple[int, ...]:
+    """The stride of each stage; every impossible setting of RUN in one error."""
+    problems = []
+    if num_stages < 1:
+        problems.append(f"model.net.num_stages: got {num_stages}, expected at least 1")
+    if channels < 1:
+        problems.append(f"model.net.channels: got {channels}, expected at least 1")
+    if unfold_stride not in (1, 4):
+        problems.append(f"model.net.unfold_stride: got {unfold_stride}, expected 1 or 4")
+    if share_stages not in ("unfolding", "all", "none"):
+        problems.append(f"model.net.share_stages: got {share_stages!r}, expected unfolding, all or none")
+    if levels is None:
+        levels = DEFAULT_LEVELS.get(num_stages, DEFAULT_LEVELS[4] + (4,) * (num_stages - 4))
+    elif len(levels) != num_stages or any(level not in STRIDES for level in levels):
+        problems.append(f"model.net.levels: got {list(levels)}, expected {num_stages} strides (one a stage) out of {list(STRIDES)}")
+    if problems:
+        raise UserError("RUN cannot be built:", problems)
+    return tuple(levels)

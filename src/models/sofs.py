@@ -1,0 +1,168 @@
+"""SOFS, segmentation-oriented foreground separation: the closed-form mask step and the reversible state space."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from src.models.layers import PositiveScalar, conv_bn_relu
+from src.models.vss import VSSBlock
+
+UncertainBand = Literal["zero", "one"]
+REVERSED_PRIOR = 1e-3
+
+
+def residual_filter(mask: Tensor, uncertain_band: UncertainBand = "zero") -> tuple[Tensor, Tensor]:
+    """The filter F: mask p → (w, M̃), so that w·(p − M̃) is non-zero only for half-decided pixels.
+
+    Args:
+        mask: probabilities in [0,1], any shape.
+        uncertain_band: ``zero``: w = 0 where 0.4 < p < 0.6 (released code); ``one``: w = 1 everywhere (our switch).
+
+    Returns:
+        w in {0,1} and M̃ (0.1 where 0.1 < p < 0.4, 0.9 where 0.6 < p < 0.9, p elsewhere), both of ``mask``'s shape.
+    """
+    weight = torch.ones_like(mask)
+    if uncertain_band == "zero":
+        weight = torch.where((mask > 0.4) & (mask < 0.6), 0.0, weight)
+    tilde = torch.where((mask > 0.1) & (mask < 0.4), 0.1, mask)
+    tilde = torch.where((mask > 0.6) & (mask < 0.9), 0.9, tilde)
+    return weight, tilde
+
+
+def filtered_residual(mask: Tensor, mask_prev: Tensor, uncertain_band: UncertainBand = "zero") -> Tensor:
+    """r_{k−1} = w_{k−1}·(M_{k−1} − M̃_{k−1}) with (w_{k−1}, M̃_{k−1}) = F(M_{k−2}); shape of ``mask`` (M_{k−1})."""
+    weight, tilde = residual_filter(mask_prev, uncertain_band)
+    return weight * (mask - tilde)
+
+
+def mask_step(
+    image: Tensor,
+    background: Tensor,
+    mask: Tensor,
+    mask_prev: Tensor,
+    grad_s: Tensor | float,
+    mu: Tensor | float,
+    alpha: Tensor | float,
+    lipschitz: float = 1.0,
+    uncertain_band: UncertainBand = "zero",
+) -> Tensor:
+    """M̂_k, the exact minimiser over M ∈ [0,1] of the linearised objective (paper's form, derived terms; method.md 3.1).
+
+    Args:
+        image: C, (N,3,H,W) RGB in [0,1], not normalised.
+        background: B_{k−1}, (N,3,H,W) in [0,1].
+        mask: M_{k−1}, (N,1,H,W) in [0,1].
+        mask_prev: M_{k−2}, likewise.
+        grad_s: the map s·∇S(r_{k−1}), (N,1,H,W), or 0 where the residual is off.
+        mu: μ > 0, weight of the proximal term.
+        alpha: α ≥ 0, weight of the residual sparsity; 0 (with grad_s = 0) switches it off.
+        lipschitz: L_S of ∇S.
+        uncertain_band: see :func:`residual_filter`.
+
+    Returns:
+        (N,1,H,W) in [0,1]: clamp((Q_b·M_{k−1} + Σ_c(C_c² − C_c·B_{k−1,c}) + Q_c) / Q_a).
+    """
+    weight, tilde = residual_filter(mask, uncertain_band)
+    weight_prev, tilde_prev = residual_filter(mask_prev, uncertain_band)
+    strength = alpha * lipschitz
+    energy = image.square().sum(1, keepdim=True)
+    q_a = energy + strength * weight.square() + mu
+    q_b = mu + strength * weight * weight_prev
+    q_c = strength * weight * (weight * tilde - weight_prev * tilde_prev) - weight * grad_s
+    evidence = energy - (image * background).sum(1, keepdim=True)
+    return ((q_b * mask + evidence + q_c) / q_a).clamp(0, 1)
+
+
+def reversed_mask(image: Tensor, background: Tensor, mask: Tensor) -> Tensor:
+    """R_{k−1} = B_{k−1}/C as least squares with the old mask as prior (our choice; method.md 3.2).
+
+    Exactly 1 − M when B = (1 − M)·C, black pixels included. Shapes as in :func:`mask_step`; returns (N,1,H,W) in [0,1].
+    """
+    energy = image.square().sum(1, keepdim=True)
+    explained = (image * background).sum(1, keepdim=True)
+    return ((explained + REVERSED_PRIOR * (1 - mask)) / (energy + REVERSED_PRIOR)).clamp(0, 1)
+
+
+class MaskStep(nn.Module):
+    """The mask step with its learned parts: μ, and with ``residual`` also α, s and the small network ∇S.
+
+    Args:
+        residual: False means g = 0 and w = 0: no ∇S, s, α.
+        mu: initial μ. alpha: initial α. scale: initial s. lipschitz: L_S.
+        depth: number of 3×3 convolutions of ∇S (3 here, 8 in the released code).
+        width: their channels (16 here, 32 in the released code).
+        uncertain_band: see :func:`residual_filter`.
+    """
+
+    def __init__(
+        self,
+        residual: bool = True,
+        mu: float = 0.01,
+        alpha: float = 0.01,
+        scale: float = 0.1,
+        lipschitz: float = 1.0,
+        depth: int = 3,
+        width: int = 16,
+        uncertain_band: UncertainBand = "zero",
+    ) -> None:
+        super().__init__()
+        self.lipschitz = lipschitz
+        self.uncertain_band: UncertainBand = uncertain_band
+        self.mu = PositiveScalar(mu)
+        self.residual = residual
+        if residual:
+            self.alpha = PositiveScalar(alpha)
+            self.scale = nn.Parameter(torch.tensor(scale))
+            self.gradient = _residual_gradient(depth, width)
+
+    def forward(self, image: Tensor, background: Tensor, mask: Tensor, mask_prev: Tensor) -> tuple[Tensor, Tensor]:
+        """Shapes as in :func:`mask_step`; returns (M̂_k, r_{k−1}), r = 0 where the residual is off."""
+        if not self.residual:
+            return mask_step(image, background, mask, mask_prev, 0.0, self.mu(), 0.0), torch.zeros_like(mask)
+        residual = filtered_residual(mask, mask_prev, self.uncertain_band)
+        grad_s = self.scale * self.gradient(residual).float()
+        mask_hat = mask_step(image, background, mask, mask_prev, grad_s, self.mu(), self.alpha(), self.lipschitz, self.uncertain_band)
+        return mask_hat, residual
+
+
+class ReversibleStateSpace(nn.Module):
+    """RSS: foreground and background evidence through a small- and a large-field state-space branch (method.md 3.2).
+
+    T = VSS_s(φ_s(E·M̂ + E)) + VSS_l(φ_l(E·R + E)); mask logits = conv3×3(T); edge logits = conv3×3'(T).
+    φ (3×3 convolution, BatchNorm, ReLU) is essential: a VSS block starts with a LayerNorm, which would cancel the
+    factor (1 + M̂) exactly.
+
+    Args:
+        channels: width of E(C).
+        state_space: False replaces the scan by a depthwise 3×3 and a 1×1 convolution of the same width.
+        edge_head: False leaves the edge head out; edge logits are then None.
+        coupling: False lets both branches read E alone (the twin ``fpn_ds``).
+    """
+
+    def __init__(self, channels: int, state_space: bool = True, edge_head: bool = True, coupling: bool = True) -> None:
+        super().__init__()
+        self.coupling = coupling
+        self.phi_s = conv_bn_relu(channels, channels)
+        self.phi_l = conv_bn_relu(channels, channels)
+        self.vss_s = VSSBlock(channels, field="small", state_space=state_space)
+        self.vss_l = VSSBlock(channels, field="large", state_space=state_space)
+        self.mask_head = nn.Conv2d(channels, 1, 3, padding=1)
+        self.edge_head = nn.Conv2d(channels, 1, 3, padding=1) if edge_head else None
+
+    def forward(self, feature: Tensor, mask_hat: Tensor, reverse: Tensor) -> tuple[Tensor, Tensor | None]:
+        """feature E(C): (N,C,h,w); mask_hat, reverse: (N,1,h,w) at the same level; returns logits (N,1,h,w) of mask and edge."""
+        foreground, background = (feature * mask_hat + feature, feature * reverse + feature) if self.coupling else (feature, feature)
+        evidence = self.vss_s(self.phi_s(foreground)) + self.vss_l(self.phi_l(background))
+        return self.mask_head(evidence), self.edge_head(evidence) if self.edge_head is not None else None
+
+
+def _residual_gradient(depth: int, width: int) -> nn.Sequential:
+    """∇S: ``depth`` 3×3 convolutions with ReLU between them, one channel in and out (released code, smaller)."""
+    widths = [1, *[width] * (depth - 1), 1]
+    layers: list[nn.Module] = []
+    for narrow, wide in zip(widths[:-1], widths[1:], strict=True):
+        layers += [nn.Conv2d(narrow, wide, 3, padding=1), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers[:-1])

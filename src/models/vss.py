@@ -1,0 +1,146 @@
+"""The visual state-space block: a scan in four directions, then convolutions with channel attention (released code)."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.ops import selective_scan
+
+Field = Literal["small", "large"]
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """LayerNorm over the channels of (N,C,H,W), token by token."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class SS2D(nn.Module):
+    """Selective scan of a map in four directions: rows and columns, each forwards and backwards.
+
+    Args:
+        channels: C of the map.
+        d_state: states a channel.
+        expand: width of the inner sequence as a multiple of ``channels``.
+        dt_init: range of the initial step sizes Δ, log-uniform.
+
+    ``forward``: (N,C,H,W) → (N,C,H,W). A starts as S4D-real (−1 … −d_state), D at 1, Δ's bias at softplus⁻¹ of
+    log-uniform ``dt_init``; dt_rank = ⌈C/16⌉. Every token is laid out by permutation of axes, never by `view`.
+    """
+
+    directions = 4
+
+    def __init__(self, channels: int, d_state: int = 16, expand: int = 2, dt_init: tuple[float, float] = (1e-3, 1e-1)) -> None:
+        super().__init__()
+        inner, rank = expand * channels, math.ceil(channels / 16)
+        self.rank, self.d_state = rank, d_state
+        self.in_proj = nn.Conv2d(channels, 2 * inner, 1, bias=False)
+        self.conv = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
+        self.x_proj = nn.Parameter(torch.empty(self.directions, rank + 2 * d_state, inner))
+        self.dt_proj = nn.Parameter(torch.empty(self.directions, inner, rank))
+        self.dt_bias = nn.Parameter(torch.empty(self.directions * inner))
+        self.A_log = nn.Parameter(torch.arange(1.0, d_state + 1).log().repeat(self.directions * inner, 1))
+        self.D = nn.Parameter(torch.ones(self.directions * inner))
+        self.norm = LayerNorm2d(inner)
+        self.out_proj = nn.Conv2d(inner, channels, 1, bias=False)
+        nn.init.uniform_(self.x_proj, -(inner**-0.5), inner**-0.5)
+        nn.init.uniform_(self.dt_proj, -(rank**-0.5), rank**-0.5)
+        with torch.no_grad():
+            low, high = (math.log(bound) for bound in dt_init)
+            step = torch.exp(torch.rand_like(self.dt_bias) * (high - low) + low)
+            self.dt_bias.copy_(step + torch.log(-torch.expm1(-step)))  # inverse of softplus
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, gate = self.in_proj(x).chunk(2, 1)
+        x = self._scan(F.silu(self.conv(x)))
+        return self.out_proj(self.norm(x) * F.silu(gate))
+
+    def _scan(self, x: Tensor) -> Tensor:
+        batch, inner, height, width = x.shape
+        rows, columns = x.flatten(2), x.transpose(2, 3).flatten(2)
+        sequences = torch.stack([rows, columns, rows.flip(-1), columns.flip(-1)], 1)
+        projected = self.x_proj @ sequences
+        step, B, C = projected.split([self.rank, self.d_state, self.d_state], 2)
+        y = selective_scan(
+            sequences.flatten(1, 2),
+            (self.dt_proj @ step).flatten(1, 2),
+            -self.A_log.float().exp(),
+            B,
+            C,
+            self.D,
+            self.dt_bias,
+            delta_softplus=True,
+        ).unflatten(1, (self.directions, inner))
+        along_rows = y[:, 0] + y[:, 2].flip(-1)
+        along_columns = y[:, 1] + y[:, 3].flip(-1)
+        return along_rows.unflatten(-1, (height, width)) + along_columns.unflatten(-1, (width, height)).transpose(2, 3)
+
+
+class ChannelAttention(nn.Module):
+    """(N,C,H,W) scaled channel by channel: global mean → 1×1 to max(8, C/4) → GELU → 1×1 → sigmoid (our sizes)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        squeezed = max(8, channels // 4)
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, squeezed, 1), nn.GELU(), nn.Conv2d(squeezed, channels, 1), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x)
+
+
+def channel_attention_block(channels: int, field: Field) -> nn.Sequential:
+    """CAB: convolutions of a small (3×3, compressed 3-fold) or a large (dilated depthwise) field, then attention."""
+    if field == "small":
+        compressed = max(1, channels // 3)
+        convolutions: list[nn.Module] = [
+            nn.Conv2d(channels, compressed, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(compressed, channels, 3, padding=1),
+        ]
+    else:
+        convolutions = [
+            nn.Conv2d(channels, channels, 1),
+            nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
+            nn.GELU(),
+            nn.Conv2d(channels, channels, 1),
+            nn.Conv2d(channels, channels, 3, padding=2, dilation=2, groups=channels),
+        ]
+    return nn.Sequential(*convolutions, ChannelAttention(channels))
+
+
+def local_mixer(channels: int) -> nn.Sequential:
+    """What stands in for SS2D when the state space is off: depthwise 3×3 and 1×1 of the same width."""
+    return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, groups=channels), nn.Conv2d(channels, channels, 1))
+
+
+class VSSBlock(nn.Module):
+    """x·a + SS2D(LN(x)), then x·b + CAB(LN(x)); a, b learnable per channel, init 1, on the identity path.
+
+    Args:
+        channels: C.
+        field: ``small`` (VSS_s) or ``large`` (VSS_l); they differ in the convolutions of the last block.
+        state_space: False puts :func:`local_mixer` in the place of SS2D.
+
+    ``forward``: (N,C,H,W) → (N,C,H,W).
+    """
+
+    def __init__(self, channels: int, field: Field, state_space: bool = True) -> None:
+        super().__init__()
+        self.norm_mixer = LayerNorm2d(channels)
+        self.mixer = SS2D(channels) if state_space else local_mixer(channels)
+        self.keep_mixer = nn.Parameter(torch.ones(channels, 1, 1))
+        self.norm_convolution = LayerNorm2d(channels)
+        self.convolution = channel_attention_block(channels, field)
+        self.keep_convolution = nn.Parameter(torch.ones(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * self.keep_mixer + self.mixer(self.norm_mixer(x))
+        return x * self.keep_convolution + self.convolution(self.norm_convolution(x))

@@ -1,0 +1,162 @@
+"""COSModule: one training, validation and test step of any concealed-object segmentation network."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from src.losses import StagewiseLoss
+from src.metrics import COSMetrics
+from src.models.outputs import MaskOutput, RUNOutput
+from src.models.resample import upsample
+
+Output = RUNOutput | MaskOutput
+
+
+class COSModule(LightningModule):
+    """Steps, optimiser and logging; the network is ``net``, what is computed stands in ``src/models``.
+
+    Args:
+        net: ``net(image)`` returns an object with ``mask_logits``, and stages if it has any.
+        loss: ``loss(output, image, mask, progress)`` returns its terms and their sum ``loss``.
+        optimizer: partial of a torch optimiser.
+        scheduler: partial of a scheduler or None; one that takes ``total_steps`` is stepped every batch, else every epoch.
+        metrics: the measures of validation and test.
+        unfolding_lr_scale: learning rate of the network's ``unfolding_parameters()`` as a multiple of the others'.
+
+    Attributes:
+        config: plain dict of the run's resolved configuration; travels in every checkpoint.
+        test_scores: test set → stage name (``M_0`` …, the last is the final mask) → its measures.
+        test_rows: one dict an image: dataset, image, share of object pixels, and the final mask's measures.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: StagewiseLoss,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        scheduler: Callable[..., Any] | None = None,
+        metrics: COSMetrics | None = None,
+        unfolding_lr_scale: float = 10.0,
+    ) -> None:
+        super().__init__()
+        self.net = net.to(memory_format=torch.channels_last)  # twice as fast on a CPU, and what AMP wants on a GPU
+        self.loss = loss
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.unfolding_lr_scale = unfolding_lr_scale
+        self.val_metrics = metrics if metrics is not None else COSMetrics()
+        self.config: dict[str, Any] = {}
+        self.test_scores: dict[str, dict[str, dict[str, float]]] = {}
+        self.test_rows: list[dict[str, Any]] = []
+
+    def forward(self, image: Tensor) -> Output:
+        """(N,3,H,W) RGB in [0,1] → the network's output."""
+        return self.net(image.contiguous(memory_format=torch.channels_last))
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        output = self(batch["image"])
+        steps = self.trainer.estimated_stepping_batches
+        terms = self.loss(output, batch["image"], batch["mask"], self.trainer.global_step / max(1.0, float(steps)))
+        size = len(batch["image"])
+        self.log("loss", terms["loss"].detach(), prog_bar=True, logger=False, batch_size=size)
+        self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()}, on_step=False, on_epoch=True, batch_size=size)
+        return terms["loss"]
+
+    def on_train_epoch_end(self) -> None:
+        for name, value in unfolding_values(self.net).items():
+            self.log(f"unfolding/{name}", value)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        logits = self(batch["image"]).mask_logits
+        self.val_metrics.update(masks_at_size(logits, batch["mask"]), batch["mask"])
+
+    def on_validation_epoch_end(self) -> None:
+        scores = _scalars(self.val_metrics.compute())
+        self.val_metrics.reset()
+        self.log_dict({f"val/{name}": value for name, value in scores.items()})
+        self.log_dict({name: scores[name] for name in ("s_alpha", "mae")}, prog_bar=True, logger=False)
+
+    def on_test_start(self) -> None:
+        self.test_scores, self.test_rows = {}, []
+        self._test_metrics: dict[str, dict[str, COSMetrics]] = {}
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
+        name = self.trainer.datamodule.test_names[dataloader_idx]  # type: ignore[attr-defined]
+        stages = stage_logits(self(batch["image"]))
+        metrics = self._test_metrics.setdefault(name, {stage: self.val_metrics.clone() for stage in stages})
+        for stage, logits in stages.items():
+            metrics[stage].update(masks_at_size(logits, batch["mask"]), batch["mask"])
+        final = list(metrics.values())[-1]
+        self.test_rows += [
+            {"dataset": name, "image": image, "object_share": float(mask.float().mean()), **row}
+            for image, mask, row in zip(batch["name"], batch["mask"], final.last_scores, strict=True)
+        ]
+
+    def on_test_epoch_end(self) -> None:
+        for name, metrics in self._test_metrics.items():
+            self.test_scores[name] = {stage: _scalars(metric.compute()) for stage, metric in metrics.items()}
+            final = list(self.test_scores[name].values())[-1]
+            self.log_dict({f"test/{name}/{measure}": value for measure, value in final.items()})
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self.make_optimizer(self._parameter_groups())
+        if self.make_scheduler is None:
+            return {"optimizer": optimizer}
+        if "total_steps" in inspect.signature(self.make_scheduler).parameters:
+            scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "epoch"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = self.config
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """The unfolding's few numbers learn at their own rate and without weight decay."""
+        find = getattr(self.net, "unfolding_parameters", None)
+        unfolding = list(find()) if find is not None else []
+        chosen = {id(parameter) for parameter in unfolding}
+        groups: list[dict[str, Any]] = [{"params": [p for p in self.parameters() if id(p) not in chosen]}]
+        if unfolding:
+            lr = self.unfolding_lr_scale * inspect.signature(self.make_optimizer).parameters["lr"].default
+            groups.append({"params": unfolding, "lr": lr, "weight_decay": 0.0})
+        return groups
+
+
+def stage_logits(output: Output) -> dict[str, Tensor]:
+    """``M_0`` … ``M_K`` → logits (N,1,H,W) at the input's size; a network without stages has ``M`` alone."""
+    if isinstance(output, MaskOutput):
+        return {"M": output.mask_logits}
+    height, width = output.mask_logits.shape[-2:]
+    factor = -(-height // output.coarse_logits.shape[-2])
+    stages = [upsample(logits, factor, (height, width)) for logits in output.stage_logits[:-1]]
+    return {f"M_{k}": logits for k, logits in enumerate([*stages, output.mask_logits])}
+
+
+def masks_at_size(logits: Tensor, targets: Sequence[Tensor]) -> list[Tensor]:
+    """Logits (N,1,H,W), bilinearly brought to the size of each target (h, w), then σ: one (h, w) map an image."""
+    return [
+        F.interpolate(row.unsqueeze(0).float(), size=tuple(target.shape[-2:]), mode="bilinear", align_corners=False).sigmoid()[0, 0]
+        for row, target in zip(logits, targets, strict=True)
+    ]
+
+
+def unfolding_values(net: nn.Module) -> dict[str, float]:
+    """μ, λ, α, s, γ as they stand, by the name of their module; empty for a network without unfolding."""
+    values = {}
+    for i, step in enumerate(getattr(net, "mask_steps", ())):
+        values[f"mu_{i}"] = step.mu().item()
+        if step.residual:
+            values |= {f"alpha_{i}": step.alpha().item(), f"s_{i}": step.scale.item()}
+    values |= {f"lambda_{i}": robe.lam().item() for i, robe in enumerate(getattr(net, "robes", ()))}
+    values |= {f"gamma_{i}": gamma.item() for i, gamma in enumerate(getattr(net, "gammas", ()))}
+    return values
+
+
+def _scalars(scores: dict[str, Tensor]) -> dict[str, float]:
+    return {name: float(value) for name, value in scores.items() if value.ndim == 0}

@@ -1,0 +1,5 @@
+"""Operators that torch does not bring: the selective scan."""
+
+from src.ops.scan import available_backends, selective_scan
+
+__all__ = ["available_backends", "selective_scan"]

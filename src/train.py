@@ -1,0 +1,71 @@
+"""Train a network, then read the test sets once: ``python -m src.train experiment=quickstart``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from src.eval import test
+from src.module import COSModule
+from src.utils.checkpoints import check_fits, read_checkpoint, rebuild, resolve_checkpoint
+from src.utils.cli import command, console
+from src.utils.errors import UserError
+
+
+def train(cfg: DictConfig) -> dict[str, float]:
+    """Everything that ``conf/train.yaml`` says; returns the last logged and the tested measures.
+
+    Data, configuration and checkpoint are checked before any work starts.
+
+    Raises:
+        UserError: wrong input, all problems of a kind at once.
+    """
+    output_dir = Path(cfg.paths.output_dir)
+    ckpt_path = resolve_checkpoint(cfg.ckpt_path, output_dir)
+    if cfg.train and ckpt_path is None and any((output_dir / "checkpoints").glob("*.ckpt")):
+        raise UserError(f"{output_dir} already holds a training: ckpt_path=last resumes it, another paths.output_dir starts a new one")
+    if not cfg.train and ckpt_path is None:
+        raise UserError("train=false needs a ckpt_path to test")
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    datamodule = instantiate(cfg.data)
+    for stage in ["fit"] * cfg.train + ["test"] * cfg.test:
+        datamodule.setup(stage)
+    module: COSModule = instantiate(cfg.model)
+    module.config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    if ckpt_path is not None:
+        check_fits(module, read_checkpoint(ckpt_path), ckpt_path)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create(module.config), output_dir / "config.yaml")
+    trainer: L.Trainer = instantiate(
+        cfg.trainer,
+        callbacks=list(instantiate(cfg.callbacks or {}).values()),
+        logger=instantiate(cfg.logger) if cfg.logger else False,
+    )
+    scores: dict[str, float] = {}
+    if cfg.train:
+        trainer.fit(module, datamodule=datamodule, ckpt_path=str(ckpt_path) if ckpt_path else None)
+        scores |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        ckpt_path = Path(best) if best else None
+    if not cfg.test:
+        return scores
+    if trainer.world_size > 1:
+        console().print(f"Tested by one process: python -m src.eval ckpt_path={ckpt_path}")
+        return scores
+    if ckpt_path is not None:
+        module = rebuild(read_checkpoint(ckpt_path), ckpt_path)
+    return scores | test(module, datamodule, cfg.trainer, output_dir, ckpt_path)
+
+
+@command("train")
+def main(cfg: DictConfig) -> Any:
+    """The command line of :func:`train`."""
+    train(cfg)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Checkpoints: finding them, and rebuilding a network from nothing but its file."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from src.module import COSModule
+from src.utils.errors import UserError
+
+
+def resolve_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | None:
+    """The file that ``ckpt_path`` means: None, a file, or ``last``: the newest whole checkpoint of ``output_dir``.
+
+    Raises:
+        UserError: there is no such file; the message names what was looked for.
+    """
+    if ckpt_path is None:
+        return None
+    if ckpt_path == "last":
+        folder = Path(output_dir) / "checkpoints"
+        for path in sorted(folder.glob("*.ckpt"), key=lambda p: p.stat().st_mtime, reverse=True):
+            if _is_whole(path):
+                return path
+        raise UserError(f"ckpt_path=last: no whole checkpoint in {folder}; name the run with paths.output_dir=FOLDER")
+    path = Path(ckpt_path)
+    if not path.is_file():
+        raise UserError(f"ckpt_path: no file {path}")
+    return path
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The checkpoint's plain values and tensors (``weights_only=True``), on the CPU.
+
+    Raises:
+        UserError: not a checkpoint, cut short, or one that this project did not write.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"ckpt_path: {path} cannot be read as a checkpoint ({type(error).__name__}: {str(error).splitlines()[0][:160]})"
+        ) from error
+    if not isinstance(checkpoint, dict) or not {"state_dict", "config"} <= checkpoint.keys():
+        raise UserError(f"ckpt_path: {path} holds no `state_dict` with a `config`; take a file that src.train wrote")
+    return checkpoint
+
+
+def rebuild(checkpoint: dict[str, Any], path: Path, metrics: dict[str, Any] | None = None) -> COSModule:
+    """The module of a checkpoint: its network from its own configuration, its weights, no download.
+
+    Args:
+        metrics: overrides of the configuration's ``metrics``.
+
+    Raises:
+        UserError: the weights do not fit the network that the configuration describes.
+    """
+    config = checkpoint["config"]
+    model = OmegaConf.create(config["model"])
+    model.net.encoder.weights = None  # the checkpoint holds them
+    model.metrics = OmegaConf.merge(model.metrics, metrics or {})
+    module: COSModule = instantiate(model)
+    check_fits(module, checkpoint, path)
+    module.load_state_dict(checkpoint["state_dict"])
+    module.config = config
+    return module
+
+
+def check_fits(module: COSModule, checkpoint: dict[str, Any], path: Path) -> None:
+    """Raise a UserError that names the difference if the checkpoint's weights belong to another architecture."""
+    own, stored = module.state_dict(), checkpoint["state_dict"]
+    problems = [f"missing in the file: {key}" for key in own if key not in stored]
+    problems += [f"not in the network: {key}" for key in stored if key not in own]
+    problems += [
+        f"{key}: {tuple(stored[key].shape)} in the file, {tuple(own[key].shape)} in the network"
+        for key in own
+        if key in stored and own[key].shape != stored[key].shape
+    ]
+    if problems:
+        raise UserError(f"ckpt_path: {path} belongs to another architecture ({len(problems)} tensors differ):", problems, limit=5)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        read_checkpoint(path)
+    except UserError:
+        return False
+    return True

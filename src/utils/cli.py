@@ -1,0 +1,78 @@
+"""What every command line shares: configuration by Hydra, user errors in one place, one folder a run."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from src.utils.errors import UserError
+
+CONF = str(Path(__file__).parents[2] / "conf")
+NOISE = (
+    ".*does not have many workers.*",
+    ".*exists and is not empty.*",
+    ".*number of training batches.*smaller than the logging interval.*",
+    ".*GPU available but not used.*",
+    ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+)
+
+Task = Callable[[DictConfig], Any]
+
+
+def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
+    """Turn ``task(cfg)`` into a ``main()`` configured by ``conf/<config_name>.yaml``.
+
+    A :class:`UserError` is printed without a traceback and ends the process with status 2, also when Hydra's
+    `instantiate` has wrapped it. In a multirun ``paths.output_dir`` becomes the job's own folder.
+    """
+
+    def decorate(task: Task) -> Callable[[], None]:
+        @functools.wraps(task)
+        def run(cfg: DictConfig) -> Any:
+            quiet()
+            OmegaConf.update(cfg, "paths.output_dir", HydraConfig.get().runtime.output_dir)
+            try:
+                return task(cfg)
+            except Exception as error:
+                mistake = user_error(error)
+                if mistake is None:
+                    raise
+                print(f"error: {mistake}", file=sys.stderr)
+                sys.exit(2)
+
+        return hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(run)
+
+    return decorate
+
+
+def user_error(error: BaseException) -> UserError | None:
+    """The UserError in the chain of causes of ``error``, if there is one."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, UserError):
+            return chain
+        chain = chain.__cause__ or chain.__context__
+    return None
+
+
+def quiet() -> None:
+    """Silence what the libraries say at every start and nobody can act on."""
+    for pattern in NOISE:
+        warnings.filterwarnings("ignore", pattern)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+
+
+def console() -> Console:
+    """Where commands print: as wide as the terminal, or 120 columns when there is none."""
+    out = Console()
+    return out if out.is_terminal else Console(width=120)

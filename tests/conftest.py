@@ -1,0 +1,36 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.models.encoder import PyramidEncoder
+from src.models.run import RUN
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real images beside the checkout, where there are any."""
+    if not (SHARED_DATA / "TrainDataset").is_dir():
+        pytest.skip("../shared/data is not here")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def make_run():
+    """Build a small RUN: lite0 encoder with random weights, 16 channels, unless told otherwise."""
+
+    def build(encoder: str = "tf_efficientnet_lite0", channels: int = 16, **options: object) -> RUN:
+        return RUN(PyramidEncoder(encoder, None), channels=channels, **options)
+
+    return build
