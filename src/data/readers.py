@@ -129,4 +129,4 @@ def _opened(path: Path | str) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: too large to be decoded safely ({error})") from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, TypeError) as error:
-        raise UserError(f"{path}: damaged image ({error}); replace or remove it") from error
+        raise UserError(f"{path}: cannot be read ({error}); replace or remove it") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -163,6 +164,6 @@ def _residual_gradient(depth: int, width: int) -> nn.Sequential:
     """∇S: ``depth`` 3×3 convolutions with ReLU between them, one channel in and out (released code, smaller)."""
     widths = [1, *[width] * (depth - 1), 1]
     layers: list[nn.Module] = []
-    for narrow, wide in zip(widths[:-1], widths[1:], strict=True):
+    for narrow, wide in pairwise(widths):
         layers += [nn.Conv2d(narrow, wide, 3, padding=1), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers[:-1])

@@ -62,7 +62,7 @@ class SS2D(nn.Module):
         return self.out_proj(self.norm(x) * F.silu(gate))
 
     def _scan(self, x: Tensor) -> Tensor:
-        batch, inner, height, width = x.shape
+        inner, height, width = x.shape[1:]
         rows, columns = x.flatten(2), x.transpose(2, 3).flatten(2)
         sequences = torch.stack([rows, columns, rows.flip(-1), columns.flip(-1)], 1)
         projected = self.x_proj @ sequences

@@ -41,7 +41,7 @@ def save_gallery(path: Path, module: COSModule, loader: Iterable[dict[str, Any]]
     )
     for i, (line, row) in enumerate(zip(axes, panels, strict=True)):
         for axis, (title, picture) in zip(line, row, strict=True):
-            signed = title.startswith("r")
+            signed = title.startswith("$r")
             axis.imshow(picture, cmap="RdBu_r" if signed else "gray", vmin=-0.3 if signed else 0, vmax=0.3 if signed else 1, aspect="auto")
             axis.set_axis_off()
             if i == 0:

@@ -1,0 +1,247 @@
+"""The unfolded network: every flaw of the released code that method.md 6 names, and the promises of architecture.md."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from src.losses import StagewiseLoss
+from src.models.encoder import PyramidEncoder
+from src.models.fpn import FPN
+from src.models.outputs import RUNOutput
+from src.models.resample import pool
+from src.models.run import RUN
+from src.models.sofs import ReversibleStateSpace, reversed_mask
+from src.utils.errors import UserError
+
+ODD = (97, 131)
+
+
+def _blob(centre: tuple[int, int], size: tuple[int, int] = ODD, radius: int = 22) -> torch.Tensor:
+    rows, columns = torch.meshgrid(*(torch.arange(n) for n in size), indexing="ij")
+    return (((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2) < radius**2).float().expand(1, 1, -1, -1)
+
+
+def _wake_batchnorm(module: nn.Module) -> None:
+    """timm starts the last BatchNorm of ResNet's branches at scale 0; behind it nothing has a gradient at step 0."""
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d) and not norm.weight.any():
+            nn.init.constant_(norm.weight, 0.5)
+
+
+def _without_gradient(net: nn.Module) -> list[str]:
+    return [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+
+
+@pytest.mark.parametrize("encoder", ["tf_efficientnet_lite0", "resnet18"])
+@pytest.mark.parametrize("options", [{}, {"unfold_stride": 4}, {"share_stages": "none"}, {"mask_residual": True, "unfold_stride": 4}])
+def test_every_parameter_gets_a_gradient_from_the_loss(make_run, encoder, options):
+    net = make_run(encoder, **options)
+    _wake_batchnorm(net)
+    image, target = torch.rand(2, 3, *ODD), torch.cat([_blob((40, 60)), _blob((60, 40))])
+    StagewiseLoss(background=0.5)(net(image), image, target)["loss"].backward()
+    assert _without_gradient(net) == []
+
+
+def test_final_mask_reaches_every_parameter_of_every_stage(make_run):
+    """Flaw 1 of the released code: its final mask depends on no parameter of SOFS or ROBE."""
+    net = make_run()
+    _wake_batchnorm(net)
+    net(torch.rand(2, 3, *ODD)).mask_logits.square().mean().backward()
+    assert [name for name in _without_gradient(net) if "edge_head" not in name] == []
+
+
+@pytest.mark.parametrize("unfold_stride", [1, 4])
+def test_final_mask_reaches_mask_background_and_mask_hat_of_every_stage(make_run, unfold_stride):
+    """Over three random inputs, as clamps may stop one of them."""
+    net = make_run(unfold_stride=unfold_stride)
+    reached: set[str] = set()
+    for seed in range(3):
+        torch.manual_seed(seed)
+        output = net(torch.rand(2, 3, *ODD))
+        watched = {f"mask_hat_{k}": stage.mask_hat for k, stage in enumerate(output.stages)}
+        for k, stage in enumerate(output.stages[:-1]):
+            watched |= {f"mask_{k}": stage.mask, f"background_{k}": stage.background}
+        grads = torch.autograd.grad(output.mask_logits.square().mean(), list(watched.values()), allow_unused=True)
+        reached |= {name for name, grad in zip(watched, grads, strict=True) if grad is not None and grad.abs().max() > 0}
+    assert reached == set(watched)
+
+
+def _sensitivity(space: ReversibleStateSpace, channels: int) -> float:
+    """RMS change of the logits, over their spread, when the object's mask is moved elsewhere."""
+    feature, image = torch.randn(2, channels, 25, 33).relu(), torch.rand(2, 3, *ODD)
+    logits = []
+    for centre in ((30, 40), (65, 95)):
+        mask = 0.05 + 0.9 * _blob(centre).expand(2, -1, -1, -1)
+        reverse = reversed_mask(image, (1 - mask) * image, mask)
+        logits.append(space(feature, pool(mask, 4), pool(reverse, 4))[0])
+    return ((logits[0] - logits[1]).square().mean().sqrt() / logits[0].std()).item()
+
+
+def test_state_space_feels_the_mask():
+    """method.md 3.2: a moved mask changes the logits by 5 % of their spread at least; without φ by less than 2 %."""
+    space = ReversibleStateSpace(64).train()
+    assert _sensitivity(space, 64) >= 0.05
+    space.phi_s, space.phi_l = nn.Identity(), nn.Identity()
+    assert _sensitivity(space, 64) < 0.02
+
+
+def test_two_eval_passes_are_identical_and_state_dict_round_trips(make_run):
+    """Flaw 2: the released state-space blocks are made anew, at random, in every forward."""
+    net = make_run().eval()
+    image = torch.rand(1, 3, *ODD)
+    modules = [id(module) for module in net.modules()]
+    with torch.no_grad():
+        first, second = net(image).mask_logits, net(image).mask_logits
+        twin = make_run().eval()
+        twin.load_state_dict(net.state_dict())
+        third = twin(image).mask_logits
+    assert torch.equal(first, second)
+    assert torch.equal(first, third)
+    assert [id(module) for module in net.modules()] == modules
+
+
+@pytest.mark.parametrize("unfold_stride", [1, 4])
+def test_an_image_does_not_depend_on_its_batch_mates(make_run, unfold_stride):
+    """Flaw 9. The filter has thresholds, so a rounding error may move single pixels."""
+    net = make_run(unfold_stride=unfold_stride).eval()
+    images = torch.rand(3, 3, *ODD)
+    with torch.no_grad():
+        together, alone = net(images).mask, torch.cat([net(image[None]).mask for image in images])
+    close = ((together - alone).abs() < 1e-5).float().mean()
+    assert close >= 0.999
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (352, 352), ODD])
+@pytest.mark.parametrize("unfold_stride", [1, 4])
+def test_shapes_and_ranges_at_any_size(make_run, size, unfold_stride):
+    """Flaw 10: the released network crashes at 352×352."""
+    net = make_run(unfold_stride=unfold_stride).eval()
+    with torch.no_grad():
+        output = net(torch.rand(1, 3, *size))
+    small = tuple(-(-side // unfold_stride) for side in size)
+    assert output.mask_logits.shape == (1, 1, *size)
+    assert output.coarse_logits.shape == (1, 1, *small)
+    for stage in output.stages:
+        for value, channels in zip(stage, (1, 1, 1, 1, 3, 3, 1), strict=True):
+            assert value.shape == (1, channels, *small)
+        for value in (stage.mask_hat, stage.mask, stage.background):
+            assert value.min() >= 0
+            assert value.max() <= 1
+
+
+def test_alignment_a_shift_of_the_image_shifts_every_level(make_run):
+    """Token (i, j) covers the pixels from (i·s, j·s): what lies in the padding must not move the maps."""
+    net = make_run(unfold_stride=4).eval()
+    image = torch.rand(1, 3, 128, 160)
+    image[..., 97:, :] = image[..., 96:97, :]
+    image[..., :, 131:] = image[..., :, 130:131]
+    with torch.no_grad():
+        full, cropped = net.encoder(image), net.encoder(image[..., :97, :131])
+    for stride in (4, 8, 16, 32):
+        rows, columns = cropped[stride].shape[-2:]
+        torch.testing.assert_close(full[stride][..., :rows, :columns], cropped[stride], atol=1e-4, rtol=1e-4)
+
+
+PARTS = {
+    "residual": ("alpha", "scale", "gradient"),
+    "mask_step": ("mask_steps",),
+    "robe": ("robes",),
+    "edge_head": ("edge_head",),
+    "state_space": ("A_log", "x_proj"),
+}
+
+
+@pytest.mark.parametrize("part", [*PARTS, "background_evidence"])
+def test_what_is_off_creates_no_parameters_and_the_rest_still_learns(make_run, part):
+    net = make_run(unfold_stride=4, **{part: False})
+    _wake_batchnorm(net)
+    names = [name for name, _ in net.named_parameters()]
+    assert not [name for name in names for word in PARTS.get(part, ()) if word in name.split(".")]
+    image, target = torch.rand(2, 3, *ODD), torch.cat([_blob((40, 60)), _blob((60, 40))])
+    terms = StagewiseLoss()(net(image), image, target)
+    terms["loss"].backward()
+    assert _without_gradient(net) == []
+    assert ("reconstruction" in terms) == (part != "robe")
+    assert ("edge" in terms) == (part != "edge_head")
+
+
+def test_switches_mean_what_the_issue_says(make_run):
+    image = torch.rand(2, 3, *ODD)
+    with torch.no_grad():
+        off = make_run(mask_step=False)(image)
+        assert torch.equal(off.stages[1].mask_hat, off.stages[0].mask)
+        assert not off.stages[1].residual.any()
+        off = make_run(robe=False)(image)
+        torch.testing.assert_close(off.stages[0].background, (1 - off.stages[0].mask) * image)
+        assert off.stages[0].reconstruction is None
+
+
+def test_twin_without_coupling_has_no_unfolding(make_run):
+    twin, run = make_run(coupling=False, unfold_stride=4), make_run(unfold_stride=4)
+    only_in_run = {name.split(".")[0] for name, _ in run.named_parameters()} - {name.split(".")[0] for name, _ in twin.named_parameters()}
+    assert only_in_run == {"mask_steps", "robes"}
+    assert list(twin.unfolding_parameters()) == []
+    output = twin(torch.rand(2, 3, 64, 64))
+    assert output.stages[0].reconstruction is None
+    grad = torch.autograd.grad(output.mask_logits.mean(), output.stages[0].mask, allow_unused=True)[0]
+    assert grad is None or not grad.any()
+
+
+@pytest.mark.parametrize(("share", "mask_steps", "spaces"), [("unfolding", 1, 4), ("all", 1, 1), ("none", 4, 4)])
+def test_sharing(make_run, share, mask_steps, spaces):
+    net = make_run(share_stages=share, mask_residual=True)
+    assert (len(net.mask_steps), len(net.robes), len(net.state_spaces), len(net.gammas)) == (mask_steps, mask_steps, spaces, 4)
+    assert net(torch.rand(2, 3, 64, 64)).mask_logits.isfinite().all()
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3, 5])
+def test_number_of_stages_and_default_levels(make_run, stages):
+    net = make_run(num_stages=stages, unfold_stride=4)
+    assert len(net(torch.rand(2, 3, 64, 64)).stages) == stages
+    assert net.levels == {1: (4,), 2: (16, 4), 3: (16, 8, 4), 5: (32, 16, 8, 4, 4)}[stages]
+    unused = {"4", "8", "16"} - {str(level) for level in net.levels}
+    assert not unused & set(net.context.smooth)
+
+
+def test_initial_values_of_the_unfolding(make_run):
+    net = make_run(lam=0.3)
+    step, robe = net.mask_steps[0], net.robes[0]
+    values = [step.mu().item(), step.alpha().item(), step.scale.item(), robe.lam().item()]
+    assert values == pytest.approx([0.01, 0.01, 0.1, 0.3], rel=1e-5)
+    assert robe.network.head.weight.std().item() == pytest.approx(1e-3, rel=0.3)
+    assert net.start.head.bias.item() == -1.5
+    with torch.no_grad():
+        for parameter in net.unfolding_parameters():
+            parameter.fill_(-50.0)
+    assert min(step.mu(), step.alpha(), robe.lam()) > 0
+
+
+def test_gradient_checkpointing_changes_nothing_but_memory(make_run):
+    plain, saving = make_run(unfold_stride=4), make_run(unfold_stride=4, gradient_checkpointing=True)
+    saving.load_state_dict(plain.state_dict())
+    image = torch.rand(2, 3, *ODD)
+    for net in (plain, saving):
+        net(image).mask_logits.square().mean().backward()
+    for (name, p), q in zip(plain.named_parameters(), saving.parameters(), strict=True):
+        if p.grad is not None:
+            torch.testing.assert_close(p.grad, q.grad, msg=lambda text, name=name: f"{name}: {text}")
+    for (name, p), q in zip(plain.named_buffers(), saving.buffers(), strict=True):
+        assert torch.equal(p, q), name
+    stage = saving(image).stages[0]
+    assert stage.mask.requires_grad
+
+
+def test_output_of_a_network_without_stages():
+    output = FPN(PyramidEncoder("tf_efficientnet_lite0", None), channels=16)(torch.rand(2, 3, *ODD))
+    assert not isinstance(output, RUNOutput)
+    assert output.mask_logits.shape == (2, 1, *ODD)
+    assert torch.equal(output.mask, output.mask_logits.sigmoid())
+
+
+def test_all_impossible_settings_in_one_error():
+    with pytest.raises(UserError) as error:
+        RUN(PyramidEncoder("resnet18", None), num_stages=0, channels=0, unfold_stride=3, share_stages="some", levels=[7])
+    for key in ("num_stages", "channels", "unfold_stride", "share_stages", "levels"):
+        assert f"model.net.{key}" in str(error.value)
