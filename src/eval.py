@@ -24,7 +24,11 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         raise UserError("ckpt_path: name the checkpoint to evaluate, e.g. ckpt_path=outputs/…/checkpoints/best.ckpt")
     checkpoint = read_checkpoint(path)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    datamodule = instantiate(OmegaConf.merge(checkpoint["config"]["data"], _given(cfg.data)))
+    data, overrides = checkpoint["config"]["data"], _given(cfg.data)
+    unknown = [f"data.{key}" for key in overrides if key not in data]
+    if unknown:
+        raise UserError(f"{', '.join(unknown)}: the data of this checkpoint ({data['_target_'].split('.')[-1]}) has no such setting")
+    datamodule = instantiate(OmegaConf.merge(data, overrides))
     datamodule.setup("test")
     module = rebuild(checkpoint, path, metrics=_given(cfg.metrics))
     return test(module, datamodule, cfg.trainer, Path(cfg.paths.output_dir), path)
@@ -41,7 +45,7 @@ def test(
 
 
 def _given(overrides: DictConfig) -> dict[str, Any]:
-    return {name: value for name, value in overrides.items() if value is not None}
+    return {str(name): value for name, value in overrides.items() if value is not None}
 
 
 @command("eval")

@@ -101,7 +101,7 @@ class StagewiseLoss(nn.Module):
         sums: dict[str, Tensor] = {}
         for k, stage in enumerate(output.stages, start=1):
             for name, term in self._stage_terms(stage, image, small_target, edges, factor).items():
-                sums[name] = sums.get(name, 0.0) + 2.0 ** (k - last) * term  # type: ignore[assignment]
+                sums[name] = sums.get(name, 0.0) + 2.0 ** (k - last) * term
         terms.update(sums)
 
     def _stage_terms(self, stage: StageOutput, image: Tensor, small_target: Tensor, edges: Tensor, factor: int) -> dict[str, Tensor]:

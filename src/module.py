@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -89,7 +90,7 @@ class COSModule(LightningModule):
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
         name = self.trainer.datamodule.test_names[dataloader_idx]  # type: ignore[attr-defined]
         stages = stage_logits(self(batch["image"]))
-        metrics = self._test_metrics.setdefault(name, {stage: self.val_metrics.clone() for stage in stages})
+        metrics = self._test_metrics.setdefault(name, {stage: deepcopy(self.val_metrics) for stage in stages})
         for stage, logits in stages.items():
             metrics[stage].update(masks_at_size(logits, batch["mask"]), batch["mask"])
         final = list(metrics.values())[-1]
@@ -104,7 +105,7 @@ class COSModule(LightningModule):
             final = list(self.test_scores[name].values())[-1]
             self.log_dict({f"test/{name}/{measure}": value for measure, value in final.items()})
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self._parameter_groups())
         if self.make_scheduler is None:
             return {"optimizer": optimizer}

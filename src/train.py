@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import wandb
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -42,12 +43,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
     OmegaConf.save(OmegaConf.create(module.config), output_dir / "config.yaml")
     trainer: L.Trainer = instantiate(
         cfg.trainer,
-        callbacks=list(instantiate(cfg.callbacks or {}).values()),
-        logger=instantiate(cfg.logger) if cfg.logger else False,
+        callbacks=list(instantiate(cfg.get("callbacks") or {}).values()),
+        logger=list(instantiate(cfg.get("logger") or {}).values()),
     )
     scores: dict[str, float] = {}
     if cfg.train:
         trainer.fit(module, datamodule=datamodule, ckpt_path=str(ckpt_path) if ckpt_path else None)
+        wandb.finish()
         scores |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         ckpt_path = Path(best) if best else None

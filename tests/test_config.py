@@ -18,4 +18,4 @@ def test_experiment_composes(experiment, model):
         cfg = compose("train", [f"experiment={experiment}", "paths.output_dir=out", *([f"model={model}"] if model else [])])
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert plain["model"]["net"]["encoder"]["_target_"] == "src.models.encoder.PyramidEncoder"
-    assert plain["callbacks"]["checkpoint"]["dirpath"] == "out/checkpoints"
+    assert plain["callbacks"]["best"]["dirpath"] == "out/checkpoints"

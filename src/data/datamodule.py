@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import albumentations as A
+import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from src.data.checks import missing_set, open_set
 from src.data.dataset import COSDataset, COSEvalDataset, collate_eval
 from src.data.holdout import split_names
+from src.data.sampler import EpochSampler
 from src.data.sources import Concat, Source, Subset
 from src.data.tasks import SPLIT_FOLDERS, count_note
 from src.data.transforms import paper_recipe
@@ -180,7 +182,9 @@ class COSDataModule(LightningDataModule):
         # An incomplete last batch can be a single image, which BatchNorm cannot train on; a set smaller than one batch must stay.
         drop_last = len(train) > self.batch_size
         data = COSDataset(train, self.augmentation(self.image_size))
-        return DataLoader(data, batch_size=self.batch_size, shuffle=True, drop_last=drop_last, **self._loader_options())
+        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        sampler = EpochSampler(data, seed=torch.initial_seed(), epoch=epoch)
+        return DataLoader(data, batch_size=self.batch_size, sampler=sampler, drop_last=drop_last, **self._loader_options())
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
         """The loader that selects the model; an empty list without validation."""

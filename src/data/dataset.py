@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from src.data.sampler import SeededIndex
 from src.data.sources import Source
 from src.data.transforms import reseed, resize_image
 
@@ -39,7 +40,7 @@ class EvalBatch(TypedDict):
 
 
 class COSDataset(Dataset[TrainSample]):
-    """Training samples. The transform is reseeded from torch's generator for each one, so `seed_everything(workers=True)` decides all."""
+    """Training samples. A `SeededIndex` brings the seed of its augmentation; for a plain index torch's generator draws one."""
 
     def __init__(self, source: Source, transform: A.Compose) -> None:
         self.source = source
@@ -48,9 +49,10 @@ class COSDataset(Dataset[TrainSample]):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> TrainSample:
-        raw = self.source[index]
-        reseed(self.transform, int(torch.randint(2**31, ())))
+    def __getitem__(self, index: int | SeededIndex) -> TrainSample:
+        sample, seed = index if isinstance(index, SeededIndex) else (index, int(torch.randint(2**31, ())))
+        raw = self.source[sample]
+        reseed(self.transform, seed)
         out = self.transform(image=raw.image, mask=raw.mask.astype(np.uint8))
         mask = torch.from_numpy((out["mask"] > 0).astype(np.float32)[None])
         return {"image": to_tensor(out["image"]), "mask": mask, "name": raw.name}

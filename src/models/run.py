@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from src.models.encoder import STRIDES, PyramidEncoder, TopDownContext
-from src.models.layers import conv_bn_relu
+from src.models.layers import PositiveScalar, conv_bn_relu
 from src.models.outputs import RUNOutput, StageOutput
 from src.models.resample import pool, upsample
 from src.models.robe import ROBE
@@ -112,12 +112,11 @@ class RUN(nn.Module):
 
     def unfolding_parameters(self) -> Iterator[nn.Parameter]:
         """μ, λ, α, s and γ: the few numbers that learn at their own rate, without weight decay (method.md 3.6)."""
-        for step in self.mask_steps:
-            yield step.mu.theta
-            if step.residual:
-                yield from (step.alpha.theta, step.scale)
-        for robe in self.robes:
-            yield robe.lam.theta
+        for module in self.modules():
+            if isinstance(module, PositiveScalar):
+                yield module.theta
+            elif isinstance(module, MaskStep) and module.residual:
+                yield module.scale
         yield from self.gammas
 
     def _run_stage(self, k: int, *tensors: Tensor) -> StageOutput:

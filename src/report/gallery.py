@@ -23,6 +23,7 @@ def save_gallery(path: Path, module: COSModule, loader: Iterable[dict[str, Any]]
     """Write a PNG with image, truth, M_0 … M_K, E_K, B_K and the residual map r_{K−1} of the first ``rows`` images."""
     mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     module.eval()
     panels: list[list[Panel]] = []
@@ -37,7 +38,7 @@ def save_gallery(path: Path, module: COSModule, loader: Iterable[dict[str, Any]]
         len(panels[0]),
         figsize=(PANEL_INCHES * len(panels[0]), PANEL_INCHES * len(panels)),
         squeeze=False,
-        layout="constrained",
+        layout=ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01),
     )
     for i, (line, row) in enumerate(zip(axes, panels, strict=True)):
         for axis, (title, picture) in zip(line, row, strict=True):
@@ -46,7 +47,6 @@ def save_gallery(path: Path, module: COSModule, loader: Iterable[dict[str, Any]]
             axis.set_axis_off()
             if i == 0:
                 axis.set_title(title, fontsize=9)
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 

@@ -47,7 +47,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
                 mistake = user_error(error)
                 if mistake is None:
                     raise
-                print(f"error: {mistake}", file=sys.stderr)
+                print(f"error: {_plain(str(mistake))}", file=sys.stderr)
                 sys.exit(2)
 
         return hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(run)
@@ -63,6 +63,11 @@ def user_error(error: BaseException) -> UserError | None:
             return chain
         chain = chain.__cause__ or chain.__context__
     return None
+
+
+def _plain(message: str) -> str:
+    """Without the traceback that a data-loading worker puts before its message."""
+    return message.rsplit("UserError: ", 1)[-1].rstrip() if "Original Traceback" in message else message
 
 
 def quiet() -> None:

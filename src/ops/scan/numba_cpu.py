@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def unavailable() -> str | None:
@@ -41,6 +42,7 @@ class _Scan(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
         u, delta, A, B, C = ctx.saved_tensors
         du, ddelta, dB, dC = (torch.zeros_like(x) for x in (u, delta, B, C))

@@ -1,0 +1,66 @@
+"""Train, evaluate and predict on synthetic camouflage: from nothing to a number and a picture in minutes.
+
+Run by `make quickstart`. One run folder holds everything; the exact next commands are printed at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from PIL import Image
+
+from src.data.synthetic import SyntheticCamouflage
+from src.predict import predict
+from src.train import train
+from src.utils.cli import CONF, console, quiet
+
+NEXT = """\
+[bold]What next[/bold]
+  the same on your images   .venv/bin/python -m src.train experiment=camo_lite0 data.root=DATA \\
+                              (DATA/TrainDataset/CAMO/{{Imgs,GT}} and DATA/TestDataset/CAMO/{{Imgs,GT}})
+  evaluate                  .venv/bin/python -m src.eval ckpt_path={checkpoint}
+  predict                   .venv/bin/python -m src.predict ckpt_path={checkpoint} input=FOLDER output=FOLDER overlay=true
+  a plain baseline          .venv/bin/python -m src.train experiment=quickstart model=fpn
+  every command             make help"""
+
+
+def main() -> None:
+    """Parse the arguments and run the whole way."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides of experiment=quickstart, e.g. trainer.max_epochs=2")
+    parser.add_argument("--output", type=Path, default=Path("outputs/quickstart") / time.strftime("%Y-%m-%d_%H-%M-%S"))
+    arguments = parser.parse_args()
+    quiet()
+    start, folder = time.perf_counter(), arguments.output
+    out = console()
+    out.rule("RUN quickstart: training on synthetic camouflage")
+    train(_config("train", ["experiment=quickstart", *arguments.overrides], folder))
+    checkpoint = folder / "checkpoints" / "best.ckpt"
+    out.rule("predicting new scenes")
+    _write_scenes(folder / "images")
+    places = [f"ckpt_path={checkpoint}", f"input={folder / 'images'}", f"output={folder / 'predictions'}", "overlay=true"]
+    predict(_config("predict", places, folder))
+    out.rule(f"done in {(time.perf_counter() - start) / 60:.1f} minutes")
+    out.print(f"Look at {folder / 'gallery.png'} and {folder / 'predictions' / 'overlay'}/", highlight=False)
+    out.print(NEXT.format(checkpoint=checkpoint), highlight=False, soft_wrap=True)
+
+
+def _config(name: str, overrides: list[str], folder: Path) -> DictConfig:
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return compose(name, [*overrides, f"paths.output_dir={folder}"])
+
+
+def _write_scenes(folder: Path, count: int = 8) -> None:
+    """A folder of pictures that no split has seen: what a user's own images look like to `predict`."""
+    folder.mkdir(parents=True)
+    scenes = SyntheticCamouflage(count, size=(192, 256), seed=1, split="test")
+    for i in range(count):
+        Image.fromarray(scenes[i].image).save(folder / f"{scenes.names[i]}.png")
+
+
+if __name__ == "__main__":
+    main()

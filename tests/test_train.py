@@ -1,0 +1,227 @@
+"""Train, evaluate and predict, from the configuration to the files that are left behind."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+from src.eval import evaluate
+from src.predict import predict
+from src.train import train
+from src.utils.checkpoints import read_checkpoint, rebuild
+from src.utils.cli import CONF, user_error
+from src.utils.errors import UserError
+from tests.folders import write_root
+
+EXPERIMENTS = sorted(path.stem for path in (Path(CONF) / "experiment").glob("*.yaml"))
+TINY = [
+    "trainer=cpu",
+    "encoder.weights=null",
+    "data.image_size=64",
+    "data.batch_size=2",
+    "data.num_workers=0",
+]
+ONE_BATCH = ["trainer.max_epochs=1", *(f"trainer.limit_{part}_batches=1" for part in ("train", "val", "test"))]
+SCENES = ["data.num_train=16", "data.num_val=4", "data.num_test=4"]
+
+
+def config(name: str, *overrides: str) -> DictConfig:
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return compose(name, list(overrides))
+
+
+def tiny_quickstart(folder: Path, *overrides: str) -> DictConfig:
+    return config(
+        "train",
+        "experiment=quickstart",
+        *TINY,
+        *SCENES,
+        "trainer.max_epochs=1",
+        "model.net.channels=16",
+        f"paths.output_dir={folder}",
+        *overrides,
+    )
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory):
+    return write_root(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """One run folder of the tiny quickstart and what `train` returned."""
+    folder = tmp_path_factory.mktemp("run")
+    return folder, train(tiny_quickstart(folder))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_runs_one_batch(experiment, tmp_path, data_root, monkeypatch):
+    monkeypatch.setenv("COS_DATA", str(data_root))
+    scores = train(config("train", f"experiment={experiment}", *TINY, *ONE_BATCH, f"paths.output_dir={tmp_path}"))
+    assert np.isfinite(list(scores.values())).all()
+    assert {"train/loss", "val/s_alpha"} <= scores.keys()
+    assert any(name.startswith("test/") for name in scores)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["fpn", "fpn_ds"])
+def test_baselines_drop_in(model, tmp_path):
+    scores = train(tiny_quickstart(tmp_path, f"model={model}"))
+    assert 0 < scores["test/synthetic/s_alpha"] < 1
+
+
+def test_a_run_folder_holds_everything(trained):
+    folder, scores = trained
+    assert {"best.ckpt", "last.ckpt"} == {path.name for path in (folder / "checkpoints").iterdir()}
+    for name in ("config.yaml", "metrics.md", "metrics.csv", "per_image.csv", "gallery.png", "logs/version_0/metrics.csv"):
+        assert (folder / name).stat().st_size > 0, name
+    rows = list(csv.DictReader((folder / "per_image.csv").open()))
+    assert len(rows) == 4
+    mean = np.mean([float(row["s_alpha"]) for row in rows])
+    assert mean == pytest.approx(scores["test/synthetic/s_alpha"], abs=1e-6)
+    stages = [row["map"] for row in csv.DictReader((folder / "metrics.csv").open())]
+    assert stages == ["M_0", "M_1", "M_2", "M_3", "M_4"]
+    assert "min–max" in (folder / "metrics.md").read_text(encoding="utf-8")
+    assert OmegaConf.load(folder / "config.yaml").model.net.num_stages == 4
+
+
+def test_eval_of_a_checkpoint_gives_the_number_of_the_training(trained, tmp_path):
+    folder, scores = trained
+    again = evaluate(config("eval", "trainer=cpu", f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}", f"paths.output_dir={tmp_path}"))
+    tested = {name: value for name, value in scores.items() if name.startswith("test/")}
+    assert again == tested
+    assert (tmp_path / "per_image.csv").read_text() == (folder / "per_image.csv").read_text()
+
+
+def test_checkpoint_is_plain_and_rebuilds_alone(trained):
+    path = trained[0] / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    assert checkpoint["config"]["model"]["net"]["num_stages"] == 4
+    module = rebuild(read_checkpoint(path), path)
+    assert all(torch.equal(value, checkpoint["state_dict"][key]) for key, value in module.state_dict().items())
+
+
+@pytest.mark.slow
+def test_same_seed_same_weights_another_seed_others(trained, tmp_path):
+    first = read_checkpoint(trained[0] / "checkpoints" / "last.ckpt")["state_dict"]
+    weights = {}
+    for seed in (0, 1):
+        train(tiny_quickstart(tmp_path / str(seed), f"seed={seed}", "test=false"))
+        weights[seed] = read_checkpoint(tmp_path / str(seed) / "checkpoints" / "last.ckpt")["state_dict"]
+    assert all(torch.equal(first[key], weights[0][key]) for key in first)
+    assert not all(torch.equal(first[key], weights[1][key]) for key in first)
+
+
+@pytest.mark.slow
+def test_resume_ends_where_an_unbroken_run_ends(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    steps = ["scheduler=step", "trainer.max_epochs=2", "test=false"]
+    train(tiny_quickstart(whole, *steps))
+    train(tiny_quickstart(broken, *steps, "trainer.max_epochs=1"))
+    train(tiny_quickstart(broken, *steps, "ckpt_path=last"))
+    first, second = (read_checkpoint(folder / "checkpoints" / "last.ckpt") for folder in (whole, broken))
+    assert first["epoch"] == second["epoch"] == 1
+    assert all(torch.equal(first["state_dict"][key], second["state_dict"][key]) for key in first["state_dict"])
+
+
+def test_unfolding_learns_at_its_own_rate(trained):
+    groups = read_checkpoint(trained[0] / "checkpoints" / "last.ckpt")["optimizer_states"][0]["param_groups"]
+    assert groups[1]["initial_lr"] == pytest.approx(10 * groups[0]["initial_lr"])
+    assert len(groups[1]["params"]) == 4  # μ, α, s, λ, shared over the stages
+    assert groups[1]["weight_decay"] == 0
+
+
+@pytest.mark.slow
+def test_wandb_offline_holds_the_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    train(tiny_quickstart(tmp_path, "logger=wandb", "test=false"))
+    runs = list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert len(runs) == 1
+    assert runs[0].stat().st_size > 0
+    assert (tmp_path / "logs" / "version_0" / "metrics.csv").is_file()
+
+
+def test_predict_writes_maps_at_the_images_size(trained, data_root, tmp_path):
+    checkpoint, images = trained[0] / "checkpoints" / "best.ckpt", data_root / "TestDataset" / "CAMO" / "Imgs"
+    overrides = [f"ckpt_path={checkpoint}", f"input={images}", f"output={tmp_path / 'maps'}", "overlay=true", "device=cpu"]
+    written = predict(config("predict", *overrides))
+    assert [path.stem for path in written] == sorted(path.stem for path in images.iterdir())
+    for path in written:
+        with Image.open(path) as map_:
+            assert (map_.size, map_.mode) == ((90, 70), "L")
+        assert (tmp_path / "maps" / "overlay" / path.name).is_file()
+    one = predict(config("predict", *overrides, f"input={images / 'camourflage_9000.jpg'}", f"output={tmp_path / 'one'}", "batch_size=1"))
+    alone, together = (np.asarray(Image.open(path)).astype(int) for path in (one[0], written[0]))
+    assert np.abs(alone - together).max() <= 1
+    with pytest.raises(UserError, match="overwrite=true"):
+        predict(config("predict", *overrides))
+
+
+def _mistakes(tmp_path: Path, root: Path) -> dict[str, tuple[DictConfig, str]]:
+    camo = ["experiment=camo_lite0", *TINY, f"paths.output_dir={tmp_path / 'run'}"]
+    found = {
+        "no stages": (["model.net.num_stages=0"], "model.net.num_stages"),
+        "no root": ([f"data.root={tmp_path / 'nowhere'}"], "nowhere"),
+        "no set": (["data.train_sets=[NONE]"], "NONE"),
+        "unknown encoder": (["encoder.name=resnet51"], "resnet51"),
+        "no weights": (["encoder.weights=nofile.pth"], "nofile.pth"),
+        "no checkpoint": (["ckpt_path=nofile.ckpt"], "nofile.ckpt"),
+        "nothing to resume": (["ckpt_path=last"], "ckpt_path=last"),
+        "nothing to do": (["train=false"], "ckpt_path"),
+    }
+    return {name: (config("train", *camo, f"data.root={root}", *overrides), words) for name, (overrides, words) in found.items()}
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    ["no stages", "no root", "no set", "unknown encoder", "no weights", "no checkpoint", "nothing to resume", "nothing to do"],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_mistake_is_named_before_any_work(mistake, tmp_path, data_root):
+    cfg, words = _mistakes(tmp_path, data_root)[mistake]
+    with pytest.raises(Exception, match=words) as raised:
+        train(cfg)
+    found = user_error(raised.value)
+    assert found is not None
+    assert words in str(found)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_finished_run_is_not_overwritten(trained):
+    with pytest.raises(UserError, match="already holds a training"):
+        train(tiny_quickstart(trained[0]))
+
+
+def test_a_checkpoint_of_another_architecture(trained, tmp_path):
+    checkpoint = trained[0] / "checkpoints" / "best.ckpt"
+    with pytest.raises(UserError, match="another architecture"):
+        train(tiny_quickstart(tmp_path, f"ckpt_path={checkpoint}", "model.net.channels=24"))
+
+
+def test_a_broken_checkpoint(tmp_path):
+    (tmp_path / "half.ckpt").write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(UserError, match="cannot be read as a checkpoint"):
+        evaluate(config("eval", f"ckpt_path={tmp_path / 'half.ckpt'}", f"paths.output_dir={tmp_path}"))
+
+
+def test_predict_without_images(trained, tmp_path):
+    (tmp_path / "empty").mkdir()
+    places = [f"ckpt_path={trained[0] / 'checkpoints' / 'best.ckpt'}", f"output={tmp_path / 'maps'}"]
+    with pytest.raises(UserError, match="holds no image"):
+        predict(config("predict", *places, f"input={tmp_path / 'empty'}"))
+    (tmp_path / "empty" / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "empty" / "other.png").write_bytes(b"none either")
+    with pytest.raises(UserError, match=r"broken\.jpg") as error:
+        predict(config("predict", *places, f"input={tmp_path / 'empty'}"))
+    assert "other.png" in str(error.value)
+    assert not (tmp_path / "maps").exists()
