@@ -16,7 +16,7 @@ from PIL import Image
 from src.data.synthetic import SyntheticCamouflage
 from src.predict import predict
 from src.train import train
-from src.utils.cli import CONF, console, quiet
+from src.utils.cli import CONF, console, prepare
 
 NEXT = """\
 [bold]What next[/bold]
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="Hydra overrides of experiment=quickstart, e.g. trainer.max_epochs=2")
     parser.add_argument("--output", type=Path, default=Path("outputs/quickstart") / time.strftime("%Y-%m-%d_%H-%M-%S"))
     arguments = parser.parse_args()
-    quiet()
+    prepare()
     start, folder = time.perf_counter(), arguments.output
     out = console()
     out.rule("RUN quickstart: training on synthetic camouflage")

@@ -47,6 +47,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         logger=list(instantiate(cfg.get("logger") or {}).values()),
     )
     scores: dict[str, float] = {}
+    console().print(_summary(module, datamodule.describe(), output_dir), highlight=False)
     if cfg.train:
         trainer.fit(module, datamodule=datamodule, ckpt_path=str(ckpt_path) if ckpt_path else None)
         wandb.finish()
@@ -61,6 +62,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if ckpt_path is not None:
         module = rebuild(read_checkpoint(ckpt_path), ckpt_path)
     return scores | test(module, datamodule, cfg.trainer, output_dir, ckpt_path)
+
+
+def _summary(module: COSModule, data: dict[str, Any], output_dir: Path) -> str:
+    parameters = sum(parameter.numel() for parameter in module.parameters()) / 1e6
+    tests = ", ".join(f"{name} {count}" for name, count in data["test_images"].items()) or "none"
+    images = f"images: {data['train_images']} to train, {data['val_images']} held out; test sets: {tests}"
+    return f"{type(module.net).__name__}: {parameters:.1f} M parameters | {images} | {output_dir}"
 
 
 @command("train")

@@ -77,8 +77,9 @@ class SS2D(nn.Module):
             self.dt_bias,
             delta_softplus=True,
         ).unflatten(1, (self.directions, inner))
-        along_rows = y[:, 0] + y[:, 2].flip(-1)
-        along_columns = y[:, 1] + y[:, 3].flip(-1)
+        rows, columns, rows_back, columns_back = y.unbind(1)  # one gradient tensor for all four; indexing would make four full ones
+        along_rows = rows + rows_back.flip(-1)
+        along_columns = columns + columns_back.flip(-1)
         return along_rows.unflatten(-1, (height, width)) + along_columns.unflatten(-1, (width, height)).transpose(2, 3)
 
 

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from src.utils.errors import UserError
+from src.utils.memory import keep_freed_memory
 
 CONF = str(Path(__file__).parents[2] / "conf")
 NOISE = (
@@ -23,6 +24,7 @@ NOISE = (
     ".*exists and is not empty.*",
     ".*number of training batches.*smaller than the logging interval.*",
     ".*GPU available but not used.*",
+    ".*Converting a tensor with requires_grad=True to a scalar.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
 )
 
@@ -39,7 +41,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
     def decorate(task: Task) -> Callable[[], None]:
         @functools.wraps(task)
         def run(cfg: DictConfig) -> Any:
-            quiet()
+            prepare()
             OmegaConf.update(cfg, "paths.output_dir", HydraConfig.get().runtime.output_dir)
             try:
                 return task(cfg)
@@ -70,8 +72,9 @@ def _plain(message: str) -> str:
     return message.rsplit("UserError: ", 1)[-1].rstrip() if "Original Traceback" in message else message
 
 
-def quiet() -> None:
-    """Silence what the libraries say at every start and nobody can act on."""
+def prepare() -> None:
+    """What every process does first: keep freed memory, and silence what libraries say that nobody can act on."""
+    keep_freed_memory()
     for pattern in NOISE:
         warnings.filterwarnings("ignore", pattern)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)

@@ -45,7 +45,8 @@ class _Scan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
         u, delta, A, B, C = ctx.saved_tensors
-        du, ddelta, dB, dC = (torch.zeros_like(x) for x in (u, delta, B, C))
+        du, ddelta = torch.empty_like(u), torch.empty_like(delta)
+        dB, dC = torch.zeros_like(B), torch.zeros_like(C)
         dA = A.new_zeros(u.shape[0], *A.shape)
         _, kernel = _kernels()
         kernel(*_arrays(u, delta, A, B, C, grads[0].contiguous()), *_arrays(du, ddelta, dA, dB, dC))
