@@ -7,9 +7,9 @@ from typing import Any
 
 import lightning as L
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import RichProgressBar
 from omegaconf import DictConfig, OmegaConf
 
+from src.callbacks.progress import ProgressBar
 from src.module import COSModule
 from src.report.results import write_results
 from src.utils.checkpoints import read_checkpoint, rebuild, resolve_checkpoint
@@ -38,7 +38,7 @@ def test(
     module: COSModule, datamodule: L.LightningDataModule, trainer_cfg: DictConfig, output_dir: Path, ckpt_path: Path | None
 ) -> dict[str, float]:
     """Test on one device, write the tables, the per-image scores and the gallery, print the table."""
-    trainer: L.Trainer = instantiate(trainer_cfg, devices=1, strategy="auto", logger=False, callbacks=[RichProgressBar()])
+    trainer: L.Trainer = instantiate(trainer_cfg, devices=1, strategy="auto", logger=False, callbacks=[ProgressBar()])
     trainer.test(module, datamodule=datamodule, verbose=False)
     write_results(output_dir, module, datamodule, ckpt_path, console())
     return {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -14,7 +14,7 @@ from src.eval import test
 from src.module import COSModule
 from src.utils.checkpoints import check_fits, read_checkpoint, rebuild, resolve_checkpoint
 from src.utils.cli import command, console
-from src.utils.errors import UserError
+from src.utils.errors import Mistakes, UserError
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
@@ -32,10 +32,14 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if not cfg.train and ckpt_path is None:
         raise UserError("train=false needs a ckpt_path to test")
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    datamodule = instantiate(cfg.data)
-    for stage in ["fit"] * cfg.train + ["test"] * cfg.test:
-        datamodule.setup(stage)
-    module: COSModule = instantiate(cfg.model)
+    mistakes = Mistakes()
+    with mistakes.collected():
+        datamodule = instantiate(cfg.data)
+        for stage in ["fit"] * cfg.train + ["test"] * cfg.test:
+            datamodule.setup(stage)
+    with mistakes.collected():
+        module: COSModule = instantiate(cfg.model)
+    mistakes.raise_all()
     module.config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     if ckpt_path is not None:
         check_fits(module, read_checkpoint(ckpt_path), ckpt_path)

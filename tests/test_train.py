@@ -16,8 +16,8 @@ from src.eval import evaluate
 from src.predict import predict
 from src.train import train
 from src.utils.checkpoints import read_checkpoint, rebuild
-from src.utils.cli import CONF, user_error
-from src.utils.errors import UserError
+from src.utils.cli import CONF
+from src.utils.errors import UserError, user_error
 from tests.folders import write_root
 
 EXPERIMENTS = sorted(path.stem for path in (Path(CONF) / "experiment").glob("*.yaml"))

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from src.utils.errors import UserError
+from src.utils.errors import user_error
 from src.utils.memory import keep_freed_memory
 
 CONF = str(Path(__file__).parents[2] / "conf")
@@ -34,7 +34,7 @@ Task = Callable[[DictConfig], Any]
 def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
     """Turn ``task(cfg)`` into a ``main()`` configured by ``conf/<config_name>.yaml``.
 
-    A :class:`UserError` is printed without a traceback and ends the process with status 2, also when Hydra's
+    A `UserError` is printed without a traceback and ends the process with status 2, also when Hydra's
     `instantiate` has wrapped it. In a multirun ``paths.output_dir`` becomes the job's own folder.
     """
 
@@ -57,16 +57,6 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
     return decorate
 
 
-def user_error(error: BaseException) -> UserError | None:
-    """The UserError in the chain of causes of ``error``, if there is one."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if isinstance(chain, UserError):
-            return chain
-        chain = chain.__cause__ or chain.__context__
-    return None
-
-
 def _plain(message: str) -> str:
     """Without the traceback that a data-loading worker puts before its message."""
     return message.rsplit("UserError: ", 1)[-1].rstrip() if "Original Traceback" in message else message
@@ -75,9 +65,11 @@ def _plain(message: str) -> str:
 def prepare() -> None:
     """What every process does first: keep freed memory, and silence what libraries say that nobody can act on."""
     keep_freed_memory()
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     for pattern in NOISE:
         warnings.filterwarnings("ignore", pattern)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch.utilities.rank_zero", "timm"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def console() -> Console:

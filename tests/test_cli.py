@@ -1,0 +1,62 @@
+"""The command lines themselves: exit status and words, no traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.utils.cli import _plain
+from src.utils.errors import Mistakes, UserError
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.slow
+def test_all_mistakes_at_once_without_a_traceback(tmp_path):
+    overrides = ["data.root=nowhere", "encoder.name=resnet51", f"paths.output_dir={tmp_path}"]
+    result = run("src.train", "experiment=camo_lite0", *overrides)
+    assert result.returncode == 2
+    assert "nowhere" in result.stderr
+    assert "resnet51" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["src.eval", "ckpt_path=none.ckpt"], "none.ckpt"),
+        (["src.predict", "ckpt_path=none.ckpt", "input=a", "output=b"], "none.ckpt"),
+        (["src.train", "experiment=camo_lite"], "camo_lite0"),
+        (["src.train", "model.net.num_stage=2"], "num_stage"),
+    ],
+)
+def test_a_mistake_is_one_clear_message(words, expected, tmp_path):
+    result = run(*words, f"paths.output_dir={tmp_path}")
+    assert result.returncode != 0
+    assert expected in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_workers_traceback_is_left_out():
+    traceback = "Original Traceback (most recent call last):\n  …\nsrc.utils.errors.UserError: "
+    message = f"Caught UserError in DataLoader worker process 0.\n{traceback}a.jpg"
+    assert _plain(message) == "a.jpg"
+
+
+def test_mistakes_are_collected_and_other_errors_are_not():
+    mistakes = Mistakes()
+    for text in ("one", "two"):
+        with mistakes.collected():
+            raise UserError(text)
+    with pytest.raises(UserError, match="one\ntwo"):
+        mistakes.raise_all()
+    with pytest.raises(KeyError), mistakes.collected():
+        raise KeyError("three")
