@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from src.ops import available_backends, selective_scan
-from src.ops.scan import loop, numba_cpu
+from src.ops.scan import loop, numba_cpu, parallel
 
-BACKENDS = ("loop", "numba")
+FAST = ("parallel", "numba")
+BACKENDS = ("loop", *FAST)
 
 
 def _inputs(batch=2, groups=2, width=3, states=5, length=7, seed=0, skip=True, bias=True, dtype=torch.float32) -> dict[str, Tensor]:
@@ -53,6 +55,7 @@ def _relative_errors(got: dict[str, Tensor], expected: dict[str, Tensor], floor:
     return {name: ((got[name] - value).abs().max() / value.abs().max().clamp(min=floor)).item() for name, value in expected.items()}
 
 
+@pytest.mark.parametrize("backend", FAST)
 @settings(max_examples=40, deadline=None)
 @given(
     batch=st.integers(1, 3),
@@ -65,21 +68,22 @@ def _relative_errors(got: dict[str, Tensor], expected: dict[str, Tensor], floor:
     bias=st.booleans(),
     softplus=st.booleans(),
 )
-def test_numba_and_its_gradients_equal_the_loop_in_float64(batch, groups, width, states, length, seed, skip, bias, softplus):
+def test_output_and_gradients_equal_the_loop_in_float64(backend, batch, groups, width, states, length, seed, skip, bias, softplus):
     inputs = _inputs(batch, groups, width, states, length, seed, skip, bias)
     expected = _with_gradients({name: value.double() for name, value in inputs.items()}, "loop", softplus)
-    errors = _relative_errors(_with_gradients(inputs, "numba", softplus), expected, floor=1.0)
+    errors = _relative_errors(_with_gradients(inputs, backend, softplus), expected, floor=1.0)
     assert max(errors.values()) < 2e-5, errors
 
 
+@pytest.mark.parametrize("backend", FAST)
 @pytest.mark.parametrize("scale", [1e-3, 1e-1, 3.0])
-def test_numba_stays_exact_over_a_long_sequence(scale):
+def test_exact_over_a_long_sequence(backend, scale):
     """400 tokens with the decays of an S4D-real start; the largest steps let the fast states underflow."""
     inputs = _inputs(batch=1, groups=2, width=2, states=16, length=400)
     inputs["delta"], inputs["A"] = inputs["delta"] * scale, -torch.arange(1.0, 17).repeat(4, 1)
     del inputs["delta_bias"]
     expected = _with_gradients({name: value.double() for name, value in inputs.items()}, "loop", False)
-    errors = _relative_errors(_with_gradients(inputs, "numba", False), expected)
+    errors = _relative_errors(_with_gradients(inputs, backend, False), expected)
     assert max(errors.values()) < 2e-5, errors
 
 
@@ -155,9 +159,12 @@ def test_two_runs_are_bit_identical(backend):
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
-def test_gradcheck_of_the_loop():
+@pytest.mark.parametrize("backend", ["loop", "parallel"])
+def test_gradcheck(backend):
     inputs = [x.requires_grad_() for x in _inputs(batch=1, groups=2, width=1, states=2, length=3, dtype=torch.float64).values()]
-    assert torch.autograd.gradcheck(lambda *x: selective_scan(*x, delta_softplus=True, backend="loop"), inputs)
+    scan = partial(selective_scan, delta_softplus=True, backend=backend)
+    assert torch.autograd.gradcheck(scan, inputs)
+    assert torch.autograd.gradgradcheck(scan, inputs)
 
 
 def test_numba_refuses_a_second_derivative():
@@ -207,32 +214,32 @@ def test_float64_stays_float64():
 def picked(monkeypatch) -> list[str]:
     """The backends that were run, in order."""
     names: list[str] = []
-    for name, module in (("loop", loop), ("numba", numba_cpu)):
+    for name, module in (("loop", loop), ("parallel", parallel), ("numba", numba_cpu)):
         scan = module.scan
         monkeypatch.setattr(module, "scan", lambda *args, name=name, scan=scan: names.append(name) or scan(*args))
     return names
 
 
-def test_auto_takes_numba_for_float32_and_the_loop_for_float64(picked):
+def test_auto_takes_numba_for_float32_and_parallel_for_float64(picked):
     selective_scan(**_inputs())
     selective_scan(**_inputs(dtype=torch.bfloat16))
     selective_scan(**_inputs(dtype=torch.float64))
-    assert picked == ["numba", "numba", "loop"]
+    assert picked == ["numba", "numba", "parallel"]
 
 
-def test_auto_takes_the_loop_where_numba_is_not_to_be_had(picked, monkeypatch):
+def test_auto_takes_parallel_where_numba_is_not_to_be_had(picked, monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
     reason = available_backends()["numba"]
     assert reason is not None
     assert "cannot be imported" in reason
     selective_scan(**_inputs())
-    assert picked == ["loop"]
+    assert picked == ["parallel"]
     with pytest.raises(ValueError, match="backend=numba cannot be used here: numba cannot be imported"):
         selective_scan(**_inputs(), backend="numba")
 
 
 def test_available_backends():
-    assert available_backends() == {"loop": None, "numba": None}
+    assert available_backends() == {"loop": None, "parallel": None, "numba": None}
 
 
 @pytest.mark.parametrize("name", ["delta", "A", "B", "C", "D", "delta_bias"])

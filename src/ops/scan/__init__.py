@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.ops.scan import loop, numba_cpu
+from src.ops.scan import loop, numba_cpu, parallel
 
-BACKENDS = {"loop": loop, "numba": numba_cpu}
+BACKENDS = {"loop": loop, "parallel": parallel, "numba": numba_cpu}
 
 
 def available_backends() -> dict[str, str | None]:
@@ -37,7 +37,7 @@ def selective_scan(
         A: (G·d, S) continuous decays, usually negative.
         B: (N, G, S, L) input projections, shared by the channels of a group. C: likewise, output projections.
         D: (G·d) skip weights or None.
-        backend: ``auto`` (Numba for float32 on the CPU, the loop elsewhere), ``loop`` or ``numba``.
+        backend: ``auto`` (Numba for float32 on the CPU, parallel elsewhere), ``loop``, ``parallel`` or ``numba``.
 
     Returns:
         (N, G·d, L) in the dtype of ``u``.
@@ -65,7 +65,7 @@ def selective_scan(
 def _pick(backend: str, device: str, dtype: torch.dtype) -> Callable[..., Tensor]:
     fits_numba = device == "cpu" and dtype == torch.float32
     if backend == "auto":
-        backend = "numba" if fits_numba and numba_cpu.unavailable() is None else "loop"
+        backend = "numba" if fits_numba and numba_cpu.unavailable() is None else "parallel"
     if backend not in BACKENDS:
         raise ValueError(f"backend: got {backend!r}, expected auto or one of {sorted(BACKENDS)}")
     reason = BACKENDS[backend].unavailable()
