@@ -6,7 +6,9 @@ Run by `make quickstart`. One run folder holds everything; the exact next comman
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -16,7 +18,7 @@ from PIL import Image
 from src.data.synthetic import SyntheticCamouflage
 from src.predict import predict
 from src.train import train
-from src.utils.cli import CONF, console, prepare
+from src.utils.cli import CONF, console, prepare, reported_mistakes
 
 NEXT = """\
 [bold]What next[/bold]
@@ -29,16 +31,23 @@ NEXT = """\
 
 
 def main() -> None:
-    """Parse the arguments and run the whole way."""
+    """The command line of :func:`run`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="*", help="Hydra overrides of experiment=quickstart, e.g. trainer.max_epochs=2")
     parser.add_argument("--output", type=Path, default=Path("outputs/quickstart") / time.strftime("%Y-%m-%d_%H-%M-%S"))
     arguments = parser.parse_args()
     prepare()
-    start, folder = time.perf_counter(), arguments.output
-    out = console()
+    failed: list[str] = []
+    with reported_mistakes(failed):
+        run(arguments.output, arguments.overrides)
+    sys.exit(2 if failed else 0)
+
+
+def run(folder: Path, overrides: Sequence[str] = ()) -> dict[str, float]:
+    """The whole way into ``folder``; returns what :func:`src.train.train` returns."""
+    start, out = time.perf_counter(), console()
     out.rule("RUN quickstart: training on synthetic camouflage")
-    train(_config("train", ["experiment=quickstart", *arguments.overrides], folder))
+    scores = train(_config("train", ["experiment=quickstart", *overrides], folder))
     checkpoint = folder / "checkpoints" / "best.ckpt"
     out.rule("predicting new scenes")
     _write_scenes(folder / "images")
@@ -47,6 +56,7 @@ def main() -> None:
     out.rule(f"done in {(time.perf_counter() - start) / 60:.1f} minutes")
     out.print(f"Look at {folder / 'gallery.png'} and {folder / 'predictions' / 'overlay'}/", highlight=False)
     out.print(NEXT.format(checkpoint=checkpoint), highlight=False, soft_wrap=True)
+    return scores
 
 
 def _config(name: str, overrides: list[str], folder: Path) -> DictConfig:

@@ -10,9 +10,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src.callbacks.progress import ProgressBar
+from src.checkpoints import read_checkpoint, rebuild, resolve_checkpoint
 from src.module import COSModule
 from src.report.results import write_results
-from src.utils.checkpoints import read_checkpoint, rebuild, resolve_checkpoint
 from src.utils.cli import command, console
 from src.utils.errors import UserError
 

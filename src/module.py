@@ -70,6 +70,7 @@ class COSModule(LightningModule):
         return terms["loss"]
 
     def on_train_epoch_end(self) -> None:
+        self.log("learning_rate", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         for name, value in unfolding_values(self.net).items():
             self.log(f"unfolding/{name}", value)
 

@@ -12,14 +12,15 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.progress import track
 
+from src.checkpoints import read_checkpoint, rebuild, resolve_checkpoint
+from src.data.datamodule import MIN_IMAGE_SIZE
 from src.data.dataset import to_tensor
-from src.data.readers import read_header, read_image
+from src.data.readers import read_image, read_whole_header
 from src.data.sources import list_images
 from src.data.transforms import resize_image
 from src.metrics.functional import to_8bit
 from src.module import COSModule, masks_at_size
 from src.report.overlay import overlay
-from src.utils.checkpoints import read_checkpoint, rebuild, resolve_checkpoint
 from src.utils.cli import command, console
 from src.utils.errors import UserError
 
@@ -83,15 +84,19 @@ def _images(source: Path) -> dict[str, Path]:
 
 
 def _check(images: dict[str, Path], outputs: list[Path], cfg: DictConfig) -> None:
-    problems = []
+    problems, output = [], Path(cfg.output)
     for file in images.values():
         try:
-            read_header(file)
+            read_whole_header(file)
         except UserError as error:
             problems.append(str(error))
     existing = [file for file in outputs if file.exists()] if not cfg.overwrite else []
     if existing:
         problems.append(f"output: {existing[0]} exists ({len(existing)} such files); choose another folder, or overwrite=true")
+    if output.exists() and not output.is_dir():
+        problems.append(f"output: {output} is a file; name a folder")
+    if cfg.data.image_size is not None and cfg.data.image_size < MIN_IMAGE_SIZE:
+        problems.append(f"data.image_size: got {cfg.data.image_size}, expected at least {MIN_IMAGE_SIZE}")
     if cfg.batch_size < 1:
         problems.append(f"batch_size: got {cfg.batch_size}, expected at least 1")
     if problems:

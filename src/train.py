@@ -10,9 +10,9 @@ import wandb
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from src.checkpoints import check_fits, read_checkpoint, rebuild, resolve_checkpoint
 from src.eval import test
 from src.module import COSModule
-from src.utils.checkpoints import check_fits, read_checkpoint, rebuild, resolve_checkpoint
 from src.utils.cli import command, console
 from src.utils.errors import Mistakes, UserError
 
@@ -51,6 +51,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
         logger=list(instantiate(cfg.get("logger") or {}).values()),
     )
     scores: dict[str, float] = {}
+    for logger in trainer.loggers:
+        logger.log_hyperparams(module.config)
     console().print(_summary(module, datamodule.describe(), output_dir), highlight=False)
     if cfg.train:
         trainer.fit(module, datamodule=datamodule, ckpt_path=str(ckpt_path) if ckpt_path else None)

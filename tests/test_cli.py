@@ -35,11 +35,17 @@ def test_all_mistakes_at_once_without_a_traceback(tmp_path):
         (["src.eval", "ckpt_path=none.ckpt"], "none.ckpt"),
         (["src.predict", "ckpt_path=none.ckpt", "input=a", "output=b"], "none.ckpt"),
         (["src.train", "experiment=camo_lite"], "camo_lite0"),
+        (["src.train", "experiment=quickstart", "trainer=gpu", "encoder.weights=null"], "trainer"),
         (["src.train", "model.net.num_stage=2"], "num_stage"),
+        (["src.eval"], "ckpt_path=…"),
+        (["src.predict", "ckpt_path=a.ckpt"], "output=…"),
+        (["src.train", "-m", "experiment=camo_lite0", "data.root=nowhere", "seed=0,1"], "2 of the jobs failed"),
+        (["scripts.quickstart", "data.num_train=0"], "data.num_train=0"),
     ],
 )
 def test_a_mistake_is_one_clear_message(words, expected, tmp_path):
-    result = run(*words, f"paths.output_dir={tmp_path}")
+    place = ["--output", str(tmp_path)] if words[0].startswith("scripts") else [f"paths.output_dir={tmp_path}"]
+    result = run(*words, *place)
     assert result.returncode != 0
     assert expected in result.stderr
     assert "Traceback" not in result.stderr

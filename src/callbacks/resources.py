@@ -10,7 +10,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class Resources(Callback):
-    """Logs ``epoch_seconds`` (training only), ``images_per_second`` and ``peak_gib`` (GPU memory, on a CPU resident memory)."""
+    """Logs ``epoch_seconds`` and ``images_per_second`` of training without validation, and ``peak_gib``.
+
+    The peak is the GPU's memory; on a CPU the resident memory of this process, without its data-loading workers.
+    """
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start = time.perf_counter()
@@ -18,11 +21,11 @@ class Resources(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: dict, batch_idx: int) -> None:
         self._images += len(batch["name"])
+        self._seconds = time.perf_counter() - self._start  # not in on_train_epoch_end: validation comes before it
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        seconds = time.perf_counter() - self._start
-        pl_module.log("epoch_seconds", seconds)
-        pl_module.log("images_per_second", self._images * trainer.world_size / seconds)
+        pl_module.log("epoch_seconds", self._seconds)
+        pl_module.log("images_per_second", self._images * trainer.world_size / self._seconds)
         pl_module.log("peak_gib", _peak_gib(pl_module.device))
 
 

@@ -1,10 +1,10 @@
-"""Opening a folder set: everything wrong with it, found before any work starts and without decoding a pixel."""
+"""Opening a folder set: everything wrong with it, found before any work starts and mostly without decoding."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from src.data.readers import mask_orientation, read_header
+from src.data.readers import mask_orientation, read_whole_header
 from src.data.sources import FolderPairs
 from src.data.tasks import IMAGE_FOLDERS, MASK_FOLDERS, SPLIT_FOLDERS, Split, locate_set
 from src.utils.errors import UserError
@@ -34,7 +34,7 @@ def missing_set(root: Path, split: Split, name: str) -> str:
 
 
 def check_pairs(pairs: FolderPairs) -> list[str]:
-    """Unpaired and doubled stems, unreadable headers, images and masks of different size; one line each, with the file's name."""
+    """Unpaired and doubled stems, unreadable or truncated files, images and masks of different size; one line each, with its file."""
     problems = []
     for stem in sorted(pairs.images.keys() - pairs.masks.keys()):
         problems.append(f"{pairs.images[stem][0]}: image without mask; add {pairs.masks_dir / stem}.* or remove the image")
@@ -53,7 +53,7 @@ def check_pairs(pairs: FolderPairs) -> list[str]:
 
 def _check_headers(image_path: Path, mask_path: Path) -> str | None:
     try:
-        image, mask = read_header(image_path), read_header(mask_path)
+        image, mask = read_whole_header(image_path), read_whole_header(mask_path)
     except UserError as error:
         return str(error)
     turned = mask_orientation(image, mask)

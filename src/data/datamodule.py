@@ -30,8 +30,8 @@ class COSDataModule(LightningDataModule):
 
     Args:
         root: the folder that holds `TrainDataset` and `TestDataset`.
-        train_sets, test_sets: names of sets; the training sets are joined, each test set has its own loader. Absent test sets are
-            skipped with a warning as long as one is there. `test_sets=[]`: no test.
+        train_sets, test_sets: names of sets (or one name); the training sets are joined, each test set has its own loader.
+            Absent test sets are skipped with a warning as long as one is there. `test_sets=[]`: no test.
         image_size: side of the square that the network sees, in pixels.
         batch_size: of a training step, per process; `eval_batch_size` (default: the same) for validation and test.
         val_fraction, test_fraction: parts of the training images held out by a hash of their names (`holdout.split_names`); the test
@@ -47,8 +47,8 @@ class COSDataModule(LightningDataModule):
     def __init__(
         self,
         root: str | Path,
-        train_sets: Sequence[str],
-        test_sets: Sequence[str],
+        train_sets: Sequence[str] | str,
+        test_sets: Sequence[str] | str,
         image_size: int = 352,
         batch_size: int = 36,
         eval_batch_size: int | None = None,
@@ -62,7 +62,7 @@ class COSDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.root = Path(root)
-        self.train_sets, self.test_sets = list(train_sets), list(test_sets)
+        self.train_sets, self.test_sets = _as_list(train_sets), _as_list(test_sets)
         self.image_size = image_size
         self.batch_size = batch_size
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
@@ -180,7 +180,8 @@ class COSDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         train = self._opened_parts()[0]
         # An incomplete last batch can be a single image, which BatchNorm cannot train on; a set smaller than one batch must stay.
-        drop_last = len(train) > self.batch_size
+        ranks = self.trainer.world_size if self.trainer is not None else 1
+        drop_last = len(train) > self.batch_size * ranks
         data = COSDataset(train, self.augmentation(self.image_size))
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
         sampler = EpochSampler(data, seed=torch.initial_seed(), epoch=epoch)
@@ -236,3 +237,7 @@ class COSDataModule(LightningDataModule):
         # Evaluation loaders run once or seldom: their workers would sit on memory between the epochs.
         persistent = train and self.persistent_workers and self.num_workers > 0
         return {"num_workers": self.num_workers, "pin_memory": self.pin_memory, "persistent_workers": persistent}
+
+
+def _as_list(names: Sequence[str] | str) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)

@@ -18,6 +18,9 @@ from src.utils.errors import UserError
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm", ".pbm"})
 
+END_MARKERS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
+TAIL_BYTES = 4096
+
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -47,6 +50,24 @@ def read_header(path: Path | str) -> Header:
     """Size and orientation without decoding pixels; `UserError` if the file is no image."""
     with _opened(path) as file:
         return _header(file)
+
+
+def read_whole_header(path: Path | str) -> Header:
+    """`read_header`, and a look at whether the file is all there; `UserError` if it was cut short.
+
+    A JPEG or PNG is whole when its end marker stands in its last bytes; what lacks it, and every other format, is decoded.
+    """
+    header = read_header(path)
+    with open(path, "rb") as file:
+        start = file.read(8)
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - TAIL_BYTES))
+        tail = file.read()
+    marker = next((end for magic, end in END_MARKERS.items() if start.startswith(magic)), None)
+    if marker is None or marker not in tail:
+        with _opened(path) as image:
+            image.load()
+    return header
 
 
 def mask_orientation(image: Header, mask: Header) -> int:

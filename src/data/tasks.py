@@ -1,4 +1,7 @@
-"""Which data sets make a task, how many images each should hold, and where they lie under the data root."""
+"""The published data sets: how many images each should hold, and where they lie under the data root.
+
+Which sets make a task stands in `conf/data/`.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +32,6 @@ class SetSpec:
         return self.train if split == "train" else self.test
 
 
-@dataclass(frozen=True)
-class Task:
-    """The sets a task trains and tests on, in the order of the papers' tables."""
-
-    name: str
-    train_sets: tuple[str, ...]
-    test_sets: tuple[str, ...]
-
-
 SETS = {
     spec.name: spec
     for spec in (
@@ -45,14 +39,6 @@ SETS = {
         SetSpec("COD10K", train=3040, test=2026, flat_prefix="COD10K-"),
         SetSpec("CHAMELEON", test=76),
         SetSpec("NC4K", test=4121),
-    )
-}
-
-TASKS = {
-    task.name: task
-    for task in (
-        Task("cod", train_sets=("CAMO", "COD10K"), test_sets=("CHAMELEON", "CAMO", "COD10K", "NC4K")),
-        Task("camo", train_sets=("CAMO",), test_sets=("CAMO",)),
     )
 }
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from src.models.encoder import STRIDES, PyramidEncoder, TopDownContext
-from src.models.layers import PositiveScalar, conv_bn_relu
+from src.models.layers import POSITIVE_FLOOR, PositiveScalar, conv_bn_relu
 from src.models.outputs import RUNOutput, StageOutput
 from src.models.resample import pool, upsample
 from src.models.robe import ROBE
@@ -77,7 +77,10 @@ class RUN(nn.Module):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        levels = _checked_levels(num_stages, levels, channels, unfold_stride, share_stages)
+        if levels is None:
+            levels = DEFAULT_LEVELS.get(num_stages, DEFAULT_LEVELS[4] + (4,) * (num_stages - 4))
+        _check_settings(locals())
+        levels = tuple(levels)
         mask_step, robe, mask_residual = mask_step and coupling, robe and coupling, mask_residual and coupling
         self.levels, self.unfold_stride, self.gradient_checkpointing = levels, unfold_stride, gradient_checkpointing
         self.background_evidence = background_evidence and robe
@@ -188,21 +191,23 @@ def _frozen_statistics(module: nn.Module) -> Iterator[None]:
             norm.momentum, norm.num_batches_tracked = momentum, count
 
 
-def _checked_levels(num_stages: int, levels: Sequence[int] | None, channels: int, unfold_stride: int, share_stages: str) -> tuple[int, ...]:
-    """The stride of each stage; every impossible setting of RUN in one error."""
+def _check_settings(given: Mapping[str, Any]) -> None:
+    """Every impossible setting of RUN in one error."""
     problems = []
-    if num_stages < 1:
-        problems.append(f"model.net.num_stages: got {num_stages}, expected at least 1")
-    if channels < 1:
-        problems.append(f"model.net.channels: got {channels}, expected at least 1")
-    if unfold_stride not in (1, 4):
-        problems.append(f"model.net.unfold_stride: got {unfold_stride}, expected 1 or 4")
-    if share_stages not in ("unfolding", "all", "none"):
-        problems.append(f"model.net.share_stages: got {share_stages!r}, expected unfolding, all or none")
-    if levels is None:
-        levels = DEFAULT_LEVELS.get(num_stages, DEFAULT_LEVELS[4] + (4,) * (num_stages - 4))
-    elif len(levels) != num_stages or any(level not in STRIDES for level in levels):
-        problems.append(f"model.net.levels: got {list(levels)}, expected {num_stages} strides (one a stage) out of {list(STRIDES)}")
+
+    def expect(name: str, fine: bool, expected: str) -> None:
+        if not fine:
+            problems.append(f"model.net.{name}: got {given[name]!r}, expected {expected}")
+
+    for name in ("num_stages", "channels", "residual_depth", "residual_width"):
+        expect(name, given[name] >= 1, "at least 1")
+    for name in ("mu", "lam", "alpha"):
+        expect(name, given[name] > POSITIVE_FLOOR, f"more than {POSITIVE_FLOOR}")
+    expect("unfold_stride", given["unfold_stride"] in (1, 4), "1 or 4")
+    expect("share_stages", given["share_stages"] in get_args(ShareStages), " or ".join(get_args(ShareStages)))
+    expect("uncertain_band", given["uncertain_band"] in get_args(UncertainBand), " or ".join(get_args(UncertainBand)))
+    levels, stages = given["levels"], given["num_stages"]
+    is_list = isinstance(levels, Sequence) and len(levels) == stages and all(level in STRIDES for level in levels)
+    expect("levels", is_list or stages < 1, f"a list of {stages} strides (one a stage) out of {list(STRIDES)}")
     if problems:
         raise UserError("RUN cannot be built:", problems)
-    return tuple(levels)

@@ -50,10 +50,13 @@ def write_results(output_dir: Path, module: COSModule, datamodule: Any, ckpt_pat
 def _footnotes(module: COSModule, data: Mapping[str, Any], ckpt_path: Path | None) -> Iterable[str]:
     protocol = module.val_metrics.protocol
     yield f"How it was computed: {PROTOCOLS[protocol]}, at the mask's own size; input {data['image_size']} × {data['image_size']} px."
+    yield "E_φ: mean over 256 thresholds; F_β adaptive: at twice the map's mean; IoU: at 0.5; β² = 0.3. Means over images."
     for dataset in module.test_scores:
         shares = [row["object_share"] for row in module.test_rows if row["dataset"] == dataset]
         yield f"{dataset}: {len(shares)} images; a map that is background everywhere has MAE {sum(shares) / len(shares):.4f}."
-    yield f"Model selected on: {data['selected_on']}. Checkpoint: {ckpt_path.name if ckpt_path else 'none'}."
+    if ckpt_path is not None:
+        selection = f", selected on: {data['selected_on']}" if ckpt_path.stem == "best" else ", not selected on anything"
+        yield f"Checkpoint: {ckpt_path.name}{selection}."
     yield from (f"{note}." for note in data["notes"])
 
 

@@ -6,16 +6,20 @@ import functools
 import logging
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from src.utils.errors import user_error
+from src.utils.errors import UserError, user_error
 from src.utils.memory import keep_freed_memory
 
 CONF = str(Path(__file__).parents[2] / "conf")
@@ -34,27 +38,65 @@ Task = Callable[[DictConfig], Any]
 def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
     """Turn ``task(cfg)`` into a ``main()`` configured by ``conf/<config_name>.yaml``.
 
-    A `UserError` is printed without a traceback and ends the process with status 2, also when Hydra's
-    `instantiate` has wrapped it. In a multirun ``paths.output_dir`` becomes the job's own folder.
+    What the user can mend is printed without a traceback and ends the process with status 2; in a multirun the other
+    jobs run first, and ``paths.output_dir`` becomes the job's own folder.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
+        failed: list[str] = []
+
         @functools.wraps(task)
         def run(cfg: DictConfig) -> Any:
             prepare()
-            OmegaConf.update(cfg, "paths.output_dir", HydraConfig.get().runtime.output_dir)
-            try:
+            hydra_cfg = HydraConfig.get()
+            OmegaConf.update(cfg, "paths.output_dir", hydra_cfg.runtime.output_dir)
+            with reported_mistakes(failed):
+                _check_complete(cfg)
                 return task(cfg)
-            except Exception as error:
-                mistake = user_error(error)
-                if mistake is None:
-                    raise
-                print(f"error: {_plain(str(mistake))}", file=sys.stderr)
+            return None if hydra_cfg.mode == RunMode.MULTIRUN else sys.exit(2)
+
+        configured = hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(run)
+
+        def main() -> None:
+            configured()
+            if failed:
+                print(f"error: {len(failed)} of the jobs failed", file=sys.stderr)
                 sys.exit(2)
 
-        return hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(run)
+        return main
 
     return decorate
+
+
+@contextmanager
+def reported_mistakes(failed: list[str]) -> Iterator[None]:
+    """Print what the user can mend and add it to ``failed`` instead of raising it; anything else is raised."""
+    try:
+        yield
+    except Exception as error:
+        text = _mistake(error)
+        if text is None:
+            raise
+        failed.append(text)
+        print(f"error: {text}", file=sys.stderr)
+
+
+def _check_complete(cfg: DictConfig) -> None:
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise UserError(f"nothing given for {', '.join(missing)}: add {' '.join(f'{key}=…' for key in missing)}")
+
+
+def _mistake(error: Exception) -> str | None:
+    """The words of a mistake in the configuration or the input; None for an error of ours."""
+    mistake = user_error(error)
+    if mistake is not None:
+        return _plain(str(mistake))
+    cause = error.__cause__ if isinstance(error, InstantiationException) else error
+    if isinstance(error, InstantiationException) and isinstance(cause, (ValueError, TypeError, MisconfigurationException)):
+        key = str(error).rsplit("full_key: ", 1)[-1] if "full_key: " in str(error) else "configuration"
+        return f"{key}: {cause}"
+    return str(error) if isinstance(error, MisconfigurationException) else None
 
 
 def _plain(message: str) -> str:

@@ -13,13 +13,11 @@ from lightning import seed_everything
 from PIL import Image
 
 from src.data.datamodule import COSDataModule
-from src.data.tasks import TASKS
 from src.data.transforms import resize_only
 from src.utils.errors import UserError
-from tests.data.folders import write_pair, write_root, write_set
+from tests.folders import write_pair, write_root, write_set
 
 ROOT = Path(__file__).resolve().parents[2]
-REAL = ROOT.parent / "shared" / "data"
 
 
 def module(root: Path, **options: Any) -> COSDataModule:
@@ -234,15 +232,36 @@ def test_configs_instantiate(name: str, tmp_path: Path) -> None:
     assert isinstance(data, COSDataModule)
     assert data.image_size == (128 if name == "synthetic" else 352)
     assert data.augmentation(64)(image=np.zeros((80, 90, 3), np.uint8))["image"].shape == (64, 64, 3)
-    if name in TASKS:
-        assert (tuple(data.train_sets), tuple(data.test_sets)) == (TASKS[name].train_sets, TASKS[name].test_sets)
-        assert type(data.train_sets) is list
+    sets = {"cod": (["CAMO", "COD10K"], ["CHAMELEON", "CAMO", "COD10K", "NC4K"]), "camo": (["CAMO"], ["CAMO"])}
+    assert (data.train_sets, data.test_sets) == sets.get(name, (["synthetic"], ["synthetic"]))
+    assert type(data.train_sets) is list
 
 
-@pytest.mark.skipif(not (REAL / "TrainDataset" / "CAMO").is_dir(), reason=f"no CAMO under {REAL}")
+def test_one_set_needs_no_list(tmp_path: Path) -> None:
+    data = module(write_root(tmp_path), train_sets="MINE", test_sets="MINE")
+    assert (data.train_sets, data.test_sets) == (["MINE"], ["MINE"])
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp"])
+def test_a_file_cut_short_is_named_before_any_work(tmp_path: Path, suffix: str) -> None:
+    folder = write_root(tmp_path) / "TrainDataset" / "MINE"
+    write_pair(folder, "cut", size=(120, 120), suffix=suffix)
+    whole = (folder / "Imgs" / f"cut{suffix}").read_bytes()
+    (folder / "Imgs" / f"cut{suffix}").write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(UserError, match=rf"cut\{suffix}"):
+        module(tmp_path).setup("fit")
+
+
+def test_a_jpeg_with_bytes_after_its_end_is_whole(tmp_path: Path) -> None:
+    folder = write_root(tmp_path) / "TrainDataset" / "MINE"
+    with (folder / "Imgs" / "train_000.jpg").open("ab") as file:
+        file.write(b"a camera's note" * 1000)
+    module(tmp_path).setup("fit")
+
+
 @pytest.mark.filterwarnings("ignore:CAMO-")
-def test_real_camo() -> None:
-    data = COSDataModule(REAL, ["CAMO"], ["CAMO"], image_size=64, batch_size=4, num_workers=0, augmentation=resize_only)
+def test_real_camo(shared_data: Path) -> None:
+    data = COSDataModule(shared_data, ["CAMO"], ["CAMO"], image_size=64, batch_size=4, num_workers=0, augmentation=resize_only)
     data.setup("fit")
     described = data.describe()
     assert described["train_images"] + described["val_images"] == 995

@@ -10,9 +10,10 @@ from src.losses import StagewiseLoss
 from src.models.encoder import PyramidEncoder
 from src.models.fpn import FPN
 from src.models.outputs import RUNOutput
-from src.models.resample import pool
+from src.models.resample import pad_to_multiple, pool, upsample
+from src.models.robe import background_step
 from src.models.run import RUN
-from src.models.sofs import ReversibleStateSpace, reversed_mask
+from src.models.sofs import ReversibleStateSpace, mask_step, residual_filter, reversed_mask
 from src.utils.errors import UserError
 
 ODD = (97, 131)
@@ -44,12 +45,17 @@ def test_every_parameter_gets_a_gradient_from_the_loss(make_run, encoder, option
     assert _without_gradient(net) == []
 
 
-def test_final_mask_reaches_every_parameter_of_every_stage(make_run):
-    """Flaw 1 of the released code: its final mask depends on no parameter of SOFS or ROBE."""
-    net = make_run()
+@pytest.mark.parametrize("share", ["unfolding", "none"])
+def test_final_mask_reaches_every_parameter_of_every_stage(make_run, share):
+    """Flaw 1 of the released code: its final mask depends on no parameter of SOFS or ROBE.
+
+    With nothing shared, U_K and λ_K act after the final mask and learn from the reconstruction only (method.md 3.6).
+    """
+    net = make_run(share_stages=share)
     _wake_batchnorm(net)
     net(torch.rand(2, 3, *ODD)).mask_logits.square().mean().backward()
-    assert [name for name in _without_gradient(net) if "edge_head" not in name] == []
+    after_the_mask = ("edge_head", "robes.3.") if share == "none" else ("edge_head",)
+    assert [name for name in _without_gradient(net) if not any(word in name for word in after_the_mask)] == []
 
 
 @pytest.mark.parametrize("unfold_stride", [1, 4])
@@ -131,17 +137,80 @@ def test_shapes_and_ranges_at_any_size(make_run, size, unfold_stride):
             assert value.max() <= 1
 
 
-def test_alignment_a_shift_of_the_image_shifts_every_level(make_run):
-    """Token (i, j) covers the pixels from (i·s, j·s): what lies in the padding must not move the maps."""
-    net = make_run(unfold_stride=4).eval()
-    image = torch.rand(1, 3, 128, 160)
-    image[..., 97:, :] = image[..., 96:97, :]
-    image[..., :, 131:] = image[..., :, 130:131]
+@pytest.mark.parametrize("unfold_stride", [1, 4])
+def test_an_odd_image_gives_the_maps_of_the_padded_one(make_run, unfold_stride):
+    """Flaw 10: odd sizes are tested by result. Replicated rows and columns may change the maps near them, not elsewhere."""
+    net = make_run(unfold_stride=unfold_stride, state_space=False).eval()
+    image = pad_to_multiple(torch.rand(1, 3, 257, 291), 32)
     with torch.no_grad():
-        full, cropped = net.encoder(image), net.encoder(image[..., :97, :131])
-    for stride in (4, 8, 16, 32):
-        rows, columns = cropped[stride].shape[-2:]
-        torch.testing.assert_close(full[stride][..., :rows, :columns], cropped[stride], atol=1e-4, rtol=1e-4)
+        padded, odd = net.context(net.encoder(image)), net.context(net.encoder(image[..., :257, :291]))
+        for stride, feature in odd.items():
+            rows, columns = (side // 2 // stride for side in (257, 291))
+            torch.testing.assert_close(padded[stride][..., :rows, :columns], feature[..., :rows, :columns], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("unfold_stride", [1, 4])
+def test_maps_lie_where_the_image_says(make_run, unfold_stride):
+    """An object at token (i, j) of every level lies at pixels (i·s, j·s): pooled down and brought up it stays in its place."""
+    net = make_run(unfold_stride=unfold_stride)
+    image = torch.zeros(1, 3, *ODD)
+    blob = _blob((40, 60))
+    small = pool(blob, unfold_stride)
+    for level in (4, 8, 16):
+        logits = pool(small, level // unfold_stride)
+        mask = upsample(net._to_unfolding(logits, level, pool(image, unfold_stride)), unfold_stride, ODD)
+        weights = mask / mask.sum()
+        centre = [(weights * axis).sum().item() for axis in torch.meshgrid(*(torch.arange(n) for n in ODD), indexing="ij")]
+        assert centre == pytest.approx([40, 60], abs=0.8)
+
+
+@pytest.mark.parametrize("unfold_stride", [1, 4])
+@pytest.mark.parametrize("off", [None, "residual", "mask_step", "background_evidence", "robe", "edge_head", "coupling"])
+def test_a_forward_is_the_composition_of_the_published_steps(make_run, unfold_stride, off):
+    """Every field of every stage, recomputed from the network's own modules with the equations of method.md 3."""
+    switches = {off: False} if off else {}
+    net = make_run(num_stages=2, levels=[8, 4], unfold_stride=unfold_stride, share_stages="none", **switches).eval()
+    image = torch.rand(2, 3, *ODD)
+    with torch.no_grad():
+        for parameter in net.unfolding_parameters():
+            parameter.add_(0.5 * torch.rand(()))  # stages differ
+        output, features = net(image), net.context(net.encoder(image))
+        small = pool(image, unfold_stride)
+        size = tuple(small.shape[-2:])
+        mask = mask_prev = upsample(net.start(features[32]), 32 // unfold_stride, size).sigmoid()
+        background = (1 - mask) * small
+        for k, (level, stage) in enumerate(zip((8, 4), output.stages, strict=True)):
+            mask_hat, residual = mask, torch.zeros_like(mask)
+            if off not in ("mask_step", "coupling"):
+                step = net.mask_steps[k]
+                weight, tilde = residual_filter(mask_prev)
+                grad, alpha = 0.0, 0.0
+                if off != "residual":
+                    residual = weight * (mask - tilde)
+                    grad, alpha = step.scale * step.gradient(residual), step.alpha()
+                mask_hat = mask_step(small, background, mask, mask_prev, grad, step.mu(), alpha)
+            reverse = 1 - mask if off == "background_evidence" else reversed_mask(small, background, mask)
+            factor = level // unfold_stride
+            space, feature = net.state_spaces[k], features[level]
+            foreground, behind = (feature * (1 + pool(x, factor)) if off != "coupling" else feature for x in (mask_hat, reverse))
+            evidence = space.vss_s(space.phi_s(foreground)) + space.vss_l(space.phi_l(behind))
+            logits = upsample(space.mask_head(evidence), factor, size)
+            mask_prev, mask = mask, logits.sigmoid()
+            reconstruction = None
+            if off in ("robe", "coupling"):
+                background = (1 - mask) * small
+            else:
+                robe = net.robes[k]
+                estimate = background_step(small, mask, background, robe.lam())
+                background = (estimate + robe.network(mask, estimate, small)).clamp(0, 1)
+                reconstruction = small * mask + background
+            edge = None if off == "edge_head" else upsample(space.edge_head(evidence), factor, size)
+            expected = (mask_hat, logits, mask, edge, background, reconstruction, residual)
+            for name, got, want in zip(stage._fields, stage, expected, strict=True):
+                assert (got is None) == (want is None), name
+                if want is not None:
+                    torch.testing.assert_close(got, want, atol=2e-5, rtol=1e-4, msg=lambda text, at=(k, name): f"{at}: {text}")
+        torch.testing.assert_close(output.mask_logits, upsample(logits, unfold_stride, ODD), atol=2e-5, rtol=1e-4)
 
 
 PARTS = {
@@ -241,7 +310,17 @@ def test_output_of_a_network_without_stages():
 
 
 def test_all_impossible_settings_in_one_error():
+    wrong = {
+        "channels": 0,
+        "unfold_stride": 3,
+        "share_stages": "some",
+        "levels": [7],
+        "mu": 0.0,
+        "residual_width": 0,
+        "uncertain_band": "two",
+    }
     with pytest.raises(UserError) as error:
-        RUN(PyramidEncoder("resnet18", None), num_stages=0, channels=0, unfold_stride=3, share_stages="some", levels=[7])
-    for key in ("num_stages", "channels", "unfold_stride", "share_stages", "levels"):
-        assert f"model.net.{key}" in str(error.value)
+        RUN(PyramidEncoder("resnet18", None), **wrong)
+    assert [key for key in wrong if f"model.net.{key}:" not in str(error.value)] == []
+    with pytest.raises(UserError, match=r"model\.net\.num_stages"):
+        RUN(PyramidEncoder("resnet18", None), num_stages=0)

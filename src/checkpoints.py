@@ -46,8 +46,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(
             f"ckpt_path: {path} cannot be read as a checkpoint ({type(error).__name__}: {str(error).splitlines()[0][:160]})"
         ) from error
-    if not isinstance(checkpoint, dict) or not {"state_dict", "config"} <= checkpoint.keys():
-        raise UserError(f"ckpt_path: {path} holds no `state_dict` with a `config`; take a file that src.train wrote")
+    is_ours = isinstance(checkpoint, dict) and "state_dict" in checkpoint
+    if not is_ours or not {"model", "data"} <= dict(checkpoint.get("config", {})).keys():
+        raise UserError(f"ckpt_path: {path} holds no `state_dict` with its `config`; take a file that src.train wrote")
     return checkpoint
 
 
