@@ -49,7 +49,8 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
         def run(cfg: DictConfig) -> Any:
             prepare()
             hydra_cfg = HydraConfig.get()
-            OmegaConf.update(cfg, "paths.output_dir", hydra_cfg.runtime.output_dir)
+            if hydra_cfg.mode == RunMode.MULTIRUN:
+                OmegaConf.update(cfg, "paths.output_dir", hydra_cfg.runtime.output_dir)
             with reported_mistakes(failed):
                 _check_complete(cfg)
                 return task(cfg)
