@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from src.losses import StagewiseLoss
 from src.metrics import COSMetrics
+from src.models.diagnostics import mask_step_gains, unfolding_values
 from src.models.outputs import MaskOutput, RUNOutput
 from src.models.resample import upsample
 
@@ -75,8 +76,10 @@ class COSModule(LightningModule):
             self.log(f"unfolding/{name}", value)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        logits = self(batch["image"]).mask_logits
-        self.val_metrics.update(masks_at_size(logits, batch["mask"]), batch["mask"])
+        output = self(batch["image"])
+        self.val_metrics.update(masks_at_size(output.mask_logits, batch["mask"]), batch["mask"])
+        gains = {f"val/gain_{k}": gain for k, gain in enumerate(mask_step_gains(output, batch["mask"]), start=1)}
+        self.log_dict(gains, batch_size=len(batch["image"]))
 
     def on_validation_epoch_end(self) -> None:
         scores = _scalars(self.val_metrics.compute())
@@ -146,18 +149,6 @@ def masks_at_size(logits: Tensor, targets: Sequence[Tensor]) -> list[Tensor]:
         F.interpolate(row.unsqueeze(0).float(), size=tuple(target.shape[-2:]), mode="bilinear", align_corners=False).sigmoid()[0, 0]
         for row, target in zip(logits, targets, strict=True)
     ]
-
-
-def unfolding_values(net: nn.Module) -> dict[str, float]:
-    """μ, λ, α, s, γ as they stand, by the name of their module; empty for a network without unfolding."""
-    values = {}
-    for i, step in enumerate(getattr(net, "mask_steps", ())):
-        values[f"mu_{i}"] = step.mu().item()
-        if step.residual:
-            values |= {f"alpha_{i}": step.alpha().item(), f"s_{i}": step.scale.item()}
-    values |= {f"lambda_{i}": robe.lam().item() for i, robe in enumerate(getattr(net, "robes", ()))}
-    values |= {f"gamma_{i}": gamma.item() for i, gamma in enumerate(getattr(net, "gammas", ()))}
-    return values
 
 
 def _scalars(scores: dict[str, Tensor]) -> dict[str, float]:
