@@ -67,7 +67,7 @@ class COSModule(LightningModule):
         terms = self.loss(output, batch["image"], batch["mask"], self.trainer.global_step / max(1.0, float(steps)))
         size = len(batch["image"])
         self.log("loss", terms["loss"].detach(), prog_bar=True, logger=False, batch_size=size)
-        self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()}, on_step=False, on_epoch=True, batch_size=size)
+        self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()}, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return terms["loss"]
 
     def on_train_epoch_end(self) -> None:
@@ -79,7 +79,7 @@ class COSModule(LightningModule):
         output = self(batch["image"])
         self.val_metrics.update(masks_at_size(output.mask_logits, batch["mask"]), batch["mask"])
         gains = {f"val/gain_{k}": gain for k, gain in enumerate(mask_step_gains(output, batch["mask"]), start=1)}
-        self.log_dict(gains, batch_size=len(batch["image"]))
+        self.log_dict(gains, batch_size=len(batch["image"]), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         scores = _scalars(self.val_metrics.compute())

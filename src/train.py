@@ -53,7 +53,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     scores: dict[str, float] = {}
     for logger in trainer.loggers:
         logger.log_hyperparams(module.config)
-    console().print(_summary(module, datamodule.describe(), output_dir), highlight=False)
+    if trainer.is_global_zero:
+        console().print(_summary(module, datamodule.describe(), output_dir), highlight=False)
     if cfg.train:
         trainer.fit(module, datamodule=datamodule, ckpt_path=str(ckpt_path) if ckpt_path else None)
         wandb.finish()
@@ -63,7 +64,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if not cfg.test:
         return scores
     if trainer.world_size > 1:
-        console().print(f"Tested by one process: python -m src.eval ckpt_path={ckpt_path}")
+        if trainer.is_global_zero:
+            console().print(f"One process reads the test sets: python -m src.eval ckpt_path={ckpt_path}", highlight=False)
         return scores
     if ckpt_path is not None:
         module = rebuild(read_checkpoint(ckpt_path), ckpt_path)

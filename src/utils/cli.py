@@ -28,6 +28,7 @@ NOISE = (
     ".*exists and is not empty.*",
     ".*number of training batches.*smaller than the logging interval.*",
     ".*GPU available but not used.*",
+    ".*sync_dist=True.*",  # what is logged without it is the same on every rank, or summed by torchmetrics
     ".*Converting a tensor with requires_grad=True to a scalar.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
 )
