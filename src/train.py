@@ -47,7 +47,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     OmegaConf.save(OmegaConf.create(module.config), output_dir / "config.yaml")
     trainer: L.Trainer = instantiate(
         cfg.trainer,
-        callbacks=list(instantiate(cfg.get("callbacks") or {}).values()),
+        callbacks=_callbacks(cfg, validates=cfg.train and datamodule.validates),
         logger=list(instantiate(cfg.get("logger") or {}).values()),
     )
     scores: dict[str, float] = {}
@@ -70,6 +70,12 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if ckpt_path is not None:
         module = rebuild(read_checkpoint(ckpt_path), ckpt_path)
     return scores | test(module, datamodule, cfg.trainer, output_dir, ckpt_path)
+
+
+def _callbacks(cfg: DictConfig, validates: bool) -> list[L.Callback]:
+    """The configured callbacks; without validation none that waits for its measures: the last epoch counts."""
+    callbacks = instantiate(cfg.get("callbacks") or {}).values()
+    return [callback for callback in callbacks if validates or not str(getattr(callback, "monitor", "")).startswith("val/")]
 
 
 def _summary(module: COSModule, data: dict[str, Any], output_dir: Path) -> str:

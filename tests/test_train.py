@@ -221,6 +221,22 @@ def test_a_mistake_is_named_before_any_work(mistake, tmp_path, data_root):
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+@pytest.mark.slow
+def test_without_validation_the_last_epoch_counts(tmp_path):
+    scores = train(tiny_quickstart(tmp_path, "data.num_val=0"))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert 0 < scores["test/synthetic/s_alpha"] < 1
+    assert "last.ckpt" in (tmp_path / "metrics.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_selection_on_a_test_set_is_reported(tmp_path, data_root):
+    overrides = [*TINY, "trainer.max_epochs=1", "trainer.limit_train_batches=1", "model.net.channels=16", "data.selection=field"]
+    train(config("train", "experiment=camo_lite0", f"data.root={data_root}", f"paths.output_dir={tmp_path}", *overrides))
+    assert "selected on: test set CAMO, as the literature does" in (tmp_path / "metrics.md").read_text(encoding="utf-8")
+
+
 def test_a_finished_run_is_not_overwritten(trained):
     with pytest.raises(UserError, match="already holds a training"):
         train(tiny_quickstart(trained[0]))

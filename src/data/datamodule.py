@@ -173,6 +173,11 @@ class COSDataModule(LightningDataModule):
             rank_zero_warn(note)
 
     @property
+    def validates(self) -> bool:
+        """Whether there is anything to select a model on."""
+        return self.selection == "field" or len(self._opened_parts()[1]) > 0
+
+    @property
     def test_names(self) -> list[str]:
         """Names of the test sets, aligned with `test_dataloader()`."""
         return list(self._test_sources())
@@ -189,8 +194,9 @@ class COSDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
         """The loader that selects the model; an empty list without validation."""
-        val = next(iter(self._test_sources().values())) if self.selection == "field" else self._opened_parts()[1]
-        return self._eval_loader(val) if len(val) else []
+        if not self.validates:
+            return []
+        return self._eval_loader(next(iter(self._test_sources().values())) if self.selection == "field" else self._opened_parts()[1])
 
     def test_dataloader(self) -> list[DataLoader[Any]]:
         """One loader a test set, in the order of `test_names`."""
