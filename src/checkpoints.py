@@ -43,9 +43,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"ckpt_path: {path} cannot be read as a checkpoint ({type(error).__name__}: {str(error).splitlines()[0][:160]})"
-        ) from error
+        reason = f"{type(error).__name__}: {str(error)[:160]}".splitlines()[0]
+        raise UserError(f"ckpt_path: {path} cannot be read as a checkpoint ({reason})") from error
     is_ours = isinstance(checkpoint, dict) and "state_dict" in checkpoint
     if not is_ours or not {"model", "data"} <= dict(checkpoint.get("config", {})).keys():
         raise UserError(f"ckpt_path: {path} holds no `state_dict` with its `config`; take a file that src.train wrote")

@@ -248,8 +248,9 @@ def test_a_checkpoint_of_another_architecture(trained, tmp_path):
         train(tiny_quickstart(tmp_path, f"ckpt_path={checkpoint}", "model.net.channels=24"))
 
 
-def test_a_broken_checkpoint(tmp_path):
-    (tmp_path / "half.ckpt").write_bytes(b"PK\x03\x04 cut short")
+@pytest.mark.parametrize("content", [b"PK\x03\x04 cut short", b""])
+def test_a_broken_checkpoint(tmp_path, content):
+    (tmp_path / "half.ckpt").write_bytes(content)
     with pytest.raises(UserError, match="cannot be read as a checkpoint"):
         evaluate(config("eval", f"ckpt_path={tmp_path / 'half.ckpt'}", f"paths.output_dir={tmp_path}"))
 
