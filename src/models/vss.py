@@ -62,25 +62,37 @@ class SS2D(nn.Module):
         return self.out_proj(self.norm(x) * F.silu(gate))
 
     def _scan(self, x: Tensor) -> Tensor:
-        inner, height, width = x.shape[1:]
-        rows, columns = x.flatten(2), x.transpose(2, 3).flatten(2)
-        sequences = torch.stack([rows, columns, rows.flip(-1), columns.flip(-1)], 1)
-        projected = self.x_proj @ sequences
-        step, B, C = projected.split([self.rank, self.d_state, self.d_state], 2)
+        """All four directions in one call: tokens stay in place, Δ, B and C are read from one projection of the map."""
+        height, width = x.shape[2:]
+        tokens = x.flatten(2)
+        sizes = [self.rank, self.d_state, self.d_state]
+        weights = torch.cat([part.flatten(0, 1) for part in self.x_proj.split(sizes, 1)])
+        step, B, C = F.linear(tokens.mT, weights).split([self.directions * size for size in sizes], -1)
+        B, C = (part.unflatten(-1, (self.directions, self.d_state)).permute(0, 2, 3, 1) for part in (B, C))
         y = selective_scan(
-            sequences.flatten(1, 2),
-            (self.dt_proj @ step).flatten(1, 2),
+            tokens,
+            step.mT,
             -self.A_log.float().exp(),
             B,
             C,
             self.D,
             self.dt_bias,
             delta_softplus=True,
-        ).unflatten(1, (self.directions, inner))
-        rows, columns, rows_back, columns_back = y.unbind(1)  # one gradient tensor for all four; indexing would make four full ones
-        along_rows = rows + rows_back.flip(-1)
-        along_columns = columns + columns_back.flip(-1)
-        return along_rows.unflatten(-1, (height, width)) + along_columns.unflatten(-1, (width, height)).transpose(2, 3)
+            delta_proj=self.dt_proj.flatten(0, 1),
+            order=four_directions(height, width, x.device),
+        )
+        return y.unflatten(-1, (height, width))
+
+
+def four_directions(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+    """The tokens of a map along rows, along columns, and both backwards: (4, height·width) int32.
+
+    >>> four_directions(2, 3).tolist()
+    [[0, 1, 2, 3, 4, 5], [0, 3, 1, 4, 2, 5], [5, 4, 3, 2, 1, 0], [5, 2, 4, 1, 3, 0]]
+    """
+    grid = torch.arange(height * width, dtype=torch.int32, device=device).view(height, width)
+    forwards = torch.stack([grid.flatten(), grid.mT.flatten()])
+    return torch.cat([forwards, forwards.flip(-1)])
 
 
 class ChannelAttention(nn.Module):

@@ -168,3 +168,40 @@ def test_fields_of_the_two_branches(field, radius):
     assert (rows.min().item(), rows.max().item()) == (4 - radius, 4 + radius)
     widths = [m.out_channels for m in convolutions if isinstance(m, nn.Conv2d)]
     assert widths == ([4, 12] if field == "small" else [12, 12, 12, 12])
+
+
+@pytest.fixture(scope="module")
+def any_size() -> dict[str, dict[int, torch.export.Dim]]:
+    return {"x": {2: torch.export.Dim("height", min=2, max=512), 3: torch.export.Dim("width", min=2, max=512)}}
+
+
+@pytest.mark.slow
+def test_ss2d_exports_once_for_all_sizes(any_size):
+    space = _shaken(SS2D(4, d_state=3)).eval()
+    exported = torch.export.export(space, (torch.randn(2, 4, 6, 5),), dynamic_shapes=any_size)
+    for size in ((6, 5), (2, 2), (9, 17)):
+        x = torch.randn(2, 4, *size)
+        torch.testing.assert_close(exported.module()(x), space(x), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_ss2d_gives_the_same_in_onnxruntime(any_size, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    space = _shaken(SS2D(4, d_state=3)).eval()
+    torch.onnx.export(space, (torch.randn(2, 4, 6, 5),), dynamic_shapes=any_size, dynamo=True, verbose=False).save(tmp_path / "ss2d.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "ss2d.onnx")
+    for size in ((6, 5), (9, 17)):
+        x = torch.randn(2, 4, *size)
+        (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(got), space(x).detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_ss2d_copies_nothing_into_the_scan_of_a_channels_last_map(monkeypatch):
+    """Tokens, steps, B and C reach the operator as views of the map and of one projection."""
+    seen = []
+    monkeypatch.setattr("src.models.vss.selective_scan", lambda *args, **kwargs: seen.append(args) or args[0])
+    SS2D(8)(torch.randn(2, 8, 3, 4).to(memory_format=torch.channels_last))
+    tokens, step, _A, B, C = seen[0][:5]
+    assert tokens.stride(1) == 1
+    assert len({x.untyped_storage().data_ptr() for x in (step, B, C)}) == 1
+    assert B.stride() == (12 * step.stride(2), 16, 1, step.stride(2))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import subprocess
 import sys
 from functools import partial
 
@@ -11,9 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from src.ops import available_backends, selective_scan
-from src.ops.scan import loop, numba_cpu, parallel
 
 FAST = ("parallel", "numba")
 BACKENDS = ("loop", *FAST)
@@ -84,6 +86,7 @@ def test_exact_over_a_long_sequence(backend, scale):
     del inputs["delta_bias"]
     expected = _with_gradients({name: value.double() for name, value in inputs.items()}, "loop", False)
     errors = _relative_errors(_with_gradients(inputs, backend, False), expected)
+    assert errors.pop("y") < 2e-6
     assert max(errors.values()) < 2e-5, errors
 
 
@@ -210,58 +213,295 @@ def test_float64_stays_float64():
     assert 0 < (selective_scan(**inputs) - rounded).abs().max() < 1e-4
 
 
-@pytest.fixture
-def picked(monkeypatch) -> list[str]:
-    """The backends that were run, in order."""
-    names: list[str] = []
-    for name, module in (("loop", loop), ("parallel", parallel), ("numba", numba_cpu)):
-        scan = module.scan
-        monkeypatch.setattr(module, "scan", lambda *args, name=name, scan=scan: names.append(name) or scan(*args))
-    return names
+class _Recorder(TorchDispatchMode):
+    """Did the compiled operator run?"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.compiled = False
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.compiled |= func is torch.ops.run.selective_scan.default
+        return func(*args, **(kwargs or {}))
 
 
-def test_auto_takes_numba_for_float32_and_parallel_for_float64(picked):
-    selective_scan(**_inputs())
-    selective_scan(**_inputs(dtype=torch.bfloat16))
-    selective_scan(**_inputs(dtype=torch.float64))
-    assert picked == ["numba", "numba", "parallel"]
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_auto_takes_the_compiled_operator_on_a_cpu(dtype):
+    with _Recorder() as ran:
+        selective_scan(**_inputs(dtype=dtype))
+    assert ran.compiled
 
 
-def test_auto_takes_parallel_where_numba_is_not_to_be_had(picked, monkeypatch):
+def test_auto_takes_parallel_where_numba_is_not_to_be_had(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
     reason = available_backends()["numba"]
     assert reason is not None
     assert "cannot be imported" in reason
-    selective_scan(**_inputs())
-    assert picked == ["parallel"]
+    with _Recorder() as ran:
+        selective_scan(**_inputs())
+    assert not ran.compiled
     with pytest.raises(ValueError, match="backend=numba cannot be used here: numba cannot be imported"):
         selective_scan(**_inputs(), backend="numba")
 
 
-def test_available_backends():
-    assert available_backends() == {"loop": None, "parallel": None, "numba": None}
+def test_available_backends_say_why_not():
+    reasons = available_backends()
+    assert list(reasons) == ["loop", "parallel", "numba", "triton", "mamba_ssm"]
+    assert [reasons[name] for name in BACKENDS] == [None, None, None]
+    if not torch.cuda.is_available():
+        assert "CUDA" in str(reasons["triton"])
+        assert "mamba-ssm" in str(reasons["mamba_ssm"])
+        assert "README" in str(reasons["mamba_ssm"])
 
 
-@pytest.mark.parametrize("name", ["delta", "A", "B", "C", "D", "delta_bias"])
+@pytest.mark.parametrize("name", ["delta", "B", "C", "D", "delta_bias"])
 def test_a_wrong_shape_names_argument_got_and_expected(name):
     inputs = _inputs(batch=2, groups=2, width=3, states=5, length=7)
-    wrong = inputs[name][..., :-1] if name in ("delta", "B", "C") else inputs[name][:-1]
+    wrong = inputs[name][..., :-1]
     with pytest.raises(ValueError, match="selective_scan") as error:
         selective_scan(**(inputs | {name: wrong}))
     assert str(error.value) == f"selective_scan: {name}: got {tuple(wrong.shape)}, expected {tuple(inputs[name].shape)}"
 
 
-def test_wrong_ranks_and_groups_are_told():
-    inputs = _inputs(groups=1, width=3)
-    with pytest.raises(ValueError, match=r"u must be \(N, G·d, L\).*got \(6, 7\)"):
-        selective_scan(**(inputs | {"u": torch.zeros(6, 7)}))
-    two_groups = {name: inputs[name].repeat(1, 2, 1, 1) for name in ("B", "C")}
-    with pytest.raises(ValueError, match="3 rows cannot be divided into the 2 groups"):
-        selective_scan(**(inputs | two_groups))
+def test_everything_that_is_wrong_is_told_at_once():
+    inputs = _inputs(batch=2, groups=2, width=3, states=5, length=7)
+    wrong = {"B": inputs["B"][:1], "D": inputs["D"][:4], "order": torch.zeros(2, 8, dtype=torch.int64)}
+    with pytest.raises(ValueError, match="selective_scan") as error:
+        selective_scan(**(inputs | wrong))
+    assert str(error.value) == (
+        "selective_scan: B: got (1, 2, 5, 7), expected (2, 2, 5, 7); D: got (4,), expected (6,); order: got (2, 8), expected (2, 7)"
+    )
 
 
-def test_wrong_backends_are_told():
-    with pytest.raises(ValueError, match=r"backend: got 'fast', expected auto or one of .*loop.*numba"):
-        selective_scan(**_inputs(), backend="fast")
-    with pytest.raises(ValueError, match=r"backend=numba computes float32 on the CPU; got torch\.float64"):
-        selective_scan(**_inputs(dtype=torch.float64), backend="numba")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"u": torch.zeros(6, 7)}, r"u: got 2 dimensions \(6, 7\), expected 3"),
+        ({"u": torch.zeros(2, 4, 7)}, "u: got 4 rows, expected the 6 rows of A, or a part of them made of whole groups of 3"),
+        ({"A": -torch.ones(5, 5)}, "A: got 5 rows, expected a multiple of the 2 groups of B"),
+        ({"B": torch.zeros(2, 2, 5, 7, dtype=torch.float64)}, r"B: got torch.float64, expected torch.float32 as u$"),
+        ({"A": -torch.ones(6, 5).bfloat16()}, r"A: got torch.bfloat16, expected torch.float32 as u \(or float32\)"),
+        ({"u": torch.zeros(2, 6, 7, dtype=torch.int64)}, "u: got torch.int64, expected a floating point type"),
+        ({"C": torch.zeros(2, 2, 5, 7, device="meta"), "D": torch.zeros(6, device="meta")}, r"C: got meta, expected cpu as u; D: got meta"),
+        ({"order": torch.zeros(2, 7)}, "order: got torch.float32, expected int32 or int64"),
+        (_inputs(length=0), "u: got 0 tokens, expected 1 or more"),
+        ({"delta": [1.0]}, "delta: got list, expected a tensor"),
+        ({"backend": "fast"}, "backend: got 'fast', expected auto or one of loop, parallel, numba, triton, mamba_ssm"),
+        ({"backend": "triton"}, "backend=triton cannot be used here: "),
+        ({"backend": "mamba_ssm"}, "backend=mamba_ssm cannot be used here: mamba-ssm .* cannot be imported"),
+    ],
+)
+def test_wrong_arguments_are_told(change, message):
+    if change.get("backend") in available_backends() and available_backends()[change["backend"]] is None:
+        pytest.skip("this backend can be used here")
+    with pytest.raises(ValueError, match=message):
+        selective_scan(**(_inputs(batch=2, groups=2, width=3, states=5, length=7) | change))
+
+
+def _map_inputs(
+    batch, shared, directions, width, states, rank, length, seed, ordered, token_major, dtype=torch.float32
+) -> dict[str, Tensor]:
+    """Arguments with a low-rank Δ, rows that groups share, and an order of its own for each group."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    groups = shared * directions
+    inputs = {
+        "u": normal(batch, shared * width, length),
+        "delta": normal(batch, groups * rank, length),
+        "A": -normal(groups * width, states).abs() - 0.1,
+        "B": normal(batch, groups, states, length),
+        "C": normal(batch, groups, states, length),
+        "D": normal(groups * width),
+        "delta_bias": normal(groups * width),
+        "delta_proj": normal(groups * width, rank),
+    }
+    if token_major:
+        inputs |= {name: inputs[name].movedim(-1, 1).contiguous().movedim(1, -1) for name in ("u", "delta", "B", "C")}
+    if ordered:
+        inputs["order"] = torch.stack([torch.randperm(length, generator=generator) for _ in range(groups)])
+    return inputs
+
+
+def _map_gradients(inputs: dict[str, Tensor], backend: str) -> dict[str, Tensor]:
+    order = {name: inputs[name] for name in ("order",) if name in inputs}
+    leaves = {name: value.detach().requires_grad_() for name, value in inputs.items() if name != "order"}
+    y = selective_scan(**leaves, **order, delta_softplus=True, backend=backend)
+    return {"y": y.detach(), **dict(zip(leaves, torch.autograd.grad(y, list(leaves.values()), _cotangent(y)), strict=True))}
+
+
+@pytest.mark.parametrize("backend", FAST)
+@settings(max_examples=30, deadline=None)
+@given(
+    batch=st.integers(1, 2),
+    shared=st.integers(1, 2),
+    directions=st.integers(1, 4),
+    width=st.sampled_from([1, 3, 16, 20, 33]),
+    states=st.sampled_from([1, 4, 16, 17]),
+    rank=st.sampled_from([1, 2, 17]),
+    length=st.sampled_from([1, 2, 15, 16, 127, 128, 129, 150]),
+    seed=st.integers(0, 2**16),
+    ordered=st.booleans(),
+    token_major=st.booleans(),
+)
+def test_orders_shared_rows_and_low_rank_steps_equal_the_loop_in_float64(backend, ordered, token_major, **shape):
+    inputs = _map_inputs(**shape, ordered=ordered, token_major=token_major)
+    doubled = {name: value if name == "order" else value.double() for name, value in inputs.items()}
+    errors = _relative_errors(_map_gradients(inputs, backend), _map_gradients(doubled, "loop"), floor=1.0)
+    assert max(errors.values()) < 2e-5, errors
+
+
+def test_an_order_is_what_it_would_be_to_reorder_and_put_back():
+    """The loop itself, spelled out: shared rows repeated, tokens permuted, the low-rank Δ multiplied out, outputs summed."""
+    x = _map_inputs(1, 1, 2, 3, 2, 2, 6, 0, ordered=True, token_major=False, dtype=torch.float64)
+    total = torch.zeros(1, 3, 6, dtype=torch.float64)
+    for g in range(2):
+        rows, visits = slice(3 * g, 3 * g + 3), x["order"][g]
+        delta = x["delta_proj"][rows] @ x["delta"][:, 2 * g : 2 * g + 2]
+        arguments = (
+            x["u"][..., visits],
+            delta[..., visits],
+            x["A"][rows],
+            x["B"][:, g : g + 1, :, visits],
+            x["C"][:, g : g + 1, :, visits],
+        )
+        y = selective_scan(*arguments, x["D"][rows], x["delta_bias"][rows], delta_softplus=True, backend="loop")
+        total[..., visits] += y
+    for backend in BACKENDS:
+        torch.testing.assert_close(selective_scan(**x, delta_softplus=True, backend=backend), total)
+
+
+@pytest.mark.parametrize("states", [1, 3, 16])
+def test_numba_gradcheck(states):
+    inputs = _map_inputs(1, 1, 2, 2, states, 1, 4, 0, ordered=True, token_major=True, dtype=torch.float64)
+    order = inputs.pop("order")
+    leaves = [value.requires_grad_() for value in inputs.values()]
+
+    def scan(*args: Tensor) -> Tensor:
+        return selective_scan(**dict(zip(inputs, args, strict=True)), order=order, delta_softplus=True, backend="numba")
+
+    assert torch.autograd.gradcheck(scan, leaves)
+
+
+def test_the_chunk_does_not_matter(monkeypatch):
+    """What is kept of the states between chunks is exactly what the next one needs."""
+    inputs = _inputs(batch=1, groups=2, width=18, states=7, length=150)
+    expected = _with_gradients(inputs, "numba", True)
+    for chunk in (1, 16, 37, 500):
+        monkeypatch.setattr("src.ops.scan.layout.CHUNK", chunk)
+        monkeypatch.setattr("src.ops.scan.numba_cpu.CHUNK", chunk)
+        got = _with_gradients(inputs, "numba", True)
+        assert torch.equal(got["y"], expected["y"]), chunk
+        assert max(_relative_errors(got, expected).values()) < 1e-6
+
+
+def test_the_number_of_threads_does_not_matter():
+    inputs = _inputs(batch=3, groups=3, width=40, states=16, length=140)
+    results, threads = [], torch.get_num_threads()
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            results.append(_with_gradients(inputs, "numba", True))
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert [name for name in other if not torch.equal(other[name], results[0][name])] == []
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("shape", [{"batch": 0}, {"length": 1}])
+def test_no_sample_and_a_single_token(backend, shape):
+    inputs = _inputs(**shape)
+    got = _with_gradients(inputs, backend, True)
+    assert {name: value.shape for name, value in got.items()} == {"y": inputs["u"].shape} | {n: v.shape for n, v in inputs.items()}
+    if shape == {"length": 1}:
+        expected = _with_gradients({name: value.double() for name, value in inputs.items()}, "loop", True)
+        assert max(_relative_errors(got, expected).values()) < 1e-6
+    else:
+        assert not any(got[name].any() for name in ("A", "D", "delta_bias"))
+
+
+def test_extreme_steps_stay_finite():
+    """Decays that underflow, and softplus far out on both sides."""
+    inputs = _inputs(batch=1, groups=1, width=4, states=3, length=6)
+    inputs["delta"] = torch.tensor([-200.0, -30.0, 0.0, 25.0, 300.0, 1e4]).expand(1, 4, 6).clone()
+    expected = _with_gradients({name: value.double() for name, value in inputs.items()}, "loop", True)
+    for backend in FAST:
+        got = _with_gradients(inputs, backend, softplus=True)
+        assert all(value.isfinite().all() for value in got.values())
+        assert max(_relative_errors(got, expected).values()) < 1e-5
+
+
+def test_autocast_computes_in_float32():
+    inputs = _inputs(length=60)
+    expected = selective_scan(**inputs, backend="parallel")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for backend in BACKENDS:
+            torch.testing.assert_close(selective_scan(**inputs, backend=backend), expected, rtol=1e-5, atol=1e-5)
+
+
+def _operator_arguments(kind: str) -> tuple:
+    if kind == "sequence":
+        inputs = _inputs(batch=2, groups=2, width=3, states=5, length=7)
+    else:
+        inputs = _map_inputs(2, 1, 4, 18, 16, 2, 140, 0, ordered=kind == "ordered", token_major=True)
+    tensors = [inputs.get(name) for name in ("u", "delta", "A", "B", "C", "D", "delta_bias", "delta_proj")]
+    return *(None if x is None else x.requires_grad_() for x in tensors), inputs.get("order")
+
+
+@pytest.mark.parametrize("kind", ["sequence", "shared", "ordered"])
+def test_opcheck(kind):
+    """Schema, autograd registration, shapes and strides without data, and dynamic shapes, of both operators."""
+    arguments = _operator_arguments(kind)
+    torch.library.opcheck(torch.ops.run.selective_scan.default, (*arguments, True, True))
+    y, states = torch.ops.run.selective_scan(*arguments, True, True)
+    detached = [None if x is None else x.detach() for x in (torch.randn_like(y), states, *arguments)]
+    torch.library.opcheck(torch.ops.run.selective_scan_backward.default, (*detached, True))
+
+
+def test_states_are_kept_for_a_backward_pass_only():
+    arguments = _operator_arguments("shared")
+    assert torch.ops.run.selective_scan(*arguments, True, False)[1].numel() == 0
+    shape = torch.ops.run.selective_scan(*arguments, True, True)[1].shape
+    assert shape == (2, 4, 2, 2, 16, 16)  # 140 steps: two chunks; 18 channels: two blocks
+
+
+def test_flops():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        selective_scan(**_inputs(batch=2, groups=2, width=3, states=5, length=7))
+    assert counter.get_total_flops() == 2 * 7 * 6 * (9 * 5 + 2)
+
+
+def test_compiles_without_a_graph_break():
+    inputs = _inputs()
+    compiled = torch.compile(partial(selective_scan, delta_softplus=True), backend="aot_eager", fullgraph=True)
+    assert torch.equal(compiled(**inputs), selective_scan(**inputs, delta_softplus=True))
+
+
+WITHOUT_CACHE = """
+import logging, sys
+logging.basicConfig(stream=sys.stdout, level=logging.DEBUG, format="%(name)s|%(levelname)s|%(message)s")
+logging.getLogger("numba").setLevel(logging.WARNING)
+import numba.core.caching
+numba.core.caching.CacheImpl._locator_classes = []  # what a read-only installation without a home folder comes to
+import torch
+from src.ops import selective_scan
+assert "src.ops.scan.numba_kernels" not in sys.modules
+one = torch.ones(1, 1, 3)
+print(selective_scan(one, one, -torch.ones(1, 1), one[None], one[None]).flatten().tolist())
+"""
+
+
+def test_a_read_only_installation_compiles_in_memory_and_says_so_in_a_debug_line():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_CACHE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert eval(lines[-1]) == pytest.approx([1, 1 + math.exp(-1), 1 + math.exp(-1) + math.exp(-2)])
+    ours = [line for line in lines if line.startswith("src.ops")]
+    assert {line.split("|")[1] for line in ours} == {logging.getLevelName(logging.DEBUG)}
+    assert any("not kept on disk" in line for line in ours)

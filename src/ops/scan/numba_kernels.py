@@ -1,86 +1,335 @@
 """The compiled loops behind :mod:`src.ops.scan.numba_cpu`; imported on first use only.
 
-Arrays: u, delta, y (N, G·d, L); A (G·d, S); B, C (N, G, L, S), states innermost so that the inner loop is one vector.
+Lanes are 16 channels of a group (a block), so nothing is summed across lanes in the forward pass and h, A and the outputs
+stay in order. Time goes by in chunks: a chunk's u, Δ, B and C are fetched into small tiles, token by token, whatever their
+layout. The forward pass leaves the states at the start of each chunk; the backward pass recomputes those between.
+
+A task is one part of the channel blocks of one sample and one row group of u: no two tasks write to the same place, and
+the sums over channels (gradients of B, C and the low-rank Δ) go into one buffer a part. Which blocks make a part does not
+depend on the number of threads, so results don't either.
+
+Arrays are flat; ``sizes`` = N, P (row groups of u), K (groups of B that read the same rows), L, d (channels a group), S,
+R (rank of Δ, 0: given), chunk, parts; strides = those of sample, row (channel or state) and token.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from src.ops.scan.numba_vectors import (
+    LANES,
+    broadcast,
+    divide,
+    exp2,
+    fma,
+    fold,
+    in_registers,
+    load,
+    log1p,
+    maximum,
+    minimum,
+    prefetch,
+    splat,
+    store,
+    total,
+    transpose,
+)
 
 LOG2E = 1.4426950408889634
 
 
-@njit(inline="always", fastmath=True)
-def _exp(x):  # type: ignore[no-untyped-def]
-    """float32 exp that vectorises: 2^n by bits times a polynomial for 2^f, |f| ≤ ½ (relative error 2e-7)."""
-    y = np.float32(min(max(x * np.float32(LOG2E), np.float32(-126.0)), np.float32(127.0)))
-    n = np.floor(y + np.float32(0.5))
-    f = y - n
-    p = np.float32(1.5403530e-4)
-    p = p * f + np.float32(1.3333558e-3)
-    p = p * f + np.float32(9.6181291e-3)
-    p = p * f + np.float32(5.5504109e-2)
-    p = p * f + np.float32(2.4022651e-1)
-    p = p * f + np.float32(6.9314718e-1)
-    p = p * f + np.float32(1.0)
-    return p * np.int32((np.int32(n) + 127) << 23).view(np.float32)
+def _kernel(function: Callable[..., None]) -> Any:
+    try:
+        return njit(nogil=True, error_model="numpy", cache=True)(function)
+    except RuntimeError as error:  # nowhere to write
+        logging.getLogger(__name__).debug("compiled code is not kept on disk: %s", error)
+        return njit(nogil=True, error_model="numpy")(function)
 
 
-@njit(parallel=True, fastmath=True, cache=True)
-def forward(u, delta, A, B, C, y):  # type: ignore[no-untyped-def]
-    batch, groups, length, states = B.shape
-    width = u.shape[1] // groups
-    for row in prange(batch * groups * width):
-        n, r = row // (groups * width), row % (groups * width)
-        g = r // width
-        h = np.zeros(states, u.dtype)
-        for t in range(length):
-            step = delta[n, r, t]
-            drive = step * u[n, r, t]
-            total = u.dtype.type(0)
-            for s in range(states):
-                h[s] = _exp(step * A[r, s]) * h[s] + drive * B[n, g, t, s]
-                total += h[s] * C[n, g, t, s]
-            y[n, r, t] = total
+@njit(inline="always")
+def _scratch(size, like):  # type: ignore[no-untyped-def]
+    """Uninitialised memory that starts at a cache line."""
+    memory = np.empty(size + 64 // like.itemsize, like.dtype)
+    start = -memory.ctypes.data % 64 // like.itemsize
+    return memory[start : start + size]
 
 
-@njit(parallel=True, fastmath=True, cache=True)
-def backward(u, delta, A, B, C, dy, du, ddelta, dA, dB, dC):  # type: ignore[no-untyped-def]
-    """dA is (N, G·d, S), summed over N by the caller; dB and dC start at zero."""
-    batch, groups, length, states = B.shape
-    width = u.shape[1] // groups
-    for task in prange(batch * groups):
-        n, g = task // groups, task % groups
-        decay = np.empty((length, states), u.dtype)
-        before = np.empty((length, states), u.dtype)
-        h = np.empty(states, u.dtype)
-        dh = np.empty(states, u.dtype)
-        for r in range(g * width, (g + 1) * width):
+@njit(inline="always")
+def _token(order, route, t):  # type: ignore[no-untyped-def]
+    return order[route + t] if order.size > 0 else t
+
+
+@njit
+def _fetch(tile, width, source, base, strides, rows, order, route, first, steps):  # type: ignore[no-untyped-def]
+    """tile[i·width + r] = source at row r of the token of step first + i; rows beyond ``rows`` become 0.
+
+    Rows lie token after token, or channel after channel: then 16×16 blocks are transposed in registers, and what comes
+    next in each channel is asked for in advance.
+    """
+    _, stride, token_stride = strides
+    if rows < width:
+        tile[: steps * width] = 0
+    if stride == 1 or order.size > 0 or token_stride != 1:
+        whole = rows // LANES * LANES if stride == 1 else 0
+        for i in range(steps):
+            at = base + _token(order, route, first + i) * token_stride
+            for r in range(0, whole, LANES):
+                store(tile, i * width + r, load(source, at + r))
+            for r in range(whole, rows):
+                tile[i * width + r] = source[at + r * stride]
+        return
+    whole_rows, whole_steps = rows // LANES * LANES, steps // LANES * LANES
+    for r in range(0, whole_rows, LANES):
+        at = base + r * stride + first
+        for i in range(0, whole_steps, LANES):
+            transpose(source, at + i, stride, tile, i * width + r, width)
+        for k in range(LANES):
+            for i in range(0, steps, 64 // source.itemsize):
+                prefetch(source, at + k * stride + i + steps)
+            for i in range(whole_steps, steps):
+                tile[i * width + r + k] = source[at + k * stride + i]
+    for r in range(whole_rows, rows):
+        for i in range(steps):
+            tile[i * width + r] = source[base + r * stride + first + i]
+
+
+@njit
+def _put(tile, target, base, strides, rows, order, route, first, steps, add):  # type: ignore[no-untyped-def]
+    """The way back for one block of channels; ``add``: to what is there (not where channel lies after channel)."""
+    _, stride, token_stride = strides
+    if stride == 1 or order.size > 0 or token_stride != 1:
+        for i in range(steps):
+            at = base + _token(order, route, first + i) * token_stride
+            if rows == LANES and stride == 1:
+                lanes = load(tile, i * LANES)
+                store(target, at, lanes + load(target, at) if add else lanes)
+            else:
+                for r in range(rows):
+                    target[at + r * stride] = tile[i * LANES + r] + (target[at + r * stride] if add else 0)
+        return
+    whole = steps // LANES * LANES if rows == LANES else 0
+    at = base + first
+    for i in range(0, whole, LANES):
+        transpose(tile, i * LANES, LANES, target, at + i, stride)
+    for r in range(rows):
+        for i in range(whole, steps):
+            target[at + r * stride + i] = tile[i * LANES + r]
+
+
+@njit
+def _columns(tile, source, at, rows, count, width, factor):  # type: ignore[no-untyped-def]
+    """tile[j·16 + c] = factor·source[at + c·count + j] for a block of ``rows`` channels; 0 in its other lanes."""
+    tile[: width * LANES] = 0
+    for c in range(rows):
+        for j in range(count):
+            tile[j * LANES + c] = source[at + c * count + j] * factor
+
+
+@njit
+def _step_sizes(delta, raw, low, weights, bias, rank, steps, softplus, table):  # type: ignore[no-untyped-def]
+    """Δ of a block into ``delta``: given (``raw``) or of low rank, plus bias, through softplus; ``raw`` keeps what that saw."""
+    registers, zero = in_registers(table), splat(table, 0.0)
+    for i in range(steps):
+        x = load(bias, 0)
+        if rank == 0:
+            x = x + load(raw, i * LANES)
+        for j in range(rank):
+            x = fma(broadcast(low, i * rank + j), load(weights, j * LANES), x)
+        store(raw, i * LANES, x)
+        if softplus:
+            e = exp2(minimum(x, zero - x) * splat(table, LOG2E), registers)
+            x = maximum(x, zero) + log1p(e, table)
+        store(delta, i * LANES, x)
+
+
+@njit
+def _through_softplus(d_delta, raw, steps, table):  # type: ignore[no-untyped-def]
+    """d_delta ×= σ(raw), without a difference of nearly equal numbers on either side."""
+    registers, zero, one, log2e = in_registers(table), splat(table, 0.0), splat(table, 1.0), splat(table, LOG2E)
+    for i in range(steps):
+        x = load(raw, i * LANES)
+        below = exp2(minimum(x, zero) * log2e, registers)
+        e = exp2(minimum(x, zero - x) * log2e, registers)
+        store(d_delta, i * LANES, load(d_delta, i * LANES) * divide(below, one + e))
+
+
+@_kernel
+def forward(first, last, u, delta, A, B, C, D, bias, weights, order, y, states, table, sizes, strides, softplus):  # type: ignore[no-untyped-def]
+    """Tasks first … last − 1; ``strides`` of u, delta, B, C, y. Empty ``states`` are not kept."""
+    _, P, K, L, d, S, R, chunk, parts = sizes
+    u_strides, delta_strides, B_strides, C_strides, y_strides = strides
+    blocks, width, chunks = (d + LANES - 1) // LANES, S + S % 2, (L + chunk - 1) // chunk
+    block = width * LANES
+    registers, zero = in_registers(table), splat(table, 0.0)
+    B_tile, C_tile, low = _scratch(chunk * width, u), _scratch(chunk * width, u), _scratch(chunk * R, u)
+    x_tile, step = _scratch(chunk * LANES, u), _scratch(chunk * LANES, u)  # x_tile: u at first, y at last
+    decay, h = _scratch(blocks * block, u), _scratch(blocks * block, u)
+    W_tile, D_tile, bias_tile = _scratch(blocks * R * LANES, u), _scratch(blocks * LANES, u), _scratch(blocks * LANES, u)
+    for task in range(first, last):
+        n, p, part = task // (P * parts), task // parts % P, task % parts
+        begin, end = blocks * part // parts, blocks * (part + 1) // parts
+        for k in range(K):
+            g = p * K + k
             h[:] = 0
-            dh[:] = 0
-            for t in range(length):
-                step = delta[n, r, t]
-                drive = step * u[n, r, t]
-                for s in range(states):
-                    decay[t, s] = _exp(step * A[r, s])
-                    before[t, s] = h[s]
-                    h[s] = decay[t, s] * h[s] + drive * B[n, g, t, s]
-            for t in range(length - 1, -1, -1):
-                step = delta[n, r, t]
-                value = u[n, r, t]
-                grad = dy[n, r, t]
-                d_drive = u.dtype.type(0)
-                d_step = u.dtype.type(0)
-                for s in range(states):
-                    carried = decay[t, s] * before[t, s]
-                    state = carried + step * value * B[n, g, t, s]
-                    dh[s] += grad * C[n, g, t, s]
-                    dC[n, g, t, s] += grad * state
-                    dB[n, g, t, s] += dh[s] * step * value
-                    d_drive += dh[s] * B[n, g, t, s]
-                    d_step += dh[s] * carried * A[r, s]
-                    dA[n, r, s] += dh[s] * carried * step
-                    dh[s] *= decay[t, s]
-                du[n, r, t] = d_drive * step
-                ddelta[n, r, t] = d_drive * value + d_step
+            for b in range(begin, end):
+                channel, rows = g * d + b * LANES, min(LANES, d - b * LANES)
+                _columns(decay[b * block :], A, channel * S, rows, S, width, LOG2E)
+                _columns(W_tile[b * R * LANES :], weights, channel * R, rows, R, R, 1.0)
+                _columns(D_tile[b * LANES :], D, channel, rows, min(1, D.size), 1, 1.0)
+                _columns(bias_tile[b * LANES :], bias, channel, rows, min(1, bias.size), 1, 1.0)
+            for c in range(chunks):
+                t, steps = c * chunk, min(chunk, L - c * chunk)
+                _fetch(B_tile, width, B, n * B_strides[0] + g * S * B_strides[1], B_strides, S, order, g * L, t, steps)
+                _fetch(C_tile, width, C, n * C_strides[0] + g * S * C_strides[1], C_strides, S, order, g * L, t, steps)
+                if R > 0:
+                    _fetch(low, R, delta, n * delta_strides[0] + g * R * delta_strides[1], delta_strides, R, order, g * L, t, steps)
+                for b in range(begin, end):
+                    channel, rows = b * LANES, min(LANES, d - b * LANES)
+                    at = n * u_strides[0] + (p * d + channel) * u_strides[1]
+                    _fetch(x_tile, LANES, u, at, u_strides, rows, order, g * L, t, steps)
+                    if R == 0:
+                        at = n * delta_strides[0] + (g * d + channel) * delta_strides[1]
+                        _fetch(step, LANES, delta, at, delta_strides, rows, order, g * L, t, steps)
+                    _step_sizes(step, step, low, W_tile[b * R * LANES :], bias_tile[b * LANES :], R, steps, softplus, table)
+                    if states.size > 0:
+                        keep = ((n * P * K + g) * chunks + c) * blocks + b
+                        states[keep * block : (keep + 1) * block] = h[b * block : (b + 1) * block]
+                    skip = load(D_tile, b * LANES)
+                    for i in range(steps):
+                        dt, x = load(step, i * LANES), load(x_tile, i * LANES)
+                        drive, even, odd = dt * x, skip * x, zero
+                        for s in range(0, width, 2):
+                            at, to = b * block + s * LANES, i * width + s
+                            h0 = fma(exp2(dt * load(decay, at), registers), load(h, at), drive * broadcast(B_tile, to))
+                            h1 = fma(exp2(dt * load(decay, at + LANES), registers), load(h, at + LANES), drive * broadcast(B_tile, to + 1))
+                            store(h, at, h0)
+                            store(h, at + LANES, h1)
+                            even, odd = fma(h0, broadcast(C_tile, to), even), fma(h1, broadcast(C_tile, to + 1), odd)
+                        store(x_tile, i * LANES, even + odd)
+                    at = n * y_strides[0] + (p * d + channel) * y_strides[1]
+                    _put(x_tile, y, at, y_strides, rows, order, g * L, t, steps, k > 0)
+
+
+@_kernel
+def backward(  # type: ignore[no-untyped-def]
+    first, last, u, delta, A, B, C, D, bias, weights, order, dy, states,
+    du, d_delta, dA, dB, dC, dD, d_bias, d_weights, table, sizes, strides, softplus,
+):  # fmt: skip
+    """Tasks first … last − 1; ``strides`` of u, delta, B, C, dy, du, d_delta.
+
+    Sums over N are left to the caller: dA (N,G·d,S), dD and d_bias (N,G·d), d_weights (N,G·d,R); sums over parts too: dB and
+    dC (parts,N,L,G·S), and with R > 0 d_delta (parts,N,L,G·R).
+    """
+    N, P, K, L, d, S, R, chunk, parts = sizes
+    u_strides, delta_strides, B_strides, C_strides, dy_strides, du_strides, d_delta_strides = strides
+    G, blocks, width, chunks = P * K, (d + LANES - 1) // LANES, S + S % 2, (L + chunk - 1) // chunk
+    block = width * LANES
+    registers, zero, ln2 = in_registers(table), splat(table, 0.0), splat(table, 1 / LOG2E)
+    B_tile, C_tile, low = _scratch(chunk * width, u), _scratch(chunk * width, u), _scratch(chunk * R, u)
+    u_tile, dy_tile, du_tile = _scratch(chunk * LANES, u), _scratch(chunk * LANES, u), _scratch(chunk * LANES, u)
+    raw, step, d_step = _scratch(chunk * LANES, u), _scratch(chunk * LANES, u), _scratch(chunk * LANES, u)
+    decay, h, dh, dA_sum = _scratch(blocks * block, u), _scratch(block, u), _scratch(blocks * block, u), _scratch(blocks * block, u)
+    W_tile, D_tile, bias_tile = _scratch(blocks * R * LANES, u), _scratch(blocks * LANES, u), _scratch(blocks * LANES, u)
+    dW_sum, dD_sum, d_bias_sum = _scratch(blocks * R * LANES, u), _scratch(blocks * LANES, u), _scratch(blocks * LANES, u)
+    padded = (S + LANES - 1) // LANES * LANES
+    carries, dB_lanes, dC_lanes = _scratch(chunk * block, u), _scratch(padded * LANES, u), _scratch(padded * LANES, u)
+    dB_lanes[:], dC_lanes[:] = 0, 0
+    dB_sum, dC_sum, d_low_sum = _scratch(chunk * padded, u), _scratch(chunk * padded, u), _scratch(chunk * R * LANES, u)
+    for task in range(first, last):
+        n, p, part = task // (P * parts), task // parts % P, task % parts
+        begin, end = blocks * part // parts, blocks * (part + 1) // parts
+        for k in range(K):
+            g = p * K + k
+            for sums in (dh, dA_sum, dW_sum, dD_sum, d_bias_sum):
+                sums[:] = 0
+            for b in range(begin, end):
+                channel, rows = g * d + b * LANES, min(LANES, d - b * LANES)
+                _columns(decay[b * block :], A, channel * S, rows, S, width, LOG2E)
+                _columns(W_tile[b * R * LANES :], weights, channel * R, rows, R, R, 1.0)
+                _columns(D_tile[b * LANES :], D, channel, rows, min(1, D.size), 1, 1.0)
+                _columns(bias_tile[b * LANES :], bias, channel, rows, min(1, bias.size), 1, 1.0)
+            for c in range(chunks - 1, -1, -1):
+                t, steps = c * chunk, min(chunk, L - c * chunk)
+                for sums in (dB_sum, dC_sum, d_low_sum):
+                    sums[:] = 0
+                _fetch(B_tile, width, B, n * B_strides[0] + g * S * B_strides[1], B_strides, S, order, g * L, t, steps)
+                _fetch(C_tile, width, C, n * C_strides[0] + g * S * C_strides[1], C_strides, S, order, g * L, t, steps)
+                if R > 0:
+                    _fetch(low, R, delta, n * delta_strides[0] + g * R * delta_strides[1], delta_strides, R, order, g * L, t, steps)
+                for b in range(begin, end):
+                    channel, rows = b * LANES, min(LANES, d - b * LANES)
+                    at = n * u_strides[0] + (p * d + channel) * u_strides[1]
+                    _fetch(u_tile, LANES, u, at, u_strides, rows, order, g * L, t, steps)
+                    at = n * dy_strides[0] + (p * d + channel) * dy_strides[1]
+                    _fetch(dy_tile, LANES, dy, at, dy_strides, rows, order, g * L, t, steps)
+                    if R == 0:
+                        at = n * delta_strides[0] + (g * d + channel) * delta_strides[1]
+                        _fetch(raw, LANES, delta, at, delta_strides, rows, order, g * L, t, steps)
+                    _step_sizes(step, raw, low, W_tile[b * R * LANES :], bias_tile[b * LANES :], R, steps, softplus, table)
+                    keep = ((n * G + g) * chunks + c) * blocks + b
+                    h[:] = states[keep * block : (keep + 1) * block]
+                    for i in range(steps):
+                        dt = load(step, i * LANES)
+                        drive = dt * load(u_tile, i * LANES)
+                        for s in range(0, width * LANES, LANES):
+                            carried = exp2(dt * load(decay, b * block + s), registers) * load(h, s)
+                            store(carries, i * block + s, carried)
+                            store(h, s, fma(drive, broadcast(B_tile, i * width + s // LANES), carried))
+                    skip, dD_block = load(D_tile, b * LANES), load(dD_sum, b * LANES)
+                    for i in range(steps - 1, -1, -1):
+                        dt, x, dy_t = load(step, i * LANES), load(u_tile, i * LANES), load(dy_tile, i * LANES)
+                        drive, d_drive, d_exponent = dt * x, zero, zero
+                        for s in range(width):
+                            lanes, to = s * LANES, b * block + s * LANES
+                            B_t, decay_s, carried = broadcast(B_tile, i * width + s), load(decay, to), load(carries, i * block + lanes)
+                            dh_t = fma(dy_t, broadcast(C_tile, i * width + s), load(dh, to))
+                            through_decay = dh_t * carried
+                            store(dC_lanes, lanes, dy_t * fma(drive, B_t, carried))
+                            store(dB_lanes, lanes, dh_t * drive)
+                            store(dA_sum, to, fma(through_decay, dt, load(dA_sum, to)))
+                            store(dh, to, dh_t * exp2(dt * decay_s, registers))
+                            d_drive = fma(dh_t, B_t, d_drive)
+                            d_exponent = fma(through_decay, decay_s, d_exponent)
+                        for s in range(0, padded, LANES):
+                            at = i * padded + s
+                            store(dB_sum, at, load(dB_sum, at) + fold(dB_lanes, s * LANES))
+                            store(dC_sum, at, load(dC_sum, at) + fold(dC_lanes, s * LANES))
+                        store(du_tile, i * LANES, fma(dt, d_drive, skip * dy_t))
+                        store(d_step, i * LANES, fma(x, d_drive, d_exponent * ln2))
+                        dD_block = fma(dy_t, x, dD_block)
+                    store(dD_sum, b * LANES, dD_block)
+                    if softplus:
+                        _through_softplus(d_step, raw, steps, table)
+                    d_bias_block = load(d_bias_sum, b * LANES)
+                    for i in range(steps):
+                        d_raw = load(d_step, i * LANES)
+                        d_bias_block = d_bias_block + d_raw
+                        for j in range(R):
+                            at, to = (i * R + j) * LANES, (b * R + j) * LANES
+                            store(d_low_sum, at, fma(d_raw, load(W_tile, to), load(d_low_sum, at)))
+                            store(dW_sum, to, fma(d_raw, broadcast(low, i * R + j), load(dW_sum, to)))
+                    store(d_bias_sum, b * LANES, d_bias_block)
+                    at = n * du_strides[0] + (p * d + channel) * du_strides[1]
+                    _put(du_tile, du, at, du_strides, rows, order, g * L, t, steps, k > 0)
+                    if R == 0:
+                        at = n * d_delta_strides[0] + (g * d + channel) * d_delta_strides[1]
+                        _put(d_step, d_delta, at, d_delta_strides, rows, order, g * L, t, steps, False)
+                for i in range(steps):
+                    row = ((part * N + n) * L + _token(order, g * L, t + i)) * G + g
+                    for s in range(S):
+                        dB[row * S + s], dC[row * S + s] = dB_sum[i * padded + s], dC_sum[i * padded + s]
+                    for j in range(R):
+                        d_delta[row * R + j] = total(load(d_low_sum, (i * R + j) * LANES))
+            for b in range(begin, end):
+                for r in range(min(LANES, d - b * LANES)):
+                    channel = (n * G + g) * d + b * LANES + r
+                    dD[channel], d_bias[channel] = dD_sum[b * LANES + r], d_bias_sum[b * LANES + r]
+                    for s in range(S):
+                        dA[channel * S + s] = dA_sum[b * block + s * LANES + r]
+                    for j in range(R):
+                        d_weights[channel * R + j] = dW_sum[(b * R + j) * LANES + r]

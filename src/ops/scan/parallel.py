@@ -8,7 +8,11 @@ exponential of a positive sum, so nothing can overflow where the recurrence itse
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+MOST_ROUNDS = 18
+"""Of an exported scan whose length is not known yet: good for 2¹⁸ tokens, a map of 512×512."""
 
 
 def unavailable() -> str | None:
@@ -24,20 +28,26 @@ def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     groups = B.shape[1]
     u, delta = (x.unflatten(1, (groups, -1)).unsqueeze(3) for x in (u, delta))
     decay = torch.exp(delta * A.unflatten(0, (groups, -1)).unsqueeze(-1))
-    states = _linear_recurrence(decay, delta * u * B.unsqueeze(2))
+    length = u.shape[-1]
+    rounds = max(1, (length - 1).bit_length()) if isinstance(length, int) else MOST_ROUNDS
+    states = _linear_recurrence(decay, delta * u * B.unsqueeze(2), rounds)
     return (states * C.unsqueeze(2)).sum(3).flatten(1, 2)
 
 
-def _linear_recurrence(decay: Tensor, drive: Tensor) -> Tensor:
-    """h_t = a_t·h_{t−1} + b_t along the last axis, h_{−1} = 0."""
+def _linear_recurrence(decay: Tensor, drive: Tensor, rounds: int) -> Tensor:
+    """h_t = a_t·h_{t−1} + b_t along the last axis, h_{−1} = 0; ``rounds`` ≥ log₂ L. More do no harm: one token stays one."""
+    if rounds == 0:
+        return drive
     length = drive.shape[-1]
-    if length == 1:
-        return drive + 0 * decay  # h_{−1} = 0; a gradient of zero, not none, for A
-    pairs = length // 2
-    even_a, odd_a = decay[..., 0::2], decay[..., 1::2]
-    even_b, odd_b = drive[..., 0::2], drive[..., 1::2]
-    odd_h = _linear_recurrence(odd_a * even_a[..., :pairs], odd_a * even_b[..., :pairs] + odd_b)
-    later = even_a[..., 1:] * odd_h[..., : even_b.shape[-1] - 1] + even_b[..., 1:]
-    even_h = torch.cat([even_b[..., :1], later], -1)
-    woven = torch.stack([even_h[..., :pairs], odd_h], -1).flatten(-2)
-    return woven if length % 2 == 0 else torch.cat([woven, even_h[..., -1:]], -1)
+    (even_a, odd_a), (even_b, odd_b) = (_in_pairs(x) for x in (decay, drive))
+    odd_h = _linear_recurrence(odd_a * even_a, odd_a * even_b + odd_b, rounds - 1)
+    even_h = even_a * F.pad(odd_h, (1, -1)) + even_b
+    return torch.stack([even_h, odd_h], -1).flatten(-2).narrow(-1, 0, length)
+
+
+def _in_pairs(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Elements at even and at odd places, ⌊L/2⌋ + 1 each: zeros fill up, which nobody reads.
+
+    So many, because an export takes a length that shrinks to one for a constant.
+    """
+    return F.pad(x, (0, 1))[..., 0::2], F.pad(x, (0, 2))[..., 1::2]

@@ -1,0 +1,30 @@
+"""The CUDA kernels of mamba-ssm, when the package is there and asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+
+def _selective_scan_fn() -> Any:
+    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+
+    return selective_scan_fn
+
+
+def unavailable() -> str | None:
+    """None where mamba-ssm can be imported with its compiled scan, else the error and the way out."""
+    try:
+        import selective_scan_cuda  # noqa: F401
+
+        _selective_scan_fn()
+    except Exception as error:
+        return f"mamba-ssm with its CUDA scan cannot be imported ({type(error).__name__}: {error}); how to install it: README, `cuda`"
+    return None
+
+
+def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    """The recurrence; shapes as in :func:`src.ops.selective_scan`."""
+    u, delta, B, C = (x.contiguous() for x in (u, delta, B, C))
+    return _selective_scan_fn()(u, delta, A.contiguous(), B, C)

@@ -1,0 +1,94 @@
+"""The scan as one torch operator, `run::selective_scan`: compiled kernels behind it, one set a kind of device.
+
+Being an operator makes `torch.compile` and `torch.export` treat it as a unit, gives it a shape rule that needs no numbers
+and an entry in torch's FLOP counter. Its backward is an operator too; it has none of its own (second derivatives: the
+`parallel` backend). Arguments are those of :func:`src.ops.selective_scan` in float32 (CPU: or float64), without defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from src.ops.scan import numba_cpu
+from src.ops.scan.layout import by_token, empty_gradients, empty_map, empty_states
+
+
+@torch.library.custom_op("run::selective_scan", mutates_args=(), device_types="cpu")
+def scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_proj: Tensor | None,
+    order: Tensor | None,
+    delta_softplus: bool,
+    keep_states: bool,
+) -> tuple[Tensor, Tensor]:
+    """y, and with ``keep_states`` what the backward pass needs of the states."""
+    return numba_cpu.forward(u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus, keep_states)
+
+
+@torch.library.custom_op("run::selective_scan_backward", mutates_args=(), device_types="cpu")
+def scan_backward(
+    dy: Tensor,
+    states: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_proj: Tensor | None,
+    order: Tensor | None,
+    delta_softplus: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of u, delta, A, B, C, D, delta_bias, delta_proj; empty for an argument that is None."""
+    return numba_cpu.backward(dy, states, u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus)
+
+
+@scan.register_fake
+def _(u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus, keep_states):  # type: ignore[no-untyped-def]
+    return empty_map(u, by_token(u, A, order)), empty_states(u, A, B) if keep_states else u.new_empty(0)
+
+
+@scan_backward.register_fake
+def _(dy, states, u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus):  # type: ignore[no-untyped-def]
+    return empty_gradients(u, delta, A, B, D, delta_bias, delta_proj, order)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *tensors, ctx.delta_softplus, _keep_states = inputs
+    ctx.save_for_backward(output[1], *tensors)
+
+
+def _backward(ctx: Any, dy: Tensor, _d_states: Tensor) -> tuple[Tensor | None, ...]:
+    states, *tensors = ctx.saved_tensors
+    gradients = scan_backward(dy, states, *tensors, ctx.delta_softplus)
+    optional = zip(gradients[5:], tensors[5:8], strict=True)
+    return (*gradients[:5], *(None if given is None else gradient for gradient, given in optional), None, None, None)
+
+
+scan.register_autograd(_backward, setup_context=_save)
+
+
+@register_flop_formula(torch.ops.run.selective_scan)
+def _flops(u_shape, delta_shape, A_shape, B_shape, *args, out_shape=None, **kwargs) -> int:  # type: ignore[no-untyped-def]
+    """9 a channel, state and token (mamba's count: exp as one), 2 for D, 2·R for a low-rank Δ."""
+    rows, states = A_shape
+    tokens = u_shape[0] * u_shape[2]
+    skip, rank = int(args[1] is not None), args[3][1] if args[3] is not None else 0
+    return tokens * rows * (9 * states + 2 * skip + 2 * rank)
+
+
+@register_flop_formula(torch.ops.run.selective_scan_backward)
+def _backward_flops(dy_shape, states_shape, *args, **kwargs) -> int:  # type: ignore[no-untyped-def]
+    """The states once more, and about twice as much for the gradients."""
+    return 3 * _flops(*args)
