@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from src.ops.scan import numba_cpu
+from src.ops.scan import numba_cpu, triton_cuda
 from src.ops.scan.layout import by_token, empty_gradients, empty_map, empty_states
 
 
@@ -76,6 +76,8 @@ def _backward(ctx: Any, dy: Tensor, _d_states: Tensor) -> tuple[Tensor | None, .
     return (*gradients[:5], *(None if given is None else gradient for gradient, given in optional), None, None, None)
 
 
+scan.register_kernel("cuda")(triton_cuda.forward)
+scan_backward.register_kernel("cuda")(triton_cuda.backward)
 scan.register_autograd(_backward, setup_context=_save)
 
 
