@@ -17,7 +17,7 @@ SIZES = [(40, 52), (33, 33), (61, 27), (20, 80), (48, 48)]
 PAIRS = [smooth_pair(*size, seed) for seed, size in enumerate(SIZES)]
 PREDS = [torch.from_numpy(pred) for pred, _ in PAIRS]
 TARGETS = [torch.from_numpy(target) for _, target in PAIRS]
-CURVES = {"precision_curve", "recall_curve", "f_curve", "e_curve"}
+CURVES = ("precision_curve", "recall_curve", "f_curve", "e_curve", "iou_curve", "dice_curve")
 
 
 def computed(preds, targets, **options):
@@ -34,8 +34,11 @@ def assert_same(ours, theirs, tolerance=1e-14):
 
 def test_keys_shapes_and_type():
     result = computed(PREDS, TARGETS)
-    scalars = ["mae", "s_alpha", "e_mean", "e_max", "e_adp", "f_mean", "f_max", "f_adp", "f_weighted", "iou", "dice"]
-    assert set(result) == {*scalars, *CURVES}
+    scalars = [
+        *("mae", "s_alpha", "s_object", "s_region", "e_mean", "e_max", "e_adp", "f_mean", "f_max", "f_adp", "f_weighted"),
+        *("iou", "iou_mean", "iou_max", "dice", "dice_mean", "dice_max", "sensitivity", "specificity", "accuracy", "ber"),
+    ]
+    assert list(result) == [*scalars, *CURVES]
     assert {key: tuple(value.shape) for key, value in result.items()} == {**dict.fromkeys(scalars, ()), **dict.fromkeys(CURVES, (256,))}
     assert {value.dtype for value in result.values()} == {torch.float64}
 
@@ -43,7 +46,7 @@ def test_keys_shapes_and_type():
 def test_images_are_averaged_first():
     result = computed(PREDS, TARGETS)
     singles = [score(pred, target) for pred, target in PAIRS]
-    for name in singles[0].scalars.keys() - {"e_max", "f_max"}:
+    for name in singles[0].scalars.keys() - {"e_max", "f_max", "iou_max", "dice_max"}:
         assert result[name].item() == pytest.approx(np.mean([single.scalars[name] for single in singles]), abs=1e-14), name
     for name in CURVES:
         np.testing.assert_allclose(result[name], np.mean([single.curves[name] for single in singles], axis=0), rtol=0, atol=1e-14)

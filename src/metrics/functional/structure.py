@@ -18,23 +18,66 @@ def s_alpha(pred: FloatMap, target: BoolMap) -> float:
     An empty mask scores 1 − mean(pred), a full one mean(pred). Source: `Smeasure` of pysodmetrics 1.6.2, equal to it
     except where the object's centroid lies in the last row or column: two or three of the four regions are then empty,
     the toolbox takes their mean and returns NaN; here a region without pixels has no weight.
+
+    >>> import numpy as np
+    >>> target = np.array([[True, False], [False, False]])
+    >>> round(s_alpha(np.array([[0.8, 0.2], [0.4, 0.0]]), target), 4)
+    0.948
     """
-    positives = int(np.count_nonzero(target))
-    if positives == 0:
-        return 1 - float(pred.mean())
-    if positives == target.size:
-        return float(pred.mean())
-    return max(0.0, ALPHA * _object_score(pred, target) + (1 - ALPHA) * _region_score(pred, target))
+    return combined(s_object(pred, target), s_region(pred, target))
 
 
-def _object_score(pred: FloatMap, target: BoolMap) -> float:
-    """S_object: how high and even the map is on the object, and how low and even off it."""
+def combined(object_part: float, region_part: float) -> float:
+    """S_α from its two parts.
+
+    >>> combined(0.8, 0.6)
+    0.7
+    """
+    return max(0.0, ALPHA * object_part + (1 - ALPHA) * region_part)
+
+
+def s_object(pred: FloatMap, target: BoolMap) -> float:
+    """Object part, in [0, 1]: how high and even the map is on the object, and how low and even off it.
+
+    Both parts of an empty (full) mask are 1 − mean(pred) (mean(pred)).
+
+    >>> import numpy as np
+    >>> round(s_object(np.array([[0.8, 0.2], [0.4, 0.0]]), np.array([[True, False], [False, False]])), 4)
+    0.8961
+    """
     inside, outside = pred[target], pred[~target]
+    if not inside.size or not outside.size:
+        return _one_class(pred, target)
     share = inside.size / target.size
     inside_mean, outside_mean = float(inside.mean()), float(outside.mean())
     return share * _evenness(inside_mean, _std(inside, inside_mean)) + (1 - share) * _evenness(
         1 - outside_mean, _std(outside, outside_mean)
     )
+
+
+def s_region(pred: FloatMap, target: BoolMap) -> float:
+    """Region part, in [−1, 1]: structural similarity of the four regions around the object's centroid, weighted by area.
+
+    >>> import numpy as np
+    >>> s_region(np.array([[0.8, 0.2], [0.4, 0.0]]), np.array([[True, False], [False, False]]))
+    1.0
+    """
+    if target.all() or not target.any():
+        return _one_class(pred, target)
+    height, width = target.shape
+    bottom, right = _split(target, axis=0), _split(target, axis=1)
+    score = 0.0
+    for rows in (slice(0, bottom), slice(bottom, height)):
+        for columns in (slice(0, right), slice(right, width)):
+            region = pred[rows, columns]
+            if region.size:
+                score += region.size / target.size * _ssim(region, target[rows, columns])
+    return score
+
+
+def _one_class(pred: FloatMap, target: BoolMap) -> float:
+    mean = float(pred.mean())
+    return mean if target.flat[0] else 1 - mean
 
 
 def _evenness(mean: float, std: float) -> float:
@@ -47,19 +90,6 @@ def _std(values: FloatMap, mean: float) -> float:
         return 0.0
     deviation = values - mean
     return math.sqrt(float(np.vdot(deviation, deviation)) / (values.size - 1))
-
-
-def _region_score(pred: FloatMap, target: BoolMap) -> float:
-    """S_region: structural similarity of the four regions around the object's centroid, weighted by their area."""
-    height, width = target.shape
-    bottom, right = _split(target, axis=0), _split(target, axis=1)
-    score = 0.0
-    for rows in (slice(0, bottom), slice(bottom, height)):
-        for columns in (slice(0, right), slice(right, width)):
-            region = pred[rows, columns]
-            if region.size:
-                score += region.size / target.size * _ssim(region, target[rows, columns])
-    return score
 
 
 def _split(target: BoolMap, axis: int) -> int:
