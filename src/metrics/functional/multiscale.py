@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import sobel
 
 from src.metrics.functional.arrays import BoolMap
@@ -46,8 +47,9 @@ def edges(mask: BoolMap) -> BoolMap:
            [0, 1, 1, 1, 0]])
     """
     signed = mask.astype(np.int8)  # a derivative lies in [−4, 4]
-    rows, columns = sobel(signed, axis=0, mode="constant"), sobel(signed, axis=1, mode="constant")
-    return np.asarray(np.logical_or(rows, columns), dtype=np.bool_)
+    rows: NDArray[np.int8] = sobel(signed, axis=0, mode="constant")
+    columns: NDArray[np.int8] = sobel(signed, axis=1, mode="constant")
+    return (rows != 0) | (columns != 0)
 
 
 def _halved(cells: BoolMap) -> BoolMap:
