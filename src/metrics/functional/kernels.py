@@ -31,6 +31,9 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return njit(**options)(function)
 
 
+_inlined = njit(inline="always")  # into its caller, whose options and cache it shares
+
+
 @_compiled
 def round_to_levels(pred, levels):  # type: ignore[no-untyped-def]
     """`levels` (n,) uint8 = round(255 · `pred`), ties to even, computed in float64."""
@@ -89,9 +92,9 @@ def weighted_errors(pred, values, floor, target, box, gauss, weights):  # type: 
     """
     height, width = pred.shape
     top, bottom, left, right = box
-    unseen = np.full(right - left, REACH, np.uint8)
-    above = _rows_from_above(target, top, left, unseen)
-    below, nearest = unseen.copy(), unseen.copy()
+    above = _rows_from_above(target, top, left, right)
+    below, nearest = np.empty(right - left, np.uint8), np.empty(right - left, np.uint8)
+    _reset(below)
     site, lift = np.empty(right - left, np.int64), np.empty(right - left, np.int64)
     window = np.zeros((2 * FRINGE + 1, right - left + 2 * FRINGE))  # row y of the object's errors is in row y mod 7
     smooth = np.empty(right - left + 2 * FRINGE)
@@ -100,9 +103,10 @@ def weighted_errors(pred, values, floor, target, box, gauss, weights):  # type: 
         at_fringe = top - FRINGE <= y < bottom + FRINGE
         errors = window[y % (2 * FRINGE + 1)]
         if at_fringe:
-            errors[:] = 0.0
+            for x in range(errors.size):
+                errors[x] = 0.0
         if y >= 0:
-            upwards = above[y - top] if y >= top else unseen
+            upwards = above[max(y - top, -1) + 1]
             _step_up(target[y, left:right], upwards, below, nearest)
             if top <= y < bottom:
                 _errors_in_row(pred[y, left:right], values, target[y, left:right], errors[FRINGE:-FRINGE])
@@ -125,14 +129,14 @@ def weighted_errors(pred, values, floor, target, box, gauss, weights):  # type: 
     return on_object, off_object
 
 
-@_compiled
+@_inlined
 def _value(grey, values):  # type: ignore[no-untyped-def]
     if values is None:
         return grey
     return values[grey]
 
 
-@_compiled
+@_inlined
 def _step(marked, rows):  # type: ignore[no-untyped-def]
     """Takes the distances `rows` one row further: 0 on marked pixels, elsewhere one more than before, at most REACH."""
     for x in range(rows.size):
@@ -140,18 +144,29 @@ def _step(marked, rows):  # type: ignore[no-untyped-def]
         rows[x] = np.uint8(further * (marked[x] ^ 1))  # arithmetic in place of a branch: many pixels an instruction
 
 
-@_compiled
-def _rows_from_above(target, top, left, unseen):  # type: ignore[no-untyped-def]
-    """(H − top, box width) uint8: rows down from the nearest object pixel at or above, at most REACH."""
-    height, width = target.shape[0] - top, unseen.size
-    above = np.empty((height, width), np.uint8)
-    for y in range(height):
-        above[y] = above[y - 1] if y else unseen
-        _step(target[top + y, left : left + width], above[y])
+@_inlined
+def _reset(rows):  # type: ignore[no-untyped-def]
+    for x in range(rows.size):
+        rows[x] = REACH
+
+
+@_inlined
+def _rows_from_above(target, top, left, right):  # type: ignore[no-untyped-def]
+    """Rows down from the nearest object pixel at or above, at most REACH: of row y ≥ `top` in row y − `top` + 1 of the result.
+
+    (H − top + 1, box width) uint8; its row 0 stands for all rows above the object.
+    """
+    above = np.empty((target.shape[0] - top + 1, right - left), np.uint8)
+    _reset(above[0])
+    for y in range(1, above.shape[0]):
+        before, row = above[y - 1], above[y]
+        for x in range(row.size):
+            row[x] = before[x]
+        _step(target[top + y - 1, left:right], row)
     return above
 
 
-@_compiled
+@_inlined
 def _step_up(marked, above, below, nearest):  # type: ignore[no-untyped-def]
     """Brings `below` (rows up from the nearest object pixel at or below) and `nearest` (the smaller distance) one row up."""
     _step(marked, below)
@@ -159,7 +174,7 @@ def _step_up(marked, above, below, nearest):  # type: ignore[no-untyped-def]
         nearest[x] = min(above[x], below[x])
 
 
-@_compiled
+@_inlined
 def _span(row, floor):  # type: ignore[no-untyped-def]
     """First column with `row > floor`, and the one after the last; an empty span if there is none."""
     start, stop = 0, row.size
@@ -170,7 +185,7 @@ def _span(row, floor):  # type: ignore[no-untyped-def]
     return (start, stop) if start < stop else (row.size, 0)
 
 
-@_compiled
+@_inlined
 def _hull(nearest, left, right, x, site, lift):  # type: ignore[no-untyped-def]
     """What is nearest in the run of background around column x of a row.
 
@@ -199,7 +214,7 @@ def _hull(nearest, left, right, x, site, lift):  # type: ignore[no-untyped-def]
     return count, v
 
 
-@_compiled
+@_inlined
 def _border(site, lift, sites, k, end):  # type: ignore[no-untyped-def]
     """First column, at most `end`, that is nearer to site k + 1 than to site k."""
     if k + 1 == sites:
@@ -207,7 +222,7 @@ def _border(site, lift, sites, k, end):  # type: ignore[no-untyped-def]
     return min(end, (lift[k + 1] - lift[k]) // (2 * (site[k + 1] - site[k])) + 1)
 
 
-@_compiled
+@_inlined
 def _sum_gap(row, values, x, end, site, lift, sites, weights):  # type: ignore[no-untyped-def]
     """Weighted errors of columns x … end − 1."""
     total = 0.0
@@ -228,27 +243,28 @@ def _sum_gap(row, values, x, end, site, lift, sites, weights):  # type: ignore[n
     return total
 
 
-@_compiled
+@_inlined
 def _carry(pred, values, y, x, end, left, right, above, below, site, lift, sites, errors):  # type: ignore[no-untyped-def]
     """Gives background pixels within FRINGE of the object the error of their nearest object pixel."""
     for k in range(sites):
         v = site[k]
-        stop = _border(site, lift, sites, k, end)
         if lift[k] - v * v <= 2 * FRINGE * FRINGE:
             up, down = np.int64(above[v - left]), np.int64(below[v - left])
             carried = 1.0 - _value(pred[y - up if up <= down else y + down, v], values)
-            for i in range(max(x, v - FRINGE - 1, left - FRINGE), min(stop, v + FRINGE + 2, right + FRINGE)):
+            start = max(x, v - FRINGE - 1, left - FRINGE)
+            if k > 0:
+                start = max(start, _border(site, lift, sites, k - 1, end))
+            for i in range(start, min(_border(site, lift, sites, k, end), v + FRINGE + 2, right + FRINGE)):
                 errors[i - left + FRINGE] = carried
-        x = max(x, stop)
 
 
-@_compiled
+@_inlined
 def _errors_in_row(row, values, marked, errors):  # type: ignore[no-untyped-def]
     for x in range(row.size):
         errors[x] = (1.0 - _value(row[x], values)) * marked[x]
 
 
-@_compiled
+@_inlined
 def _sum_in_row(window, smooth, marked, y, gauss):  # type: ignore[no-untyped-def]
     """Σ over the object's pixels in row y + FRINGE of min(E, E averaged over the window of rows y … y + 6)."""
     a, b, c, d, e, f, g = y % 7, (y + 1) % 7, (y + 2) % 7, (y + 3) % 7, (y + 4) % 7, (y + 5) % 7, (y + 6) % 7
