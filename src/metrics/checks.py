@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from src.metrics.functional.arrays import BoolMap
 from src.metrics.functional.protocol import PROTOCOLS
-from src.metrics.measures import EXTRAS
+from src.metrics.measures import EXTRAS, MEASURES
 from src.utils.errors import UserError
 
 Map = torch.Tensor | NDArray[Any]
@@ -19,6 +19,9 @@ Map = torch.Tensor | NDArray[Any]
 
 Maps = torch.Tensor | NDArray[Any] | Sequence[Map]
 """Many maps: a list of maps of any sizes, or a batch (N, H, W) or (N, 1, H, W)."""
+
+Validity = Maps | Sequence[Map | None] | None
+"""Maps that are False where nothing is judged; None: everywhere valid."""
 
 
 def check_protocol(protocol: str) -> None:
@@ -35,6 +38,8 @@ class Checked(NamedTuple):
     target: BoolMap
     valid: BoolMap | None
     """False where nothing is judged; None: everywhere valid."""
+    image: NDArray[np.uint8] | None = None
+    """(H, W, 3) RGB, for the measures that look at it."""
 
 
 def check_extra(extra: Sequence[str]) -> tuple[str, ...]:
@@ -52,14 +57,23 @@ def check_workers(workers: int) -> None:
         raise UserError(f"metrics.workers={workers} is no number of threads; choose 1 or more")
 
 
-def checked_maps(preds: Maps, targets: Maps, valid: Maps | Sequence[Map | None] | None = None) -> list[Checked]:
-    """The maps as arrays: predictions floating (in their own precision), targets bool, validity bool or None.
+def checked_maps(
+    preds: Maps,
+    targets: Maps,
+    valid: Validity = None,
+    images: Sequence[Map] | None = None,
+    extra: tuple[str, ...] = (),
+) -> list[Checked]:
+    """The maps as arrays: predictions floating (in their own precision), targets bool, validity bool or None, images uint8.
 
     Raises:
         UserError: lists every problem of every map: different lengths or sizes, wrong types, no pixels, NaN, values
-            outside [0, 1], no valid pixel.
+            outside [0, 1], no valid pixel, no images although a measure of `extra` looks at them.
     """
     problems: list[str] = []
+    looking = [name for name in extra if MEASURES[name].needs_image]
+    if looking and images is None:
+        problems.append(f"{', '.join(looking)} of metrics.extra needs the images, (H, W, 3) uint8 RGB: pass them, or leave it out")
     pred_maps = _split(preds, "predictions", problems)
     target_maps = _split(targets, "targets", problems)
     valid_maps = [None] * len(pred_maps) if valid is None else _split(valid, "validity masks", problems, optional=True)
@@ -68,15 +82,20 @@ def checked_maps(preds: Maps, targets: Maps, valid: Maps | Sequence[Map | None] 
             problems.append(f"{len(pred_maps)} predictions but {len(target_maps)} targets")
         if len(pred_maps) != len(valid_maps):
             problems.append(f"{len(pred_maps)} predictions but {len(valid_maps)} validity masks")
+        if images is not None and len(pred_maps) != len(images):
+            problems.append(f"{len(pred_maps)} predictions but {len(images)} images")
+    image_maps = [None] * len(pred_maps) if images is None else [_to_array(image) for image in images]
     checked = []
-    for index, (pred, target, inside) in enumerate(zip(pred_maps, target_maps, valid_maps, strict=False)):
+    for index, (pred, target, inside, image) in enumerate(zip(pred_maps, target_maps, valid_maps, image_maps, strict=False)):
         faults = [*_pred_faults(pred), *_target_faults(target), *_valid_faults(inside)]
         if pred.shape != target.shape and pred.ndim and target.ndim:
             faults.append(f"prediction is {_size(pred)}, target is {_size(target)}; resize the prediction to the mask's size")
         if inside is not None and inside.shape != target.shape:
             faults.append(f"validity mask is {_size(inside)}, target is {_size(target)}")
+        if image is not None and (image.dtype != np.uint8 or image.shape != (*target.shape, 3)):
+            faults.append(f"image is {_size(image)} {image.dtype}, target is {_size(target)}; expected (H, W, 3) uint8 of the same size")
         problems.extend(f"map {index}: {fault}" for fault in faults)
-        checked.append(Checked(pred, target, inside))
+        checked.append(Checked(pred, target, inside, image))
     if problems:
         raise UserError("These maps cannot be scored, and nothing of this call was counted:", problems)
     return checked

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from src.metrics.checks import Map, Maps, check_extra, check_protocol, check_workers, checked_maps
+from src.metrics.checks import Map, Maps, Validity, check_extra, check_protocol, check_workers, checked_maps
 from src.metrics.measures import STANDARD
 from src.metrics.single import CURVES, OF_CURVES, score_all
 from src.utils.errors import UserError
@@ -22,7 +22,7 @@ class COSMetrics(Metric):
     Args:
         protocol: `field` (8-bit rounding, then min–max per map, as the field's toolbox) or `raw` (as given); see
             `functional.prepare`.
-        extra: names of slow measures to add, of `EXTRAS`: auc, boundary_iou, ms_iou, hce, context.
+        extra: names of slow measures to add, of `EXTRAS`: auc, boundary_iou, ms_iou, hce, context, context_weighted.
         workers: threads that share the maps of one `update`.
 
     One instance judges one kind of map: an unfolded network keeps one a stage (`copy.deepcopy` of an empty metric makes
@@ -67,7 +67,7 @@ class COSMetrics(Metric):
         self.add_state("curve_sum", torch.zeros(len(CURVES), 256, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, preds: Maps, targets: Maps, valid: Maps | Sequence[Map | None] | None = None) -> None:
+    def update(self, preds: Maps, targets: Maps, valid: Validity = None, images: Sequence[Map] | None = None) -> None:
         """Score maps and add them to the sums.
 
         Args:
@@ -75,11 +75,12 @@ class COSMetrics(Metric):
             targets: bool maps of the same sizes.
             valid: bool maps of the same sizes, False where nothing is judged (see `score`); None, or None for single
                 images: everywhere valid.
+            images: (H, W, 3) uint8 RGB of the same sizes, for the extra `context_weighted` alone.
 
         Raises:
             UserError: names every map that cannot be scored and why; the sums are then unchanged.
         """
-        scores = score_all(checked_maps(preds, targets, valid), self.protocol, self.extra, self.workers)
+        scores = score_all(checked_maps(preds, targets, valid, images, self.extra), self.protocol, self.extra, self.workers)
         scalars, curves = np.zeros(len(self.names)), np.zeros((len(CURVES), 256))
         for single in scores:
             scalars += [single.scalars[name] for name in self.names]
@@ -109,10 +110,11 @@ class COSMetrics(Metric):
             scalars[name] = curves[curve].max() if name.endswith("_max") else curves[curve].mean()
         return {**scalars, **curves}
 
-    def forward(self, preds: Maps, targets: Maps, valid: Maps | Sequence[Map | None] | None = None) -> dict[str, Tensor]:
+    def forward(self, preds: Maps, targets: Maps, valid: Validity = None, images: Sequence[Map] | None = None) -> dict[str, Tensor]:
         """`update`, and the result of these maps alone."""
-        checked_maps(preds, targets, valid)  # torchmetrics resets the sums before it updates: bad maps must be found earlier
-        return super().forward(preds, targets, valid)
+        # torchmetrics resets the sums before it updates: bad maps must be found earlier.
+        checked_maps(preds, targets, valid, images, self.extra)
+        return super().forward(preds, targets, valid, images)
 
     def reset(self) -> None:
         """Back to no image."""

@@ -10,7 +10,8 @@ class Measure:
     """One scalar of `COSMetrics.compute()`.
 
     `name`: its key. `label`: for text and terminals. `latex`: for a table in a paper. `higher_is_better`: its arrow.
-    `meaning`: one line, threshold rule included. `extra`: must be named in `metrics.extra`.
+    `meaning`: one line, threshold rule included. `extra`: must be named in `metrics.extra`. `needs_image`: and wants the
+    images beside the maps.
     """
 
     name: str
@@ -19,6 +20,7 @@ class Measure:
     higher_is_better: bool
     meaning: str
     extra: bool = False
+    needs_image: bool = False
 
     @property
     def arrow(self) -> str:
@@ -93,6 +95,15 @@ _ALL = (
         r"$C_\beta$",
         True,
         "context measure with β² = 1 and α = 6 on the map, no threshold (Wang et al., arXiv 2512.07076)",
+        True,
+    ),
+    Measure(
+        "context_weighted",
+        "C_β^ω",
+        r"$C_\beta^\omega$",
+        True,
+        "context measure with β² = 1.2, well camouflaged parts of the object weighing more, from the image (the same paper)",
+        True,
         True,
     ),
 )

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from src.metrics import functional as fn
-from src.metrics.checks import Checked, Map, Maps, check_extra, check_protocol, check_workers, checked_maps
+from src.metrics.checks import Checked, Map, Maps, Validity, check_extra, check_protocol, check_workers, checked_maps
 from src.metrics.functional.arrays import BoolMap, FloatMap
 from src.metrics.functional.levels import LevelMap
 from src.metrics.functional.pixels import PixelMap
@@ -39,7 +39,9 @@ class MapScores:
     curves: dict[str, FloatMap]
 
 
-def score(pred: Map, target: Map, protocol: str = "field", valid: Map | None = None, extra: Sequence[str] = ()) -> MapScores:
+def score(
+    pred: Map, target: Map, protocol: str = "field", valid: Map | None = None, extra: Sequence[str] = (), image: Map | None = None
+) -> MapScores:
     """Score one (H, W) prediction in [0, 1] against a bool mask of the same size (torch or NumPy).
 
     All measures are taken on the map that the protocol makes; so IoU, Dice and the rates call foreground what exceeds 0.5
@@ -52,6 +54,7 @@ def score(pred: Map, target: Map, protocol: str = "field", valid: Map | None = N
             adaptive threshold included. What needs a map (S, weighted F, the boundary measures, HCE, context) sees the
             invalid part as background that was predicted as background.
         extra: names of slow measures, see `EXTRAS`.
+        image: (H, W, 3) uint8 RGB, for `context_weighted` alone.
 
     Raises:
         UserError: unknown protocol or extra; shapes that differ, NaN, values outside [0, 1], wrong types, all listed at once.
@@ -67,7 +70,7 @@ def score(pred: Map, target: Map, protocol: str = "field", valid: Map | None = N
     """
     check_protocol(protocol)
     extra = check_extra(extra)
-    (single,) = checked_maps([pred], [target], None if valid is None else [valid])
+    (single,) = checked_maps([pred], [target], None if valid is None else [valid], None if image is None else [image], extra)
     return score_checked(single, protocol, extra)
 
 
@@ -75,9 +78,10 @@ def score_many(
     preds: Maps,
     targets: Maps,
     protocol: str = "field",
-    valid: Maps | Sequence[Map | None] | None = None,
+    valid: Validity = None,
     extra: Sequence[str] = (),
     workers: int = 1,
+    images: Sequence[Map] | None = None,
 ) -> list[MapScores]:
     """`score` of every map, in order, by `workers` threads (the loops over pixels run without the GIL).
 
@@ -96,7 +100,7 @@ def score_many(
     check_protocol(protocol)
     extra = check_extra(extra)
     check_workers(workers)
-    return score_all(checked_maps(preds, targets, valid), protocol, extra, workers)
+    return score_all(checked_maps(preds, targets, valid, images, extra), protocol, extra, workers)
 
 
 def score_all(maps: list[Checked], protocol: str, extra: tuple[str, ...], workers: int) -> list[MapScores]:
@@ -109,7 +113,7 @@ def score_all(maps: list[Checked], protocol: str, extra: tuple[str, ...], worker
 
 def score_checked(single: Checked, protocol: str, extra: tuple[str, ...] = ()) -> MapScores:
     """`score` for what `checked_maps` has passed."""
-    whole = (LevelMap if protocol == "field" else PixelMap).of(*single)
+    whole = (LevelMap if protocol == "field" else PixelMap).of(single.pred, single.target, single.valid)
     at_thresholds, at_adaptive, at_half = whole.counts_at_thresholds(), whole.counts_adaptive(), whole.counts_at_half()
     curves = {
         "precision_curve": fn.precision(at_thresholds),
@@ -146,6 +150,9 @@ def score_checked(single: Checked, protocol: str, extra: tuple[str, ...] = ()) -
     for name in extra:
         if name == "auc":
             scalars[name] = whole.auc()
+        elif name == "context_weighted":
+            assert single.image is not None  # `checked_maps` saw to it
+            scalars[name] = fn.context_weighted(whole.pixels(), whole.target, single.image)
         elif name == "context":
             scalars[name] = fn.context(whole.pixels(), whole.target)
         else:

@@ -37,6 +37,13 @@ class MSIoU(sod.MSIoU):
         return super().get_edge(mask).astype(np.float64)
 
 
+def camouflage_context(pred: np.ndarray, target: np.ndarray, image: np.ndarray) -> tuple[float, np.ndarray]:
+    """C_β^ω of one map as given, and the camouflage degree of its pixels."""
+    measure = sod.CamouflageContextMeasure()
+    measure.step(pred, target, img=image, normalize=False)
+    return measure.get_results()["cm" if "cm" in measure.get_results() else "ccm"], measure._calculate_camouflage_degree(image, target)[1]
+
+
 EXTRAS = ("ms_iou", "hce", "context")
 """The extras that pysodmetrics has."""
 

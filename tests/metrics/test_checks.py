@@ -108,5 +108,7 @@ def test_unknown_protocol(make):
 
 @pytest.mark.parametrize("extra", [["boundary", "context"], "boundary"])
 def test_unknown_extra(extra):
-    with pytest.raises(UserError, match=r"unknown measures: 'boundary'.*Available: auc, boundary_iou, ms_iou, hce, context"):
+    with pytest.raises(
+        UserError, match=r"unknown measures: 'boundary'.*Available: auc, boundary_iou, ms_iou, hce, context, context_weighted"
+    ):
         COSMetrics(extra=extra)

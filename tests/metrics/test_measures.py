@@ -21,7 +21,7 @@ MODULES = [module.name for module in pkgutil.walk_packages(src.metrics.__path__,
 def test_one_entry_a_key_in_the_order_of_compute():
     metric = COSMetrics(extra=EXTRAS)
     pred, target = smooth_pair(30, 40, seed=0)
-    metric.update([pred], [target])
+    metric.update([pred], [target], images=[np.zeros((30, 40, 3), dtype=np.uint8)])
     scalars = [name for name, value in metric.compute().items() if value.ndim == 0]
     assert scalars == list(MEASURES) == [*STANDARD, *EXTRAS]
     assert list(metric.last_scores[0]) == scalars
@@ -34,7 +34,8 @@ def test_arrow(name):
     """A map that is wrong in places is worse than the mask itself, in the direction that the registry states."""
     _, target = smooth_pair(60, 80, seed=1)
     faulty = np.where(np.arange(80) < 30, 1.0 - target, target)
-    good, bad = (score(m.astype(float), target, extra=EXTRAS).scalars[name] for m in (target, faulty))
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    good, bad = (score(m.astype(float), target, extra=EXTRAS, image=image).scalars[name] for m in (target, faulty))
     assert (good > bad) if MEASURES[name].higher_is_better else (good < bad)
 
 

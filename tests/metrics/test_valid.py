@@ -14,19 +14,20 @@ from src.metrics import functional as fn
 from tests.metrics.maps import smooth_pair
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["field", "raw"])
-NEEDS_MAP = {"s_alpha", "s_object", "s_region", "f_weighted", "boundary_iou", "ms_iou", "hce", "context"}
+NEEDS_MAP = {"s_alpha", "s_object", "s_region", "f_weighted", "boundary_iou", "ms_iou", "hce", "context", "context_weighted"}
 
 PRED, TARGET = smooth_pair(40, 50, seed=3)
+IMAGE = np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8)
 VALID = np.hypot(*np.meshgrid(np.linspace(-1, 1, 40), np.linspace(-1, 1, 50), indexing="ij")) < 0.9
 
 
 @PROTOCOLS
 def test_the_outside_does_not_matter(protocol):
     rng = np.random.default_rng(0)
-    expected = score(PRED, TARGET, protocol, valid=VALID, extra=EXTRAS)
+    expected = score(PRED, TARGET, protocol, valid=VALID, extra=EXTRAS, image=IMAGE)
     noise = np.where(VALID, PRED, rng.random(PRED.shape))
     other = np.where(VALID, TARGET, rng.random(PRED.shape) < 0.5)
-    changed = score(noise, other, protocol, valid=VALID, extra=EXTRAS)
+    changed = score(noise, other, protocol, valid=VALID, extra=EXTRAS, image=IMAGE)
     assert changed.scalars == expected.scalars
     for name, curve in expected.curves.items():
         np.testing.assert_array_equal(changed.curves[name], curve)
@@ -50,16 +51,16 @@ def test_counted_measures_are_those_of_the_valid_pixels_alone(protocol, data, ta
 @PROTOCOLS
 def test_map_measures_see_background_outside(protocol):
     extra = sorted(NEEDS_MAP & set(EXTRAS))
-    ours = score(PRED, TARGET, protocol, valid=VALID, extra=extra).scalars
-    blanked = score(fn.prepare(PRED, protocol, VALID), TARGET & VALID, "raw", extra=extra).scalars
+    ours = score(PRED, TARGET, protocol, valid=VALID, extra=extra, image=IMAGE).scalars
+    blanked = score(fn.prepare(PRED, protocol, VALID), TARGET & VALID, "raw", extra=extra, image=IMAGE).scalars
     for name in NEEDS_MAP:
         assert ours[name] == pytest.approx(blanked[name], abs=1e-13), name
 
 
 @PROTOCOLS
 def test_everywhere_valid_is_no_mask(protocol):
-    with_mask = score(PRED, TARGET, protocol, valid=np.ones_like(VALID), extra=EXTRAS)
-    without = score(PRED, TARGET, protocol, extra=EXTRAS)
+    with_mask = score(PRED, TARGET, protocol, valid=np.ones_like(VALID), extra=EXTRAS, image=IMAGE)
+    without = score(PRED, TARGET, protocol, extra=EXTRAS, image=IMAGE)
     assert with_mask.scalars == pytest.approx(without.scalars, abs=1e-14)
 
 

@@ -21,6 +21,7 @@ Keys of `COSMetrics` and where they come from; all in [0, 1] unless said otherwi
 | ms_iou | ↑ | area under the share of found edge cells over cell sizes | Ahmadzadeh et al., ICIP 2021 |
 | hce | ↓ | clicks to mend the mask, ≥ 0 | Qin et al., ECCV 2022 |
 | context | ↑ | harmonic mean of forward and reverse relevance | Wang et al., arXiv 2512.07076 |
+| context_weighted | ↑ | the same with β² = 1.2, hidden parts of the object weighing more; needs the images | the same |
 
 Thresholds: a plain `iou`, `dice` and the rates call foreground what exceeds 0.5, as do boundary_iou, ms_iou and hce; `*_adp`
 what reaches min(2 · mean, 1); `*_mean` and `*_max` are of the curve over 256 thresholds, averaged over images first. A ratio
@@ -31,6 +32,7 @@ from __future__ import annotations
 
 from src.metrics.functional.basic import dice, iou, mae
 from src.metrics.functional.boundary import boundary_iou
+from src.metrics.functional.camouflage import camouflage_degree, context_weighted
 from src.metrics.functional.context import context, context_window
 from src.metrics.functional.counts import THRESHOLDS, Counts, counts_above, counts_at_thresholds
 from src.metrics.functional.effort import hce
@@ -52,7 +54,9 @@ __all__ = [
     "auc",
     "ber",
     "boundary_iou",
+    "camouflage_degree",
     "context",
+    "context_weighted",
     "context_window",
     "counts_above",
     "counts_at_thresholds",

@@ -12,12 +12,13 @@ SPREAD = 6.0
 """α: the window's standard deviation in pixels, both axes together."""
 
 
-def context(pred: FloatMap, target: BoolMap) -> float:
-    """C_β with β² = 1, in [0, 1], higher is better; 0 for an empty mask or an empty prediction.
+def context(pred: FloatMap, target: BoolMap, degree: FloatMap | None = None, beta_squared: float = 1.0) -> float:
+    """C_β, in [0, 1], higher is better; 0 for an empty mask or an empty prediction.
 
     A Gaussian window takes its shape from the covariance of the object's pixels. Forward: how much object lies around
     what is predicted, weighed by the prediction. Reverse: how much prediction lies around the object, through
-    (1 − e^(−x)) · e / (e − 1). C is their harmonic mean.
+    (1 − e^(−x)) · e / (e − 1). C is their harmonic mean for β² = 1, else the F_β of forward and reverse. With `degree`,
+    (H, W), the reverse part weighs each pixel of the object by 1 + degree (see `context_weighted`).
 
     Source: `ContextMeasure` of pysodmetrics 1.6.2, equal to it with its single-precision forward filter, except for an
     object of collinear pixels on a slanted line: the toolbox fails there on a singular matrix, here the window is the
@@ -38,8 +39,9 @@ def context(pred: FloatMap, target: BoolMap) -> float:
     around = cv2.filter2D(target.astype(np.float32), cv2.CV_32F, kernel)
     forward = float((np.where(pred > 0, around, 0) * pred).sum()) / (float(pred.sum()) + EPS)
     completeness = 1 - np.exp(-cv2.filter2D(np.ascontiguousarray(pred, dtype=np.float64), -1, kernel))
-    reverse = math.e / (math.e - 1) * float(completeness[target].sum()) / (float(np.count_nonzero(target)) + EPS)
-    return 2 * forward * reverse / (forward + reverse + EPS)
+    weights = np.ones(target.shape) if degree is None else 1 + degree
+    reverse = math.e / (math.e - 1) * float((completeness * weights)[target].sum()) / (float(weights[target].sum()) + EPS)
+    return (1 + beta_squared) * forward * reverse / (beta_squared * forward + reverse + EPS)
 
 
 def context_window(target: BoolMap) -> FloatMap:
