@@ -41,7 +41,7 @@ def f_weighted_in_box(pred: NDArray[Any], values: FloatMap | None, floor: float,
     >>> round(f_weighted_in_box(levels, np.arange(256) / 255, 0, target, (0, 1, 0, 1), 1), 4)
     0.7381
     """
-    from src.metrics.functional.kernels import weighted_errors
+    from src.metrics.functional.weighted_kernel import weighted_errors
 
     mask = np.require(target, np.bool_, ["C", "W"]).view(np.uint8)
     object_error, false_positive = weighted_errors(pred, values, floor, mask, box, *_tables())
@@ -65,7 +65,7 @@ def object_box(rows: NDArray[Any], columns: NDArray[Any]) -> Box:
 @functools.cache
 def _tables() -> tuple[tuple[float, ...], FloatMap]:
     """One axis of `fspecial('gaussian', 7, 5)`, which is separable, from its middle; and the weight of each squared distance."""
-    from src.metrics.functional.kernels import FRINGE, REACH
+    from src.metrics.functional.weighted_kernel import FRINGE, REACH
 
     gauss = np.exp(-(np.arange(FRINGE + 1) ** 2) / (2 * 5.0**2))
     weights = 2 - np.exp(np.log(0.5) / 5 * np.sqrt(np.arange(REACH**2 + 1)))
