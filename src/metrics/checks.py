@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from src.metrics.functional.arrays import BoolMap
 from src.metrics.functional.protocol import PROTOCOLS
+from src.metrics.measures import EXTRAS, MEASURES
 from src.utils.errors import UserError
 
 Map = torch.Tensor | NDArray[Any]
@@ -19,6 +20,9 @@ Map = torch.Tensor | NDArray[Any]
 Maps = torch.Tensor | NDArray[Any] | Sequence[Map]
 """Many maps: a list of maps of any sizes, or a batch (N, H, W) or (N, 1, H, W)."""
 
+Validity = Maps | Sequence[Map | None] | None
+"""Maps that are False where nothing is judged; None: everywhere valid."""
+
 
 def check_protocol(protocol: str) -> None:
     """Raises `UserError` unless the protocol is a known one."""
@@ -26,40 +30,87 @@ def check_protocol(protocol: str) -> None:
         raise UserError(f"metrics.protocol={protocol!r} is unknown; choose one of: {', '.join(PROTOCOLS)}")
 
 
-def paired_maps(preds: Maps, targets: Maps) -> list[tuple[NDArray[np.floating], BoolMap]]:
-    """Pairs of (H, W) arrays in host memory: the prediction floating (its own precision), the target bool.
+class Checked(NamedTuple):
+    """One map that can be scored: (H, W) arrays in host memory."""
+
+    pred: NDArray[np.floating]
+    """Finite, in [0, 1], in the caller's precision."""
+    target: BoolMap
+    valid: BoolMap | None
+    """False where nothing is judged; None: everywhere valid."""
+    image: NDArray[np.uint8] | None = None
+    """(H, W, 3) RGB, for the measures that look at it."""
+
+
+def check_extra(extra: Sequence[str]) -> tuple[str, ...]:
+    """The extras in the order of `EXTRAS`, each once; `UserError` names the unknown ones."""
+    names = [extra] if isinstance(extra, str) else list(extra)
+    unknown = [name for name in names if name not in EXTRAS]
+    if unknown:
+        raise UserError(f"metrics.extra names unknown measures: {', '.join(map(repr, unknown))}. Available: {', '.join(EXTRAS)}")
+    return tuple(name for name in EXTRAS if name in names)
+
+
+def check_workers(workers: int) -> None:
+    """Raises `UserError` unless there is at least one worker."""
+    if workers < 1:
+        raise UserError(f"metrics.workers={workers} is no number of threads; choose 1 or more")
+
+
+def checked_maps(
+    preds: Maps,
+    targets: Maps,
+    valid: Validity = None,
+    images: Sequence[Map] | None = None,
+    extra: tuple[str, ...] = (),
+) -> list[Checked]:
+    """The maps as arrays: predictions floating (in their own precision), targets bool, validity bool or None, images uint8.
 
     Raises:
         UserError: lists every problem of every map: different lengths or sizes, wrong types, no pixels, NaN, values
-            outside [0, 1].
+            outside [0, 1], no valid pixel, no images although a measure of `extra` looks at them.
     """
     problems: list[str] = []
+    looking = [name for name in extra if MEASURES[name].needs_image]
+    if looking and images is None:
+        problems.append(f"{', '.join(looking)} of metrics.extra needs the images, (H, W, 3) uint8 RGB: pass them, or leave it out")
     pred_maps = _split(preds, "predictions", problems)
     target_maps = _split(targets, "targets", problems)
-    if len(pred_maps) != len(target_maps) and not problems:
-        problems.append(f"{len(pred_maps)} predictions but {len(target_maps)} targets")
-    pairs = []
-    for index, (pred, target) in enumerate(zip(pred_maps, target_maps, strict=False)):
-        faults = [*_pred_faults(pred), *_target_faults(target)]
-        if pred.shape != target.shape:
+    valid_maps = [None] * len(pred_maps) if valid is None else _split(valid, "validity masks", problems, optional=True)
+    if not problems:
+        if len(pred_maps) != len(target_maps):
+            problems.append(f"{len(pred_maps)} predictions but {len(target_maps)} targets")
+        if len(pred_maps) != len(valid_maps):
+            problems.append(f"{len(pred_maps)} predictions but {len(valid_maps)} validity masks")
+        if images is not None and len(pred_maps) != len(images):
+            problems.append(f"{len(pred_maps)} predictions but {len(images)} images")
+    image_maps = [None] * len(pred_maps) if images is None else [_to_array(image) for image in images]
+    checked = []
+    for index, (pred, target, inside, image) in enumerate(zip(pred_maps, target_maps, valid_maps, image_maps, strict=False)):
+        faults = [*_pred_faults(pred), *_target_faults(target), *_valid_faults(inside)]
+        if pred.shape != target.shape and pred.ndim and target.ndim:
             faults.append(f"prediction is {_size(pred)}, target is {_size(target)}; resize the prediction to the mask's size")
+        if inside is not None and inside.shape != target.shape:
+            faults.append(f"validity mask is {_size(inside)}, target is {_size(target)}")
+        if image is not None and (image.dtype != np.uint8 or image.shape != (*target.shape, 3)):
+            faults.append(f"image is {_size(image)} {image.dtype}, target is {_size(target)}; expected (H, W, 3) uint8 of the same size")
         problems.extend(f"map {index}: {fault}" for fault in faults)
-        pairs.append((pred, target))
+        checked.append(Checked(pred, target, inside, image))
     if problems:
         raise UserError("These maps cannot be scored, and nothing of this call was counted:", problems)
-    return pairs
+    return checked
 
 
-def _split(maps: Maps, name: str, problems: list[str]) -> list[NDArray[Any]]:
+def _split(maps: Maps | Sequence[Map | None], name: str, problems: list[str], optional: bool = False) -> list[Any]:
     if isinstance(maps, (torch.Tensor, np.ndarray)) and maps.ndim not in (3, 4):
         problems.append(f"{name} have shape {tuple(maps.shape)}; expected a list of (H, W) maps, (N, H, W) or (N, 1, H, W)")
         return []
     if isinstance(maps, torch.Tensor):
         maps = maps.detach().cpu()  # one transfer, not one a map
-    return [_to_array(single) for single in maps]
+    return [None if optional and single is None else _to_array(single) for single in maps]
 
 
-def _to_array(single: Map) -> NDArray[Any]:
+def _to_array(single: Map | None) -> NDArray[Any]:
     if isinstance(single, torch.Tensor):
         single = single.detach()
         # NumPy has no bfloat16.
@@ -86,6 +137,18 @@ def _target_faults(target: NDArray[Any]) -> list[str]:
         return [f"target has shape {target.shape}; expected (H, W) with at least one pixel"]
     if target.dtype != np.bool_:
         return [f"target is {target.dtype}; expected bool (`mask > 128` of an 8-bit mask)"]
+    return []
+
+
+def _valid_faults(valid: NDArray[Any] | None) -> list[str]:
+    if valid is None:
+        return []
+    if valid.ndim != 2:
+        return [f"validity mask has shape {valid.shape}; expected (H, W)"]
+    if valid.dtype != np.bool_:
+        return [f"validity mask is {valid.dtype}; expected bool (`fov > 128` of an 8-bit mask)"]
+    if not valid.any():
+        return ["validity mask has no valid pixel: nothing would be judged"]
     return []
 
 

@@ -69,6 +69,32 @@ def test_a_single_map_is_not_a_batch():
     )
 
 
+def test_validity_masks():
+    inside = torch.ones(4, 6, dtype=torch.bool)
+    metric = COSMetrics()
+    with pytest.raises(UserError) as caught:
+        metric.update([GOOD] * 6, [MASK] * 6, [inside, inside.byte(), inside[:3], ~inside, None, inside[None].repeat(2, 1, 1)])
+    assert caught.value.problems == (
+        "map 1: validity mask is uint8; expected bool (`fov > 128` of an 8-bit mask)",
+        "map 2: validity mask is 3×6, target is 4×6",
+        "map 3: validity mask has no valid pixel: nothing would be judged",
+        "map 5: validity mask has shape (2, 4, 6); expected (H, W)",
+        "map 5: validity mask is 2×4×6, target is 4×6",
+    )
+    with pytest.raises(UserError, match="2 predictions but 1 validity masks"):
+        metric.forward([GOOD] * 2, [MASK] * 2, [inside])
+    with pytest.raises(UserError, match=r"validity masks have shape \(4, 6\)"):
+        metric.update([GOOD], [MASK], inside)
+    assert metric.count == 0
+
+
+def test_none_is_no_map():
+    assert problems_of([GOOD, None], [None, MASK]) == (
+        "map 0: target has shape (); expected (H, W) with at least one pixel",
+        "map 1: prediction has shape (); expected (H, W) with at least one pixel",
+    )
+
+
 def test_score_checks_its_map():
     with pytest.raises(UserError, match="map 0: prediction is 4×5, target is 4×6"):
         score(np.zeros((4, 5)), np.zeros((4, 6), dtype=bool))
@@ -82,5 +108,7 @@ def test_unknown_protocol(make):
 
 @pytest.mark.parametrize("extra", [["boundary", "context"], "boundary"])
 def test_unknown_extra(extra):
-    with pytest.raises(UserError, match=r"unknown measures: 'boundary'.*none in this version"):
+    with pytest.raises(
+        UserError, match=r"unknown measures: 'boundary'.*Available: auc, boundary_iou, ms_iou, hce, context, context_weighted"
+    ):
         COSMetrics(extra=extra)

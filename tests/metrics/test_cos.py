@@ -16,8 +16,9 @@ from tests.metrics.maps import smooth_pair
 SIZES = [(40, 52), (33, 33), (61, 27), (20, 80), (48, 48)]
 PAIRS = [smooth_pair(*size, seed) for seed, size in enumerate(SIZES)]
 PREDS = [torch.from_numpy(pred) for pred, _ in PAIRS]
+VALID = [None, *(torch.arange(width).expand(height, width) > 4 for height, width in SIZES[1:])]
 TARGETS = [torch.from_numpy(target) for _, target in PAIRS]
-CURVES = {"precision_curve", "recall_curve", "f_curve", "e_curve"}
+CURVES = ("precision_curve", "recall_curve", "f_curve", "e_curve", "iou_curve", "dice_curve")
 
 
 def computed(preds, targets, **options):
@@ -34,8 +35,11 @@ def assert_same(ours, theirs, tolerance=1e-14):
 
 def test_keys_shapes_and_type():
     result = computed(PREDS, TARGETS)
-    scalars = ["mae", "s_alpha", "e_mean", "e_max", "e_adp", "f_mean", "f_max", "f_adp", "f_weighted", "iou", "dice"]
-    assert set(result) == {*scalars, *CURVES}
+    scalars = [
+        *("mae", "s_alpha", "s_object", "s_region", "e_mean", "e_max", "e_adp", "f_mean", "f_max", "f_adp", "f_weighted"),
+        *("iou", "iou_mean", "iou_max", "dice", "dice_mean", "dice_max", "sensitivity", "specificity", "accuracy", "ber"),
+    ]
+    assert list(result) == [*scalars, *CURVES]
     assert {key: tuple(value.shape) for key, value in result.items()} == {**dict.fromkeys(scalars, ()), **dict.fromkeys(CURVES, (256,))}
     assert {value.dtype for value in result.values()} == {torch.float64}
 
@@ -43,7 +47,7 @@ def test_keys_shapes_and_type():
 def test_images_are_averaged_first():
     result = computed(PREDS, TARGETS)
     singles = [score(pred, target) for pred, target in PAIRS]
-    for name in singles[0].scalars.keys() - {"e_max", "f_max"}:
+    for name in singles[0].scalars.keys() - {"e_max", "f_max", "iou_max", "dice_max"}:
         assert result[name].item() == pytest.approx(np.mean([single.scalars[name] for single in singles]), abs=1e-14), name
     for name in CURVES:
         np.testing.assert_allclose(result[name], np.mean([single.curves[name] for single in singles], axis=0), rtol=0, atol=1e-14)
@@ -114,6 +118,19 @@ def test_forward_returns_the_batch_and_keeps_the_sum():
     assert_same(metric.compute(), computed(PREDS, TARGETS))
 
 
+def test_one_metric_a_stage():
+    """What `COSModule` does: copies of an empty metric that then count apart."""
+    first = COSMetrics(extra=["auc"], protocol="raw", workers=2)
+    stages = [copy.deepcopy(first) for _ in range(3)]
+    for k, metric in enumerate(stages):
+        metric.update([pred ** (k + 1) for pred in PREDS], TARGETS)
+    assert first.count == 0
+    for k, metric in enumerate(stages):
+        assert_same(metric.compute(), computed([pred ** (k + 1) for pred in PREDS], TARGETS, protocol="raw", extra=["auc"]))
+    assert stages[0].compute()["mae"] != stages[1].compute()["mae"]
+    assert stages[0].compute()["auc"] == stages[1].compute()["auc"]  # p and p² rank alike
+
+
 def test_merged_parts_equal_the_whole():
     left, right = COSMetrics(), COSMetrics()
     left.update(PREDS[:1], TARGETS[:1])
@@ -135,22 +152,22 @@ def test_no_image():
 def _score_share(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    metric = COSMetrics()
+    metric = COSMetrics(extra=["auc"])
     empty = False
     try:
         metric.compute()
     except UserError:
         empty = not metric._is_synced
     metric.reset()
-    if rank == 0:
-        metric.update(PREDS[:3], TARGETS[:3])
-    else:
-        metric.update(PREDS[3:], TARGETS[3:])
+    share = slice(0, 3) if rank == 0 else slice(3, 5)
+    metric.update(PREDS[share], TARGETS[share], VALID[share])
+    with metric.sync_context():
+        count = metric.count
     uneven = metric.compute()
     metric.reset()
     if rank == 0:
-        metric.update(PREDS, TARGETS)
-    torch.save({"empty": empty, "uneven": uneven, "one_sided": metric.compute()}, f"{folder}/{rank}.pt")
+        metric.update(PREDS, TARGETS, VALID)
+    torch.save({"empty": empty, "count": count, "uneven": uneven, "one_sided": metric.compute()}, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -158,9 +175,12 @@ def _score_share(rank: int, folder: str) -> None:
 def test_two_processes_equal_one(tmp_path: Path):
     """3 + 2 images, then 5 + 0: the counts are summed, no image is padded in or repeated."""
     torch.multiprocessing.spawn(_score_share, args=(str(tmp_path),), nprocs=2)
-    expected = computed(PREDS, TARGETS)
+    whole = COSMetrics(extra=["auc"])
+    whole.update(PREDS, TARGETS, VALID)
+    expected = whole.compute()
     for rank in range(2):
         result = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert result["empty"]
+        assert result["count"] == len(SIZES)
         assert_same(result["uneven"], expected, tolerance=1e-14)
         assert_same(result["one_sided"], expected, tolerance=1e-14)

@@ -40,7 +40,13 @@ class Counts:
 
 
 def counts_above(foreground: BoolMap, target: BoolMap) -> Counts:
-    """Counts of one binarised prediction, (H, W) bool."""
+    """Counts of one binarised prediction, (H, W) bool.
+
+    >>> import numpy as np
+    >>> counts = counts_above(np.array([[True, True, False]]), np.array([[True, False, True]]))
+    >>> float(counts.tp), float(counts.fp), float(counts.fn), float(counts.tn)
+    (1.0, 1.0, 1.0, 0.0)
+    """
     predicted = np.asarray(np.count_nonzero(foreground), dtype=np.float64)
     tp = np.asarray(np.count_nonzero(foreground & target), dtype=np.float64)
     return Counts(tp, predicted - tp, int(np.count_nonzero(target)), target.size)
@@ -50,6 +56,11 @@ def counts_at_thresholds(pred: FloatMap, target: BoolMap) -> Counts:
     """Counts at the 256 thresholds, from one 2×256 histogram (mask × ⌊255 p⌋) and its running sum.
 
     Truncation, not rounding, is the toolbox' rule: after min–max, 8-bit levels are no longer multiples of 1/255.
+
+    >>> import numpy as np
+    >>> counts = counts_at_thresholds(np.array([[1.0, 0.5]]), np.array([[True, False]]))
+    >>> counts.tp[[0, 127, 128, 255]], counts.fp[[0, 127, 128, 255]]  # ⌊255 · 0.5⌋ = 127 is reached by entry 255 − 127
+    (array([1., 1., 1., 1.]), array([0., 0., 1., 1.]))
     """
     bins = (pred * 255).astype(np.uint8)
     everything = np.bincount(bins.ravel(), minlength=256)

@@ -15,6 +15,12 @@ def e_measure(counts: Counts) -> FloatMap:
     H·W − 1, as in the authors' code: a perfect map gets H·W / (H·W − 1), a little above 1.
 
     Source: `Emeasure` of pysodmetrics 1.6.2.
+
+    >>> import numpy as np
+    >>> from src.metrics.functional import counts_above
+    >>> target = np.array([[True, False], [False, False]])
+    >>> round(float(e_measure(counts_above(target, target))), 4)
+    1.3333
     """
     if counts.positives == 0:
         total = counts.size - counts.predicted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from src.metrics.functional.arrays import FloatMap
+from src.metrics.functional.arrays import BoolMap, FloatMap
 
 PROTOCOLS = ("field", "raw")
 """`field`: 8-bit rounding, then min–max per map. `raw`: the probabilities as given."""
@@ -15,12 +15,20 @@ def to_8bit(pred: NDArray[np.floating]) -> NDArray[np.uint8]:
     """The grey values 0…255 that a PNG of `pred` (values in [0, 1]) holds: `round(255 p)`, ties to even, in float64.
 
     Maps that are saved with this function and scored from the files give the numbers of the maps scored in memory.
+
+    >>> import numpy as np
+    >>> to_8bit(np.array([0.0, 0.1, 0.5, 1.0]))
+    array([  0,  26, 128, 255], dtype=uint8)
     """
-    scaled = np.multiply(pred, 255.0, dtype=np.float64)
-    return np.rint(scaled, out=scaled).astype(np.uint8)
+    from src.metrics.functional.kernels import round_to_levels
+
+    exact = np.float32 if pred.dtype in (np.float16, np.float32) else np.float64
+    levels = np.empty(pred.shape, np.uint8)
+    round_to_levels(np.require(pred, exact, ["C", "W"]).ravel(), levels.ravel())
+    return levels
 
 
-def prepare(pred: NDArray[np.floating], protocol: str) -> FloatMap:
+def prepare(pred: NDArray[np.floating], protocol: str, valid: BoolMap | None = None) -> FloatMap:
     """The map that is measured: (H, W) float64 in [0, 1], C order.
 
     `field` does what the field's toolbox does to a saved map: 8-bit rounding, `im2double`, min–max to [0, 1]; a constant
@@ -28,18 +36,42 @@ def prepare(pred: NDArray[np.floating], protocol: str) -> FloatMap:
     a pixel belongs to bin ⌊255 p⌋ (as in the toolbox; see `counts_at_thresholds`). Adaptive thresholds, S, MAE, weighted
     F, IoU and Dice of a `raw` map see its full precision.
 
+    With `valid`, (H, W) bool, the invalid pixels become 0, and the minimum and maximum are those of the valid ones.
+
     Source: `prepare_data` of pysodmetrics 1.6.2, a port of MATLAB's `mapminmax(im2double(·))`.
+
+    >>> import numpy as np
+    >>> prepare(np.array([[0.8, 0.2, 0.4]]), "field").round(4)
+    array([[1.    , 0.    , 0.3333]])
+    >>> prepare(np.array([[0.8, 0.2, 0.4]]), "field", np.array([[False, True, True]]))
+    array([[0., 0., 1.]])
     """
     if protocol == "raw":
-        return np.ascontiguousarray(pred, dtype=np.float64)
+        exact = np.ascontiguousarray(pred, dtype=np.float64)
+        return exact if valid is None else np.where(valid, exact, 0.0)
     levels = to_8bit(np.ascontiguousarray(pred))
-    low, high = int(levels.min()), int(levels.max())
+    if valid is None:
+        return level_values(int(levels.min()), int(levels.max()))[levels]
+    inside = levels[valid]
+    return np.where(valid, level_values(int(inside.min()), int(inside.max()))[levels], 0.0)
+
+
+def level_values(low: int, high: int) -> FloatMap:
+    """What the 256 grey values become by min–max when the map runs from `low` to `high`, (256,); k / 255 if constant.
+
+    >>> values = level_values(51, 204)
+    >>> float(values[51]), float(values[204])
+    (0.0, 1.0)
+    """
     values = np.arange(256) / 255
-    if high > low:
-        values = (values - values[low]) / (values[high] - values[low])
-    return values[levels]
+    return (values - values[low]) / (values[high] - values[low]) if high > low else values
 
 
 def adaptive_threshold(pred: FloatMap) -> float:
-    """`min(2 · mean(pred), 1)`; a pixel at or above it is foreground (Achanta et al., CVPR 2009)."""
+    """`min(2 · mean(pred), 1)`; a pixel at or above it is foreground (Achanta et al., CVPR 2009).
+
+    >>> import numpy as np
+    >>> adaptive_threshold(np.array([0.0, 0.25, 0.5]))
+    0.5
+    """
     return min(2 * float(pred.mean()), 1.0)

@@ -1,0 +1,227 @@
+"""Compiled loops of weighted F: an exact distance transform and a sliding window, fused. Import on first use only.
+
+All arrays are C-contiguous.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from src.metrics.functional.compiled import compiled, inlined
+
+REACH = 255
+"""Distances in pixels are cut off here: an error's weight 2 − ½^(d/5) is then 2 within 5e-16."""
+
+FRINGE = 3
+"""Half the 7×7 window."""
+
+
+@compiled
+def weighted_errors(pred, values, floor, target, box, gauss, weights):  # type: ignore[no-untyped-def]
+    """What weighted F sums: (error on the object, weighted error off it).
+
+    Args:
+        pred: (H, W); the prediction is `values[pred]`, or `pred` itself if `values` is None.
+        floor: a background pixel has an error where `pred > floor`.
+        target: (H, W) uint8 with an object.
+        box: the object's first row, last row + 1, first column, last column + 1.
+        gauss: one axis of the window, from its middle outwards, FRINGE + 1 floats.
+        weights: (REACH² + 1,) weight of an error at each squared distance.
+
+    The exact squared distance transform in two passes: down and up the columns, then along each row the lower envelope of
+    the parabolas (x − v)² + g(v)², which is the lower convex hull of the points (v, v² + g(v)²). Among equally near object
+    pixels the one in the smallest column counts, then the upper one, as in SciPy.
+    """
+    height, width = pred.shape
+    top, bottom, left, right = box
+    above = _rows_from_above(target, top, left, right)
+    below, nearest = np.empty(right - left, np.uint8), np.empty(right - left, np.uint8)
+    _reset(below)
+    site, lift = np.empty(right - left, np.int64), np.empty(right - left, np.int64)
+    window = np.zeros((2 * FRINGE + 1, right - left + 2 * FRINGE))  # row y of the object's errors is in row y mod 7
+    smooth = np.empty(right - left + 2 * FRINGE)
+    on_object = off_object = 0.0
+    for y in range(height - 1, min(0, top - FRINGE) - 1, -1):
+        at_fringe = top - FRINGE <= y < bottom + FRINGE
+        errors = window[y % (2 * FRINGE + 1)]
+        if at_fringe:
+            for x in range(errors.size):
+                errors[x] = 0.0
+        if y >= 0:
+            upwards = above[max(y - top, -1) + 1]
+            _step_up(target[y, left:right], upwards, below, nearest)
+            if top <= y < bottom:
+                _errors_in_row(pred[y, left:right], values, target[y, left:right], errors[FRINGE:-FRINGE])
+            start, stop = _span(pred[y], floor)
+            if at_fringe:
+                start, stop = min(start, max(left - FRINGE, 0)), max(stop, min(right + FRINGE, width))
+            x = start
+            while x < stop:
+                if left <= x < right and nearest[x - left] == 0:
+                    x += 1
+                    continue
+                sites, last = _hull(nearest, left, right, x, site, lift)
+                end = min(stop, width if last == right else last)
+                off_object += _sum_gap(pred[y], values, x, end, site, lift, sites, weights)
+                if at_fringe:
+                    _carry(pred, values, y, x, end, left, right, upwards, below, site, lift, sites, errors)
+                x = end
+        if top <= y + FRINGE < bottom:
+            on_object += _sum_in_row(window, smooth, target[y + FRINGE, left:right], y, gauss)
+    return on_object, off_object
+
+
+@inlined
+def _value(grey, values):  # type: ignore[no-untyped-def]
+    if values is None:
+        return grey
+    return values[grey]
+
+
+@inlined
+def _step(marked, rows):  # type: ignore[no-untyped-def]
+    """Takes the distances `rows` one row further: 0 on marked pixels, elsewhere one more than before, at most REACH."""
+    for x in range(rows.size):
+        further = np.uint8(rows[x] + np.uint8(rows[x] != REACH))
+        rows[x] = np.uint8(further * (marked[x] ^ 1))  # arithmetic in place of a branch: many pixels an instruction
+
+
+@inlined
+def _reset(rows):  # type: ignore[no-untyped-def]
+    for x in range(rows.size):
+        rows[x] = REACH
+
+
+@inlined
+def _rows_from_above(target, top, left, right):  # type: ignore[no-untyped-def]
+    """Rows down from the nearest object pixel at or above, at most REACH: of row y ≥ `top` in row y − `top` + 1 of the result.
+
+    (H − top + 1, box width) uint8; its row 0 stands for all rows above the object.
+    """
+    above = np.empty((target.shape[0] - top + 1, right - left), np.uint8)
+    _reset(above[0])
+    for y in range(1, above.shape[0]):
+        before, row = above[y - 1], above[y]
+        for x in range(row.size):
+            row[x] = before[x]
+        _step(target[top + y - 1, left:right], row)
+    return above
+
+
+@inlined
+def _step_up(marked, above, below, nearest):  # type: ignore[no-untyped-def]
+    """Brings `below` (rows up from the nearest object pixel at or below) and `nearest` (the smaller distance) one row up."""
+    _step(marked, below)
+    for x in range(below.size):
+        nearest[x] = min(above[x], below[x])
+
+
+@inlined
+def _span(row, floor):  # type: ignore[no-untyped-def]
+    """First column with `row > floor`, and the one after the last; an empty span if there is none."""
+    start, stop = 0, row.size
+    while start < stop and row[start] <= floor:
+        start += 1
+    while stop > start and row[stop - 1] <= floor:
+        stop -= 1
+    return (start, stop) if start < stop else (row.size, 0)
+
+
+@inlined
+def _hull(nearest, left, right, x, site, lift):  # type: ignore[no-untyped-def]
+    """What is nearest in the run of background around column x of a row.
+
+    Columns v that are nearest for some pixel go to `site`, v² + g(v)² to `lift`. Only the object's columns and the object
+    pixels at both ends of the run matter. Returns the number of sites, and the end of the run (`right` if it is open).
+    """
+    v = min(max(x, left), right)
+    while v > left:
+        v -= 1
+        if nearest[v - left] == 0:
+            break
+    count = 0
+    while v < right:
+        g = np.int64(nearest[v - left])
+        if g != REACH:
+            height = v * v + g * g
+            while count >= 2 and (lift[count - 1] - lift[count - 2]) * (v - site[count - 1]) >= (height - lift[count - 1]) * (
+                site[count - 1] - site[count - 2]
+            ):
+                count -= 1
+            site[count], lift[count] = v, height
+            count += 1
+        if g == 0 and v > x:
+            break
+        v += 1
+    return count, v
+
+
+@inlined
+def _border(site, lift, sites, k, end):  # type: ignore[no-untyped-def]
+    """First column, at most `end`, that is nearer to site k + 1 than to site k."""
+    if k + 1 == sites:
+        return end
+    return min(end, (lift[k + 1] - lift[k]) // (2 * (site[k + 1] - site[k])) + 1)
+
+
+@inlined
+def _sum_gap(row, values, x, end, site, lift, sites, weights):  # type: ignore[no-untyped-def]
+    """Weighted errors of columns x … end − 1."""
+    total = 0.0
+    if sites == 0:
+        for i in range(x, end):
+            total += _value(row[np.uintp(i)], values)
+        return 2 * total
+    furthest = np.int64(weights.size - 1)
+    for k in range(sites):
+        v = site[k]
+        lifted = lift[k] - v * v
+        stop = _border(site, lift, sites, k, end)
+        for i in range(x, stop):
+            squared = min((i - v) * (i - v) + lifted, furthest)
+            # Unsigned, for a signed index could be negative, is checked, and does not load as a vector.
+            total += _value(row[np.uintp(i)], values) * weights[np.uintp(squared)]
+        x = max(x, stop)
+    return total
+
+
+@inlined
+def _carry(pred, values, y, x, end, left, right, above, below, site, lift, sites, errors):  # type: ignore[no-untyped-def]
+    """Gives background pixels within FRINGE of the object the error of their nearest object pixel."""
+    for k in range(sites):
+        v = site[k]
+        if lift[k] - v * v <= 2 * FRINGE * FRINGE:
+            up, down = np.int64(above[v - left]), np.int64(below[v - left])
+            carried = 1.0 - _value(pred[y - up if up <= down else y + down, v], values)
+            start = max(x, v - FRINGE - 1, left - FRINGE)
+            if k > 0:
+                start = max(start, _border(site, lift, sites, k - 1, end))
+            for i in range(start, min(_border(site, lift, sites, k, end), v + FRINGE + 2, right + FRINGE)):
+                errors[i - left + FRINGE] = carried
+
+
+@inlined
+def _errors_in_row(row, values, marked, errors):  # type: ignore[no-untyped-def]
+    for x in range(row.size):
+        errors[x] = (1.0 - _value(row[x], values)) * marked[x]
+
+
+@inlined
+def _sum_in_row(window, smooth, marked, y, gauss):  # type: ignore[no-untyped-def]
+    """Σ over the object's pixels in row y + FRINGE of min(E, E averaged over the window of rows y … y + 6)."""
+    a, b, c, d, e, f, g = y % 7, (y + 1) % 7, (y + 2) % 7, (y + 3) % 7, (y + 4) % 7, (y + 5) % 7, (y + 6) % 7
+    g0, g1, g2, g3 = gauss
+    for x in range(smooth.size):
+        smooth[x] = (
+            g0 * window[d, x] + g1 * (window[c, x] + window[e, x]) + g2 * (window[b, x] + window[f, x]) + g3 * (window[a, x] + window[g, x])
+        )
+    total = 0.0
+    for x in range(marked.size):
+        mean = (
+            g0 * smooth[x + 3]
+            + g1 * (smooth[x + 2] + smooth[x + 4])
+            + g2 * (smooth[x + 1] + smooth[x + 5])
+            + g3 * (smooth[x] + smooth[x + 6])
+        )
+        total += min(window[d, x + FRINGE], mean) * marked[x]
+    return total
