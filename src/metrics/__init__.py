@@ -1,4 +1,4 @@
-"""The field's measures: `score` for one map, `COSMetrics` for a data set, `MEASURES` for what each key means.
+"""The field's measures: `score` for one map, `score_many` for several, `COSMetrics` for a data set, `MEASURES` for what each key means.
 
 Masks and predictions are (H, W); predictions are floats in [0, 1]. Every key, its source, range and direction: the table
 in `src.metrics.functional`.
@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from src.metrics.cos import COSMetrics
 from src.metrics.measures import EXTRAS, MEASURES, STANDARD, Measure
-from src.metrics.single import CURVES, MapScores, score
+from src.metrics.single import CURVES, MapScores, score, score_many
 
-__all__ = ["CURVES", "EXTRAS", "MEASURES", "STANDARD", "COSMetrics", "MapScores", "Measure", "score"]
+__all__ = ["CURVES", "EXTRAS", "MEASURES", "STANDARD", "COSMetrics", "MapScores", "Measure", "score", "score_many"]

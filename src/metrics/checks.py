@@ -46,6 +46,12 @@ def check_extra(extra: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in EXTRAS if name in names)
 
 
+def check_workers(workers: int) -> None:
+    """Raises `UserError` unless there is at least one worker."""
+    if workers < 1:
+        raise UserError(f"metrics.workers={workers} is no number of threads; choose 1 or more")
+
+
 def checked_maps(preds: Maps, targets: Maps, valid: Maps | Sequence[Map | None] | None = None) -> list[Checked]:
     """The maps as arrays: predictions floating (in their own precision), targets bool, validity bool or None.
 

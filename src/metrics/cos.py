@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from src.metrics.checks import Map, Maps, check_extra, check_protocol, checked_maps
+from src.metrics.checks import Map, Maps, check_extra, check_protocol, check_workers, checked_maps
 from src.metrics.measures import STANDARD
-from src.metrics.single import CURVES, OF_CURVES, score_checked
+from src.metrics.single import CURVES, OF_CURVES, score_all
 from src.utils.errors import UserError
 
 
@@ -23,6 +23,7 @@ class COSMetrics(Metric):
         protocol: `field` (8-bit rounding, then min–max per map, as the field's toolbox) or `raw` (as given); see
             `functional.prepare`.
         extra: names of slow measures to add, of `EXTRAS`: auc, boundary_iou, ms_iou, hce, context.
+        workers: threads that share the maps of one `update`.
 
     One instance judges one kind of map: an unfolded network keeps one a stage (`copy.deepcopy` of an empty metric makes
     the next).
@@ -34,7 +35,7 @@ class COSMetrics(Metric):
     the image's own curve), for per-image tables. Only of this process, and not a state.
 
     Raises:
-        UserError: unknown protocol or extra.
+        UserError: unknown protocol or extra, no worker.
 
     >>> import torch
     >>> metric = COSMetrics(extra=["auc"])
@@ -53,10 +54,12 @@ class COSMetrics(Metric):
     curve_sum: Tensor
     count: Tensor
 
-    def __init__(self, protocol: str = "field", extra: Sequence[str] = ()) -> None:
+    def __init__(self, protocol: str = "field", extra: Sequence[str] = (), workers: int = 1) -> None:
         super().__init__()
         check_protocol(protocol)
+        check_workers(workers)
         self.protocol = protocol
+        self.workers = workers
         self.extra = check_extra(extra)
         self.names = (*STANDARD, *self.extra)
         self.last_scores: list[dict[str, float]] = []
@@ -76,7 +79,7 @@ class COSMetrics(Metric):
         Raises:
             UserError: names every map that cannot be scored and why; the sums are then unchanged.
         """
-        scores = [score_checked(single, self.protocol, self.extra) for single in checked_maps(preds, targets, valid)]
+        scores = score_all(checked_maps(preds, targets, valid), self.protocol, self.extra, self.workers)
         scalars, curves = np.zeros(len(self.names)), np.zeros((len(CURVES), 256))
         for single in scores:
             scalars += [single.scalars[name] for name in self.names]

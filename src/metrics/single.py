@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from src.metrics import functional as fn
-from src.metrics.checks import Checked, Map, check_extra, check_protocol, checked_maps
+from src.metrics.checks import Checked, Map, Maps, check_extra, check_protocol, check_workers, checked_maps
 from src.metrics.functional.arrays import BoolMap, FloatMap
+from src.metrics.functional.levels import LevelMap
+from src.metrics.functional.pixels import PixelMap
+from src.metrics.functional.structure import combined
 
 CURVES = ("precision_curve", "recall_curve", "f_curve", "e_curve", "iou_curve", "dice_curve")
 """Curves over the 256 falling thresholds `functional.THRESHOLDS`."""
@@ -67,16 +71,46 @@ def score(pred: Map, target: Map, protocol: str = "field", valid: Map | None = N
     return score_checked(single, protocol, extra)
 
 
+def score_many(
+    preds: Maps,
+    targets: Maps,
+    protocol: str = "field",
+    valid: Maps | Sequence[Map | None] | None = None,
+    extra: Sequence[str] = (),
+    workers: int = 1,
+) -> list[MapScores]:
+    """`score` of every map, in order, by `workers` threads (the loops over pixels run without the GIL).
+
+    Args:
+        preds, targets, valid: lists of maps of any sizes, or batches (N, H, W) or (N, 1, H, W); single validity masks may
+            be None.
+
+    Raises:
+        UserError: as `score`, every problem of every map at once, before any map is scored; `workers` below 1.
+
+    >>> import numpy as np
+    >>> target = np.array([[True, False]])
+    >>> [single.scalars["mae"] for single in score_many([target * 1.0, target * 0.5], [target, target], "raw", workers=2)]
+    [0.0, 0.25]
+    """
+    check_protocol(protocol)
+    extra = check_extra(extra)
+    check_workers(workers)
+    return score_all(checked_maps(preds, targets, valid), protocol, extra, workers)
+
+
+def score_all(maps: list[Checked], protocol: str, extra: tuple[str, ...], workers: int) -> list[MapScores]:
+    """`score_many` for arguments that were checked."""
+    if workers == 1 or len(maps) < 2:
+        return [score_checked(single, protocol, extra) for single in maps]
+    with ThreadPoolExecutor(min(workers, len(maps))) as pool:
+        return list(pool.map(lambda single: score_checked(single, protocol, extra), maps))
+
+
 def score_checked(single: Checked, protocol: str, extra: tuple[str, ...] = ()) -> MapScores:
     """`score` for what `checked_maps` has passed."""
-    pred, target, valid = fn.prepare(single.pred, protocol, single.valid), single.target, single.valid
-    inside_pred, inside_target = pred, target
-    if valid is not None:
-        target = target & valid
-        inside_pred, inside_target = pred[valid], target[valid]
-    at_thresholds = fn.counts_at_thresholds(inside_pred, inside_target)
-    at_adaptive = fn.counts_above(inside_pred >= fn.adaptive_threshold(inside_pred), inside_target)
-    at_half = fn.counts_above(inside_pred > 0.5, inside_target)
+    whole = (LevelMap if protocol == "field" else PixelMap).of(*single)
+    at_thresholds, at_adaptive, at_half = whole.counts_at_thresholds(), whole.counts_adaptive(), whole.counts_at_half()
     curves = {
         "precision_curve": fn.precision(at_thresholds),
         "recall_curve": fn.recall(at_thresholds),
@@ -85,10 +119,10 @@ def score_checked(single: Checked, protocol: str, extra: tuple[str, ...] = ()) -
         "iou_curve": fn.iou(at_thresholds),
         "dice_curve": fn.dice(at_thresholds),
     }
-    s_object, s_region = fn.s_object(pred, target), fn.s_region(pred, target)
+    s_object, s_region = whole.s_object(), whole.s_region()
     scalars = {
-        "mae": fn.mae(inside_pred, inside_target),
-        "s_alpha": fn.s_alpha(pred, target),
+        "mae": whole.mae(),
+        "s_alpha": combined(s_object, s_region),
         "s_object": s_object,
         "s_region": s_region,
         "e_mean": float(curves["e_curve"].mean()),
@@ -97,7 +131,7 @@ def score_checked(single: Checked, protocol: str, extra: tuple[str, ...] = ()) -
         "f_mean": float(curves["f_curve"].mean()),
         "f_max": float(curves["f_curve"].max()),
         "f_adp": float(fn.f_measure(at_adaptive)),
-        "f_weighted": fn.f_weighted(pred, target),
+        "f_weighted": whole.f_weighted(),
         "iou": float(fn.iou(at_half)),
         "iou_mean": float(curves["iou_curve"].mean()),
         "iou_max": float(curves["iou_curve"].max()),
@@ -111,9 +145,9 @@ def score_checked(single: Checked, protocol: str, extra: tuple[str, ...] = ()) -
     }
     for name in extra:
         if name == "auc":
-            scalars[name] = fn.auc(inside_pred, inside_target)
+            scalars[name] = whole.auc()
         elif name == "context":
-            scalars[name] = fn.context(pred, target)
+            scalars[name] = fn.context(whole.pixels(), whole.target)
         else:
-            scalars[name] = _ON_FOREGROUND[name](pred > 0.5, target)
+            scalars[name] = _ON_FOREGROUND[name](whole.foreground(), whole.target)
     return MapScores(scalars, curves)

@@ -20,8 +20,12 @@ def to_8bit(pred: NDArray[np.floating]) -> NDArray[np.uint8]:
     >>> to_8bit(np.array([0.0, 0.1, 0.5, 1.0]))
     array([  0,  26, 128, 255], dtype=uint8)
     """
-    scaled = np.multiply(pred, 255.0, dtype=np.float64)
-    return np.rint(scaled, out=scaled).astype(np.uint8)
+    from src.metrics.functional.kernels import round_to_levels
+
+    exact = np.float32 if pred.dtype in (np.float16, np.float32) else np.float64
+    levels = np.empty(pred.shape, np.uint8)
+    round_to_levels(np.require(pred, exact, ["C", "W"]).ravel(), levels.ravel())
+    return levels
 
 
 def prepare(pred: NDArray[np.floating], protocol: str, valid: BoolMap | None = None) -> FloatMap:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +11,27 @@ from src.metrics.functional.arrays import EPS, BoolMap, FloatMap
 
 ALPHA = 0.5
 """Weight of the object part against the region part."""
+
+
+class Spread(NamedTuple):
+    """What the object part needs of the map's values on (or off) the object."""
+
+    size: int
+    mean: float
+    squares: float
+    """Σ (x − mean)², in two passes: a cancelled difference of moments would be off by 1e-8 after the root."""
+
+
+class Region(NamedTuple):
+    """What the region part needs of one of the four regions."""
+
+    size: int
+    positives: int
+    mean: float
+    squares: float
+    """Σ (x − mean)²; whether it is exactly 0 matters, see `similarity`."""
+    covariance: float
+    """Σ (x − mean) over the object's pixels."""
 
 
 def s_alpha(pred: FloatMap, target: BoolMap) -> float:
@@ -47,12 +69,8 @@ def s_object(pred: FloatMap, target: BoolMap) -> float:
     """
     inside, outside = pred[target], pred[~target]
     if not inside.size or not outside.size:
-        return _one_class(pred, target)
-    share = inside.size / target.size
-    inside_mean, outside_mean = float(inside.mean()), float(outside.mean())
-    return share * _evenness(inside_mean, _std(inside, inside_mean)) + (1 - share) * _evenness(
-        1 - outside_mean, _std(outside, outside_mean)
-    )
+        return one_class(float(pred.mean()), full=not outside.size)
+    return object_part(_spread(inside), _spread(outside))
 
 
 def s_region(pred: FloatMap, target: BoolMap) -> float:
@@ -62,53 +80,80 @@ def s_region(pred: FloatMap, target: BoolMap) -> float:
     >>> s_region(np.array([[0.8, 0.2], [0.4, 0.0]]), np.array([[True, False], [False, False]]))
     1.0
     """
-    if target.all() or not target.any():
-        return _one_class(pred, target)
-    height, width = target.shape
-    bottom, right = _split(target, axis=0), _split(target, axis=1)
+    rows, columns = np.count_nonzero(target, axis=1), np.count_nonzero(target, axis=0)
+    positives = int(rows.sum())
+    if positives in (0, target.size):
+        return one_class(float(pred.mean()), full=positives > 0)
+    bottom, right = split(rows), split(columns)
     score = 0.0
-    for rows in (slice(0, bottom), slice(bottom, height)):
-        for columns in (slice(0, right), slice(right, width)):
-            region = pred[rows, columns]
+    for down in (slice(0, bottom), slice(bottom, None)):
+        for across in (slice(0, right), slice(right, None)):
+            region = pred[down, across]
             if region.size:
-                score += region.size / target.size * _ssim(region, target[rows, columns])
+                score += region.size / target.size * similarity(_region(region, target[down, across]))
     return score
 
 
-def _one_class(pred: FloatMap, target: BoolMap) -> float:
-    mean = float(pred.mean())
-    return mean if target.flat[0] else 1 - mean
+def one_class(mean: float, full: bool) -> float:
+    """Either part of S_α for a full or an empty mask.
+
+    >>> one_class(0.25, full=False)
+    0.75
+    """
+    return mean if full else 1 - mean
 
 
-def _evenness(mean: float, std: float) -> float:
-    return 2 * mean / (mean**2 + 1 + std + EPS)
+def split(counts: np.ndarray) -> int:
+    """First row (column) of the second half, from the object's pixels in each: the rounded centroid, plus one.
 
+    Plus one because MATLAB's 1-based ranges include it.
 
-def _std(values: FloatMap, mean: float) -> float:
-    """Sample standard deviation, in two passes: the root of a cancelled difference of moments would be off by 1e-8."""
-    if values.size == 1:
-        return 0.0
-    deviation = values - mean
-    return math.sqrt(float(np.vdot(deviation, deviation)) / (values.size - 1))
-
-
-def _split(target: BoolMap, axis: int) -> int:
-    """First row (column) of the second half: the rounded centroid, plus one, as MATLAB's 1-based ranges include it."""
-    counts = np.count_nonzero(target, axis=1 - axis)
+    >>> split(np.array([0, 1, 1, 1, 0]))
+    3
+    """
     return round(float(counts @ np.arange(counts.size)) / float(counts.sum())) + 1
 
 
-def _ssim(pred: FloatMap, target: BoolMap) -> float:
-    """Similarity 4 x̄ ȳ σ_xy / ((x̄² + ȳ²)(σ_x² + σ_y²)) of one region; sums over the mask stand in for its products."""
-    size, positives = target.size, int(np.count_nonzero(target))
+def object_part(inside: Spread, outside: Spread) -> float:
+    """S_object from the map's values on and off the object.
+
+    >>> object_part(Spread(4, 1.0, 0.0), Spread(12, 0.0, 0.0))
+    1.0
+    """
+    share = inside.size / (inside.size + outside.size)
+    return share * _evenness(inside.mean, inside) + (1 - share) * _evenness(1 - outside.mean, outside)
+
+
+def similarity(region: Region) -> float:
+    """4 x̄ ȳ σ_xy / ((x̄² + ȳ²)(σ_x² + σ_y²)) of a region; sums over the mask stand in for its products.
+
+    >>> round(similarity(Region(size=4, positives=2, mean=0.5, squares=1.0, covariance=1.0)), 12)
+    1.0
+    """
+    size, positives = region.size, region.positives
     degrees = size - 1 + EPS
-    x, y = float(pred.mean()), positives / size
-    deviation = pred - x
-    variance = float(np.vdot(deviation, deviation)) / degrees
+    x, y = region.mean, positives / size
+    variance = region.squares / degrees
     if positives in (0, size):
-        # The numerator is 0. Whether the denominator is 0 too decides between 1 and 0, and for a constant map that hangs on
-        # the last bit of its mean; hence NumPy's mean of the same view and two passes, as in the toolbox.
+        # The numerator is 0. Whether the denominator is 0 too decides between 1 and 0.
         return 1.0 if (x**2 + y**2) * variance == 0 else 0.0
     target_variance = positives * (size - positives) / size / degrees
-    covariance = float(deviation[target].sum()) / degrees
-    return 4 * x * y * covariance / ((x**2 + y**2) * (variance + target_variance) + EPS)
+    return 4 * x * y * (region.covariance / degrees) / ((x**2 + y**2) * (variance + target_variance) + EPS)
+
+
+def _evenness(mean: float, spread: Spread) -> float:
+    deviation = math.sqrt(spread.squares / (spread.size - 1)) if spread.size > 1 else 0.0
+    return 2 * mean / (mean**2 + 1 + deviation + EPS)
+
+
+def _spread(values: FloatMap) -> Spread:
+    mean = float(values.mean())
+    deviation = values - mean
+    return Spread(values.size, mean, float(np.vdot(deviation, deviation)))
+
+
+def _region(pred: FloatMap, target: BoolMap) -> Region:
+    # For a constant region `squares` hangs on the last bit of the mean: hence NumPy's mean of the same view, as in the toolbox.
+    mean = float(pred.mean())
+    deviation = pred - mean
+    return Region(pred.size, int(np.count_nonzero(target)), mean, float(np.vdot(deviation, deviation)), float(deviation[target].sum()))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import numpy as np
-from scipy.ndimage import correlate1d, distance_transform_edt
+from numpy.typing import NDArray
 
 from src.metrics.functional.arrays import EPS, BoolMap, FloatMap
 
-RADIUS = 3
-"""Half the 7×7 window over which errors on the object are averaged."""
-
-_OFFSETS = np.arange(-RADIUS, RADIUS + 1)
-_GAUSS = np.exp(-(_OFFSETS**2) / (2 * 5.0**2))
-_GAUSS /= _GAUSS.sum()
-"""One axis of `fspecial('gaussian', 7, 5)`, which is separable."""
+Box = tuple[int, int, int, int]
+"""First row, last row + 1, first column, last column + 1 of the object."""
 
 
 def f_weighted(pred: FloatMap, target: BoolMap) -> float:
@@ -27,41 +25,48 @@ def f_weighted(pred: FloatMap, target: BoolMap) -> float:
     >>> round(f_weighted(np.array([[0.8, 0.2], [0.4, 0.0]]), np.array([[True, False], [False, False]])), 4)
     0.7381
     """
-    if not target.any():
+    rows, columns = np.count_nonzero(target, axis=1), np.count_nonzero(target, axis=0)
+    if not rows.any():
         return 0.0
-    # Outside this window error and mask are 0, and no 7×7 window of an object pixel reaches beyond it.
-    window = _window(target | (pred > 0))
-    pred, target = pred[window], target[window]
+    return f_weighted_in_box(np.require(pred, np.float64, ["C", "W"]), None, 0.0, target, object_box(rows, columns), int(rows.sum()))
 
-    nearest = distance_transform_edt(~target, return_distances=False, return_indices=True)
-    error = np.abs(pred - target)
-    object_error = float(_smoothed_error(error, target, nearest).sum())
-    positives = int(np.count_nonzero(target))
 
-    rows, columns = np.nonzero(~target & (error > 0))
-    distance = np.sqrt((nearest[0, rows, columns] - rows) ** 2 + (nearest[1, rows, columns] - columns) ** 2)
-    false_positive = float(np.vdot(error[rows, columns], 2 - np.exp(np.log(0.5) / 5 * distance)))
+def f_weighted_in_box(pred: NDArray[Any], values: FloatMap | None, floor: float, target: BoolMap, box: Box, positives: int) -> float:
+    """`f_weighted` of `values[pred]` (of `pred` itself if `values` is None) for a mask whose box and size are known.
 
+    `floor`: a background pixel has an error where `pred` exceeds it.
+
+    >>> import numpy as np
+    >>> levels, target = np.array([[204, 51], [102, 0]], dtype=np.uint8), np.array([[True, False], [False, False]])
+    >>> round(f_weighted_in_box(levels, np.arange(256) / 255, 0, target, (0, 1, 0, 1), 1), 4)
+    0.7381
+    """
+    from src.metrics.functional.kernels import weighted_errors
+
+    mask = np.require(target, np.bool_, ["C", "W"]).view(np.uint8)
+    object_error, false_positive = weighted_errors(pred, values, floor, mask, box, *_tables())
     true_positive = positives - object_error
     recall = 1 - object_error / positives
     precision = true_positive / (true_positive + false_positive + EPS)
     return 2 * recall * precision / (recall + precision + EPS)
 
 
-def _smoothed_error(error: FloatMap, target: BoolMap, nearest: np.ndarray) -> FloatMap:
-    """min(E, E averaged over 7×7) at the object's pixels, as a vector."""
-    box = _window(target)
-    carried = error[nearest[0][box], nearest[1][box]]
-    for axis in (0, 1):
-        carried = correlate1d(carried, _GAUSS, axis=axis, mode="constant", cval=0.0)
-    on_object = target[box]
-    return np.minimum(error[box][on_object], carried[on_object])
+def object_box(rows: NDArray[Any], columns: NDArray[Any]) -> Box:
+    """The object's box from its pixels in each row and each column.
+
+    >>> import numpy as np
+    >>> object_box(np.array([0, 2, 1]), np.array([1, 2, 0, 0]))
+    (1, 3, 0, 2)
+    """
+    down, across = np.flatnonzero(rows), np.flatnonzero(columns)
+    return int(down[0]), int(down[-1]) + 1, int(across[0]), int(across[-1]) + 1
 
 
-def _window(marked: BoolMap) -> tuple[slice, slice]:
-    """The box around the marked pixels and `RADIUS` more on each side, clipped to the map."""
-    spans = []
-    for axis in (0, 1):
-        hit = np.flatnonzero(marked.any(axis=1 - axis))
-        spans.append(slice(max(int(hit[0]) - RADIUS, 0), int(hit[-1]) + RADIUS + 1))
-    return spans[0], spans[1]
+@functools.cache
+def _tables() -> tuple[FloatMap, FloatMap]:
+    """One axis of `fspecial('gaussian', 7, 5)`, which is separable, from its middle; and the weight of each squared distance."""
+    from src.metrics.functional.kernels import FRINGE, REACH
+
+    gauss = np.exp(-(np.arange(FRINGE + 1) ** 2) / (2 * 5.0**2))
+    weights = 2 - np.exp(np.log(0.5) / 5 * np.sqrt(np.arange(REACH**2 + 1)))
+    return gauss / (2 * gauss.sum() - gauss[0]), weights
