@@ -55,7 +55,7 @@ def run_test(
     """Test on one device and write the report; loading, network and scoring overlap.
 
     Args:
-        workers: processes that score (None: one a core); the numbers do not depend on it.
+        workers: threads that score (None: one a core); the numbers do not depend on it.
         maps_dir: where the maps go, ``<maps_dir>/<SET>/<image>.png``; None: nowhere.
     """
     trainer: L.Trainer = instantiate(trainer_cfg, devices=1, strategy="auto", logger=False, callbacks=[ProgressBar()])

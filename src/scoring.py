@@ -1,11 +1,11 @@
-"""Scores maps in worker processes while the network or the disk goes on; no number depends on how many workers there are."""
+"""Scores maps in worker threads while the network or the disk goes on; no number depends on how many workers there are."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,15 +92,16 @@ class SetScores:
 
 
 class WorkerPool:
-    """Runs functions in `workers` processes (None: one a core; 0: in this one, at once), with a bounded queue."""
+    """Runs functions in `workers` threads (None: one a core; 0: in this one, at once), with a bounded queue.
+
+    Threads, since decoding files and the loops over pixels run without the interpreter's lock, and nothing has to be copied or forked.
+    """
 
     def __init__(self, workers: int | None = None) -> None:
         if workers is not None and workers < 0:
-            raise UserError(f"workers={workers}: must be 0 (no processes of their own) or more")
+            raise UserError(f"workers={workers}: must be 0 (no threads of their own) or more")
         self.workers = available_cores() if workers is None else workers
-        self._executor = ProcessPoolExecutor(self.workers) if self.workers else None
-        if self._executor is not None:
-            self._executor.submit(int)  # starts the processes now, before anything else in here starts threads
+        self._executor = ThreadPoolExecutor(self.workers) if self.workers else None
         self._waiting: deque[Future[Any]] = deque()
 
     def __enter__(self) -> WorkerPool:

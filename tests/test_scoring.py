@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import threading
 
 import numpy as np
 import pytest
@@ -73,12 +73,12 @@ def test_a_bad_map_is_named():
         MapScorer("field", [], pool).add("A", "worm", {"M": pred}, target)
 
 
-def test_pools_keep_the_order_and_use_other_processes():
+def test_pools_keep_the_order_and_use_other_threads():
     with WorkerPool(2) as pool:
         assert list(pool.map(divmod, ((i, 7) for i in range(40)))) == [divmod(i, 7) for i in range(40)]
-        assert pool.submit(os.getpid).result() != os.getpid()
+        assert pool.submit(threading.get_ident).result() != threading.get_ident()
     with WorkerPool(0) as pool:
-        assert pool.submit(os.getpid).result() == os.getpid()
+        assert pool.submit(threading.get_ident).result() == threading.get_ident()
     with pytest.raises(UserError, match="workers=-1"):
         WorkerPool(-1)
 

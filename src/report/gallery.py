@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from src.scoring import SetScores
 
 Panel = tuple[str, np.ndarray]
 PANEL_INCHES = 1.25
+THUMBNAIL = 320
 ERROR_COLOURS = np.array([[0, 0, 0], [213, 94, 0], [86, 180, 233], [255, 255, 255]], np.uint8)
 """Of true negatives, false positives (vermilion), false negatives (sky blue), true positives."""
 
@@ -57,7 +59,7 @@ def save_gallery(path: Path, picks: Sequence[Pick], measure: str, protocol: str,
         for axis, (title, picture) in zip(line, row, strict=True):
             signed = title.startswith("$r")
             limits = {"vmin": -0.3, "vmax": 0.3, "cmap": "RdBu_r"} if signed else {"vmin": 0, "vmax": 1, "cmap": "gray"}
-            axis.imshow(picture, aspect="auto", **limits)
+            axis.imshow(_thumbnail(picture), aspect="auto", **limits)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             if i == 0:
@@ -71,6 +73,16 @@ def save_gallery(path: Path, picks: Sequence[Pick], measure: str, protocol: str,
 def error_map(pred: np.ndarray, truth: np.ndarray, protocol: str) -> np.ndarray:
     """(h, w, 3) uint8: hits white, false alarms orange, misses blue, of the protocol's map above 0.5 (as IoU takes it)."""
     return ERROR_COLOURS[2 * truth.astype(np.intp) + (prepare(pred, protocol) > 0.5)]
+
+
+def _thumbnail(picture: np.ndarray) -> np.ndarray:
+    """At most `THUMBNAIL` pixels a side: what is drawn small need not be resampled by matplotlib, which is slow at it."""
+    height, width = picture.shape[:2]
+    factor = THUMBNAIL / max(height, width)
+    if factor >= 1:
+        return picture
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
 @torch.no_grad()
