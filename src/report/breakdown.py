@@ -11,6 +11,7 @@ import numpy as np
 
 from src.metrics import MEASURES
 from src.report.columns import has_rows, heading, latex_heading, number
+from src.report.scores import short_note
 from src.report.tables import Cell, Head, Table
 from src.scoring import SPECK, SetScores
 
@@ -58,7 +59,7 @@ def break_down(results: Sequence[SetScores]) -> list[Group]:
     return groups
 
 
-def breakdown_tables(groups: Sequence[Group], columns: Sequence[str], digits: int) -> list[Table]:
+def breakdown_tables(groups: Sequence[Group], columns: Sequence[str], protocol: str, digits: int) -> list[Table]:
     """One table a kind of group: the columns of a single method; of several methods the first column's measure."""
     columns = [name for name in columns if has_rows(name)]
     tables = []
@@ -72,7 +73,7 @@ def breakdown_tables(groups: Sequence[Group], columns: Sequence[str], digits: in
             for group in chosen
         ]
         measure = "" if len(methods) == 1 else f", {MEASURES[columns[0]].label}"
-        notes = [RULES[by], f"Means over images, {digits} decimals."]
+        notes = [RULES[by], f"Means over images, {digits} decimals.", short_note(protocol)]
         tables.append(Table(f"{chosen[0].dataset} by {by}{measure}", [Head(by, is_number=False), Head("images"), *heads], rows, notes))
     return tables
 

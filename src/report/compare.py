@@ -17,8 +17,10 @@ from src.utils.cli import prepare, reported_mistakes
 from src.utils.errors import Mistakes, UserError
 
 
-def compare(paths: Sequence[Path], columns: Sequence[str] | None = None, reference: str | None = None) -> dict[str, list[Comparison]]:
-    """Data set → comparisons of the methods in the files, on every data set that at least two methods share.
+def compare(
+    paths: Sequence[Path], columns: Sequence[str] | None = None, reference: str | None = None
+) -> tuple[str, dict[str, list[Comparison]]]:
+    """The protocol, and data set → comparisons of the methods in the files, on every data set that at least two methods share.
 
     Methods of the same name are told apart by their files' folders.
 
@@ -43,7 +45,7 @@ def compare(paths: Sequence[Path], columns: Sequence[str] | None = None, referen
     shared = {dataset: group for dataset, group in by_set.items() if len(group) > 1}
     if not shared:
         raise UserError("nothing to compare: no data set has two methods in these files")
-    return {dataset: _compare(group, columns, reference) for dataset, group in shared.items()}
+    return found[0][1], {dataset: _compare(group, columns, reference) for dataset, group in shared.items()}
 
 
 def main() -> None:
@@ -57,10 +59,10 @@ def main() -> None:
     prepare()
     failed: list[str] = []
     with reported_mistakes(failed):
-        found = compare(arguments.files, arguments.columns, arguments.reference)
-        print("\n".join(markdown(statistics_table(group, f"{dataset}: differences")) for dataset, group in found.items()))
+        protocol, found = compare(arguments.files, arguments.columns, arguments.reference)
+        print("\n".join(markdown(statistics_table(group, protocol)) for group in found.values()))
         if arguments.csv is not None:
-            write_csv(arguments.csv, [vars(one) for group in found.values() for one in group])
+            write_csv(arguments.csv, ({"protocol": protocol} | vars(one) for group in found.values() for one in group))
     sys.exit(2 if failed else 0)
 
 

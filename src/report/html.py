@@ -25,6 +25,7 @@ thead { border-top: 2px solid var(--text); border-bottom: 1px solid var(--text);
 tbody tr:hover { background: var(--soft); } .rule td { border-top: 1px solid var(--text); }
 .notes { margin: .5rem 0 0; padding-left: 1.1rem; color: var(--dim); font-size: .82rem; }
 figcaption { color: var(--dim); font-size: .82rem; } img { max-width: 100%; height: auto; border-radius: 6px; background: #fff; }
+sub, sup { font-size: .75em; line-height: 0; }
 nav a { margin-right: 1rem; } summary { cursor: pointer; font-weight: 600; } a { color: inherit; }
 """
 

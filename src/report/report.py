@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from src.report import files
 from src.report.breakdown import break_down, breakdown_rows, breakdown_tables
@@ -15,7 +16,7 @@ from src.report.curves import save_curves
 from src.report.gallery import Panel, pick_images, save_gallery
 from src.report.html import Page
 from src.report.published import PublishedRow, select_published
-from src.report.scores import PROTOCOLS, scores_table
+from src.report.scores import PROTOCOLS, scores_table, set_notes
 from src.report.statistics import Comparison, compare_methods, statistics_table
 from src.report.tables import Table, latex, markdown, terminal
 from src.scoring import SetScores
@@ -94,8 +95,8 @@ def write_report(folder: Path, report: Report, options: ReportOptions, console: 
         compared = _comparisons(report, dataset, columns, options)
         broken_down = break_down(report.results[dataset])
         by_stage = _stage_tables(report, dataset, columns)
-        side = [*by_stage, *([statistics_table(compared, f"{dataset}: differences")] if compared else [])]
-        parts = breakdown_tables(broken_down, columns, options.digits)
+        side = [*by_stage, *([statistics_table(compared, report.protocol)] if compared else [])]
+        parts = breakdown_tables(broken_down, columns, report.protocol, options.digits)
         groups += broken_down
         comparisons += compared
         text += [f"## {dataset}\n", *map(markdown, [main, *side, *parts])]
@@ -107,6 +108,8 @@ def write_report(folder: Path, report: Report, options: ReportOptions, console: 
         page.tables(parts, folded=f"{dataset} by object size, number of objects and class")
         for table in by_stage or [_main_table(report, [dataset], columns, options, ())]:
             console.print(terminal(table))
+    for note in [*set_notes(report.results), f"Protocol {PROTOCOLS[report.protocol]}.", *report.context]:
+        console.print(f"[dim]{escape(note)}[/dim]", highlight=False)
     (folder / "metrics.md").write_text("\n".join(text), encoding="utf-8")
     (folder / "metrics.tex").write_text("% needs \\usepackage{booktabs,graphicx}\n\n" + "\n".join(tex), encoding="utf-8")
     page.write(folder / "report.html")
@@ -123,7 +126,8 @@ def _main_table(
     report: Report, datasets: Sequence[str], columns: Sequence[str], options: ReportOptions, published: Sequence[PublishedRow]
 ) -> Table:
     chosen = {dataset: report.results[dataset] for dataset in datasets}
-    return scores_table(", ".join(datasets), chosen, columns, report.protocol, options.digits, published, report.context)
+    title = f"{', '.join(datasets)}: scores"
+    return scores_table(title, chosen, columns, report.protocol, options.digits, published, report.context)
 
 
 def _stage_tables(report: Report, dataset: str, columns: Sequence[str]) -> list[Table]:

@@ -36,8 +36,6 @@ def write_results(
     context = list(_context(datamodule.describe(), ckpt_path))
     report = Report(f"{method}: test", module.val_metrics.protocol, results, panels, stages, context)
     write_report(output_dir, report, options or ReportOptions(), console)
-    for note in context:
-        console.print(f"[dim]{note}[/dim]", highlight=False)
     console.print(f"Written: {output_dir}/ (open report.html; tables: metrics.{{md,tex,csv}}; per_image.csv)", highlight=False)
 
 

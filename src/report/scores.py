@@ -79,6 +79,11 @@ def set_notes(results: Mapping[str, Sequence[SetScores]]) -> list[str]:
     return notes
 
 
+def short_note(protocol: str) -> str:
+    """For the tables beside the main one."""
+    return f"Protocol {protocol}, at the mask's size; measures, thresholds and resizing as under the scores."
+
+
 def how_notes(columns: Sequence[str], protocol: str, digits: int) -> list[str]:
     """Protocol, size, thresholds, rounding and ranking."""
     measures = "; ".join(f"{MEASURES[name].label}: {MEASURES[name].meaning}" for name in columns)

@@ -13,6 +13,7 @@ from scipy import stats
 
 from src.metrics import MEASURES
 from src.report.columns import has_rows
+from src.report.scores import short_note
 from src.report.tables import Cell, Head, Table
 from src.scoring import SetScores
 from src.utils.errors import UserError
@@ -38,8 +39,8 @@ class Comparison:
 
     @property
     def better(self) -> str | None:
-        """The better method, where the corrected p is under 0.05."""
-        if not self.p_holm < 1 - CONFIDENCE:
+        """The better method, where test and interval agree that there is one."""
+        if not (self.p_holm < 1 - CONFIDENCE and self.low * self.high > 0):
             return None
         return self.first if (self.difference > 0) == MEASURES[self.measure].higher_is_better else self.second
 
@@ -71,8 +72,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def statistics_table(comparisons: Sequence[Comparison], title: str, resamples: int = RESAMPLES) -> Table:
-    """One row a comparison."""
+def statistics_table(comparisons: Sequence[Comparison], protocol: str, resamples: int = RESAMPLES) -> Table:
+    """One row a comparison, all of one data set."""
     header = [Head("comparison", is_number=False), Head("measure", is_number=False), Head("images"), Head("difference")]
     header += [Head(f"{CONFIDENCE:.0%} interval"), Head("p"), Head("p (Holm)"), Head("better", is_number=False)]
     rows = [
@@ -91,10 +92,11 @@ def statistics_table(comparisons: Sequence[Comparison], title: str, resamples: i
     notes = [
         f"Paired over images; interval of the mean difference: percentile bootstrap, {resamples} resamples, seed {SEED}.",
         f"p: Wilcoxon signed-rank test, two-sided; Holm's correction over the {len(rows)} comparisons of this table.",
-        "Better: the sign of the difference, where the corrected p is under 0.05.",
+        short_note(protocol),
+        "Better: named where the corrected p is under 0.05 and the interval leaves out 0.",
     ]
     breaks = frozenset(i for i in range(1, len(rows)) if rows[i][0] != rows[i - 1][0])
-    return Table(title, header, rows, notes, breaks)
+    return Table(f"{comparisons[0].dataset}: differences", header, rows, notes, breaks)
 
 
 def _pairs(results: Sequence[SetScores], reference: str | None) -> Iterator[tuple[SetScores, SetScores]]:

@@ -76,15 +76,15 @@ def html(table: Table) -> str:
     """A `<figure>` with the table and its notes."""
     marks = {"": "{}", "best": "<b>{}</b>", "second": "<u>{}</u>"}
     kinds = ["" if head.is_number else ' class="name"' for head in table.header]
-    lines = ["<figure>", f"<h3>{escape(table.title)}</h3>", '<div class="wide"><table>', "<thead>"]
+    lines = ["<figure>", f"<h3>{_html(table.title)}</h3>", '<div class="wide"><table>', "<thead>"]
     if table.spans:
         lines.append("<tr>" + "".join(f'<th colspan="{count}" class="span">{escape(words)}</th>' for words, count in table.spans) + "</tr>")
-    lines.append("<tr>" + "".join(f"<th{kind}>{escape(head.text)}</th>" for head, kind in zip(table.header, kinds, strict=True)) + "</tr>")
+    lines.append("<tr>" + "".join(f"<th{kind}>{_html(head.text)}</th>" for head, kind in zip(table.header, kinds, strict=True)) + "</tr>")
     lines += ["</thead>", "<tbody>"]
     for i, row in enumerate(table.rows):
-        cells = "".join(f"<td{kind}>{marks[cell.mark].format(escape(cell.text))}</td>" for cell, kind in zip(row, kinds, strict=True))
+        cells = "".join(f"<td{kind}>{marks[cell.mark].format(_html(cell.text))}</td>" for cell, kind in zip(row, kinds, strict=True))
         lines.append(f'<tr class="rule">{cells}</tr>' if i in table.breaks else f"<tr>{cells}</tr>")
-    notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    notes = "".join(f"<li>{_html(note)}</li>" for note in table.notes)
     return "\n".join([*lines, "</tbody></table></div>", f"<ul class='notes'>{notes}</ul>" if notes else "", "</figure>"])
 
 
@@ -116,6 +116,16 @@ _TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textascii
 
 def _formula(name: str) -> str:
     return _NAMES.get(name) or f"$M_{{{name[2:]}}}$"
+
+
+def _html(text: str) -> str:
+    """Escaped, with the indices of measures and stages set low and their exponents high."""
+    parts = _FORMULA.split(escape(text, quote=False))
+    return "".join(_indexed(part) if i % 2 else part for i, part in enumerate(parts))
+
+
+def _indexed(name: str) -> str:
+    return re.sub(r"\^(\w+)", r"<sup>\1</sup>", re.sub(r"_(\w+)", r"<sub>\1</sub>", name))
 
 
 def _latex_spans(spans: Sequence[tuple[str, int]]) -> list[str]:

@@ -54,11 +54,12 @@ def test_every_image_is_in_one_group_of_each_kind_and_means_are_means():
 
 
 def test_tables_of_one_and_of_several_methods():
-    (table, *_) = breakdown_tables(_groups(), ["s_alpha", "f_max", "mae"], 2)
+    (table, *_) = breakdown_tables(_groups(), ["s_alpha", "f_max", "mae"], "raw", 2)
     assert "| object size | images | S_α ↑ | MAE ↓ |" in markdown(table)
     assert "| over 20 % | 1 | 0.90 | 0.30 |" in markdown(table)
+    assert "Protocol raw" in markdown(table)
     methods = [set_scores("A", name, {"mae": value}) for name, value in (("x", [0.1, 0.2, 0.3]), ("y", [0.4, 0.5, 0.6]))]
-    table = breakdown_tables(break_down(methods), ["mae"], 2)[0]
+    table = breakdown_tables(break_down(methods), ["mae"], "raw", 2)[0]
     assert "A by object size, MAE" in markdown(table)
     assert "| 5 to 20 % | 2 | 0.15 | 0.45 |" in markdown(table)
 

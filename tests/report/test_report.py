@@ -162,14 +162,15 @@ def test_stored_scores_read_back_the_same(tmp_path):
 
 def test_compare_finds_what_the_report_found(folder, tmp_path):
     one, two = _report().results["NC4K"]
-    found = compare([_per_image(tmp_path / "a" / "per_image.csv", one), _per_image(tmp_path / "b" / "per_image.csv", two)])
+    protocol, found = compare([_per_image(tmp_path / "a" / "per_image.csv", one), _per_image(tmp_path / "b" / "per_image.csv", two)])
     stored = [row for row in _rows(folder / "comparisons.csv") if row["dataset"] == "NC4K"]
+    assert protocol == "field"
     assert [(c.measure, c.p_holm, c.low) for c in found["NC4K"]] == [(r["measure"], float(r["p_holm"]), float(r["low"])) for r in stored]
 
 
 def test_compare_tells_runs_of_the_same_name_apart(tmp_path, monkeypatch, capsys):
     files = [_per_image(tmp_path / name / "per_image.csv", set_scores("CAMO", "net", VALUES)) for name in ("a", "b")]
-    (one, *_) = compare(files)["CAMO"]
+    (one, *_) = compare(files)[1]["CAMO"]
     assert (one.first, one.second) == (f"net [{tmp_path / 'a'}]", f"net [{tmp_path / 'b'}]")
     monkeypatch.setattr(sys, "argv", ["compare", *map(str, files), "--columns", "mae", "--csv", str(tmp_path / "c.csv")])
     with pytest.raises(SystemExit) as end:

@@ -47,6 +47,15 @@ def test_noise_alone_is_not_called_a_difference():
     assert one.better is None
 
 
+def test_better_is_said_only_where_test_and_interval_agree():
+    gains = np.array([0.01] * 40 + [-0.2] * 4)  # many small ones and a few large losses: ranks and means disagree
+    base = np.full(44, 0.5)
+    (one,) = compare_methods([set_scores("A", "x", {"iou": base + gains}), set_scores("A", "y", {"iou": base})], ["iou"])
+    assert one.p_holm < 0.001
+    assert one.low < 0 < one.high
+    assert one.better is None
+
+
 def test_wilcoxon_of_a_small_sample_by_enumeration():
     first, second = [0.9, 0.7, 0.65, 0.8, 0.5], [0.8, 0.4, 0.7, 0.6, 0.5]
     (one,) = compare_methods([set_scores("A", "x", {"mae": first}), set_scores("A", "y", {"mae": second})], ["mae"])
@@ -86,8 +95,10 @@ def test_holm_runs_over_the_whole_table_and_a_reference_narrows_it():
 
 def test_the_same_seed_gives_the_same_interval_and_the_table_says_how():
     assert compare_methods(_methods(0.01), ["s_alpha"]) == compare_methods(_methods(0.01), ["s_alpha"])
-    text = markdown(statistics_table(compare_methods(_methods(0.02), ["mae"]), "CAMO"))
+    text = markdown(statistics_table(compare_methods(_methods(0.02), ["mae"]), "field"))
     assert "10000 resamples, seed 0" in text
+    assert "CAMO: differences" in text
+    assert "Protocol field" in text
     assert "Holm's correction over the 1 comparisons" in text
     assert "| new − old | MAE | 60 | +0.0" in text
     assert "| < 0.0001 | < 0.0001 | old |" in text

@@ -131,6 +131,10 @@ def test_html_escapes_and_marks():
     assert "a &lt; b" in text
     assert '<td class="name">&lt;i&gt;</td><td><b>1</b></td>' in text
     assert "<u>2</u>" in text
+    indexed = html(Table("F_β^w of M_4", [Head("S_α ↑"), Head("my_name")], []))
+    assert "F<sub>β</sub><sup>w</sup> of M<sub>4</sub>" in indexed
+    assert "S<sub>α</sub> ↑" in indexed
+    assert "my_name" in indexed
 
 
 def test_columns_by_task_by_name_and_by_list():
