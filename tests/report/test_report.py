@@ -84,7 +84,7 @@ def test_the_terminal_shows_what_was_measured_only(folder):
     printed = (folder / "printed.txt").read_text(encoding="utf-8")
     assert "one <1>" in printed
     assert "M_1" in printed
-    assert "published" not in printed
+    assert "FEDER" not in printed
 
 
 class _Page(HTMLParser):
