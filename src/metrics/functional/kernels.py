@@ -31,6 +31,9 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return njit(**options)(function)
 
 
+_inlined = njit(inline="always")  # into its caller, whose options and cache it shares
+
+
 @_compiled
 def round_to_levels(pred, levels):  # type: ignore[no-untyped-def]
     """`levels` (n,) uint8 = round(255 · `pred`), ties to even, computed in float64."""
@@ -80,7 +83,7 @@ def weighted_errors(pred, values, floor, target, box, gauss, weights):  # type: 
         floor: a background pixel has an error where `pred > floor`.
         target: (H, W) uint8 with an object.
         box: the object's first row, last row + 1, first column, last column + 1.
-        gauss: (FRINGE + 1,) one axis of the window, from its middle outwards.
+        gauss: one axis of the window, from its middle outwards, FRINGE + 1 floats.
         weights: (REACH² + 1,) weight of an error at each squared distance.
 
     The exact squared distance transform in two passes: down and up the columns, then along each row the lower envelope of
@@ -90,168 +93,193 @@ def weighted_errors(pred, values, floor, target, box, gauss, weights):  # type: 
     height, width = pred.shape
     top, bottom, left, right = box
     above = _rows_from_above(target, top, left, right)
-    error = _errors_on_object(pred, values, target, top, bottom, left, right)
-    below = np.full(right - left, REACH, np.uint8)
-    nearest = np.full(right - left, REACH, np.uint8)
+    below, nearest = np.empty(right - left, np.uint8), np.empty(right - left, np.uint8)
+    _reset(below)
     site, lift = np.empty(right - left, np.int64), np.empty(right - left, np.int64)
-    false_positive = 0.0
-    for y in range(height - 1, -1, -1):
-        _step_up(target, y, top, left, above, below, nearest)
-        start, stop = _span(pred, y, floor)
-        if top - FRINGE <= y < bottom + FRINGE:
-            start, stop = min(start, max(left - FRINGE, 0)), max(stop, min(right + FRINGE, width))
-        x = start
-        while x < stop:
-            if left <= x < right and nearest[x - left] == 0:
-                x += 1
-                continue
-            first, last = _gap(nearest, left, right, x)
-            sites = _hull(nearest, left, right, first, last, site, lift)
-            end = min(stop, width if last == right else last)
-            false_positive += _fill(pred, values, y, x, end, top, bottom, left, right, above, below, site, lift, sites, error, weights)
-            x = end
-    return _sum_on_object(error, target, top, bottom, left, right, gauss), false_positive
+    window = np.zeros((2 * FRINGE + 1, right - left + 2 * FRINGE))  # row y of the object's errors is in row y mod 7
+    smooth = np.empty(right - left + 2 * FRINGE)
+    on_object = off_object = 0.0
+    for y in range(height - 1, min(0, top - FRINGE) - 1, -1):
+        at_fringe = top - FRINGE <= y < bottom + FRINGE
+        errors = window[y % (2 * FRINGE + 1)]
+        if at_fringe:
+            for x in range(errors.size):
+                errors[x] = 0.0
+        if y >= 0:
+            upwards = above[max(y - top, -1) + 1]
+            _step_up(target[y, left:right], upwards, below, nearest)
+            if top <= y < bottom:
+                _errors_in_row(pred[y, left:right], values, target[y, left:right], errors[FRINGE:-FRINGE])
+            start, stop = _span(pred[y], floor)
+            if at_fringe:
+                start, stop = min(start, max(left - FRINGE, 0)), max(stop, min(right + FRINGE, width))
+            x = start
+            while x < stop:
+                if left <= x < right and nearest[x - left] == 0:
+                    x += 1
+                    continue
+                sites, last = _hull(nearest, left, right, x, site, lift)
+                end = min(stop, width if last == right else last)
+                off_object += _sum_gap(pred[y], values, x, end, site, lift, sites, weights)
+                if at_fringe:
+                    _carry(pred, values, y, x, end, left, right, upwards, below, site, lift, sites, errors)
+                x = end
+        if top <= y + FRINGE < bottom:
+            on_object += _sum_in_row(window, smooth, target[y + FRINGE, left:right], y, gauss)
+    return on_object, off_object
 
 
-@_compiled
+@_inlined
 def _value(grey, values):  # type: ignore[no-untyped-def]
     if values is None:
         return grey
     return values[grey]
 
 
-@_compiled
+@_inlined
+def _step(marked, rows):  # type: ignore[no-untyped-def]
+    """Takes the distances `rows` one row further: 0 on marked pixels, elsewhere one more than before, at most REACH."""
+    for x in range(rows.size):
+        further = np.uint8(rows[x] + np.uint8(rows[x] != REACH))
+        rows[x] = np.uint8(further * (marked[x] ^ 1))  # arithmetic in place of a branch: many pixels an instruction
+
+
+@_inlined
+def _reset(rows):  # type: ignore[no-untyped-def]
+    for x in range(rows.size):
+        rows[x] = REACH
+
+
+@_inlined
 def _rows_from_above(target, top, left, right):  # type: ignore[no-untyped-def]
-    """(H − top, box width) uint8: rows down from the nearest object pixel at or above, at most REACH."""
-    height = target.shape[0]
-    above = np.empty((height - top, right - left), np.uint8)
-    for x in range(right - left):
-        above[0, x] = 0 if target[top, left + x] else REACH
-    for y in range(1, height - top):
-        for x in range(right - left):
-            step = above[y - 1, x]
-            step = step + np.uint8(step != REACH)
-            above[y, x] = 0 if target[top + y, left + x] else step
+    """Rows down from the nearest object pixel at or above, at most REACH: of row y ≥ `top` in row y − `top` + 1 of the result.
+
+    (H − top + 1, box width) uint8; its row 0 stands for all rows above the object.
+    """
+    above = np.empty((target.shape[0] - top + 1, right - left), np.uint8)
+    _reset(above[0])
+    for y in range(1, above.shape[0]):
+        before, row = above[y - 1], above[y]
+        for x in range(row.size):
+            row[x] = before[x]
+        _step(target[top + y - 1, left:right], row)
     return above
 
 
-@_compiled
-def _step_up(target, y, top, left, above, below, nearest):  # type: ignore[no-untyped-def]
-    """Brings `below` (rows up from the nearest object pixel at or below) and `nearest` (the smaller of both) to row y."""
+@_inlined
+def _step_up(marked, above, below, nearest):  # type: ignore[no-untyped-def]
+    """Brings `below` (rows up from the nearest object pixel at or below) and `nearest` (the smaller distance) one row up."""
+    _step(marked, below)
     for x in range(below.size):
-        step = below[x] + np.uint8(below[x] != REACH)
-        below[x] = 0 if target[y, left + x] else step
-    if y >= top:
-        for x in range(below.size):
-            nearest[x] = min(above[y - top, x], below[x])
-    else:
-        nearest[:] = below
+        nearest[x] = min(above[x], below[x])
 
 
-@_compiled
-def _span(pred, y, floor):  # type: ignore[no-untyped-def]
-    """First column of row y with `pred > floor`, and the one after the last; an empty span if there is none."""
-    start, stop = 0, pred.shape[1]
-    while start < stop and pred[y, start] <= floor:
+@_inlined
+def _span(row, floor):  # type: ignore[no-untyped-def]
+    """First column with `row > floor`, and the one after the last; an empty span if there is none."""
+    start, stop = 0, row.size
+    while start < stop and row[start] <= floor:
         start += 1
-    while stop > start and pred[y, stop - 1] <= floor:
+    while stop > start and row[stop - 1] <= floor:
         stop -= 1
-    return (start, stop) if start < stop else (pred.shape[1], 0)
+    return (start, stop) if start < stop else (row.size, 0)
 
 
-@_compiled
-def _gap(nearest, left, right, x):  # type: ignore[no-untyped-def]
-    """The run of background around column x, first and last + 1, looked for within the object's columns."""
-    first = min(x, right)
-    while first > left and nearest[first - 1 - left] != 0:
-        first -= 1
-    last = max(x, left)
-    while last < right and nearest[last - left] != 0:
-        last += 1
-    return first, min(last, right)
+@_inlined
+def _hull(nearest, left, right, x, site, lift):  # type: ignore[no-untyped-def]
+    """What is nearest in the run of background around column x of a row.
 
-
-@_compiled
-def _hull(nearest, left, right, first, last, site, lift):  # type: ignore[no-untyped-def]
-    """The columns v that are nearest for some pixel of the gap, in `site`, and v² + g(v)² in `lift`; returns how many."""
+    Columns v that are nearest for some pixel go to `site`, v² + g(v)² to `lift`. Only the object's columns and the object
+    pixels at both ends of the run matter. Returns the number of sites, and the end of the run (`right` if it is open).
+    """
+    v = min(max(x, left), right)
+    while v > left:
+        v -= 1
+        if nearest[v - left] == 0:
+            break
     count = 0
-    for v in range(max(first - 1, left), min(last + 1, right)):
+    while v < right:
         g = np.int64(nearest[v - left])
-        if g == REACH:
-            continue
-        height = v * v + g * g
-        while count >= 2 and (lift[count - 1] - lift[count - 2]) * (v - site[count - 1]) >= (height - lift[count - 1]) * (
-            site[count - 1] - site[count - 2]
-        ):
-            count -= 1
-        site[count], lift[count] = v, height
-        count += 1
-    return count
+        if g != REACH:
+            height = v * v + g * g
+            while count >= 2 and (lift[count - 1] - lift[count - 2]) * (v - site[count - 1]) >= (height - lift[count - 1]) * (
+                site[count - 1] - site[count - 2]
+            ):
+                count -= 1
+            site[count], lift[count] = v, height
+            count += 1
+        if g == 0 and v > x:
+            break
+        v += 1
+    return count, v
 
 
-@_compiled
-def _fill(pred, values, y, x, end, top, bottom, left, right, above, below, site, lift, sites, error, weights):  # type: ignore[no-untyped-def]
-    """Weighted error of columns x … end − 1 of a gap; on the object's fringe also carries the nearest object pixel's error."""
+@_inlined
+def _border(site, lift, sites, k, end):  # type: ignore[no-untyped-def]
+    """First column, at most `end`, that is nearer to site k + 1 than to site k."""
+    if k + 1 == sites:
+        return end
+    return min(end, (lift[k + 1] - lift[k]) // (2 * (site[k + 1] - site[k])) + 1)
+
+
+@_inlined
+def _sum_gap(row, values, x, end, site, lift, sites, weights):  # type: ignore[no-untyped-def]
+    """Weighted errors of columns x … end − 1."""
     total = 0.0
     if sites == 0:
         for i in range(x, end):
-            total += _value(pred[y, i], values)
+            total += _value(row[np.uintp(i)], values)
         return 2 * total
-    fringe = top - FRINGE <= y < bottom + FRINGE
     furthest = np.int64(weights.size - 1)
     for k in range(sites):
         v = site[k]
         lifted = lift[k] - v * v
-        stop = end
-        if k + 1 < sites:
-            stop = min(end, (lift[k + 1] - lift[k]) // (2 * (site[k + 1] - v)) + 1)
+        stop = _border(site, lift, sites, k, end)
         for i in range(x, stop):
             squared = min((i - v) * (i - v) + lifted, furthest)
-            total += _value(pred[y, i], values) * weights[np.uintp(squared)]
-        if fringe and lifted <= 2 * FRINGE * FRINGE:
-            row = y + np.int64(below[v - left])
-            if y >= top and above[y - top, v - left] <= below[v - left]:
-                row = y - np.int64(above[y - top, v - left])
-            carried = error[row - top + FRINGE, v - left + FRINGE]
-            for i in range(max(x, v - FRINGE - 1, left - FRINGE), min(stop, v + FRINGE + 2, right + FRINGE)):
-                error[y - top + FRINGE, i - left + FRINGE] = carried
+            # Unsigned, for a signed index could be negative, is checked, and does not load as a vector.
+            total += _value(row[np.uintp(i)], values) * weights[np.uintp(squared)]
         x = max(x, stop)
-        if x >= end:
-            break
     return total
 
 
-@_compiled
-def _errors_on_object(pred, values, target, top, bottom, left, right):  # type: ignore[no-untyped-def]
-    """1 − p on the object, 0 elsewhere, in the object's box and FRINGE more on each side."""
-    error = np.zeros((bottom - top + 2 * FRINGE, right - left + 2 * FRINGE))
-    for y in range(top, bottom):
-        for x in range(left, right):
-            if target[y, x]:
-                error[y - top + FRINGE, x - left + FRINGE] = 1 - _value(pred[y, x], values)
-    return error
+@_inlined
+def _carry(pred, values, y, x, end, left, right, above, below, site, lift, sites, errors):  # type: ignore[no-untyped-def]
+    """Gives background pixels within FRINGE of the object the error of their nearest object pixel."""
+    for k in range(sites):
+        v = site[k]
+        if lift[k] - v * v <= 2 * FRINGE * FRINGE:
+            up, down = np.int64(above[v - left]), np.int64(below[v - left])
+            carried = 1.0 - _value(pred[y - up if up <= down else y + down, v], values)
+            start = max(x, v - FRINGE - 1, left - FRINGE)
+            if k > 0:
+                start = max(start, _border(site, lift, sites, k - 1, end))
+            for i in range(start, min(_border(site, lift, sites, k, end), v + FRINGE + 2, right + FRINGE)):
+                errors[i - left + FRINGE] = carried
 
 
-@_compiled
-def _sum_on_object(error, target, top, bottom, left, right, gauss):  # type: ignore[no-untyped-def]
-    """Σ over the object of min(E, E averaged over the window)."""
+@_inlined
+def _errors_in_row(row, values, marked, errors):  # type: ignore[no-untyped-def]
+    for x in range(row.size):
+        errors[x] = (1.0 - _value(row[x], values)) * marked[x]
+
+
+@_inlined
+def _sum_in_row(window, smooth, marked, y, gauss):  # type: ignore[no-untyped-def]
+    """Σ over the object's pixels in row y + FRINGE of min(E, E averaged over the window of rows y … y + 6)."""
+    a, b, c, d, e, f, g = y % 7, (y + 1) % 7, (y + 2) % 7, (y + 3) % 7, (y + 4) % 7, (y + 5) % 7, (y + 6) % 7
+    g0, g1, g2, g3 = gauss
+    for x in range(smooth.size):
+        smooth[x] = (
+            g0 * window[d, x] + g1 * (window[c, x] + window[e, x]) + g2 * (window[b, x] + window[f, x]) + g3 * (window[a, x] + window[g, x])
+        )
     total = 0.0
-    smooth = np.empty(error.shape[1])
-    for y in range(bottom - top):
-        for x in range(smooth.size):
-            smooth[x] = (
-                gauss[0] * error[y + 3, x]
-                + gauss[1] * (error[y + 2, x] + error[y + 4, x])
-                + gauss[2] * (error[y + 1, x] + error[y + 5, x])
-                + gauss[3] * (error[y, x] + error[y + 6, x])
-            )
-        for x in range(right - left):
-            mean = (
-                gauss[0] * smooth[x + 3]
-                + gauss[1] * (smooth[x + 2] + smooth[x + 4])
-                + gauss[2] * (smooth[x + 1] + smooth[x + 5])
-                + gauss[3] * (smooth[x] + smooth[x + 6])
-            )
-            least = min(error[y + FRINGE, x + FRINGE], mean)
-            total += least if target[top + y, left + x] else 0.0
+    for x in range(marked.size):
+        mean = (
+            g0 * smooth[x + 3]
+            + g1 * (smooth[x + 2] + smooth[x + 4])
+            + g2 * (smooth[x + 1] + smooth[x + 5])
+            + g3 * (smooth[x] + smooth[x + 6])
+        )
+        total += min(window[d, x + FRINGE], mean) * marked[x]
     return total

@@ -63,10 +63,10 @@ def object_box(rows: NDArray[Any], columns: NDArray[Any]) -> Box:
 
 
 @functools.cache
-def _tables() -> tuple[FloatMap, FloatMap]:
+def _tables() -> tuple[tuple[float, ...], FloatMap]:
     """One axis of `fspecial('gaussian', 7, 5)`, which is separable, from its middle; and the weight of each squared distance."""
     from src.metrics.functional.kernels import FRINGE, REACH
 
     gauss = np.exp(-(np.arange(FRINGE + 1) ** 2) / (2 * 5.0**2))
     weights = 2 - np.exp(np.log(0.5) / 5 * np.sqrt(np.arange(REACH**2 + 1)))
-    return gauss / (2 * gauss.sum() - gauss[0]), weights
+    return tuple((gauss / (2 * gauss.sum() - gauss[0])).tolist()), weights
