@@ -12,7 +12,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.progress import track
 
-from src.data.readers import read_image, read_map, read_mask
+from src.data.maps import read_map
+from src.data.readers import read_image, read_mask
 from src.data.sources import list_images
 from src.metrics import STANDARD
 from src.metrics.checks import check_extra, check_protocol

@@ -12,7 +12,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
-from src.data.readers import read_map, read_mask
+from src.data.maps import read_map
+from src.data.readers import read_mask
 from src.metrics import score
 from src.score import score_maps_of
 from src.utils.cli import CONF

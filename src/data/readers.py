@@ -35,12 +35,10 @@ _TRANSPOSE = {
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says before its pixels are read. `size` is (width, height) as stored, `orientation` the EXIF tag (1 = upright), `mode`
-    Pillow's."""
+    """What a file says before its pixels are read. `size` is (width, height) as stored, `orientation` the EXIF tag (1 = upright)."""
 
     size: tuple[int, int]
     orientation: int = 1
-    mode: str = "L"
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -112,52 +110,6 @@ def read_mask(path: Path | str, orientation: int | None = None) -> np.ndarray:
     return grey > _value_range(grey) / 2
 
 
-def read_map(path: Path | str) -> np.ndarray:
-    """A prediction as a float map (H, W): 8-bit grey / 255, 16-bit / 65535, float `.tif` and `.npy` values as they are.
-
-    Colour files are read if all their pixels are grey. Bilevel is 0 or 1.
-
-    Raises:
-        UserError: not readable, coloured or transparent, not one channel, NaN, values outside [0, 1].
-    """
-    values = _array_file(path) if Path(path).suffix.lower() == ".npy" else _grey_values(path)
-    if values.dtype == np.bool_:
-        return values.astype(np.float64)
-    if np.issubdtype(values.dtype, np.integer):
-        return values / float(np.iinfo(values.dtype).max)
-    if np.isnan(values).any():
-        raise UserError(f"{path}: {np.count_nonzero(np.isnan(values))} NaN of {values.size} values")
-    if values.min() < 0 or values.max() > 1:
-        raise UserError(f"{path}: values from {values.min():.6g} to {values.max():.6g}, outside [0, 1]; save probabilities, not logits")
-    return values.astype(np.float64)
-
-
-def _array_file(path: Path | str) -> np.ndarray:
-    try:
-        values = np.squeeze(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); replace or remove it") from error
-    if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "buf":
-        raise UserError(f"{path}: {values.dtype} array of shape {values.shape}; expected one (H, W) map, bool, unsigned or float")
-    return values
-
-
-def _grey_values(path: Path | str) -> np.ndarray:
-    with _opened(path) as file:
-        if file.mode == "F":
-            return np.array(file)
-        if file.mode.startswith("I"):
-            return np.array(file, dtype=np.uint16)
-        if file.mode in ("1", "L"):
-            return np.array(file)
-        rgba = np.array(file.convert("RGBA"))
-    if (rgba[..., 3] < 255).any():
-        raise UserError(f"{path}: has transparent pixels; save the map as 8-bit grey")
-    if (rgba[..., :3] != rgba[..., :1]).any():
-        raise UserError(f"{path}: a colour image, not a map; save the map as 8-bit grey")
-    return rgba[..., 0]
-
-
 def _mask_values(file: Image.Image) -> np.ndarray:
     if file.mode in ("1", "L") and "transparency" not in file.info:
         return np.array(file.convert("L")) if file.mode == "1" else np.array(file)
@@ -182,7 +134,7 @@ def _deep_to_grey(file: Image.Image, orientation: int) -> Image.Image:
 
 def _header(file: Image.Image) -> Header:
     orientation = file.getexif().get(_ORIENTATION_TAG, 1)
-    return Header(file.size, orientation if orientation in _TRANSPOSE else 1, file.mode)
+    return Header(file.size, orientation if orientation in _TRANSPOSE else 1)
 
 
 @contextmanager

@@ -13,12 +13,13 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from src.data.readers import read_map, read_mask, read_whole_header
+from src.data.maps import check_map, read_map
+from src.data.readers import read_mask, read_whole_header
 from src.data.sources import list_images
-from src.data.tasks import MASK_FOLDERS
 from src.scoring import ImageScores, WorkerPool, score_maps
 from src.utils.errors import UserError
 
+MASK_FOLDERS = ("gt", "gts", "mask", "masks")
 FORMATS = ".png .jpg .bmp .tif .gif .webp .ppm .npy"
 
 
@@ -110,15 +111,16 @@ def pair_files(spec: Spec, problems: list[str]) -> dict[tuple[str, str], list[Ma
 
 
 def check_files(files: MapFiles) -> list[str]:
-    """Problems of one map's files that their headers show; float and colour maps are read whole, as only their values tell."""
+    """Problems of one map's files, found without decoding what cannot hide any (see `check_map`)."""
     problems = []
     for path in (files.pred, files.gt, files.fov):
         if path is None:
             continue
         try:
-            is_plain = path.suffix.lower() != ".npy" and read_whole_header(path).mode in ("1", "L")
-            if path == files.pred and not is_plain:
-                read_map(path)
+            if path == files.pred:
+                check_map(path)
+            else:
+                read_whole_header(path)
         except UserError as error:
             problems.append(str(error))
     return problems
