@@ -116,7 +116,8 @@ def _panels(spec: Spec, jobs: Jobs, dataset: str, image: str, protocol: str) -> 
         pred = resize_map(pred, truth.shape) if pred.shape != truth.shape else pred
         if len(group) == 1:
             panels.append((method, pred))
-        panels.append(("errors" if len(group) == 1 else method, error_map(pred, truth, protocol)))
+        valid = None if files.fov is None else read_mask(files.fov)
+        panels.append(("errors" if len(group) == 1 else method, error_map(pred, truth, protocol, valid)))
     return panels
 
 

@@ -31,20 +31,24 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class ImageScores:
-    """One image: share of object pixels in [0, 1], number of objects (see `SPECK`), and what its map scored."""
+    """One image: share of object pixels in [0, 1], number of objects (see `SPECK`), and what its map scored.
+
+    `resized`: the map had another size than the mask. `in_view`: only a field of view was judged, the share counts its pixels.
+    """
 
     image: str
     object_share: float
     objects: int
     scores: MapScores
     resized: bool = False
+    in_view: bool = False
 
 
 @dataclass
 class SetScores:
     """One method on one data set: the scalars of every image in `rows`, and the sums of the curves.
 
-    `map` names a stage (``M_0`` …) where a network's stages are told apart; `resized` counts maps of another size than their masks.
+    `map` names a stage (``M_0`` …) where a network's stages are told apart; `resized` and `in_view` count images, see `ImageScores`.
     """
 
     dataset: str
@@ -52,6 +56,7 @@ class SetScores:
     map: str = ""
     rows: list[dict[str, Any]] = field(default_factory=list)
     resized: int = 0
+    in_view: int = 0
     curve_sums: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def add(self, image: ImageScores) -> None:
@@ -61,6 +66,7 @@ class SetScores:
         for name, curve in image.scores.curves.items():
             self.curve_sums[name] = self.curve_sums.get(name, 0.0) + curve
         self.resized += image.resized
+        self.in_view += image.in_view
 
     @property
     def label(self) -> str:
@@ -184,11 +190,12 @@ def score_maps(
     path: Path | None = None,
 ) -> dict[str, ImageScores]:
     """Score several maps of one image, and write the last one to ``path`` if that is given."""
-    share, objects = float(target.mean()), count_objects(target)
+    share, objects = float((target if valid is None else target[valid]).mean()), count_objects(target)
     try:
-        scores = {name: ImageScores(image, share, objects, score(map_, target, protocol, valid, extra)) for name, map_ in maps.items()}
+        found = {name: score(map_, target, protocol, valid, extra) for name, map_ in maps.items()}
     except UserError as error:
         raise UserError(f"{image}: {error}") from error
+    scores = {name: ImageScores(image, share, objects, one, in_view=valid is not None) for name, one in found.items()}
     if path is not None:
         Image.fromarray(to_8bit(list(maps.values())[-1])).save(path)
     return scores

@@ -214,6 +214,8 @@ def test_fields_of_view_limit_what_is_scored(root):
     pred, target = read_map(root / "maps/good/CAMO/ant.png"), read_mask(root / "CAMO/GT/ant.png")
     assert float(row["iou"]) == score(pred, target, valid=read_mask(root / "fov/ant.png")).scalars["iou"]
     assert float(row["iou"]) != score(pred, target).scalars["iou"]
+    assert float(row["object_share"]) == target[:, :15].mean()
+    assert "inside the field of view only" in (root / "out" / "metrics.md").read_text(encoding="utf-8")
     _write(root / "fov", "bee", np.zeros((3, 3), np.uint8))
     with pytest.raises(UserError, match=r"bee\.png: 3×3, its mask 40×25"):
         _score(root, f"fovs={root / 'fov'}", f"paths.output_dir={root / 'second'}")

@@ -23,6 +23,8 @@ PANEL_INCHES = 1.25
 THUMBNAIL = 320
 ERROR_COLOURS = np.array([[0, 0, 0], [213, 94, 0], [86, 180, 233], [255, 255, 255]], np.uint8)
 """Of true negatives, false positives (vermilion), false negatives (sky blue), true positives."""
+UNJUDGED = 110
+"""The grey of what lies outside a field of view."""
 
 
 class Pick(NamedTuple):
@@ -70,9 +72,12 @@ def save_gallery(path: Path, picks: Sequence[Pick], measure: str, protocol: str,
     save_figure(figure, path)
 
 
-def error_map(pred: np.ndarray, truth: np.ndarray, protocol: str) -> np.ndarray:
-    """(h, w, 3) uint8: hits white, false alarms orange, misses blue, of the protocol's map above 0.5 (as IoU takes it)."""
-    return ERROR_COLOURS[2 * truth.astype(np.intp) + (prepare(pred, protocol) > 0.5)]
+def error_map(pred: np.ndarray, truth: np.ndarray, protocol: str, valid: np.ndarray | None = None) -> np.ndarray:
+    """(h, w, 3) uint8: hits white, false alarms orange, misses blue, of the protocol's map above 0.5 (as IoU takes it); grey: not valid."""
+    errors = ERROR_COLOURS[2 * truth.astype(np.intp) + (prepare(pred, protocol, valid) > 0.5)]
+    if valid is not None:
+        errors[~valid] = UNJUDGED
+    return errors
 
 
 def _thumbnail(picture: np.ndarray) -> np.ndarray:
@@ -87,11 +92,16 @@ def _thumbnail(picture: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def network_panels(module: COSModule, sample: Mapping[str, Any]) -> list[Panel]:
-    """Image, truth, M_0 … M_K, E_K, B_K, the residual r_{K−1} and the final map's errors; ``image`` (3, S, S), ``mask`` (h, w)."""
+    """Image, truth, M_0 … M_K, the final map's errors, E_K, B_K and the residual r_{K−1}.
+
+    Args:
+        sample: ``image`` (3, S, S), ``mask`` (h, w) and, where there is a field of view, ``valid`` (h, w).
+    """
     output = module.eval()(sample["image"][None].to(module.device))
     image, truth = sample["image"], sample["mask"]
     (final,) = masks_at_size(output.mask_logits, [truth])
-    errors = error_map(final.cpu().numpy(), truth.numpy(), module.val_metrics.protocol)
+    valid = sample["valid"].numpy() if "valid" in sample else None
+    errors = error_map(final.cpu().numpy(), truth.numpy(), module.val_metrics.protocol, valid)
     panels = [("image", _colour(image)), ("truth", truth.float().numpy())]
     if not isinstance(output, RUNOutput):
         return [*panels, ("M", _grey(output.mask[0])), ("errors", errors)]

@@ -66,14 +66,16 @@ def comparable(results: Sequence[SetScores], protocol: str) -> bool:
 
 
 def set_notes(results: Mapping[str, Sequence[SetScores]]) -> list[str]:
-    """For each data set: number of images, maps that were resized, and what a map without any object would score."""
+    """For each data set: number of images, field of view, what a map without any object would score, maps that were resized."""
     notes = []
     for dataset, group in results.items():
         images = len(group[0].rows)
         incomplete = count_note(dataset, "test", images)
         counted = f"{incomplete}; not the published test set" if incomplete else f"{dataset}: {images} image{'s' * (images != 1)}"
+        view = "; scored inside the field of view only" if group[0].in_view else ""
+        empty = group[0].values("object_share").mean()
+        notes.append(f"{counted}{view}; a map that is background everywhere has MAE {empty:.4f}.")
         resized = ", ".join(f"{one.resized} of {one.label}" for one in group if one.resized)
-        notes.append(f"{counted}; a map that is background everywhere has MAE {group[0].values('object_share').mean():.4f}.")
         if resized:
             notes.append(f"{dataset}: maps of another size than their mask: {resized}.")
     return notes

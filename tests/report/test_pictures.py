@@ -27,6 +27,12 @@ def test_error_colours():
     assert [tuple(pixel) for pixel in error_map(dim, truth, "raw")[0]] == [BLACK, BLACK, BLUE, BLUE]
 
 
+def test_what_is_not_valid_is_neither_hit_nor_error():
+    pred, truth = np.array([[0.9, 0.2, 0.6]]), np.array([[True, True, False]])
+    valid = np.array([[True, True, False]])
+    assert [tuple(pixel) for pixel in error_map(pred, truth, "field", valid)[0]] == [WHITE, BLUE, (110, 110, 110)]
+
+
 def test_best_median_and_worst_by_the_direction_of_the_measure():
     values = [0.5, 0.9, 0.1, 0.7, 0.3, 0.6, 0.2, 0.8, 0.4]
     one = set_scores("A", "x", {"s_alpha": values, "mae": values})
