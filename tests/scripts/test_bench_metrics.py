@@ -1,0 +1,45 @@
+"""The benchmark compares what it says it compares."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scripts.bench_metrics import main, network_like
+
+
+@pytest.mark.parametrize("protocol", ["field", "raw"])
+def test_table(protocol, tmp_path, capsys):
+    masks = np.zeros((2, 40, 60), dtype=np.uint8)
+    masks[0, 5:20, 10:30] = masks[1, 20:35, 30:55] = 255
+    for i, mask in enumerate(masks):
+        Image.fromarray(mask).save(tmp_path / f"{i}.png")
+    main(["--sizes", "48x64", "40x50", "--maps", "2", "--repeats", "1", "--masks", str(tmp_path), "--protocol", protocol])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"Protocol {protocol}, one thread, 2 maps a row")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:] if line.startswith("|")]
+    header, _, *body = rows
+    assert [row[0] for row in body] == ["48×64, synthetic", "40×50, synthetic", f"masks of {tmp_path}"]
+    for row in body:
+        cells = dict(zip(header, row, strict=True))
+        theirs, ours = (float(cells[name].split()[0]) for name in ("pysodmetrics", "ours"))
+        assert float(cells["ratio"].rstrip("×")) == pytest.approx(theirs / ours, rel=0.1)
+        assert float(cells["largest difference"]) < 1e-12
+
+
+def test_no_folder_of_masks(tmp_path, capsys):
+    main(["--sizes", "32x32", "--maps", "1", "--repeats", "1", "--masks", str(tmp_path / "absent")])
+    assert sum(line.startswith("|") for line in capsys.readouterr().out.splitlines()) == 3
+
+
+def test_synthetic_maps_are_like_a_networks():
+    target = np.zeros((120, 160), dtype=bool)
+    target[30:90, 40:110] = True
+    pred = network_like(target, seed=0)
+    assert (pred.dtype, pred.shape) == (np.float32, target.shape)
+    assert np.unique(np.round(pred * 255)).size > 200
+    assert 0 < pred.min() < 0.01
+    assert 0.9 < pred.max() < 1
+    assert pred[target].mean() > 0.8
+    assert pred[~target].mean() < 0.2
