@@ -5,11 +5,11 @@ RUN := $(BIN)/python -m
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-gpu lint format train eval ablation clean
+.PHONY: help install quickstart test test-gpu lint format train eval score ablation clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
-	@echo "  ARGS='…' goes to train, eval and ablation, e.g. make train ARGS='experiment=run_pvt data.root=data'"
+	@echo "  ARGS='…' goes to train, eval, score and ablation, e.g. make train ARGS='experiment=run_pvt data.root=data'"
 
 install: .venv/.installed  ## make .venv and install everything, test tools included
 
@@ -40,8 +40,11 @@ format: install  ## let ruff mend what it can
 train: install  ## python -m src.train $(ARGS)
 	$(RUN) src.train $(ARGS)
 
-eval: install  ## python -m src.eval $(ARGS): all test sets
-	$(RUN) src.eval $(ARGS)
+eval: install  ## all test sets: make eval CKPT=FILE (python -m src.eval ckpt_path=FILE $(ARGS))
+	$(RUN) src.eval $(if $(CKPT),ckpt_path=$(CKPT)) $(ARGS)
+
+score: install  ## the maps of any method: make score ARGS='preds=FOLDER gts=FOLDER'
+	$(RUN) src.score $(ARGS)
 
 ablation: install  ## python -m src.train -m $(ARGS)
 	$(RUN) src.train -m $(ARGS)

@@ -54,7 +54,7 @@ def run(folder: Path, overrides: Sequence[str] = ()) -> dict[str, float]:
     places = [f"ckpt_path={checkpoint}", f"input={folder / 'images'}", f"output={folder / 'predictions'}", "overlay=true"]
     predict(_config("predict", places, folder))
     out.rule(f"done in {(time.perf_counter() - start) / 60:.1f} minutes")
-    out.print(f"Look at {folder / 'gallery.png'} and {folder / 'predictions' / 'overlay'}/", highlight=False)
+    out.print(f"Look at {folder / 'report.html'} and {folder / 'predictions' / 'overlay'}/", highlight=False)
     out.print(NEXT.format(checkpoint=checkpoint), highlight=False, soft_wrap=True)
     return scores
 

@@ -12,9 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from src.callbacks.progress import ProgressBar
 from src.checkpoints import read_checkpoint, rebuild, resolve_checkpoint
 from src.module import COSModule
+from src.report.report import ReportOptions
 from src.report.results import write_results
+from src.scoring import MapScorer, WorkerPool
 from src.utils.cli import command, console
-from src.utils.errors import UserError
+from src.utils.errors import Mistakes, UserError
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
@@ -28,19 +30,40 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     unknown = [f"data.{key}" for key in overrides if key not in data]
     if unknown:
         raise UserError(f"{', '.join(unknown)}: the data of this checkpoint ({data['_target_'].split('.')[-1]}) has no such setting")
-    datamodule = instantiate(OmegaConf.merge(data, overrides))
-    datamodule.setup("test")
-    module = rebuild(checkpoint, path, metrics=_given(cfg.metrics))
-    return test(module, datamodule, cfg.trainer, Path(cfg.paths.output_dir), path)
+    output_dir, options = Path(cfg.paths.output_dir), instantiate(cfg.report)
+    mistakes = Mistakes()
+    with mistakes.collected():
+        datamodule = instantiate(OmegaConf.merge(data, overrides))
+        datamodule.setup("test")
+    with mistakes.collected():
+        module = rebuild(checkpoint, path, metrics=_given(cfg.metrics))
+    mistakes.raise_all()
+    options.check(module.val_metrics.names, datamodule.test_names)
+    return run_test(module, datamodule, cfg.trainer, output_dir, path, options, cfg.workers, output_dir / "maps")
 
 
-def test(
-    module: COSModule, datamodule: L.LightningDataModule, trainer_cfg: DictConfig, output_dir: Path, ckpt_path: Path | None
+def run_test(
+    module: COSModule,
+    datamodule: L.LightningDataModule,
+    trainer_cfg: DictConfig,
+    output_dir: Path,
+    ckpt_path: Path | None,
+    options: ReportOptions | None = None,
+    workers: int | None = None,
+    maps_dir: Path | None = None,
 ) -> dict[str, float]:
-    """Test on one device, write the tables, the per-image scores and the gallery, print the table."""
+    """Test on one device and write the report; loading, network and scoring overlap.
+
+    Args:
+        workers: threads that score (None: one a core); the numbers do not depend on it.
+        maps_dir: where the maps go, ``<maps_dir>/<SET>/<image>.png``; None: nowhere.
+    """
     trainer: L.Trainer = instantiate(trainer_cfg, devices=1, strategy="auto", logger=False, callbacks=[ProgressBar()])
-    trainer.test(module, datamodule=datamodule, verbose=False)
-    write_results(output_dir, module, datamodule, ckpt_path, console())
+    metrics = module.val_metrics
+    with WorkerPool(workers) as pool:
+        module.scorer = MapScorer(metrics.protocol, metrics.extra, pool, maps_dir)
+        trainer.test(module, datamodule=datamodule, verbose=False)
+    write_results(output_dir, module, datamodule, ckpt_path, console(), options)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from src.metrics import COSMetrics
 from src.models.diagnostics import mask_step_gains, unfolding_values
 from src.models.outputs import MaskOutput, RUNOutput
 from src.models.resample import upsample
+from src.scoring import MapScorer, SetScores, WorkerPool
 
 Output = RUNOutput | MaskOutput
 
@@ -34,8 +34,8 @@ class COSModule(LightningModule):
 
     Attributes:
         config: plain dict of the run's resolved configuration; travels in every checkpoint.
-        test_scores: test set → stage name (``M_0`` …, the last is the final mask) → its measures.
-        test_rows: one dict an image: dataset, image, share of object pixels, and the final mask's measures.
+        scorer: takes the maps of a test; without one they are scored where they are made. `src.eval` gives one with workers.
+        test_results: test set → stage name (``M_0`` …, the last is the final mask) → its scores.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class COSModule(LightningModule):
         self.unfolding_lr_scale = unfolding_lr_scale
         self.val_metrics = metrics if metrics is not None else COSMetrics()
         self.config: dict[str, Any] = {}
-        self.test_scores: dict[str, dict[str, dict[str, float]]] = {}
-        self.test_rows: list[dict[str, Any]] = []
+        self.scorer: MapScorer | None = None
+        self.test_results: dict[str, dict[str, SetScores]] = {}
 
     def forward(self, image: Tensor) -> Output:
         """(N,3,H,W) RGB in [0,1] → the network's output."""
@@ -77,7 +77,7 @@ class COSModule(LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         output = self(batch["image"])
-        self.val_metrics.update(masks_at_size(output.mask_logits, batch["mask"]), batch["mask"])
+        self.val_metrics.update(masks_at_size(output.mask_logits, batch["mask"]), batch["mask"], batch.get("valid"))
         gains = {f"val/gain_{k}": gain for k, gain in enumerate(mask_step_gains(output, batch["mask"]), start=1)}
         self.log_dict(gains, batch_size=len(batch["image"]), sync_dist=True)
 
@@ -88,26 +88,24 @@ class COSModule(LightningModule):
         self.log_dict({name: scores[name] for name in ("s_alpha", "mae")}, prog_bar=True, logger=False)
 
     def on_test_start(self) -> None:
-        self.test_scores, self.test_rows = {}, []
-        self._test_metrics: dict[str, dict[str, COSMetrics]] = {}
+        self.test_results = {}
+        if self.scorer is None:
+            self.scorer = MapScorer(self.val_metrics.protocol, self.val_metrics.extra, WorkerPool(0))
 
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
-        name = self.trainer.datamodule.test_names[dataloader_idx]  # type: ignore[attr-defined]
-        stages = stage_logits(self(batch["image"]))
-        metrics = self._test_metrics.setdefault(name, {stage: deepcopy(self.val_metrics) for stage in stages})
-        for stage, logits in stages.items():
-            metrics[stage].update(masks_at_size(logits, batch["mask"]), batch["mask"])
-        final = list(metrics.values())[-1]
-        self.test_rows += [
-            {"dataset": name, "image": image, "object_share": float(mask.float().mean()), **row}
-            for image, mask, row in zip(batch["name"], batch["mask"], final.last_scores, strict=True)
-        ]
+        assert self.scorer is not None
+        dataset = self.trainer.datamodule.test_names[dataloader_idx]  # type: ignore[attr-defined]
+        stages = {name: masks_at_size(logits, batch["mask"]) for name, logits in stage_logits(self(batch["image"])).items()}
+        valid = batch.get("valid") or [None] * len(batch["name"])
+        for i, (image, target) in enumerate(zip(batch["name"], batch["mask"], strict=True)):
+            self.scorer.add(dataset, image, {name: maps[i] for name, maps in stages.items()}, target, valid[i])
 
     def on_test_epoch_end(self) -> None:
-        for name, metrics in self._test_metrics.items():
-            self.test_scores[name] = {stage: _scalars(metric.compute()) for stage, metric in metrics.items()}
-            final = list(self.test_scores[name].values())[-1]
-            self.log_dict({f"test/{name}/{measure}": value for measure, value in final.items()})
+        assert self.scorer is not None
+        self.test_results, self.scorer = self.scorer.results(), None
+        for dataset, stages in self.test_results.items():
+            final = list(stages.values())[-1]
+            self.log_dict({f"test/{dataset}/{measure}": value for measure, value in final.scalars.items()})
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self._parameter_groups())

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoints import check_fits, read_checkpoint, rebuild, resolve_checkpoint
-from src.eval import test
+from src.eval import run_test
 from src.module import COSModule
 from src.utils.cli import command, console
 from src.utils.errors import Mistakes, UserError
@@ -69,7 +69,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         return scores
     if ckpt_path is not None:
         module = rebuild(read_checkpoint(ckpt_path), ckpt_path)
-    return scores | test(module, datamodule, cfg.trainer, output_dir, ckpt_path)
+    return scores | run_test(module, datamodule, cfg.trainer, output_dir, ckpt_path)
 
 
 def _callbacks(cfg: DictConfig, validates: bool) -> list[L.Callback]:

@@ -98,7 +98,15 @@ def test_quickstart_beats_the_empty_map_and_the_coarse_map(tmp_path):
 def test_a_run_folder_holds_everything(trained):
     folder, scores = trained
     assert {"best.ckpt", "last.ckpt"} == {path.name for path in (folder / "checkpoints").iterdir()}
-    for name in ("config.yaml", "metrics.md", "metrics.csv", "per_image.csv", "gallery.png", "logs/version_0/metrics.csv"):
+    for name in (
+        "config.yaml",
+        "metrics.md",
+        "metrics.csv",
+        "per_image.csv",
+        "report.html",
+        "gallery_synthetic.png",
+        "logs/version_0/metrics.csv",
+    ):
         assert (folder / name).stat().st_size > 0, name
     rows = list(csv.DictReader((folder / "per_image.csv").open()))
     assert len(rows) == 4

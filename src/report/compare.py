@@ -1,0 +1,77 @@
+"""Compare runs by their stored scores: ``python -m src.report.compare A/per_image.csv B/per_image.csv``; nothing is scored again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from src.report.columns import choose_columns, has_rows
+from src.report.files import read_image_rows, write_csv
+from src.report.statistics import Comparison, compare_methods, statistics_table
+from src.report.tables import markdown
+from src.scoring import SetScores
+from src.utils.cli import prepare, reported_mistakes
+from src.utils.errors import Mistakes, UserError
+
+
+def compare(
+    paths: Sequence[Path], columns: Sequence[str] | None = None, reference: str | None = None
+) -> tuple[str, dict[str, list[Comparison]]]:
+    """The protocol, and data set → comparisons of the methods in the files, on every data set that at least two methods share.
+
+    Methods of the same name are told apart by their files' folders.
+
+    Raises:
+        UserError: unreadable files (all at once), different protocols, nothing to compare.
+    """
+    mistakes, found = Mistakes(), list[tuple[Path, str, list[SetScores]]]()
+    for path in paths:
+        with mistakes.collected():
+            found.append((path, *read_image_rows(path)))
+    mistakes.raise_all()
+    protocols = {str(path): protocol for path, protocol, _ in found}
+    if len(set(protocols.values())) > 1:
+        raise UserError("these files were made with different protocols:", [f"{path}: {name}" for path, name in protocols.items()])
+    methods = [(path, method) for path, _, group in found for method in {one.method for one in group}]
+    names = [method for _, method in methods]
+    by_set: dict[str, list[SetScores]] = {}
+    for path, _, group in found:
+        for one in group:
+            twice = names.count(one.method) > 1
+            by_set.setdefault(one.dataset, []).append(replace(one, method=f"{one.method} [{path.parent}]" if twice else one.method))
+    shared = {dataset: group for dataset, group in by_set.items() if len(group) > 1}
+    if not shared:
+        raise UserError("nothing to compare: no data set has two methods in these files")
+    return found[0][1], {dataset: _compare(group, columns, reference) for dataset, group in shared.items()}
+
+
+def main() -> None:
+    """The command line of :func:`compare`."""
+    parser = argparse.ArgumentParser(prog="python -m src.report.compare", description="Paired bootstrap and Wilcoxon tests between runs.")
+    parser.add_argument("files", nargs="+", type=Path, help="per_image.csv files of src.score, src.eval or src.train")
+    parser.add_argument("--columns", nargs="+", help="measures, or one of the lists cod, polyp, vessel (default: the data set's task)")
+    parser.add_argument("--reference", help="the method that the others are compared with (default: all pairs)")
+    parser.add_argument("--csv", type=Path, help="write the comparisons there, in full precision")
+    arguments = parser.parse_args()
+    prepare()
+    failed: list[str] = []
+    with reported_mistakes(failed):
+        protocol, found = compare(arguments.files, arguments.columns, arguments.reference)
+        print("\n".join(markdown(statistics_table(group, protocol)) for group in found.values()))
+        if arguments.csv is not None:
+            write_csv(arguments.csv, ({"protocol": protocol} | vars(one) for group in found.values() for one in group))
+    sys.exit(2 if failed else 0)
+
+
+def _compare(group: list[SetScores], columns: Sequence[str] | None, reference: str | None) -> list[Comparison]:
+    available = [name for name in group[0].measures if has_rows(name) and all(name in one.measures for one in group)]
+    wanted = columns[0] if columns is not None and len(columns) == 1 else columns
+    chosen = choose_columns(wanted, [*available, *(name for name in group[0].measures if not has_rows(name))], [group[0].dataset])
+    return compare_methods(group, chosen, reference)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""Matplotlib without a screen, and files that are the same byte for byte when drawn again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+DPI = 130
+
+
+def figure_of(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Any, Any]:
+    """A figure of `width` × `height` inches and its axes (rows, columns), laid out tightly."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **{"layout": "constrained"} | options)
+
+
+def save_figure(figure: Any, *paths: Path) -> None:
+    """Write the figure to each path and close it; no date goes into the files."""
+    import matplotlib.pyplot as plt
+
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=DPI, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)
+    plt.close(figure)

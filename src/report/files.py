@@ -1,0 +1,92 @@
+"""The CSV files of a report (and Parquet, where pyarrow is there): full precision, one row a thing."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from src.metrics.functional import THRESHOLDS
+from src.report.published import PublishedRow
+from src.scoring import DESCRIPTION, SetScores
+from src.utils.errors import UserError
+
+Rows = Iterable[Mapping[str, Any]]
+
+
+def write_csv(path: Path, rows: Rows) -> None:
+    """Columns are the keys of the rows, in the order of their first appearance; floats in full, so they read back the same."""
+    rows = list(rows)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def check_parquet() -> None:
+    """Raise a UserError where Parquet cannot be written. pyarrow is no dependency: it is 40 MB, and CSV reads back the same numbers."""
+    if find_spec("pyarrow") is None:
+        raise UserError("report.parquet=true needs pyarrow: pip install pyarrow (per_image.csv holds the same numbers)")
+
+
+def write_parquet(path: Path, rows: Rows) -> None:
+    """The same rows as a Parquet file."""
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
+
+
+def metric_rows(results: Sequence[SetScores], published: Sequence[PublishedRow], protocol: str) -> Rows:
+    """Every measure of every method (and stage, in `map`) on every data set; published rows say so in `numbers`."""
+    for one in results:
+        names = {"numbers": "measured", "protocol": protocol, "dataset": one.dataset, "method": one.method, "map": one.map}
+        yield names | {"images": len(one.rows), "resized": one.resized} | one.scalars
+    for row in published:
+        for dataset in dict.fromkeys(one.dataset for one in results):
+            if dataset in row.scores:
+                yield {"numbers": "published", "dataset": dataset, "method": row.label} | row.scores[dataset]
+
+
+def image_rows(results: Sequence[SetScores], protocol: str) -> Rows:
+    """Every measure of every image; what `python -m src.report.compare` reads."""
+    for one in results:
+        for row in one.rows:
+            yield {"protocol": protocol, "method": one.method, "dataset": one.dataset} | row
+
+
+def curve_rows(results: Sequence[SetScores], protocol: str) -> Rows:
+    """The mean curves, one row a threshold."""
+    for one in results:
+        names = {"protocol": protocol, "dataset": one.dataset, "method": one.method, "map": one.map}
+        for i, threshold in enumerate(THRESHOLDS):
+            yield names | {"threshold": float(threshold)} | {name: float(curve[i]) for name, curve in one.curves.items()}
+
+
+def read_image_rows(path: Path) -> tuple[str, list[SetScores]]:
+    """Protocol and scores of a `per_image.csv`.
+
+    Raises:
+        UserError: no such file, or not one that this project wrote.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+    keys = ("protocol", "method", "dataset")
+    if not rows or not {*keys, *DESCRIPTION} <= rows[0].keys():
+        raise UserError(f"{path}: not a per_image.csv of src.score or src.eval (needs the columns {', '.join((*keys, *DESCRIPTION))})")
+    protocols = {row["protocol"] for row in rows}
+    if len(protocols) > 1:
+        raise UserError(f"{path}: mixes the protocols {', '.join(sorted(protocols))}")
+    found: dict[tuple[str, str], SetScores] = {}
+    for row in rows:
+        one = found.setdefault((row["dataset"], row["method"]), SetScores(row["dataset"], row["method"]))
+        try:
+            one.rows.append({name: value if name == "image" else float(value) for name, value in row.items() if name not in keys})
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{path}: the row of {row['image']} is not whole ({error})") from error
+    return protocols.pop(), list(found.values())

@@ -1,0 +1,137 @@
+"""Score the maps of any method: ``python -m src.score preds=FOLDER gts=FOLDER``, or several with ``spec=FILE.yaml``."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.progress import track
+
+from src.data.maps import read_map
+from src.data.readers import read_image, read_mask
+from src.data.sources import list_images
+from src.metrics import STANDARD
+from src.metrics.checks import check_extra, check_protocol
+from src.report.folders import MapFiles, Spec, find_problems, folder_spec, pair_files, read_spec, resize_map, score_files
+from src.report.gallery import Panel, error_map
+from src.report.report import Report, ReportOptions, write_report
+from src.scoring import SetScores, WorkerPool
+from src.utils.cli import command, console
+from src.utils.errors import Mistakes, UserError
+
+Jobs = dict[tuple[str, str], list[MapFiles]]
+
+
+def score_maps_of(cfg: DictConfig) -> dict[str, list[SetScores]]:
+    """Score the folders that ``cfg`` names and write the report into ``cfg.paths.output_dir``, whole or not at all.
+
+    Returns:
+        Data set → the scores of its methods.
+
+    Raises:
+        UserError: anything wrong with settings, folders or files, all at once; nothing is written then.
+    """
+    output, options = Path(cfg.paths.output_dir), instantiate(cfg.report)
+    protocol, extra = cfg.metrics.protocol, tuple(cfg.metrics.extra)
+    start, problems = time.perf_counter(), list[str]()
+    spec = _checked_spec(cfg, options, problems)
+    jobs = pair_files(spec, problems)
+    count = sum(map(len, jobs.values()))
+    with WorkerPool(cfg.workers) as pool:
+        problems += find_problems(jobs, pool)
+        _raise(problems)
+        results = _scored(jobs, protocol, extra, pool, problems)
+        workers = pool.workers
+    _raise(problems)
+    seconds = time.perf_counter() - start
+    report = Report(", ".join(spec.methods), protocol, results, lambda dataset, image: _panels(spec, jobs, dataset, image, protocol))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".") as partial:
+        write_report(Path(partial) / output.name, report, options, console())
+        (Path(partial) / output.name).rename(output)
+    console().print(f"Scored: {count} maps in {seconds:.1f} s ({count / seconds:.0f}/s, {workers} workers)", highlight=False)
+    console().print(f"Written: {output}/ (open report.html; tables: metrics.{{md,tex,csv}}; per_image.csv)", highlight=False)
+    return results
+
+
+def _checked_spec(cfg: DictConfig, options: ReportOptions, problems: list[str]) -> Spec:
+    """The spec; empty if it cannot be read. What is wrong with it and with the settings is added to ``problems``."""
+    mistakes, spec, measures, output = Mistakes(), Spec({}, {}), list(STANDARD), Path(cfg.paths.output_dir)
+    with mistakes.collected():
+        spec = _spec(cfg)
+    with mistakes.collected():
+        check_protocol(cfg.metrics.protocol)
+    with mistakes.collected():
+        measures += check_extra(cfg.metrics.extra)
+    with mistakes.collected():
+        options.check(measures, list(spec.sets), list(spec.methods))
+    problems += [str(mistake) for mistake in mistakes.found]
+    if output.is_file() or (output.is_dir() and any(output.iterdir())):
+        problems.append(f"paths.output_dir={output} is there already; choose another folder")
+    return spec
+
+
+def _spec(cfg: DictConfig) -> Spec:
+    if cfg.spec is not None:
+        if cfg.preds is not None or cfg.gts is not None:
+            raise UserError("give either spec=FILE.yaml, or preds=FOLDER and gts=FOLDER")
+        return read_spec(Path(cfg.spec))
+    if cfg.preds is None or cfg.gts is None:
+        raise UserError("nothing to score: add preds=FOLDER gts=FOLDER, or spec=FILE.yaml")
+    return folder_spec(cfg.preds, cfg.gts, cfg.images, cfg.fovs, cfg.method, cfg.set)
+
+
+def _scored(jobs: Jobs, protocol: str, extra: tuple[str, ...], pool: WorkerPool, problems: list[str]) -> dict[str, list[SetScores]]:
+    pairs = [(key, files) for key, group in jobs.items() for files in group]
+    scored = pool.map(score_files, ((files, protocol, extra) for _, files in pairs))
+    found: dict[tuple[str, str], SetScores] = {}
+    bar = track(scored, "Scoring", total=len(pairs), console=console(), transient=True)
+    for (key, _), one in zip(pairs, bar, strict=True):
+        if isinstance(one, str):
+            problems.append(one)
+        else:
+            found.setdefault(key, SetScores(*key)).add(one)
+    results: dict[str, list[SetScores]] = {}
+    for (dataset, _), scores in found.items():
+        results.setdefault(dataset, []).append(scores)
+    return results
+
+
+def _panels(spec: Spec, jobs: Jobs, dataset: str, image: str, protocol: str) -> list[Panel]:
+    """The image where there is one, the truth, and each method's errors; of a single method its map too."""
+    group = {method: next(f for f in files if f.image == image) for (name, method), files in jobs.items() if name == dataset}
+    truth = read_mask(next(iter(group.values())).gt)
+    panels: list[Panel] = []
+    folder = spec.sets[dataset].images
+    if folder is not None and image in (found := list_images(folder)):
+        panels.append(("image", read_image(found[image][0])))
+    panels.append(("truth", truth.astype(np.float64)))
+    for method, files in group.items():
+        pred = read_map(files.pred)
+        pred = resize_map(pred, truth.shape) if pred.shape != truth.shape else pred
+        if len(group) == 1:
+            panels.append((method, pred))
+        valid = None if files.fov is None else read_mask(files.fov)
+        panels.append(("errors" if len(group) == 1 else method, error_map(pred, truth, protocol, valid)))
+    return panels
+
+
+def _raise(problems: list[str]) -> None:
+    if problems:
+        count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise UserError(f"nothing was scored or written, {count}:", problems)
+
+
+@command("score")
+def main(cfg: DictConfig) -> Any:
+    """The command line of :func:`score_maps_of`."""
+    score_maps_of(cfg)
+
+
+if __name__ == "__main__":
+    main()

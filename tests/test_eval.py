@@ -1,0 +1,106 @@
+"""`python -m src.eval`: the maps it writes score as it says, and nothing depends on who scores them."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from src.eval import evaluate
+from src.score import score_maps_of
+from src.train import train
+from src.utils.errors import UserError
+from tests.folders import write_cod
+from tests.test_score import config as score_config
+from tests.test_train import TINY, config
+
+SETS = ("CAMO", "NC4K")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return write_cod(tmp_path_factory.mktemp("data"), test=5)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(root: Path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    overrides = ["experiment=camo_lite0", *TINY, f"data.root={root}", f"data.test_sets=[{','.join(SETS)}]", f"paths.output_dir={folder}"]
+    train(config("train", *overrides, "trainer.max_epochs=1", "trainer.limit_train_batches=1", "model.net.channels=16", "test=false"))
+    return folder / "checkpoints" / "last.ckpt"
+
+
+@pytest.fixture(scope="module")
+def evaluated(checkpoint: Path, tmp_path_factory) -> tuple[Path, dict[str, float]]:
+    folder = tmp_path_factory.mktemp("eval")
+    return folder, evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={folder}", "workers=2"))
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.open(encoding="utf-8")))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_maps_score_the_same_to_the_last_digit(evaluated, root, tmp_path):
+    folder, scores = evaluated
+    for dataset in SETS:
+        places = [f"preds={folder / 'maps' / dataset}", f"gts={root / 'TestDataset' / dataset / 'GT'}", f"set={dataset}", "method=net"]
+        results = score_maps_of(score_config(*places, f"paths.output_dir={tmp_path / dataset}", "workers=0"))
+        (one,) = results[dataset]
+        ours = [row for row in _rows(folder / "per_image.csv") if row["dataset"] == dataset]
+        theirs = _rows(tmp_path / dataset / "per_image.csv")
+        assert [row | {"method": "net"} for row in ours] == theirs
+        assert len(theirs) == 5
+        for name, value in one.scalars.items():
+            (stored,) = [row for row in _rows(folder / "metrics.csv") if (row["dataset"], row["map"]) == (dataset, "M_4")]
+            assert float(stored[name]) == value
+            assert scores[f"test/{dataset}/{name}"] == pytest.approx(value, abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_workers_change_no_byte(evaluated, checkpoint, tmp_path):
+    evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path}", "workers=0"))
+    files = [path.relative_to(tmp_path) for path in sorted(tmp_path.rglob("*")) if path.is_file()]
+    assert {"report.html", "metrics.md", "metrics.tex", "per_image.csv", "camourflage_9000.png"} <= {path.name for path in files}
+    for path in files:
+        assert (tmp_path / path).read_bytes() == (evaluated[0] / path).read_bytes(), path
+
+
+def test_every_set_has_its_curves_gallery_and_stages(evaluated):
+    folder, _ = evaluated
+    for dataset in SETS:
+        for name in (f"curves_{dataset}.png", f"curves_{dataset}.pdf", f"gallery_{dataset}.png"):
+            assert (folder / name).stat().st_size > 1000
+    rows = [row for row in _rows(folder / "metrics.csv") if row["numbers"] == "measured"]
+    assert [(row["dataset"], row["map"]) for row in rows] == [(dataset, f"M_{k}") for dataset in SETS for k in range(5)]
+    compared = {(row["dataset"], row["first"], row["second"]) for row in _rows(folder / "comparisons.csv")}
+    assert compared == {(dataset, "M_4", f"M_{k}") for dataset in SETS for k in range(4)}
+    text = (folder / "metrics.md").read_text(encoding="utf-8")
+    for words in ("64 × 64 px", "last.ckpt, not selected", "CAMO-Test, 5 of 250 images", "RUN (tf_efficientnet_lite0)", "published"):
+        assert words in text
+    assert text.count("CAMO-Test, 5 of 250 images") == 2  # once under each of its two tables
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_raw_protocol_and_extras_go_through(checkpoint, tmp_path):
+    overrides = [
+        "metrics.protocol=raw",
+        "metrics.extra=[auc]",
+        "data.test_sets=[CAMO]",
+        "report.columns=[auc,mae]",
+        "report.published_settings=[]",
+    ]
+    evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path}", "workers=1", *overrides))
+    text = (tmp_path / "metrics.md").read_text(encoding="utf-8")
+    assert "| method | AUC ↑ | MAE ↓ |" in text
+    assert "Protocol raw" in text
+    assert "auc" in _rows(tmp_path / "per_image.csv")[0]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_the_report_cannot_show_is_said_before_the_network_runs(checkpoint, tmp_path):
+    overrides = ["report.columns=[hce]", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path / 'out'}"]
+    with pytest.raises(UserError, match=r"report\.columns: hce"):
+        evaluate(config("eval", *overrides))
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,244 @@
+"""`python -m src.score`: folders of maps to numbers, and everything that can be wrong with them."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from PIL import Image
+
+from src.data.maps import read_map
+from src.data.readers import read_mask
+from src.metrics import score
+from src.score import score_maps_of
+from src.utils.cli import CONF
+from src.utils.errors import UserError
+from tests.test_cli import run
+
+SIZES = {"ant": (30, 44), "bee": (40, 25), "cat": (36, 36)}
+
+
+def config(*overrides: str) -> DictConfig:
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return compose("score", list(overrides))
+
+
+def _write(folder: Path, name: str, values: np.ndarray) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(folder / f"{name}.png")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """`CAMO/GT`, `CAMO/Imgs`, and the maps of two methods."""
+    rng = np.random.default_rng(0)
+    for name, size in SIZES.items():
+        mask = np.zeros(size, np.uint8)
+        mask[5:20, 8:22] = 255
+        _write(tmp_path / "CAMO" / "GT", name, mask)
+        _write(tmp_path / "CAMO" / "Imgs", name, rng.integers(0, 255, (*size, 3), dtype=np.uint8))
+        for method, noise in (("good", 60), ("bad", 200)):
+            noisy = np.clip(mask.astype(float) + rng.normal(0, noise, size), 0, 255)
+            _write(tmp_path / "maps" / method / "CAMO", name, noisy.round().astype(np.uint8))
+    return tmp_path
+
+
+def _overrides(root: Path, *more: str) -> list[str]:
+    places = [f"preds={root / 'maps' / 'good' / 'CAMO'}", f"gts={root / 'CAMO' / 'GT'}", f"paths.output_dir={root / 'out'}"]
+    return [*places, "workers=0", *more]
+
+
+def _score(root: Path, *more: str) -> Path:
+    score_maps_of(config(*_overrides(root, *more)))
+    return root / "out"
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.open(encoding="utf-8")))
+
+
+def _problems(root: Path, *more: str) -> str:
+    with pytest.raises(UserError) as error:
+        _score(root, *more)
+    assert not (root / "out").exists()
+    assert not [path for path in root.iterdir() if path.name.startswith(".")]
+    return str(error.value)
+
+
+@pytest.mark.parametrize("protocol", ["field", "raw"])
+def test_every_image_gets_the_score_of_its_map(root, protocol):
+    out = _score(root, f"metrics.protocol={protocol}", "metrics.extra=[auc]")
+    rows = _rows(out / "per_image.csv")
+    assert [row["image"] for row in rows] == list(SIZES)
+    assert {(row["protocol"], row["method"], row["dataset"]) for row in rows} == {(protocol, "good", "CAMO")}
+    for row in rows:
+        pred = np.asarray(Image.open(root / "maps/good/CAMO" / f"{row['image']}.png")) / 255
+        expected = score(pred, read_mask(root / "CAMO/GT" / f"{row['image']}.png"), protocol, extra=["auc"]).scalars
+        assert {name: float(row[name]) for name in expected} == expected
+    (measured,) = [row for row in _rows(out / "metrics.csv") if row["numbers"] == "measured"]
+    assert float(measured["mae"]) == np.mean([float(row["mae"]) for row in rows])
+    assert f"Protocol {protocol}" in (out / "metrics.md").read_text(encoding="utf-8")
+
+
+def test_several_methods_and_sets_from_a_file_whatever_the_workers(root):
+    for name in SIZES:
+        for kind in ("GT", "Imgs"):
+            (root / "NC4K" / kind).mkdir(parents=True, exist_ok=True)
+            (root / "NC4K" / kind / f"{name}.png").write_bytes((root / "CAMO" / kind / f"{name}.png").read_bytes())
+    spec = "sets: {CAMO: CAMO/GT, NC4K: {gts: NC4K/GT, images: NC4K/Imgs}}\nmethods: {good: 'maps/good/CAMO', bad: {CAMO: maps/bad/CAMO}}\n"
+    (root / "spec.yaml").write_text(spec.replace("'maps/good/CAMO'", "{CAMO: maps/good/CAMO, NC4K: maps/good/CAMO}"))
+    folders = [root / "one", root / "three"]
+    for workers, folder in zip((0, 3), folders, strict=True):
+        results = score_maps_of(config(f"spec={root / 'spec.yaml'}", f"workers={workers}", f"paths.output_dir={folder}"))
+        assert {name: [one.method for one in group] for name, group in results.items()} == {"CAMO": ["good", "bad"], "NC4K": ["good"]}
+    names = sorted(path.name for path in folders[0].iterdir())
+    assert {"report.html", "metrics.tex", "curves_NC4K.pdf", "gallery_CAMO.png", "comparisons.csv"} <= set(names)
+    assert names == sorted(path.name for path in folders[1].iterdir())
+    for name in names:
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
+
+
+def test_a_pattern_stands_for_every_set(root):
+    (root / "spec.yaml").write_text("sets: {CAMO: CAMO/GT}\nmethods: {good: 'maps/good/{set}', bad: 'maps/bad/{set}'}\n")
+    results = score_maps_of(config(f"spec={root / 'spec.yaml'}", f"paths.output_dir={root / 'out'}", "workers=0"))
+    assert [one.method for one in results["CAMO"]] == ["good", "bad"]
+    assert results["CAMO"][0].scalars["mae"] < results["CAMO"][1].scalars["mae"]
+
+
+def test_a_map_of_another_size_is_resized_as_the_toolboxes_do_and_counted(root):
+    path = root / "maps/good/CAMO/bee.png"
+    small = np.asarray(Image.open(path))[::2, ::2].copy()
+    Image.fromarray(small).save(path)
+    out = _score(root)
+    target = read_mask(root / "CAMO/GT/bee.png")
+    expected = score(cv2.resize(small / 255, target.shape[::-1], interpolation=cv2.INTER_LINEAR), target).scalars
+    row = next(row for row in _rows(out / "per_image.csv") if row["image"] == "bee")
+    assert float(row["s_alpha"]) == expected["s_alpha"]
+    assert "maps of another size than their mask: 1 of good" in (out / "metrics.md").read_text(encoding="utf-8")
+    assert _rows(out / "metrics.csv")[0]["resized"] == "1"
+
+
+def test_float_16_bit_and_grey_colour_maps_are_read(root):
+    folder = root / "maps/good/CAMO"
+    values = {name: np.asarray(Image.open(folder / f"{name}.png")) for name in SIZES}
+    before = _rows(_score(root) / "per_image.csv")
+    for name in SIZES:
+        (folder / f"{name}.png").unlink()
+    np.save(folder / "ant.npy", values["ant"] / 255)
+    Image.fromarray(values["bee"].astype(np.uint16) * 257).save(folder / "bee.png")
+    Image.fromarray(np.repeat(values["cat"][..., None], 3, axis=-1)).save(folder / "cat.png")
+    _score(root, f"paths.output_dir={root / 'again'}")
+    assert _rows(root / "again" / "per_image.csv") == before
+
+
+def test_everything_wrong_is_told_at_once_and_nothing_written(root):
+    folder, gts = root / "maps/good/CAMO", root / "CAMO/GT"
+    (folder / "ant.png").unlink()
+    _write(folder, "extra", np.zeros((4, 4), np.uint8))
+    _write(folder, "bee", np.random.default_rng(0).integers(0, 255, (40, 25, 3), dtype=np.uint8))
+    (folder / "cat.png").write_bytes((folder / "cat.png").read_bytes()[:60])
+    for name, value in (("nan", np.nan), ("loud", 1.5), ("logit", -3.0)):
+        mask = np.zeros((8, 8), np.uint8)
+        _write(gts, name, mask)
+        np.save(folder / f"{name}.npy", np.full((8, 8), value))
+    text = _problems(root, "metrics.protocol=none", "report.columns=[what]")
+    for words in (
+        "no map for ant.png",
+        "extra.png: no mask for this map",
+        "bee.png: a colour image",
+        "cat.png: cannot be read",
+        "nan.npy: 64 NaN of 64",
+        "loud.npy: values from 1.5 to 1.5, outside [0, 1]",
+        "logit.npy: values from -3 to -3",
+        "metrics.protocol='none'",
+        "report.columns: what",
+        "9 problems",
+    ):
+        assert words in text, words
+
+
+def test_a_file_that_breaks_while_it_is_decoded_is_told_too(root):
+    for name in ("ant", "cat"):
+        path = root / "maps/good/CAMO" / f"{name}.png"
+        whole = bytearray(path.read_bytes())
+        whole[60:200] = bytes(140)  # its end marker stands, its pixels do not
+        path.write_bytes(whole)
+    text = _problems(root)
+    assert "ant.png" in text
+    assert "cat.png" in text
+
+
+def test_empty_and_absent_folders(root):
+    (root / "empty").mkdir()
+    text = _problems(root, f"preds={root / 'empty'}", f"gts={root / 'nowhere'}")
+    assert "empty: holds no map" in text
+    assert "nowhere: no such folder" in text
+
+
+def test_doubled_stems(root):
+    path = root / "maps/good/CAMO/ant.png"
+    Image.open(path).convert("L").save(path.with_suffix(".jpg"))
+    assert "the same stem also in ant.png" in _problems(root)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sets: {CAMO: CAMO/GT}", "two mappings"),
+        ("just words", "two mappings"),
+        ("sets: {A: CAMO/GT, B: CAMO/GT}\nmethods: {m: maps/good}", "lacks {set}"),
+        ("sets: {A: {masks: CAMO/GT}}\nmethods: {m: {B: maps}}", "sets.A: expected"),
+        ("sets: {A: CAMO/GT}\nmethods: {m: {B: maps}}", "methods.m.B: no such set; there are A"),
+        ("sets: [", "cannot be read"),
+    ],
+)
+def test_a_bad_spec_is_explained(root, text, words):
+    (root / "spec.yaml").write_text(text)
+    with pytest.raises(UserError) as error:
+        score_maps_of(config(f"spec={root / 'spec.yaml'}", f"paths.output_dir={root / 'out'}"))
+    assert words in str(error.value)
+    assert not (root / "out").exists()
+
+
+def test_fields_of_view_limit_what_is_scored(root):
+    for name, size in SIZES.items():
+        fov = np.zeros(size, np.uint8)
+        fov[:, :15] = 255
+        _write(root / "fov", name, fov)
+    row = _rows(_score(root, f"fovs={root / 'fov'}") / "per_image.csv")[0]
+    pred, target = read_map(root / "maps/good/CAMO/ant.png"), read_mask(root / "CAMO/GT/ant.png")
+    assert float(row["iou"]) == score(pred, target, valid=read_mask(root / "fov/ant.png")).scalars["iou"]
+    assert float(row["iou"]) != score(pred, target).scalars["iou"]
+    assert float(row["object_share"]) == target[:, :15].mean()
+    assert "inside the field of view only" in (root / "out" / "metrics.md").read_text(encoding="utf-8")
+    _write(root / "fov", "bee", np.zeros((3, 3), np.uint8))
+    with pytest.raises(UserError, match=r"bee\.png: 3×3, its mask 40×25"):
+        _score(root, f"fovs={root / 'fov'}", f"paths.output_dir={root / 'second'}")
+    assert not (root / "second").exists()
+
+
+def test_a_finished_report_is_not_overwritten(root):
+    out = _score(root)
+    before = (out / "per_image.csv").read_bytes()
+    with pytest.raises(UserError, match="is there already"):
+        _score(root, "metrics.protocol=raw")
+    assert (out / "per_image.csv").read_bytes() == before
+
+
+def test_names_come_from_the_folders_or_are_given(root):
+    results = score_maps_of(config(*_overrides(root, "method=mine", "set=CHAMELEON")))
+    assert [(name, one.method) for name, group in results.items() for one in group] == [("CHAMELEON", "mine")]
+
+
+@pytest.mark.slow
+def test_the_command_ends_with_2_and_without_a_traceback(root):
+    result = run("src.score", *_overrides(root, "preds=nowhere"))
+    assert result.returncode == 2
+    assert "nowhere: no such folder" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert run("src.score").returncode == 2
