@@ -12,12 +12,13 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
-from src.data.checks import missing_set, open_set
+from src.data.checks import open_set
 from src.data.dataset import COSDataset, COSEvalDataset, collate_eval
 from src.data.holdout import split_names
+from src.data.layouts import SPLIT_FOLDERS, locate_set, missing_root, missing_set
 from src.data.sampler import EpochSampler
 from src.data.sources import Concat, Source, Subset
-from src.data.tasks import SPLIT_FOLDERS, count_note
+from src.data.tasks import count_note
 from src.data.transforms import paper_recipe
 from src.utils.errors import UserError
 
@@ -26,7 +27,7 @@ HELD_OUT_TEST = "held-out"
 
 
 class COSDataModule(LightningDataModule):
-    """Concealed object segmentation from folders, `<root>/{TrainDataset,TestDataset}/<SET>/{Imgs,GT}` (see `tasks.locate_set`).
+    """Concealed object segmentation from folders, `<root>/{TrainDataset,TestDataset}/<SET>/{Imgs,GT}` (see `layouts`).
 
     Args:
         root: the folder that holds `TrainDataset` and `TestDataset`.
@@ -118,7 +119,7 @@ class COSDataModule(LightningDataModule):
         if self.root.is_dir():
             self._open(stage, problems)
         else:
-            problems.append(f"data.root={self.root}: no such folder; set data.root=FOLDER (or the variable COS_DATA)")
+            problems.append(missing_root(self.root))
         if problems:
             self._parts = self._tests = None
             count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -133,6 +134,7 @@ class COSDataModule(LightningDataModule):
             self._tests = self.open_tests(problems)
         if problems:
             return
+        problems.extend(self._overlaps())
         if self.selection == "field" and not self._tests:
             problems.append("data.selection=field validates on the first test set, and there is none; use data.selection=holdout")
         if stage == "test" and not self.test_names:
@@ -151,6 +153,17 @@ class COSDataModule(LightningDataModule):
         if len(train) == 0:
             problems.append("no training image is left after the hold-out; lower data.val_fraction or data.test_fraction")
         return train, val, test
+
+    def _overlaps(self) -> list[str]:
+        """Test sets that are the very files that training reads."""
+        trained = {locate_set(self.root, "train", name): name for name in self.train_sets}
+        tested = {name: locate_set(self.root, "test", name) for name in self.test_sets}
+        return [
+            f"{folders.images}: is the training set {trained[folders]} and the test set {name}; take it out of one, or hold out a part of "
+            "it with data.test_fraction"
+            for name, folders in tested.items()
+            if folders is not None and folders in trained
+        ]
 
     def _setting_problems(self) -> list[str]:
         problems = []

@@ -23,20 +23,31 @@ class TrainSample(TypedDict):
     name: str
 
 
-class EvalSample(TypedDict):
-    """`image` float32 (3, S, S) RGB in [0, 1]; `mask` bool (h, w) at the file's own size, where measures are taken; `name` the stem."""
-
+class _Sample(TypedDict):
     image: Tensor
     mask: Tensor
     name: str
 
 
-class EvalBatch(TypedDict):
-    """`image` (N, 3, S, S); N masks of N sizes and N names as lists."""
+class EvalSample(_Sample, total=False):
+    """`image` float32 (3, S, S) RGB in [0, 1]; `mask` bool (h, w) at the file's own size, where measures are taken; `name` the stem.
 
+    `valid`: bool (h, w), the pixels that measures count; only in sets that have a field of view.
+    """
+
+    valid: Tensor
+
+
+class _Batch(TypedDict):
     image: Tensor
     mask: list[Tensor]
     name: list[str]
+
+
+class EvalBatch(_Batch, total=False):
+    """`image` (N, 3, S, S); N masks of N sizes and N names as lists; `valid` if any sample has one (all true for the others)."""
+
+    valid: list[Tensor]
 
 
 class COSDataset(Dataset[TrainSample]):
@@ -70,11 +81,14 @@ class COSEvalDataset(Dataset[EvalSample]):
 
     def __getitem__(self, index: int) -> EvalSample:
         raw = self.source[index]
-        return {
+        sample: EvalSample = {
             "image": to_tensor(resize_image(raw.image, self.image_size)),
             "mask": torch.from_numpy(np.ascontiguousarray(raw.mask)),
             "name": raw.name,
         }
+        if raw.valid is not None:
+            sample["valid"] = torch.from_numpy(np.ascontiguousarray(raw.valid))
+        return sample
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
@@ -84,8 +98,11 @@ def to_tensor(image: np.ndarray) -> Tensor:
 
 def collate_eval(samples: list[Any]) -> EvalBatch:
     """Stack the images; masks differ in size and stay a list."""
-    return {
+    batch: EvalBatch = {
         "image": torch.stack([sample["image"] for sample in samples]),
         "mask": [sample["mask"] for sample in samples],
         "name": [sample["name"] for sample in samples],
     }
+    if any("valid" in sample for sample in samples):
+        batch["valid"] = [sample.get("valid", torch.ones_like(sample["mask"])) for sample in samples]
+    return batch

@@ -13,6 +13,7 @@ from lightning import seed_everything
 from PIL import Image
 
 from src.data.datamodule import COSDataModule
+from src.data.tasks import SETS
 from src.data.transforms import resize_only
 from src.utils.errors import UserError
 from tests.folders import write_pair, write_root, write_set
@@ -224,7 +225,7 @@ def test_empty_set_and_nothing_to_test(tmp_path: Path) -> None:
         module(tmp_path, train_sets=["HALF"]).setup("fit")
 
 
-@pytest.mark.parametrize("name", ["cod", "camo", "synthetic"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "data").glob("*.yaml")))
 def test_configs_instantiate(name: str, tmp_path: Path) -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base=None):
         config = compose(f"data/{name}").data
@@ -232,8 +233,19 @@ def test_configs_instantiate(name: str, tmp_path: Path) -> None:
     assert isinstance(data, COSDataModule)
     assert data.image_size == (128 if name == "synthetic" else 352)
     assert data.augmentation(64)(image=np.zeros((80, 90, 3), np.uint8))["image"].shape == (64, 64, 3)
-    sets = {"cod": (["CAMO", "COD10K"], ["CHAMELEON", "CAMO", "COD10K", "NC4K"]), "camo": (["CAMO"], ["CAMO"])}
-    assert (data.train_sets, data.test_sets) == sets.get(name, (["synthetic"], ["synthetic"]))
+    sets = {
+        "cod": (["CAMO", "COD10K"], ["CHAMELEON", "CAMO", "COD10K", "NC4K"]),
+        "camo": (["CAMO"], ["CAMO"]),
+        "polyp": (["Kvasir", "CVC-ClinicDB"], ["Kvasir", "CVC-ClinicDB", "CVC-ColonDB", "ETIS", "CVC-300"]),
+        "kvasir": (["Kvasir-SEG"], []),
+        "tubular": (["DRIVE"], ["DRIVE"]),
+        "transparent": (["GDD", "GSD"], ["GDD", "GSD"]),
+        "cds2k": (["CAMO", "COD10K"], ["CDS2K"]),
+        "own": (["."], []),
+        "synthetic": (["synthetic"], ["synthetic"]),
+    }
+    assert (data.train_sets, data.test_sets) == sets[name]
+    assert set(data.train_sets + data.test_sets) <= {*SETS, ".", "synthetic"}
     assert type(data.train_sets) is list
 
 
