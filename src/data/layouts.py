@@ -61,9 +61,9 @@ def missing_set(root: Path, split: Split, name: str) -> str:
         return f"{base}: needs a folder of images (such as Imgs, images) and one of masks (such as GT, masks); it holds {_listed(base)}"
     present = [child.name for base in (root, *split_dirs) for child in _subfolders(base)]
     meant = nearest(name, [*SETS, *present])
-    hint = (
-        f"; did you mean {' or '.join(meant)}?" if meant and name not in SETS else f"; nearest there: {', '.join(meant)}" if meant else ""
-    )
+    if name in SETS:
+        meant = [other for other in meant if other in present]
+    hint = f"; did you mean {' or '.join(meant)}?" if meant else ""
     ask = f" It is {SETS[name].source}." if name in SETS else ""
     return (
         f"{folder}: no such folder, nor {root / name}; {root} holds {_listed(root)}{_split_listing(root, split)}{hint}."

@@ -52,7 +52,7 @@ class Header:
 
 def read_header(path: Path | str) -> Header:
     """Size and orientation without decoding pixels; `UserError` if the file is no image."""
-    with _opened(path) as file:
+    with open_image(path) as file:
         return _header(file)
 
 
@@ -69,7 +69,7 @@ def read_whole_header(path: Path | str) -> Header:
         tail = file.read()
     marker = next((end for magic, end in END_MARKERS.items() if start.startswith(magic)), None)
     if marker is None or marker not in tail:
-        with _opened(path) as image:
+        with open_image(path) as image:
             image.load()
     return header
 
@@ -93,7 +93,7 @@ def read_image(path: Path | str, shrink_to: int | None = None) -> np.ndarray:
     Args:
         shrink_to: a JPEG may come at a half, a quarter or an eighth of its size, as long as no side gets smaller than this.
     """
-    with _opened(path) as file:
+    with open_image(path) as file:
         return _rgb(file, _header(file), shrink_to)
 
 
@@ -104,7 +104,7 @@ def read_mask(path: Path | str, image: Header | None = None) -> np.ndarray:
     maximum: grey > 127 in 8-bit masks (JPEG grey values included), > 0 in 0/1 masks. Colour counts by its strongest channel (red and
     palette masks), transparent pixels are background.
     """
-    with _opened(path) as file:
+    with open_image(path) as file:
         own = _header(file)
         values = mask_values(file)
     method = _TRANSPOSE.get(own.orientation if image is None else mask_orientation(image, own))
@@ -120,7 +120,7 @@ def read_sample(
 
     With `shrink_to` the image may be smaller than its masks.
     """
-    with _opened(image_path) as file:
+    with open_image(image_path) as file:
         header = _header(file)
         image = _rgb(file, header, shrink_to)
     return image, read_mask(mask_path, header), None if valid_path is None else read_mask(valid_path, header)
@@ -165,7 +165,7 @@ def _header(file: Image.Image) -> Header:
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[Image.Image]:
+def open_image(path: Path | str) -> Iterator[Image.Image]:
     """Pillow's image; whatever goes wrong with its bytes, now or while decoding, becomes a `UserError` with the file's name."""
     try:
         with Image.open(path) as file:
