@@ -16,7 +16,7 @@ from src.data.verdicts import known_usable, remember_usable
 from src.utils.errors import UserError
 
 
-def open_set(root: Path, split: Split, name: str, problems: list[str]) -> FolderPairs | None:
+def open_set(root: Path, split: Split, name: str, problems: list[str], shrink_to: int | None = None) -> FolderPairs | None:
     """The set, with its problems appended to `problems`; None if it isn't there (no problem yet: the caller knows if it must be).
 
     A set whose files are as they were when it last passed is not checked again.
@@ -24,7 +24,7 @@ def open_set(root: Path, split: Split, name: str, problems: list[str]) -> Folder
     folders = locate_set(root, split, name)
     if folders is None:
         return None
-    pairs = FolderPairs(folders, name)
+    pairs = FolderPairs(folders, name, shrink_to)
     if known_usable(pairs):
         return pairs
     found = errors(check_pairs(pairs))

@@ -14,16 +14,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from src.data.checks import open_set
 from src.data.dataset import COSDataset, COSEvalDataset, collate_eval
-from src.data.holdout import split_names
+from src.data.holdout import fold_names, split_names
 from src.data.layouts import SPLIT_FOLDERS, locate_set, missing_root, missing_set
-from src.data.sampler import EpochSampler
+from src.data.sampler import EpochSampler, EvalSampler
+from src.data.settings import setting_problems
 from src.data.sources import Concat, Source, Subset
-from src.data.tasks import count_note
+from src.data.tasks import count_note, group_of
 from src.data.transforms import paper_recipe
 from src.utils.errors import UserError
 
-MIN_IMAGE_SIZE = 32
 HELD_OUT_TEST = "held-out"
+FAST_DECODE_NOTE = "data.fast_decode: large JPEGs were decoded at a part of their size"
 
 
 class COSDataModule(LightningDataModule):
@@ -37,9 +38,13 @@ class COSDataModule(LightningDataModule):
         batch_size: of a training step, per process; `eval_batch_size` (default: the same) for validation and test.
         val_fraction, test_fraction: parts of the training images held out by a hash of their names (`holdout.split_names`); the test
             part becomes one more test set, "held-out".
+        folds, fold: cross-validation in the place of `val_fraction`: fold `fold` of `folds` validates (`holdout.fold_names`).
+        groups: a pattern whose group 1 names what stays on one side of a split; known sets have their own rule (`tasks.group_of`).
         selection: what validation means. `holdout`: the held-out part. `field`: the first test set, as the literature does, and all
             training images train; `describe()` carries the word into every report.
-        augmentation: makes the training transform for a size, e.g. `transforms.paper_recipe`.
+        augmentation: makes the training transform for a size: a `transforms.Recipe`, which may ask for several sizes.
+        fast_decode: decode a JPEG at a half, a quarter or an eighth of its size where that is still no smaller than `image_size`. Other
+            pixels than by default, in training and evaluation; `describe()` says so.
 
     `setup` raises one `UserError` that lists everything wrong with the settings and the sets a stage needs: "fit" and "validate" need all
     of them (better a mistake before a long training than after), "test" the test sets only.
@@ -56,8 +61,12 @@ class COSDataModule(LightningDataModule):
         num_workers: int = 2,
         val_fraction: float = 0.1,
         test_fraction: float = 0.0,
+        folds: int | None = None,
+        fold: int = 0,
+        groups: str | None = None,
         selection: Literal["holdout", "field"] = "holdout",
         augmentation: Callable[[int], A.Compose] = paper_recipe,
+        fast_decode: bool = False,
         pin_memory: bool = False,
         persistent_workers: bool = True,
     ) -> None:
@@ -69,8 +78,9 @@ class COSDataModule(LightningDataModule):
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
         self.num_workers = num_workers
         self.val_fraction, self.test_fraction = val_fraction, test_fraction
+        self.folds, self.fold, self.groups = folds, fold, groups
         self.selection = selection
-        self.augmentation = augmentation
+        self.augmentation, self.fast_decode = augmentation, fast_decode
         self.pin_memory, self.persistent_workers = pin_memory, persistent_workers
         self.notes: list[str] = []
         self._parts: tuple[Source, Source, Source] | None = None
@@ -82,7 +92,7 @@ class COSDataModule(LightningDataModule):
         """Training, held-out validation and held-out test part."""
         sources = []
         for name in self.train_sets:
-            source = open_set(self.root, "train", name, problems)
+            source = open_set(self.root, "train", name, problems, self._shrink_to(max(self._train_sizes())))
             if source is None:
                 problems.append(missing_set(self.root, "train", name))
             else:
@@ -91,7 +101,11 @@ class COSDataModule(LightningDataModule):
         if not self.train_sets:
             problems.append("data.train_sets is empty; name at least one set")
         whole = Concat(sources)
-        held_out = split_names(whole.names, self.val_fraction if self.selection == "holdout" else 0.0, self.test_fraction)
+        groups = [group_of(source.name, name, self.groups) for source in sources for name in source.names]
+        if self.folds is not None:
+            held_out = fold_names(groups, self.fold, self.folds)
+        else:
+            held_out = split_names(groups, self.val_fraction if self.selection == "holdout" else 0.0, self.test_fraction)
         train, val, test = (Subset(whole, indices) for indices in held_out)
         return train, val, test
 
@@ -100,7 +114,7 @@ class COSDataModule(LightningDataModule):
         found: dict[str, Source] = {}
         absent = []
         for name in self.test_sets:
-            source = open_set(self.root, "test", name, problems)
+            source = open_set(self.root, "test", name, problems, self._shrink_to(self.image_size))
             if source is None:
                 absent.append(name)
             else:
@@ -115,11 +129,11 @@ class COSDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Check and open what the stage needs; a second call does nothing."""
-        problems = self._setting_problems()
-        if self.root.is_dir():
-            self._open(stage, problems)
-        else:
+        problems = setting_problems(self)
+        if not self.root.is_dir():
             problems.append(missing_root(self.root))
+        elif not any("data.fold" in problem or "data.groups" in problem for problem in problems):  # else there is no telling the parts
+            self._open(stage, problems)
         if problems:
             self._parts = self._tests = None
             count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -145,11 +159,13 @@ class COSDataModule(LightningDataModule):
         train, val, test = self.open_train(problems)
         if len(problems) > before:
             return train, val, test
+        total = len(train) + len(val) + len(test)
         for part, kind, fraction in ((val, "val", self.val_fraction), (test, "test", self.test_fraction)):
-            wanted = fraction > 0 and (kind == "test" or self.selection == "holdout")
+            wanted = fraction > 0 and self.folds is None and (kind == "test" or self.selection == "holdout")
             if wanted and len(part) == 0:
-                total = len(train) + len(val) + len(test)
                 problems.append(f"data.{kind}_fraction={fraction} holds out none of {total} training images; raise it, or set it to 0")
+        if self.folds is not None and len(val) == 0:
+            problems.append(f"data.folds={self.folds}: more folds than the {total} training images have groups; lower it")
         if len(train) == 0:
             problems.append("no training image is left after the hold-out; lower data.val_fraction or data.test_fraction")
         return train, val, test
@@ -164,21 +180,6 @@ class COSDataModule(LightningDataModule):
             for name, folders in tested.items()
             if folders is not None and folders in trained
         ]
-
-    def _setting_problems(self) -> list[str]:
-        problems = []
-        if self.image_size < MIN_IMAGE_SIZE:
-            problems.append(f"data.image_size={self.image_size}: must be {MIN_IMAGE_SIZE} or more")
-        for key in ("batch_size", "eval_batch_size"):
-            if getattr(self, key) < 1:
-                problems.append(f"data.{key}={getattr(self, key)}: must be 1 or more")
-        if self.num_workers < 0:
-            problems.append(f"data.num_workers={self.num_workers}: must be 0 or more")
-        if not (0 <= self.val_fraction < 1 and 0 <= self.test_fraction < 1 and self.val_fraction + self.test_fraction < 1):
-            problems.append(f"data.val_fraction={self.val_fraction}, data.test_fraction={self.test_fraction}: not negative, sum below 1")
-        if self.selection not in ("holdout", "field"):
-            problems.append(f"data.selection={self.selection}: must be holdout or field")
-        return problems
 
     def _note(self, note: str | None) -> None:
         if note is not None and note not in self.notes:
@@ -200,9 +201,9 @@ class COSDataModule(LightningDataModule):
         # An incomplete last batch can be a single image, which BatchNorm cannot train on; a set smaller than one batch must stay.
         ranks = self.trainer.world_size if self.trainer is not None else 1
         drop_last = len(train) > self.batch_size * ranks
-        data = COSDataset(train, self.augmentation(self.image_size))
+        data = COSDataset(train, self.augmentation, self.image_size)
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
-        sampler = EpochSampler(data, seed=torch.initial_seed(), epoch=epoch)
+        sampler = EpochSampler(data, torch.initial_seed(), epoch, self._train_sizes(), self.batch_size)
         return DataLoader(data, batch_size=self.batch_size, sampler=sampler, drop_last=drop_last, **self._loader_options())
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
@@ -224,16 +225,21 @@ class COSDataModule(LightningDataModule):
             "selected_on": self._selected_on(),
             "val_fraction": self.val_fraction,
             "test_fraction": self.test_fraction,
+            "folds": self.folds,
+            "fold": self.fold if self.folds is not None else None,
+            "fast_decode": self.fast_decode,
             "train_sets": list(self.train_sets),
             "train_images": len(self._parts[0]) if self._parts else None,
             "val_images": len(self._parts[1]) if self._parts else None,
             "test_images": {name: len(source) for name, source in self._test_sources().items()},
-            "notes": list(self.notes),
+            "notes": [*self.notes, *([FAST_DECODE_NOTE] if self.fast_decode else [])],
         }
 
     def _selected_on(self) -> str:
         if self.selection == "field":
             return f"test set {next(iter(self._test_sources()), '?')}, as the literature does"
+        if self.folds is not None:
+            return f"fold {self.fold} (of 0 to {self.folds - 1}) of the training images"
         return f"held-out {self.val_fraction:.0%} of the training images" if self.val_fraction else "nothing, the last epoch counts"
 
     def _opened_parts(self) -> tuple[Source, Source, Source]:
@@ -250,7 +256,19 @@ class COSDataModule(LightningDataModule):
 
     def _eval_loader(self, source: Source) -> DataLoader[Any]:
         data: Dataset[Any] = COSEvalDataset(source, self.image_size)
-        return DataLoader(data, batch_size=self.eval_batch_size, collate_fn=collate_eval, **self._loader_options(train=False))
+        sampler = EvalSampler(data)
+        if len(data) < sampler.num_replicas:  # type: ignore[arg-type]
+            raise UserError(f"{len(data)} images to evaluate on for {sampler.num_replicas} processes; use fewer devices")  # type: ignore[arg-type]
+        options = self._loader_options(train=False)
+        return DataLoader(data, batch_size=self.eval_batch_size, sampler=sampler, collate_fn=collate_eval, **options)
+
+    def _train_sizes(self) -> tuple[int, ...]:
+        """The sides to train at, in pixels; several with a multi-scale recipe."""
+        sizes = getattr(self.augmentation, "sizes", None)
+        return (self.image_size,) if sizes is None else sizes(self.image_size)
+
+    def _shrink_to(self, size: int) -> int | None:
+        return size if self.fast_decode else None
 
     def _loader_options(self, train: bool = True) -> dict[str, Any]:
         # Evaluation loaders run once or seldom: their workers would sit on memory between the epochs.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else its import asks the package index for a newer version
@@ -28,12 +30,13 @@ def resize_image(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
-def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """uint8 (H, W) to (size, size), the value under each new pixel's centre: binary stays binary.
+def resize_mask(mask: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """uint8 (H, W) to (size, size), or to (height, width): the value under each new pixel's centre, so that binary stays binary.
 
     Pillow's NEAREST: OpenCV's INTER_NEAREST takes the corner instead, half a pixel off the image.
     """
-    return np.asarray(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
+    height, width = (size, size) if isinstance(size, int) else size
+    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 
 
 class Resize(A.DualTransform):
@@ -99,27 +102,48 @@ class Sharpness(A.ImageOnlyTransform):
         return cv2.filter2D(img, -1, kernel)
 
 
+class Recipe:
+    """A training transform made of albumentations steps, for any size: `before` at the file's resolution, the resize, `after` at the
+    network's. `conf/data/augmentation/` holds the shipped ones.
+
+    Args:
+        scales: the sides that batches are trained at, as multiples of `data.image_size`, each to the nearest 32 px; drawn per batch.
+    """
+
+    def __init__(
+        self, before: Sequence[A.BasicTransform] = (), after: Sequence[A.BasicTransform] = (), scales: Sequence[float] = (1.0,)
+    ) -> None:
+        self.before, self.after, self.scales = list(before), list(after), tuple(scales)
+
+    def __call__(self, size: int) -> A.Compose:
+        """The pipeline to one square of `size` pixels; geometry acts on image and mask alike."""
+        return A.Compose(deepcopy([*self.before, Resize(size=size), *self.after]))
+
+    def sizes(self, size: int) -> tuple[int, ...]:
+        """The sides to train at, in pixels."""
+        return tuple(size if scale == 1 else max(32, round(scale * size / 32) * 32) for scale in self.scales)
+
+
 def paper_recipe(size: int) -> A.Compose:
     """The released code's augmentation (method.md §5), less its faults: crops are not centred, masks not bicubic, labels get no noise.
 
     Geometry and sharpness act at the file's resolution, where their pixels are meant; colour acts after the resize, which it commutes with
-    up to rounding. What turns in from outside the image is black and background, as in the code.
+    up to rounding. What turns in from outside the image is black and background, as in the code. The same as
+    `conf/data/augmentation/paper.yaml`, for use without Hydra.
     """
-    return A.Compose(
-        [
-            A.HorizontalFlip(p=0.5),
-            CropUpTo(pixels=30),
-            A.Rotate(limit=(-15, 15), interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST, p=0.2),
-            Sharpness(low=0.0, high=3.0),
-            Resize(size=size),
-            A.ColorJitter(brightness=(0.5, 1.5), contrast=(0.5, 1.5), saturation=(0.0, 2.0), hue=(0.0, 0.0), p=1.0),
-        ]
-    )
+    geometry = [
+        A.HorizontalFlip(p=0.5),
+        CropUpTo(pixels=30),
+        A.Rotate(limit=(-15, 15), interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST, p=0.2),
+        Sharpness(low=0.0, high=3.0),
+    ]
+    colour = A.ColorJitter(brightness=(0.5, 1.5), contrast=(0.5, 1.5), saturation=(0.0, 2.0), hue=(0.0, 0.0), p=1.0)
+    return Recipe(geometry, [colour])(size)
 
 
 def resize_only(size: int) -> A.Compose:
     """No augmentation: what evaluation sees."""
-    return A.Compose([Resize(size=size)])
+    return Recipe()(size)
 
 
 def reseed(transform: A.Compose, seed: int) -> None:

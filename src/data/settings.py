@@ -1,0 +1,53 @@
+"""The settings of a data module, checked before any folder is opened."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from src.data.datamodule import COSDataModule
+
+MIN_IMAGE_SIZE = 32
+
+
+def setting_problems(data: COSDataModule) -> list[str]:
+    """Every setting that cannot be meant so, one line each."""
+    problems = []
+    if data.image_size < MIN_IMAGE_SIZE:
+        problems.append(f"data.image_size={data.image_size}: must be {MIN_IMAGE_SIZE} or more")
+    for key in ("batch_size", "eval_batch_size"):
+        if getattr(data, key) < 1:
+            problems.append(f"data.{key}={getattr(data, key)}: must be 1 or more")
+    if data.num_workers < 0:
+        problems.append(f"data.num_workers={data.num_workers}: must be 0 or more")
+    if not (0 <= data.val_fraction < 1 and 0 <= data.test_fraction < 1 and data.val_fraction + data.test_fraction < 1):
+        problems.append(f"data.val_fraction={data.val_fraction}, data.test_fraction={data.test_fraction}: not negative, sum below 1")
+    if data.selection not in ("holdout", "field"):
+        problems.append(f"data.selection={data.selection}: must be holdout or field")
+    return problems + _fold_problems(data) + _group_problems(data.groups)
+
+
+def _fold_problems(data: COSDataModule) -> list[str]:
+    if data.folds is None:
+        return []
+    problems = []
+    if data.folds < 2:
+        problems.append(f"data.folds={data.folds}: must be 2 or more, or null")
+    elif not 0 <= data.fold < data.folds:
+        problems.append(f"data.fold={data.fold}: must be 0 to {data.folds - 1} with data.folds={data.folds}")
+    if data.test_fraction > 0:
+        problems.append(f"data.folds={data.folds} with data.test_fraction={data.test_fraction}: folds hold out no test part; set it to 0")
+    if data.selection == "field":
+        problems.append(f"data.folds={data.folds} validates on a fold, data.selection=field on a test set; choose one")
+    return problems
+
+
+def _group_problems(groups: str | None) -> list[str]:
+    if groups is None:
+        return []
+    try:
+        count = re.compile(groups).groups
+    except re.error as error:
+        return [f"data.groups={groups}: is no regular expression ({error})"]
+    return [] if count else [f"data.groups={groups}: needs a group in parentheses that names what stays together, e.g. '(video\\d+)_'"]
