@@ -12,13 +12,14 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
+from src.data.cache import Cached
 from src.data.checks import open_set
 from src.data.dataset import COSDataset, COSEvalDataset, collate_eval
 from src.data.holdout import fold_names, split_names
 from src.data.layouts import SPLIT_FOLDERS, locate_set, missing_root, missing_set
 from src.data.sampler import EpochSampler, EvalSampler
 from src.data.settings import setting_problems
-from src.data.sources import Concat, Source, Subset
+from src.data.sources import Concat, FolderPairs, Source, Subset
 from src.data.tasks import count_note, group_of
 from src.data.transforms import paper_recipe
 from src.utils.errors import UserError
@@ -45,6 +46,8 @@ class COSDataModule(LightningDataModule):
         augmentation: makes the training transform for a size: a `transforms.Recipe`, which may ask for several sizes.
         fast_decode: decode a JPEG at a half, a quarter or an eighth of its size where that is still no smaller than `image_size`. Other
             pixels than by default, in training and evaluation; `describe()` says so.
+        cache: keep decoded training (and validation) images in memory-mapped files (`cache.Cached`), at most `cache_gb` GB of them; the
+            same bits as without. Written by one process before the first epoch (`prepare_data`).
 
     `setup` raises one `UserError` that lists everything wrong with the settings and the sets a stage needs: "fit" and "validate" need all
     of them (better a mistake before a long training than after), "test" the test sets only.
@@ -67,6 +70,8 @@ class COSDataModule(LightningDataModule):
         selection: Literal["holdout", "field"] = "holdout",
         augmentation: Callable[[int], A.Compose] = paper_recipe,
         fast_decode: bool = False,
+        cache: bool = False,
+        cache_gb: float = 20.0,
         pin_memory: bool = False,
         persistent_workers: bool = True,
     ) -> None:
@@ -81,6 +86,8 @@ class COSDataModule(LightningDataModule):
         self.folds, self.fold, self.groups = folds, fold, groups
         self.selection = selection
         self.augmentation, self.fast_decode = augmentation, fast_decode
+        self.cache, self.cache_gb = cache, cache_gb
+        self._cached: list[Cached] = []
         self.pin_memory, self.persistent_workers = pin_memory, persistent_workers
         self.notes: list[str] = []
         self._parts: tuple[Source, Source, Source] | None = None
@@ -90,16 +97,17 @@ class COSDataModule(LightningDataModule):
 
     def open_train(self, problems: list[str]) -> tuple[Source, Source, Source]:
         """Training, held-out validation and held-out test part."""
-        sources = []
+        sources: list[FolderPairs | Cached] = []
         for name in self.train_sets:
             source = open_set(self.root, "train", name, problems, self._shrink_to(max(self._train_sizes())))
             if source is None:
                 problems.append(missing_set(self.root, "train", name))
             else:
                 self._note(count_note(name, "train", len(source)))
-                sources.append(source)
+                sources.append(self._with_cache(source))
         if not self.train_sets:
             problems.append("data.train_sets is empty; name at least one set")
+        self._cached = [source for source in sources if isinstance(source, Cached)]
         whole = Concat(sources)
         groups = [group_of(source.name, name, self.groups) for source in sources for name in source.names]
         if self.folds is not None:
@@ -126,6 +134,14 @@ class COSDataModule(LightningDataModule):
         elif absent:
             self._note(f"test sets not found under {self.root / SPLIT_FOLDERS['test']}, left out: {', '.join(absent)}")
         return found
+
+    def prepare_data(self) -> None:
+        """Write the caches that are missing, in one process of each machine (Lightning calls this in no other)."""
+        trains = self.trainer is None or self.trainer.training or self.trainer.state.fn == "fit"
+        if self.cache and trains:
+            self.setup("fit")
+            for source in self._cached:
+                self._note(source.build(int(self.cache_gb * 1e9)))
 
     def setup(self, stage: str | None = None) -> None:
         """Check and open what the stage needs; a second call does nothing."""
@@ -261,6 +277,13 @@ class COSDataModule(LightningDataModule):
             raise UserError(f"{len(data)} images to evaluate on for {sampler.num_replicas} processes; use fewer devices")  # type: ignore[arg-type]
         options = self._loader_options(train=False)
         return DataLoader(data, batch_size=self.eval_batch_size, sampler=sampler, collate_fn=collate_eval, **options)
+
+    def _with_cache(self, source: FolderPairs) -> FolderPairs | Cached:
+        if not self.cache:
+            return source
+        # Geometry that acts at the file's resolution needs the file's pixels; without any, the resized ones do.
+        resizes_first = getattr(self.augmentation, "before", None) == [] and len(self._train_sizes()) == 1
+        return Cached(source, self.image_size if resizes_first else None)
 
     def _train_sizes(self) -> tuple[int, ...]:
         """The sides to train at, in pixels; several with a multi-scale recipe."""

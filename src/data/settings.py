@@ -23,6 +23,8 @@ def setting_problems(data: COSDataModule) -> list[str]:
         problems.append(f"data.num_workers={data.num_workers}: must be 0 or more")
     if not (0 <= data.val_fraction < 1 and 0 <= data.test_fraction < 1 and data.val_fraction + data.test_fraction < 1):
         problems.append(f"data.val_fraction={data.val_fraction}, data.test_fraction={data.test_fraction}: not negative, sum below 1")
+    if data.cache_gb <= 0:
+        problems.append(f"data.cache_gb={data.cache_gb}: must be above 0; data.cache=false works without")
     if data.selection not in ("holdout", "field"):
         problems.append(f"data.selection={data.selection}: must be holdout or field")
     return problems + _fold_problems(data) + _group_problems(data.groups)
