@@ -15,17 +15,17 @@ from torch.utils.data import DataLoader, Dataset
 from src.data.cache import Cached
 from src.data.checks import open_set
 from src.data.dataset import COSDataset, COSEvalDataset, collate_eval
+from src.data.description import describe
 from src.data.holdout import fold_names, split_names
-from src.data.layouts import SPLIT_FOLDERS, locate_set, missing_root, missing_set
+from src.data.layouts import SPLIT_FOLDERS, missing_root, missing_set
 from src.data.sampler import EpochSampler, EvalSampler
-from src.data.settings import setting_problems
+from src.data.settings import part_problems, setting_problems
 from src.data.sources import Concat, FolderPairs, Source, Subset
 from src.data.tasks import count_note, group_of
 from src.data.transforms import paper_recipe
 from src.utils.errors import UserError
 
 HELD_OUT_TEST = "held-out"
-FAST_DECODE_NOTE = "data.fast_decode: large JPEGs were decoded at a part of their size"
 
 
 class COSDataModule(LightningDataModule):
@@ -87,6 +87,7 @@ class COSDataModule(LightningDataModule):
         self.selection = selection
         self.augmentation, self.fast_decode = augmentation, fast_decode
         self.cache, self.cache_gb = cache, cache_gb
+        self._trained: list[FolderPairs] = []
         self._cached: list[Cached] = []
         self.pin_memory, self.persistent_workers = pin_memory, persistent_workers
         self.notes: list[str] = []
@@ -97,19 +98,20 @@ class COSDataModule(LightningDataModule):
 
     def open_train(self, problems: list[str]) -> tuple[Source, Source, Source]:
         """Training, held-out validation and held-out test part."""
-        sources: list[FolderPairs | Cached] = []
+        pairs = []
         for name in self.train_sets:
             source = open_set(self.root, "train", name, problems, self._shrink_to(max(self._train_sizes())))
             if source is None:
                 problems.append(missing_set(self.root, "train", name))
             else:
                 self._note(count_note(name, "train", len(source)))
-                sources.append(self._with_cache(source))
+                pairs.append(source)
         if not self.train_sets:
             problems.append("data.train_sets is empty; name at least one set")
-        self._cached = [source for source in sources if isinstance(source, Cached)]
-        whole = Concat(sources)
-        groups = [group_of(source.name, name, self.groups) for source in sources for name in source.names]
+        self._trained = pairs
+        self._cached = [Cached(source, self._cached_size()) for source in pairs] if self.cache else []
+        whole = Concat(self._cached or pairs)
+        groups = [group_of(source.name, name, self.groups) for source in pairs for name in source.names]
         if self.folds is not None:
             held_out = fold_names(groups, self.fold, self.folds)
         else:
@@ -137,7 +139,7 @@ class COSDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Write the caches that are missing, in one process of each machine (Lightning calls this in no other)."""
-        trains = self.trainer is None or self.trainer.training or self.trainer.state.fn == "fit"
+        trains = self.trainer is None or self.trainer.state.fn == "fit"
         if self.cache and trains:
             self.setup("fit")
             for source in self._cached:
@@ -164,7 +166,8 @@ class COSDataModule(LightningDataModule):
             self._tests = self.open_tests(problems)
         if problems:
             return
-        problems.extend(self._overlaps())
+        if self._parts is not None:
+            problems.extend(self._overlaps())
         if self.selection == "field" and not self._tests:
             problems.append("data.selection=field validates on the first test set, and there is none; use data.selection=holdout")
         if stage == "test" and not self.test_names:
@@ -173,28 +176,18 @@ class COSDataModule(LightningDataModule):
     def _checked_parts(self, problems: list[str]) -> tuple[Source, Source, Source]:
         before = len(problems)
         train, val, test = self.open_train(problems)
-        if len(problems) > before:
-            return train, val, test
-        total = len(train) + len(val) + len(test)
-        for part, kind, fraction in ((val, "val", self.val_fraction), (test, "test", self.test_fraction)):
-            wanted = fraction > 0 and self.folds is None and (kind == "test" or self.selection == "holdout")
-            if wanted and len(part) == 0:
-                problems.append(f"data.{kind}_fraction={fraction} holds out none of {total} training images; raise it, or set it to 0")
-        if self.folds is not None and len(val) == 0:
-            problems.append(f"data.folds={self.folds}: more folds than the {total} training images have groups; lower it")
-        if len(train) == 0:
-            problems.append("no training image is left after the hold-out; lower data.val_fraction or data.test_fraction")
+        if len(problems) == before:
+            problems.extend(part_problems(self, len(train), len(val), len(test)))
         return train, val, test
 
     def _overlaps(self) -> list[str]:
         """Test sets that are the very files that training reads."""
-        trained = {locate_set(self.root, "train", name): name for name in self.train_sets}
-        tested = {name: locate_set(self.root, "test", name) for name in self.test_sets}
+        trained = {source.folders: source.name for source in self._trained}
         return [
-            f"{folders.images}: is the training set {trained[folders]} and the test set {name}; take it out of one, or hold out a part of "
-            "it with data.test_fraction"
-            for name, folders in tested.items()
-            if folders is not None and folders in trained
+            f"{source.folders.images}: is the training set {trained[source.folders]} and the test set {name}; take it out of one, "
+            "or hold out a part of it with data.test_fraction"
+            for name, source in (self._tests or {}).items()
+            if isinstance(source, FolderPairs) and source.folders in trained
         ]
 
     def _note(self, note: str | None) -> None:
@@ -233,25 +226,19 @@ class COSDataModule(LightningDataModule):
         return [self._eval_loader(source) for source in self._test_sources().values()]
 
     def describe(self) -> dict[str, Any]:
-        """Plain values for reports: what was trained, selected and tested on. Counts are present for the parts that are set up."""
-        return {
-            "root": str(self.root),
-            "image_size": self.image_size,
-            "selection": self.selection,
-            "selected_on": self._selected_on(),
-            "val_fraction": self.val_fraction,
-            "test_fraction": self.test_fraction,
-            "folds": self.folds,
-            "fold": self.fold if self.folds is not None else None,
-            "fast_decode": self.fast_decode,
-            "train_sets": list(self.train_sets),
-            "train_images": len(self._parts[0]) if self._parts else None,
-            "val_images": len(self._parts[1]) if self._parts else None,
-            "test_images": {name: len(source) for name, source in self._test_sources().items()},
-            "notes": [*self.notes, *([FAST_DECODE_NOTE] if self.fast_decode else [])],
-        }
+        """Plain values for reports (`description.describe`)."""
+        return describe(self)
 
-    def _selected_on(self) -> str:
+    def part_counts(self) -> tuple[int, int, int] | None:
+        """Images to train on, held out to validate and held out to test; None before they are set up."""
+        return None if self._parts is None else (len(self._parts[0]), len(self._parts[1]), len(self._parts[2]))
+
+    def test_counts(self) -> dict[str, int]:
+        """Images of each test set that is set up."""
+        return {name: len(source) for name, source in self._test_sources().items()}
+
+    def selected_on(self) -> str:
+        """What the best checkpoint is chosen on, in words."""
         if self.selection == "field":
             return f"test set {next(iter(self._test_sources()), '?')}, as the literature does"
         if self.folds is not None:
@@ -278,12 +265,10 @@ class COSDataModule(LightningDataModule):
         options = self._loader_options(train=False)
         return DataLoader(data, batch_size=self.eval_batch_size, sampler=sampler, collate_fn=collate_eval, **options)
 
-    def _with_cache(self, source: FolderPairs) -> FolderPairs | Cached:
-        if not self.cache:
-            return source
+    def _cached_size(self) -> int | None:
         # Geometry that acts at the file's resolution needs the file's pixels; without any, the resized ones do.
         resizes_first = getattr(self.augmentation, "before", None) == [] and len(self._train_sizes()) == 1
-        return Cached(source, self.image_size if resizes_first else None)
+        return self.image_size if resizes_first else None
 
     def _train_sizes(self) -> tuple[int, ...]:
         """The sides to train at, in pixels; several with a multi-scale recipe."""

@@ -53,3 +53,17 @@ def _group_problems(groups: str | None) -> list[str]:
     except re.error as error:
         return [f"data.groups={groups}: is no regular expression ({error})"]
     return [] if count else [f"data.groups={groups}: needs a group in parentheses that names what stays together, e.g. '(video\\d+)_'"]
+
+
+def part_problems(data: COSDataModule, train: int, val: int, test: int) -> list[str]:
+    """What is wrong with the numbers of images that a hold-out leaves on its sides."""
+    problems, total = [], train + val + test
+    for count, kind, fraction in ((val, "val", data.val_fraction), (test, "test", data.test_fraction)):
+        wanted = fraction > 0 and data.folds is None and (kind == "test" or data.selection == "holdout")
+        if wanted and count == 0:
+            problems.append(f"data.{kind}_fraction={fraction} holds out none of {total} training images; raise it, or set it to 0")
+    if data.folds is not None and val == 0:
+        problems.append(f"data.folds={data.folds}: more folds than the {total} training images have groups; lower it")
+    if train == 0:
+        problems.append("no training image is left after the hold-out; lower data.val_fraction or data.test_fraction")
+    return problems

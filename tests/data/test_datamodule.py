@@ -88,6 +88,7 @@ def test_field_selection_validates_on_the_first_test_set(tmp_path: Path) -> None
     assert names(data.val_dataloader()) == [f"test_{i:03d}" for i in range(4)]
     assert data.describe()["train_images"] == 12
     assert "test set MINE" in data.describe()["selected_on"]
+    assert any("chosen on a test set" in note for note in data.describe()["notes"])
     assert "held-out 10%" in module(tmp_path).describe()["selected_on"]
 
 

@@ -120,6 +120,7 @@ def test_root_may_be_the_sets_own_folder(tmp_path: Path, layout: str) -> None:
         assert list(FolderPairs(folders, name).names) == names
 
 
+@pytest.mark.filterwarnings("ignore:DRIVE-Test")
 def test_fields_of_view_travel_with_the_samples(tmp_path: Path) -> None:
     plant(tmp_path, LAYOUTS["DRIVE"][0])
     inside = np.zeros((8, 9), np.uint8)
@@ -207,6 +208,7 @@ def test_one_folder_cannot_be_trained_and_tested_on(tmp_path: Path) -> None:
         COSDataModule(tmp_path, ["MINE"], ["MINE"], val_fraction=0).setup("fit")
 
 
+@pytest.mark.filterwarnings("ignore:STARE-Train")
 def test_packed_images_are_named(tmp_path: Path) -> None:
     plant(tmp_path, ["STARE/labels-ah/im0001.ah.ppm"])
     (tmp_path / "STARE" / "stare-images").mkdir()

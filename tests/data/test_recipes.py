@@ -103,6 +103,7 @@ def epoch(data: COSDataModule, number: int = 0) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [1, 3])
 def test_samples_do_not_depend_on_the_number_of_workers(tmp_path: Path, workers: int) -> None:
     root = write_root(tmp_path, train=17)
