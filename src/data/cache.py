@@ -19,12 +19,14 @@ from typing import IO, Any
 
 import numpy as np
 import PIL
+from rich.progress import track
 
 from src.data.cachedir import cache_dir, write_whole
 from src.data.readers import read_header
 from src.data.sources import FolderPairs, RawSample
 from src.data.transforms import resize_image
 from src.data.verdicts import fingerprint
+from src.utils.cli import console
 
 VERSION = "1"
 COLUMNS = ("offset", "height", "width", "mask_height", "mask_width", "has_valid")
@@ -121,7 +123,7 @@ class Cached:
 
     def _decoded(self) -> Iterator[RawSample]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in range(0, len(self), BATCH):
+            for start in track(range(0, len(self), BATCH), f"Caching {self.name}", console=console(), transient=True):
                 yield from pool.map(self._prepared, range(start, min(start + BATCH, len(self))))
 
     def _opened(self) -> tuple[np.ndarray, np.ndarray] | None:

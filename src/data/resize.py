@@ -7,8 +7,9 @@ bit and depends on Pillow's version (since 13, the height if it shrinks much mor
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -91,7 +92,14 @@ def _summed(values: np.ndarray) -> float:
     return total
 
 
-@njit(cache=True)
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    try:
+        return njit(cache=True)(function)
+    except RuntimeError:  # no folder that can be written for compiled code: compile it in every process
+        return njit(function)
+
+
+@_compiled
 def _combine(rows, first, number, weights, out):  # type: ignore[no-untyped-def]
     length = rows.shape[1]
     total = np.empty(length, np.int32)

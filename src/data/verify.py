@@ -17,9 +17,9 @@ from src.data.damage import listen
 from src.data.duplicates import find_copies
 from src.data.findings import Finding
 from src.data.inspection import Inspection, inspect
-from src.data.layouts import locate_set
+from src.data.layouts import WHOLE_FOLDER, locate_set
 from src.data.sources import FolderPairs
-from src.data.tasks import Split, count_note, spec_of
+from src.data.tasks import Split, count_note, group_of, spec_of
 from src.data.verdicts import remember_usable
 
 Progress = Callable[[Iterable[Inspection], str, int], Iterable[Inspection]]
@@ -37,7 +37,8 @@ class SetReport:
 
     @property
     def label(self) -> str:
-        return f"{self.name}-{self.split.capitalize()}"
+        name = self.pairs.folders.images.parent.name if self.name == WHOLE_FOLDER else self.name
+        return f"{name}-{self.split.capitalize()}"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for the JSON report."""
@@ -150,12 +151,18 @@ def _find_copies(report: Report) -> None:
             place = "" if first is second else f" in {first.label}"
             finding = Finding("warning", "copy", second.pairs.paths(b.name)[0], f"{how} {other.name}{place}; remove one")
         else:
-            is_known = (a.name, b.name) in spec_of(second.name).known_leaks and first.name == second.name
-            text = f"{how} {other} of {first.label}, which trains; " + (
-                "known of the official split" if is_known else "remove it from the training set"
-            )
-            finding = Finding("warning" if is_known else "error", "leak", second.pairs.paths(b.name)[0], text)
+            known = _known_leak(first.name, a.name, b.name) if first.name == second.name else None
+            text = f"{how} {other} of {first.label}, which trains; {known or 'remove it from the training set'}"
+            finding = Finding("warning" if known else "error", "leak", second.pairs.paths(b.name)[0], text)
         second.findings.append(finding)
+
+
+def _known_leak(set_name: str, train: str, test: str) -> str | None:
+    """Why a leak of a published split is no mistake of the user's."""
+    if (train, test) in spec_of(set_name).known_leaks:
+        return "known of the official split"
+    video = group_of(set_name, train)
+    return f"both are frames of {video}, parted by the official split" if video == group_of(set_name, test) != test else None
 
 
 def _spread(values: np.ndarray) -> dict[str, float] | None:

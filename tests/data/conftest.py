@@ -1,4 +1,4 @@
-"""Verdicts and caches of these tests stay with the tests."""
+"""Each of these tests has a cache folder of its own."""
 
 from pathlib import Path
 

@@ -295,6 +295,22 @@ def test_the_leak_of_camo_is_found(shared_data: Path, tmp_path: Path) -> None:
     assert not verify(tmp_path, ["COD10K"], ["CAMO"], workers=1).usable  # of another set nothing is known
 
 
+def test_frames_that_the_official_split_parted_are_a_warning(root: Path) -> None:
+    """PraNet's CVC-ClinicDB test frames have neighbours of their sequence in the training set; that is no mistake of the user's."""
+    for split, old, new in (("Train", "n004", "27"), ("Train", "n005", "60"), ("Test", "t001", "28"), ("Test", "t002", "400")):
+        for kind, suffix in (("Imgs", ".jpg"), ("GT", ".png")):
+            folder = root / f"{split}Dataset" / "MINE" / kind
+            (folder / f"{old}{suffix}").rename(folder / f"{new}{suffix}")
+    train, test = (root / f"{split}Dataset" / "MINE" / "Imgs" for split in ("Train", "Test"))
+    Image.open(train / "27.jpg").save(test / "28.jpg", quality=80)  # sequence 2, both
+    Image.open(train / "60.jpg").save(test / "400.jpg", quality=80)  # sequences 3 and 19
+    for split in ("Train", "Test"):
+        (root / f"{split}Dataset" / "MINE").rename(root / f"{split}Dataset" / "CVC-ClinicDB")
+    findings = verify(root, ["CVC-ClinicDB"], ["CVC-ClinicDB"], workers=1).sets[1].findings
+    assert sorted((one.severity, one.path.stem) for one in findings if one.kind == "leak") == [("error", "400"), ("warning", "28")]
+    assert any("CVC-ClinicDB sequence 2" in one.text for one in findings)
+
+
 @pytest.mark.slow
 def test_real_kvasir_has_three_copies(shared_data: Path) -> None:
     findings = verify(shared_data, ["Kvasir-SEG"], [], workers=2).sets[0].findings
