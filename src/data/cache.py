@@ -88,6 +88,7 @@ class Cached:
                 except BaseException:
                     os.unlink(file.name)
                     raise
+            os.chmod(file.name, 0o644)  # a cache may be shared; temporary files are private
             os.replace(file.name, path)
         except OSError as error:
             return f"{self.name}: no image cache ({error})"

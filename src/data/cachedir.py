@@ -21,6 +21,7 @@ def write_whole(path: Path, content: bytes) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             file.write(content)
+        os.chmod(file.name, 0o644)  # a cache may be shared; temporary files are private
         os.replace(file.name, path)
     except OSError:
         return False

@@ -16,10 +16,10 @@ from src.data.cache import Cached
 from src.data.checks import open_set
 from src.data.dataset import COSDataset, COSEvalDataset, collate_eval
 from src.data.description import describe
-from src.data.holdout import fold_names, split_names
+from src.data.holdout import Holdout, fold_names, split_names
 from src.data.layouts import SPLIT_FOLDERS, missing_root, missing_set
 from src.data.sampler import EpochSampler, EvalSampler
-from src.data.settings import part_problems, setting_problems
+from src.data.settings import part_problems, setting_problems, split_problems
 from src.data.sources import Concat, FolderPairs, Source, Subset
 from src.data.tasks import count_note, group_of
 from src.data.transforms import paper_recipe
@@ -111,12 +111,7 @@ class COSDataModule(LightningDataModule):
         self._trained = pairs
         self._cached = [Cached(source, self._cached_size()) for source in pairs] if self.cache else []
         whole = Concat(self._cached or pairs)
-        groups = [group_of(source.name, name, self.groups) for source in pairs for name in source.names]
-        if self.folds is not None:
-            held_out = fold_names(groups, self.fold, self.folds)
-        else:
-            held_out = split_names(groups, self.val_fraction if self.selection == "holdout" else 0.0, self.test_fraction)
-        train, val, test = (Subset(whole, indices) for indices in held_out)
+        train, val, test = (Subset(whole, indices) for indices in self._held_out(pairs))
         return train, val, test
 
     def open_tests(self, problems: list[str]) -> dict[str, Source]:
@@ -150,7 +145,7 @@ class COSDataModule(LightningDataModule):
         problems = setting_problems(self)
         if not self.root.is_dir():
             problems.append(missing_root(self.root))
-        elif not any("data.fold" in problem or "data.groups" in problem for problem in problems):  # else there is no telling the parts
+        else:
             self._open(stage, problems)
         if problems:
             self._parts = self._tests = None
@@ -176,9 +171,17 @@ class COSDataModule(LightningDataModule):
     def _checked_parts(self, problems: list[str]) -> tuple[Source, Source, Source]:
         before = len(problems)
         train, val, test = self.open_train(problems)
-        if len(problems) == before:
+        if len(problems) == before and not split_problems(self):
             problems.extend(part_problems(self, len(train), len(val), len(test)))
         return train, val, test
+
+    def _held_out(self, pairs: Sequence[FolderPairs]) -> Holdout:
+        if split_problems(self):  # reported with the other settings; the sets are opened all the same, to report theirs
+            return Holdout(list(range(sum(map(len, pairs)))), [], [])
+        groups = [group_of(source.name, name, self.groups) for source in pairs for name in source.names]
+        if self.folds is not None:
+            return fold_names(groups, self.fold, self.folds)
+        return split_names(groups, self.val_fraction if self.selection == "holdout" else 0.0, self.test_fraction)
 
     def _overlaps(self) -> list[str]:
         """Test sets that are the very files that training reads."""

@@ -63,21 +63,24 @@ def missing_set(root: Path, split: Split, name: str) -> str:
     meant = nearest(name, [*SETS, *present])
     if name in SETS:
         meant = [other for other in meant if other in present]
-    hint = f"; did you mean {' or '.join(meant)}?" if meant else ""
+    hint = f"; did you mean {' or '.join(meant)}?" if meant else "."
     ask = f" It is {SETS[name].source}." if name in SETS else ""
     return (
-        f"{folder}: no such folder, nor {root / name}; {root} holds {_listed(root)}{_split_listing(root, split)}{hint}."
+        f"{folder}: no such folder, nor {root / name}; {root} holds {_listed(root)}{_split_listing(root, split)}{hint}"
         f"{ask} Unpack it there, set data.root, or take {name} out of data.{split}_sets; nothing is downloaded"
     )
 
 
 def missing_root(root: Path) -> str:
     """What to say about a root that is no folder."""
+    if root.is_file():
+        return f"data.root={root}: is a file; set data.root=FOLDER (or the variable COS_DATA)"
     parent = next((folder for folder in root.parents if folder.is_dir()), Path("."))
-    meant = nearest(root.name, [child.name for child in _subfolders(parent)])
-    what = "is a file" if root.is_file() else "no such folder"
-    hint = f"; did you mean {' or '.join(str(parent / name) for name in meant)}?" if meant else f"; {parent} holds {_listed(parent)}"
-    return f"data.root={root}: {what}{hint}; set data.root=FOLDER (or the variable COS_DATA)"
+    missing, *rest = root.parts[len(parent.parts) :]
+    meant = [parent / name for name in nearest(missing, [child.name for child in _subfolders(parent)])]
+    meant = [folder.joinpath(*rest) for folder in meant if folder.joinpath(*rest).is_dir()] or meant
+    hint = f"; did you mean {' or '.join(map(str, meant))}?" if meant else f"; {parent} holds {_listed(parent)}."
+    return f"data.root={root}: no such folder{hint} Set data.root=FOLDER (or the variable COS_DATA)"
 
 
 def _bases(root: Path, split: Split, spec: SetSpec) -> Iterator[Path]:

@@ -27,7 +27,12 @@ def setting_problems(data: COSDataModule) -> list[str]:
         problems.append(f"data.cache_gb={data.cache_gb}: must be above 0; data.cache=false works without")
     if data.selection not in ("holdout", "field"):
         problems.append(f"data.selection={data.selection}: must be holdout or field")
-    return problems + _fold_problems(data) + _group_problems(data.groups)
+    return problems + split_problems(data)
+
+
+def split_problems(data: COSDataModule) -> list[str]:
+    """Settings that do not say how the training images are parted."""
+    return _fold_problems(data) + _group_problems(data.groups)
 
 
 def _fold_problems(data: COSDataModule) -> list[str]:

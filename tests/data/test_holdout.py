@@ -93,6 +93,14 @@ def test_folds_of_a_module(tmp_path: Path) -> None:
     assert (len(one_out[0]), len(one_out[1])) == (9, 1)
 
 
+def test_wrong_settings_do_not_hide_wrong_sets(tmp_path: Path) -> None:
+    write_root(tmp_path)
+    (tmp_path / "TrainDataset" / "MINE" / "GT" / "train_001.png").unlink()
+    with pytest.raises(UserError) as caught:
+        module(tmp_path, groups="x", folds=1).setup("fit")
+    assert len(caught.value.problems) == 3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

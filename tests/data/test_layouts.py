@@ -198,6 +198,8 @@ def test_a_wrong_root_names_its_neighbours(tmp_path: Path) -> None:
     (tmp_path / "datasets").mkdir()
     assert f"did you mean {tmp_path / 'datasets'}?" in missing_root(tmp_path / "dataset")
     assert "holds datasets/" in missing_root(tmp_path / "qqq")
+    (tmp_path / "shared" / "data").mkdir(parents=True)
+    assert f"did you mean {tmp_path / 'shared' / 'data'}?" in missing_root(tmp_path / "share" / "data")
     plant(tmp_path, ["Imgs/a.jpg"])
     assert "is a file" in missing_root(tmp_path / "Imgs" / "a.jpg")
 
