@@ -162,7 +162,7 @@ SETS = {
             train=20,
             masks=r"(im\d+)(?:\.ah)?",
         ),
-        SetSpec("CORN", "CORN (CORN-1), Ma et al., corneal confocal microscopy; on request from the authors of CS²-Net, MedIA 2021"),
+        SetSpec("CORN", "CORN (CORN-1), corneal confocal microscopy; on request from the authors of CS²-Net (Mou et al., MedIA 2021)"),
         SetSpec(
             "GDD",
             "GDD, Mei et al., 'Don't Hit Me! Glass Detection in Real-world Scenes', CVPR 2020; on request from the authors",
