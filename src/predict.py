@@ -13,9 +13,9 @@ from PIL import Image
 from rich.progress import track
 
 from src.checkpoints import read_checkpoint, rebuild, resolve_checkpoint
-from src.data.datamodule import MIN_IMAGE_SIZE
 from src.data.dataset import to_tensor
 from src.data.readers import read_image, read_whole_header
+from src.data.settings import MIN_IMAGE_SIZE
 from src.data.sources import list_images
 from src.data.transforms import resize_image
 from src.metrics.functional import to_8bit

@@ -1,65 +1,100 @@
-"""Opening a folder set: everything wrong with it, found before any work starts and mostly without decoding."""
+"""The cheap checks of a folder set: what its names and headers tell, mostly without decoding. Training runs them before any work."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from src.data.readers import mask_orientation, read_whole_header
+from PIL import Image
+
+from src.data.findings import Finding, errors
+from src.data.layouts import WHOLE_FOLDER, locate_set
+from src.data.readers import Header, mask_orientation, read_whole_header
 from src.data.sources import FolderPairs
-from src.data.tasks import IMAGE_FOLDERS, MASK_FOLDERS, SPLIT_FOLDERS, Split, locate_set
+from src.data.tasks import ANY, Split
+from src.data.verdicts import known_usable, remember_usable
 from src.utils.errors import UserError
 
 
-def open_set(root: Path, split: Split, name: str, problems: list[str]) -> FolderPairs | None:
-    """The set, with its problems appended to `problems`; None if it isn't there (no problem yet: the caller knows if it must be)."""
+def open_set(root: Path, split: Split, name: str, problems: list[str], shrink_to: int | None = None) -> FolderPairs | None:
+    """The set, with its problems appended to `problems`; None if it isn't there (no problem yet: the caller knows if it must be).
+
+    A set whose files are as they were when it last passed is not checked again.
+    """
     folders = locate_set(root, split, name)
     if folders is None:
         return None
-    pairs = FolderPairs(folders.images, folders.masks, name, folders.stem_prefix)
-    problems.extend(check_pairs(pairs))
-    if not pairs.images and not pairs.masks:
-        which = f" whose names begin with {folders.stem_prefix}" if folders.stem_prefix else ""
-        hint = "; data.train_sets=[.] takes a flat folder whole" if folders.stem_prefix else ""
-        problems.append(f"{pairs.images_dir}: no image files{which}{hint}")
+    pairs = FolderPairs(folders, name, shrink_to)
+    if known_usable(pairs):
+        return pairs
+    found = errors(check_pairs(pairs))
+    if not found:
+        remember_usable(pairs)
+    problems.extend(found)
     return pairs
 
 
-def missing_set(root: Path, split: Split, name: str) -> str:
-    """What to say about a set that `locate_set` doesn't find."""
-    folder = root / SPLIT_FOLDERS[split] / name
-    if not folder.is_dir():
-        return f"{folder}: no such folder; unpack {name} there, set data.root, or take {name} out of data.{split}_sets"
-    images, masks = " or ".join(IMAGE_FOLDERS), " or ".join(MASK_FOLDERS)
-    return f"{folder}: needs a folder of images ({images}) and one of masks ({masks}), in any letter case"
+def check_pairs(pairs: FolderPairs) -> list[Finding]:
+    """No images, unpaired and doubled names, unreadable, truncated or oversized files, sizes that differ, turned images."""
+    found = [Finding("error", "empty", pairs.folders.images, _no_images(pairs))] if not pairs.images else []
+    found += _names(pairs)
+    for name in pairs.names:
+        found += _headers(*pairs.paths(name), pairs.valid_path(name))
+    return found
 
 
-def check_pairs(pairs: FolderPairs) -> list[str]:
-    """Unpaired and doubled stems, unreadable or truncated files, images and masks of different size; one line each, with its file."""
-    problems = []
-    for stem in sorted(pairs.images.keys() - pairs.masks.keys()):
-        problems.append(f"{pairs.images[stem][0]}: image without mask; add {pairs.masks_dir / stem}.* or remove the image")
-    for stem in sorted(pairs.masks.keys() - pairs.images.keys()):
-        problems.append(f"{pairs.masks[stem][0]}: mask without image; add {pairs.images_dir / stem}.* or remove the mask")
-    for files in (*pairs.images.values(), *pairs.masks.values()):
+def _names(pairs: FolderPairs) -> Iterator[Finding]:
+    for kind, folder, there in (("mask", pairs.folders.masks, pairs.masks), ("field-of-view mask", pairs.folders.valid, pairs.valid)):
+        if folder is None:
+            continue
+        for name in sorted(pairs.images.keys() - there.keys()):
+            text = f"image without {kind}; add {folder / name}.* or remove the image"
+            yield Finding("error", "unpaired", pairs.images[name][0], text)
+        for name in sorted(there.keys() - pairs.images.keys()):
+            text = f"{kind} without image; add {pairs.folders.images / name}.* or remove the mask"
+            yield Finding("error", "unpaired", there[name][0], text)
+    for files in (*pairs.images.values(), *pairs.masks.values(), *pairs.valid.values()):
         if len(files) > 1:
             others = ", ".join(path.name for path in files[1:])
-            problems.append(f"{files[0]}: the same stem also in {others}; pairs go by stem, keep one")
-    for stem in pairs.names:
-        problem = _check_headers(*pairs.paths(stem))
-        if problem is not None:
-            problems.append(problem)
-    return problems
+            yield Finding("error", "doubled", files[0], f"the same stem also in {others}; pairs go by stem, keep one")
 
 
-def _check_headers(image_path: Path, mask_path: Path) -> str | None:
-    try:
-        image, mask = read_whole_header(image_path), read_whole_header(mask_path)
-    except UserError as error:
-        return str(error)
-    turned = mask_orientation(image, mask)
-    mask_size = mask.size[::-1] if turned >= 5 else mask.size
-    if mask_size == image.upright_size:
-        return None
-    (width, height), (mask_width, mask_height) = image.upright_size, mask_size
-    note = f", EXIF orientation {image.orientation} applied" if image.orientation != 1 else ""
-    return f"{mask_path}: mask is {mask_width}×{mask_height}, its image {image_path.name} is {width}×{height} (width×height{note})"
+def _no_images(pairs: FolderPairs) -> str:
+    pattern, folder = pairs.folders.image_pattern, pairs.folders.images
+    packed = next((path for path in sorted(folder.iterdir()) if path.suffix in (".gz", ".zip")), None)
+    if packed is not None:
+        return f"no image files, but {packed.name}; unpack it"
+    if pattern == ANY:
+        return "no image files"
+    return f"no image files whose names match {pattern}; data.train_sets=[{WHOLE_FOLDER}] takes a flat folder whole"
+
+
+def _headers(image_path: Path, mask_path: Path, valid_path: Path | None) -> list[Finding]:
+    headers: dict[Path, Header] = {}
+    found = []
+    for path in (image_path, mask_path, valid_path):
+        if path is None:
+            continue
+        try:
+            headers[path] = read_whole_header(path)
+        except UserError as error:
+            found.append(Finding("error", "unreadable", path, str(error).removeprefix(f"{path}: ")))
+    if found:
+        return found
+    image = headers.pop(image_path)
+    if image.size[0] * image.size[1] > (Image.MAX_IMAGE_PIXELS or float("inf")):
+        text = f"{image.size[0]}×{image.size[1]} pixels, so many that Pillow warns; reduce it, or remove it if it is no photograph"
+        found.append(Finding("warning", "huge", image_path, text))
+    for path, mask in headers.items():
+        turned = mask_orientation(image, mask)
+        mask_size = mask.size[::-1] if turned >= 5 else mask.size
+        if mask_size != image.upright_size:
+            (width, height), (mask_width, mask_height) = image.upright_size, mask_size
+            note = f", EXIF orientation {image.orientation} applied" if image.orientation != 1 else ""
+            text = f"mask is {mask_width}×{mask_height}, its image {image_path.name} is {width}×{height} (width×height{note})"
+            found.append(Finding("error", "size", path, text))
+        elif image.orientation != 1:
+            how = "turns with it" if turned == image.orientation else "is upright already"
+            text = f"EXIF orientation {image.orientation} is applied; its mask {path.name} {how}: look whether it lies on the object"
+            found.append(Finding("warning", "turned", image_path, text))
+    return found

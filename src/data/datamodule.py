@@ -12,21 +12,24 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
-from src.data.checks import missing_set, open_set
+from src.data.cache import Cached
+from src.data.checks import open_set
 from src.data.dataset import COSDataset, COSEvalDataset, collate_eval
-from src.data.holdout import split_names
-from src.data.sampler import EpochSampler
-from src.data.sources import Concat, Source, Subset
-from src.data.tasks import SPLIT_FOLDERS, count_note
+from src.data.description import describe
+from src.data.holdout import Holdout, fold_names, split_names
+from src.data.layouts import SPLIT_FOLDERS, missing_root, missing_set
+from src.data.sampler import EpochSampler, EvalSampler
+from src.data.settings import part_problems, setting_problems, split_problems
+from src.data.sources import Concat, FolderPairs, Source, Subset
+from src.data.tasks import count_note, group_of
 from src.data.transforms import paper_recipe
 from src.utils.errors import UserError
 
-MIN_IMAGE_SIZE = 32
 HELD_OUT_TEST = "held-out"
 
 
 class COSDataModule(LightningDataModule):
-    """Concealed object segmentation from folders, `<root>/{TrainDataset,TestDataset}/<SET>/{Imgs,GT}` (see `tasks.locate_set`).
+    """Concealed object segmentation from folders, `<root>/{TrainDataset,TestDataset}/<SET>/{Imgs,GT}` (see `layouts`).
 
     Args:
         root: the folder that holds `TrainDataset` and `TestDataset`.
@@ -36,9 +39,15 @@ class COSDataModule(LightningDataModule):
         batch_size: of a training step, per process; `eval_batch_size` (default: the same) for validation and test.
         val_fraction, test_fraction: parts of the training images held out by a hash of their names (`holdout.split_names`); the test
             part becomes one more test set, "held-out".
+        folds, fold: cross-validation in the place of `val_fraction`: fold `fold` of `folds` validates (`holdout.fold_names`).
+        groups: a pattern whose group 1 names what stays on one side of a split; known sets have their own rule (`tasks.group_of`).
         selection: what validation means. `holdout`: the held-out part. `field`: the first test set, as the literature does, and all
             training images train; `describe()` carries the word into every report.
-        augmentation: makes the training transform for a size, e.g. `transforms.paper_recipe`.
+        augmentation: makes the training transform for a size: a `transforms.Recipe`, which may ask for several sizes.
+        fast_decode: decode a JPEG at a half, a quarter or an eighth of its size where that is still no smaller than `image_size`. Other
+            pixels than by default, in training and evaluation; `describe()` says so.
+        cache: keep decoded training (and validation) images in memory-mapped files (`cache.Cached`), at most `cache_gb` GB of them; the
+            same bits as without. Written by one process before the first epoch (`prepare_data`).
 
     `setup` raises one `UserError` that lists everything wrong with the settings and the sets a stage needs: "fit" and "validate" need all
     of them (better a mistake before a long training than after), "test" the test sets only.
@@ -55,8 +64,14 @@ class COSDataModule(LightningDataModule):
         num_workers: int = 2,
         val_fraction: float = 0.1,
         test_fraction: float = 0.0,
+        folds: int | None = None,
+        fold: int = 0,
+        groups: str | None = None,
         selection: Literal["holdout", "field"] = "holdout",
         augmentation: Callable[[int], A.Compose] = paper_recipe,
+        fast_decode: bool = False,
+        cache: bool = False,
+        cache_gb: float = 20.0,
         pin_memory: bool = False,
         persistent_workers: bool = True,
     ) -> None:
@@ -68,8 +83,12 @@ class COSDataModule(LightningDataModule):
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
         self.num_workers = num_workers
         self.val_fraction, self.test_fraction = val_fraction, test_fraction
+        self.folds, self.fold, self.groups = folds, fold, groups
         self.selection = selection
-        self.augmentation = augmentation
+        self.augmentation, self.fast_decode = augmentation, fast_decode
+        self.cache, self.cache_gb = cache, cache_gb
+        self._trained: list[FolderPairs] = []
+        self._cached: list[Cached] = []
         self.pin_memory, self.persistent_workers = pin_memory, persistent_workers
         self.notes: list[str] = []
         self._parts: tuple[Source, Source, Source] | None = None
@@ -79,19 +98,20 @@ class COSDataModule(LightningDataModule):
 
     def open_train(self, problems: list[str]) -> tuple[Source, Source, Source]:
         """Training, held-out validation and held-out test part."""
-        sources = []
+        pairs = []
         for name in self.train_sets:
-            source = open_set(self.root, "train", name, problems)
+            source = open_set(self.root, "train", name, problems, self._shrink_to(max(self._train_sizes())))
             if source is None:
                 problems.append(missing_set(self.root, "train", name))
             else:
                 self._note(count_note(name, "train", len(source)))
-                sources.append(source)
+                pairs.append(source)
         if not self.train_sets:
             problems.append("data.train_sets is empty; name at least one set")
-        whole = Concat(sources)
-        held_out = split_names(whole.names, self.val_fraction if self.selection == "holdout" else 0.0, self.test_fraction)
-        train, val, test = (Subset(whole, indices) for indices in held_out)
+        self._trained = pairs
+        self._cached = [Cached(source, self._cached_size()) for source in pairs] if self.cache else []
+        whole = Concat(self._cached or pairs)
+        train, val, test = (Subset(whole, indices) for indices in self._held_out(pairs))
         return train, val, test
 
     def open_tests(self, problems: list[str]) -> dict[str, Source]:
@@ -99,7 +119,7 @@ class COSDataModule(LightningDataModule):
         found: dict[str, Source] = {}
         absent = []
         for name in self.test_sets:
-            source = open_set(self.root, "test", name, problems)
+            source = open_set(self.root, "test", name, problems, self._shrink_to(self.image_size))
             if source is None:
                 absent.append(name)
             else:
@@ -112,13 +132,21 @@ class COSDataModule(LightningDataModule):
             self._note(f"test sets not found under {self.root / SPLIT_FOLDERS['test']}, left out: {', '.join(absent)}")
         return found
 
+    def prepare_data(self) -> None:
+        """Write the caches that are missing, in one process of each machine (Lightning calls this in no other)."""
+        trains = self.trainer is None or self.trainer.state.fn == "fit"
+        if self.cache and trains:
+            self.setup("fit")
+            for source in self._cached:
+                self._note(source.build(int(self.cache_gb * 1e9)))
+
     def setup(self, stage: str | None = None) -> None:
         """Check and open what the stage needs; a second call does nothing."""
-        problems = self._setting_problems()
-        if self.root.is_dir():
-            self._open(stage, problems)
+        problems = setting_problems(self)
+        if not self.root.is_dir():
+            problems.append(missing_root(self.root))
         else:
-            problems.append(f"data.root={self.root}: no such folder; set data.root=FOLDER (or the variable COS_DATA)")
+            self._open(stage, problems)
         if problems:
             self._parts = self._tests = None
             count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -133,6 +161,8 @@ class COSDataModule(LightningDataModule):
             self._tests = self.open_tests(problems)
         if problems:
             return
+        if self._parts is not None:
+            problems.extend(self._overlaps())
         if self.selection == "field" and not self._tests:
             problems.append("data.selection=field validates on the first test set, and there is none; use data.selection=holdout")
         if stage == "test" and not self.test_names:
@@ -141,31 +171,27 @@ class COSDataModule(LightningDataModule):
     def _checked_parts(self, problems: list[str]) -> tuple[Source, Source, Source]:
         before = len(problems)
         train, val, test = self.open_train(problems)
-        if len(problems) > before:
-            return train, val, test
-        for part, kind, fraction in ((val, "val", self.val_fraction), (test, "test", self.test_fraction)):
-            wanted = fraction > 0 and (kind == "test" or self.selection == "holdout")
-            if wanted and len(part) == 0:
-                total = len(train) + len(val) + len(test)
-                problems.append(f"data.{kind}_fraction={fraction} holds out none of {total} training images; raise it, or set it to 0")
-        if len(train) == 0:
-            problems.append("no training image is left after the hold-out; lower data.val_fraction or data.test_fraction")
+        if len(problems) == before and not split_problems(self):
+            problems.extend(part_problems(self, len(train), len(val), len(test)))
         return train, val, test
 
-    def _setting_problems(self) -> list[str]:
-        problems = []
-        if self.image_size < MIN_IMAGE_SIZE:
-            problems.append(f"data.image_size={self.image_size}: must be {MIN_IMAGE_SIZE} or more")
-        for key in ("batch_size", "eval_batch_size"):
-            if getattr(self, key) < 1:
-                problems.append(f"data.{key}={getattr(self, key)}: must be 1 or more")
-        if self.num_workers < 0:
-            problems.append(f"data.num_workers={self.num_workers}: must be 0 or more")
-        if not (0 <= self.val_fraction < 1 and 0 <= self.test_fraction < 1 and self.val_fraction + self.test_fraction < 1):
-            problems.append(f"data.val_fraction={self.val_fraction}, data.test_fraction={self.test_fraction}: not negative, sum below 1")
-        if self.selection not in ("holdout", "field"):
-            problems.append(f"data.selection={self.selection}: must be holdout or field")
-        return problems
+    def _held_out(self, pairs: Sequence[FolderPairs]) -> Holdout:
+        if split_problems(self):  # reported with the other settings; the sets are opened all the same, to report theirs
+            return Holdout(list(range(sum(map(len, pairs)))), [], [])
+        groups = [group_of(source.name, name, self.groups) for source in pairs for name in source.names]
+        if self.folds is not None:
+            return fold_names(groups, self.fold, self.folds)
+        return split_names(groups, self.val_fraction if self.selection == "holdout" else 0.0, self.test_fraction)
+
+    def _overlaps(self) -> list[str]:
+        """Test sets that are the very files that training reads."""
+        trained = {source.folders: source.name for source in self._trained}
+        return [
+            f"{source.folders.images}: is the training set {trained[source.folders]} and the test set {name}; take it out of one, "
+            "or hold out a part of it with data.test_fraction"
+            for name, source in (self._tests or {}).items()
+            if isinstance(source, FolderPairs) and source.folders in trained
+        ]
 
     def _note(self, note: str | None) -> None:
         if note is not None and note not in self.notes:
@@ -187,9 +213,9 @@ class COSDataModule(LightningDataModule):
         # An incomplete last batch can be a single image, which BatchNorm cannot train on; a set smaller than one batch must stay.
         ranks = self.trainer.world_size if self.trainer is not None else 1
         drop_last = len(train) > self.batch_size * ranks
-        data = COSDataset(train, self.augmentation(self.image_size))
+        data = COSDataset(train, self.augmentation, self.image_size)
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
-        sampler = EpochSampler(data, seed=torch.initial_seed(), epoch=epoch)
+        sampler = EpochSampler(data, torch.initial_seed(), epoch, self._train_sizes(), self.batch_size)
         return DataLoader(data, batch_size=self.batch_size, sampler=sampler, drop_last=drop_last, **self._loader_options())
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
@@ -203,24 +229,23 @@ class COSDataModule(LightningDataModule):
         return [self._eval_loader(source) for source in self._test_sources().values()]
 
     def describe(self) -> dict[str, Any]:
-        """Plain values for reports: what was trained, selected and tested on. Counts are present for the parts that are set up."""
-        return {
-            "root": str(self.root),
-            "image_size": self.image_size,
-            "selection": self.selection,
-            "selected_on": self._selected_on(),
-            "val_fraction": self.val_fraction,
-            "test_fraction": self.test_fraction,
-            "train_sets": list(self.train_sets),
-            "train_images": len(self._parts[0]) if self._parts else None,
-            "val_images": len(self._parts[1]) if self._parts else None,
-            "test_images": {name: len(source) for name, source in self._test_sources().items()},
-            "notes": list(self.notes),
-        }
+        """Plain values for reports (`description.describe`)."""
+        return describe(self)
 
-    def _selected_on(self) -> str:
+    def part_counts(self) -> tuple[int, int, int] | None:
+        """Images to train on, held out to validate and held out to test; None before they are set up."""
+        return None if self._parts is None else (len(self._parts[0]), len(self._parts[1]), len(self._parts[2]))
+
+    def test_counts(self) -> dict[str, int]:
+        """Images of each test set that is set up."""
+        return {name: len(source) for name, source in self._test_sources().items()}
+
+    def selected_on(self) -> str:
+        """What the best checkpoint is chosen on, in words."""
         if self.selection == "field":
             return f"test set {next(iter(self._test_sources()), '?')}, as the literature does"
+        if self.folds is not None:
+            return f"fold {self.fold} (of 0 to {self.folds - 1}) of the training images"
         return f"held-out {self.val_fraction:.0%} of the training images" if self.val_fraction else "nothing, the last epoch counts"
 
     def _opened_parts(self) -> tuple[Source, Source, Source]:
@@ -237,7 +262,24 @@ class COSDataModule(LightningDataModule):
 
     def _eval_loader(self, source: Source) -> DataLoader[Any]:
         data: Dataset[Any] = COSEvalDataset(source, self.image_size)
-        return DataLoader(data, batch_size=self.eval_batch_size, collate_fn=collate_eval, **self._loader_options(train=False))
+        sampler = EvalSampler(data)
+        if len(data) < sampler.num_replicas:  # type: ignore[arg-type]
+            raise UserError(f"{len(data)} images to evaluate on for {sampler.num_replicas} processes; use fewer devices")  # type: ignore[arg-type]
+        options = self._loader_options(train=False)
+        return DataLoader(data, batch_size=self.eval_batch_size, sampler=sampler, collate_fn=collate_eval, **options)
+
+    def _cached_size(self) -> int | None:
+        # Geometry that acts at the file's resolution needs the file's pixels; without any, the resized ones do.
+        resizes_first = getattr(self.augmentation, "before", None) == [] and len(self._train_sizes()) == 1
+        return self.image_size if resizes_first else None
+
+    def _train_sizes(self) -> tuple[int, ...]:
+        """The sides to train at, in pixels; several with a multi-scale recipe."""
+        sizes = getattr(self.augmentation, "sizes", None)
+        return (self.image_size,) if sizes is None else sizes(self.image_size)
+
+    def _shrink_to(self, size: int) -> int | None:
+        return size if self.fast_decode else None
 
     def _loader_options(self, train: bool = True) -> dict[str, Any]:
         # Evaluation loaders run once or seldom: their workers would sit on memory between the epochs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypedDict
 
 import albumentations as A
@@ -12,7 +13,7 @@ from torch.utils.data import Dataset
 
 from src.data.sampler import SeededIndex
 from src.data.sources import Source
-from src.data.transforms import reseed, resize_image
+from src.data.transforms import reseed, resize_image, resize_mask
 
 
 class TrainSample(TypedDict):
@@ -23,39 +24,68 @@ class TrainSample(TypedDict):
     name: str
 
 
-class EvalSample(TypedDict):
-    """`image` float32 (3, S, S) RGB in [0, 1]; `mask` bool (h, w) at the file's own size, where measures are taken; `name` the stem."""
-
+class _Sample(TypedDict):
     image: Tensor
     mask: Tensor
     name: str
 
 
-class EvalBatch(TypedDict):
-    """`image` (N, 3, S, S); N masks of N sizes and N names as lists."""
+class EvalSample(_Sample, total=False):
+    """`image` float32 (3, S, S) RGB in [0, 1]; `mask` bool (h, w) at the file's own size, where measures are taken; `name` the stem.
 
+    `valid`: bool (h, w), the pixels that measures count; only in sets that have a field of view.
+    """
+
+    valid: Tensor
+
+
+class _Batch(TypedDict):
     image: Tensor
     mask: list[Tensor]
     name: list[str]
 
 
-class COSDataset(Dataset[TrainSample]):
-    """Training samples. A `SeededIndex` brings the seed of its augmentation; for a plain index torch's generator draws one."""
+class EvalBatch(_Batch, total=False):
+    """`image` (N, 3, S, S); N masks of N sizes and N names as lists; `valid` if any sample has one (all true for the others)."""
 
-    def __init__(self, source: Source, transform: A.Compose) -> None:
+    valid: list[Tensor]
+
+
+class COSDataset(Dataset[TrainSample]):
+    """Training samples at `image_size`, or at the size that a `SeededIndex` brings.
+
+    A `SeededIndex` also brings the seed of the augmentation; for a plain index torch's generator draws one.
+
+    Args:
+        recipe: makes the training transform for a size (`transforms.Recipe`).
+    """
+
+    def __init__(self, source: Source, recipe: Callable[[int], A.Compose], image_size: int) -> None:
         self.source = source
-        self.transform = transform
+        self.recipe, self.image_size = recipe, image_size
+        self._transforms: dict[int, A.Compose] = {}
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int | SeededIndex) -> TrainSample:
-        sample, seed = index if isinstance(index, SeededIndex) else (index, int(torch.randint(2**31, ())))
-        raw = self.source[sample]
-        reseed(self.transform, seed)
-        out = self.transform(image=raw.image, mask=raw.mask.astype(np.uint8))
-        mask = torch.from_numpy((out["mask"] > 0).astype(np.float32)[None])
-        return {"image": to_tensor(out["image"]), "mask": mask, "name": raw.name}
+        sample = index if isinstance(index, SeededIndex) else SeededIndex(index, int(torch.randint(2**31, ())))
+        raw, transform = self.source[sample.sample], self._transform(sample.size or self.image_size)
+        mask = raw.mask.view(np.uint8)
+        if mask.shape != raw.image.shape[:2]:  # a photograph decoded at a part of its size
+            mask = resize_mask(mask, raw.image.shape[:2])
+        reseed(transform, sample.seed)
+        out = transform(image=raw.image, mask=mask)
+        return {
+            "image": to_tensor(out["image"]),
+            "mask": torch.from_numpy((out["mask"] > 0).astype(np.float32)[None]),
+            "name": raw.name,
+        }
+
+    def _transform(self, size: int) -> A.Compose:
+        if size not in self._transforms:
+            self._transforms[size] = self.recipe(size)
+        return self._transforms[size]
 
 
 class COSEvalDataset(Dataset[EvalSample]):
@@ -70,11 +100,14 @@ class COSEvalDataset(Dataset[EvalSample]):
 
     def __getitem__(self, index: int) -> EvalSample:
         raw = self.source[index]
-        return {
+        sample: EvalSample = {
             "image": to_tensor(resize_image(raw.image, self.image_size)),
             "mask": torch.from_numpy(np.ascontiguousarray(raw.mask)),
             "name": raw.name,
         }
+        if raw.valid is not None:
+            sample["valid"] = torch.from_numpy(np.ascontiguousarray(raw.valid))
+        return sample
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
@@ -84,8 +117,11 @@ def to_tensor(image: np.ndarray) -> Tensor:
 
 def collate_eval(samples: list[Any]) -> EvalBatch:
     """Stack the images; masks differ in size and stay a list."""
-    return {
+    batch: EvalBatch = {
         "image": torch.stack([sample["image"] for sample in samples]),
         "mask": [sample["mask"] for sample in samples],
         "name": [sample["name"] for sample in samples],
     }
+    if any("valid" in sample for sample in samples):
+        batch["valid"] = [sample.get("valid", torch.ones_like(sample["mask"])) for sample in samples]
+    return batch

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from src.utils.errors import UserError
 
@@ -35,10 +35,14 @@ _TRANSPOSE = {
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says before its pixels are read. `size` is (width, height) as stored, `orientation` the EXIF tag (1 = upright)."""
+    """What a file says before its pixels are read.
+
+    `size` is (width, height) as stored, `orientation` the EXIF tag (1 = upright), `mode` Pillow's name of the pixels' kind.
+    """
 
     size: tuple[int, int]
     orientation: int = 1
+    mode: str = ""
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -48,7 +52,7 @@ class Header:
 
 def read_header(path: Path | str) -> Header:
     """Size and orientation without decoding pixels; `UserError` if the file is no image."""
-    with _opened(path) as file:
+    with open_image(path) as file:
         return _header(file)
 
 
@@ -65,7 +69,7 @@ def read_whole_header(path: Path | str) -> Header:
         tail = file.read()
     marker = next((end for magic, end in END_MARKERS.items() if start.startswith(magic)), None)
     if marker is None or marker not in tail:
-        with _opened(path) as image:
+        with open_image(path) as image:
             image.load()
     return header
 
@@ -81,36 +85,60 @@ def mask_orientation(image: Header, mask: Header) -> int:
     return image.orientation
 
 
-def read_image(path: Path | str) -> np.ndarray:
+def read_image(path: Path | str, shrink_to: int | None = None) -> np.ndarray:
     """An image file as uint8 (H, W, 3) RGB, upright.
 
     Grey, palette, bilevel, CMYK and 16-bit files are converted; transparency is dropped, as the field's `convert("RGB")` does.
+
+    Args:
+        shrink_to: a JPEG may come at a half, a quarter or an eighth of its size, as long as no side gets smaller than this.
     """
-    with _opened(path) as file:
-        if file.mode == "F" or file.mode.startswith("I"):
-            file = _deep_to_grey(file, _header(file).orientation)
-        else:
-            file = ImageOps.exif_transpose(file)
-        return np.array(file.convert("RGB"))
+    with open_image(path) as file:
+        return _rgb(file, _header(file), shrink_to)
 
 
-def read_mask(path: Path | str, orientation: int | None = None) -> np.ndarray:
-    """A mask file as bool (H, W), upright; `orientation` replaces the file's own EXIF tag.
+def read_mask(path: Path | str, image: Header | None = None) -> np.ndarray:
+    """A mask file as bool (H, W), upright; with its image's header turned as the image is (`mask_orientation`).
 
     Foreground is what lies above half of the file's value range, and the range is the smallest of 1, 255, 65535 that holds the file's
     maximum: grey > 127 in 8-bit masks (JPEG grey values included), > 0 in 0/1 masks. Colour counts by its strongest channel (red and
     palette masks), transparent pixels are background.
     """
-    with _opened(path) as file:
-        own = _header(file).orientation
-        grey = _mask_values(file)
-    method = _TRANSPOSE.get(own if orientation is None else orientation)
+    with open_image(path) as file:
+        own = _header(file)
+        values = mask_values(file)
+    method = _TRANSPOSE.get(own.orientation if image is None else mask_orientation(image, own))
     if method is not None:
-        grey = np.asarray(Image.fromarray(grey).transpose(method))
-    return grey > _value_range(grey) / 2
+        values = np.asarray(Image.fromarray(values).transpose(method))
+    return values > value_range(values) / 2
 
 
-def _mask_values(file: Image.Image) -> np.ndarray:
+def read_sample(
+    image_path: Path, mask_path: Path, valid_path: Path | None = None, shrink_to: int | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Image, mask and, where there is one, the mask of valid pixels, each file opened once; see `read_image` and `read_mask`.
+
+    With `shrink_to` the image may be smaller than its masks.
+    """
+    with open_image(image_path) as file:
+        header = _header(file)
+        image = _rgb(file, header, shrink_to)
+    return image, read_mask(mask_path, header), None if valid_path is None else read_mask(valid_path, header)
+
+
+def _rgb(file: Image.Image, header: Header, shrink_to: int | None) -> np.ndarray:
+    if shrink_to is not None:
+        file.draft(None, (shrink_to, shrink_to))
+    if file.mode == "F" or file.mode.startswith("I"):
+        file = _deep_to_grey(file)
+    if file.mode != "RGB":
+        file = file.convert("RGB")
+    method = _TRANSPOSE.get(header.orientation)
+    return np.array(file if method is None else file.transpose(method))
+
+
+def mask_values(file: Image.Image) -> np.ndarray:
+    """The values of an opened mask, (H, W) as stored, before any threshold: uint8, or float32 for deeper files."""
     if file.mode in ("1", "L") and "transparency" not in file.info:
         return np.array(file.convert("L")) if file.mode == "1" else np.array(file)
     if file.mode == "F" or file.mode.startswith("I"):
@@ -119,26 +147,25 @@ def _mask_values(file: Image.Image) -> np.ndarray:
     return np.where(rgba[..., 3] > 127, rgba[..., :3].max(axis=-1), 0).astype(np.uint8)
 
 
-def _value_range(values: np.ndarray) -> float:
+def value_range(values: np.ndarray) -> float:
+    """What full foreground is in these values: the smallest of 1, 255, 65535 that holds their maximum."""
     maximum = float(values.max(initial=0))
     return next((top for top in (1.0, 255.0, 65535.0) if maximum <= top), maximum)
 
 
-def _deep_to_grey(file: Image.Image, orientation: int) -> Image.Image:
+def _deep_to_grey(file: Image.Image) -> Image.Image:
     # Pillow clips 16-bit to 255 in `convert`, which turns a normal 16-bit photograph white.
     values = np.array(file, dtype=np.float32)
-    grey = Image.fromarray(np.clip(values * (255 / _value_range(values)), 0, 255).round().astype(np.uint8))
-    method = _TRANSPOSE.get(orientation)
-    return grey if method is None else grey.transpose(method)
+    return Image.fromarray(np.clip(values * (255 / value_range(values)), 0, 255).round().astype(np.uint8))
 
 
 def _header(file: Image.Image) -> Header:
     orientation = file.getexif().get(_ORIENTATION_TAG, 1)
-    return Header(file.size, orientation if orientation in _TRANSPOSE else 1)
+    return Header(file.size, orientation if orientation in _TRANSPOSE else 1, file.mode)
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[Image.Image]:
+def open_image(path: Path | str) -> Iterator[Image.Image]:
     """Pillow's image; whatever goes wrong with its bytes, now or while decoding, becomes a `UserError` with the file's name."""
     try:
         with Image.open(path) as file:

@@ -1,8 +1,8 @@
-"""The training order: a function of (seed, epoch) alone, whatever the number of workers, and a seed for every sample."""
+"""Which samples a process sees: training orders that depend on (seed, epoch) alone, and evaluation that repeats nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +11,11 @@ from torch.utils.data import Dataset, DistributedSampler
 
 
 class SeededIndex(NamedTuple):
-    """Which sample, and the seed of its augmentation, a function of (seed, epoch, index)."""
+    """Which sample, the seed of its augmentation (a function of (seed, epoch, sample)), and the side its batch is trained at in pixels."""
 
     sample: int
     seed: int
+    size: int | None = None
 
 
 class EpochSampler(DistributedSampler):
@@ -25,13 +26,43 @@ class EpochSampler(DistributedSampler):
 
     Args:
         epoch: the first epoch; a resumed training starts in the middle.
+        sizes: sides to train at; each batch of `batch_size` draws one, the same on every rank.
     """
 
-    def __init__(self, dataset: Dataset, seed: int, epoch: int = 0) -> None:
-        ranks, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
+    def __init__(self, dataset: Dataset, seed: int, epoch: int = 0, sizes: Sequence[int] = (), batch_size: int = 1) -> None:
+        ranks, rank = _place()
         super().__init__(dataset, num_replicas=ranks, rank=rank, shuffle=True, seed=seed % 2**32)
+        self.sizes, self.batch_size = tuple(sizes), batch_size
         self.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[SeededIndex]:
-        for index in super().__iter__():
-            yield SeededIndex(index, int(np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1)[0]))
+        for position, index in enumerate(super().__iter__()):
+            seed = int(np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1)[0])
+            yield SeededIndex(index, seed, self._size(position // self.batch_size))
+
+    def _size(self, batch: int) -> int | None:
+        if len(self.sizes) < 2:
+            return self.sizes[0] if self.sizes else None
+        return int(np.random.default_rng([self.seed, self.epoch, batch, 1]).choice(self.sizes))
+
+
+class EvalSampler(DistributedSampler):
+    """Every sample once in all processes together, in order, whatever their number.
+
+    PyTorch's own pads the ranks to one length with repeated samples, which then count twice in every mean.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        ranks, rank = _place()
+        super().__init__(dataset, num_replicas=ranks, rank=rank, shuffle=False)
+        self.indices = range(rank, len(dataset), ranks)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def _place() -> tuple[int, int]:
+    return (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -9,15 +12,21 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from src.data.readers import EXTENSIONS, mask_orientation, read_header, read_image, read_mask
+from src.data.layouts import SetFolders
+from src.data.readers import EXTENSIONS, read_sample
+from src.data.tasks import ANY
 
 
 class RawSample(NamedTuple):
-    """`image` uint8 (H, W, 3) RGB; `mask` bool (H, W), of the same size; `name` the file's stem."""
+    """`image` uint8 (H, W, 3) RGB; `mask` bool (H, W), of the same size; `name` the file's stem.
+
+    `valid`: bool (H, W), the pixels that measures count (a retina's field of view); None where a set has no such masks: all of them.
+    """
 
     image: np.ndarray
     mask: np.ndarray
     name: str
+    valid: np.ndarray | None = None
 
 
 @runtime_checkable
@@ -35,17 +44,25 @@ class Source(Protocol):
 
 
 class FolderPairs:
-    """Images and masks of two folders, paired by stem (never by sort order) and sorted by it.
+    """Images and masks of two folders, paired by name (never by sort order) and sorted by it.
 
-    Only stems present on both sides are in the set; `src.data.checks` reports the others.
+    A name is a file's stem, or the part of it that the set's patterns select. Only names present on both sides, and among the fields of
+    view where there are any, are in the set; `src.data.checks` reports the others. `shrink_to`: see `readers.read_image`.
     """
 
-    def __init__(self, images_dir: Path | str, masks_dir: Path | str, name: str, stem_prefix: str = "") -> None:
-        self.name = name
-        self.images_dir, self.masks_dir = Path(images_dir), Path(masks_dir)
-        self.images = list_images(self.images_dir, stem_prefix)
-        self.masks = list_images(self.masks_dir, stem_prefix)
+    def __init__(self, folders: SetFolders, name: str, shrink_to: int | None = None) -> None:
+        self.name, self.folders = name, folders
+        self.shrink_to = shrink_to
+        self.images = list_images(folders.images, folders.image_pattern)
+        self.masks = list_images(folders.masks, folders.mask_pattern)
+        if folders.shared_masks:
+            self.masks = {key: files for key, files in self.masks.items() if key in self.images}
+        if folders.images == folders.masks:  # one folder: an image is no mask of its own
+            self.masks = {key: others for key, files in self.masks.items() if (others := [f for f in files if f not in self.images[key]])}
+        self.valid = {} if folders.valid is None else list_images(folders.valid, folders.valid_pattern)
         self._names = sorted(self.images.keys() & self.masks.keys())
+        if folders.valid is not None:
+            self._names = [key for key in self._names if key in self.valid]
 
     @property
     def names(self) -> Sequence[str]:
@@ -55,14 +72,17 @@ class FolderPairs:
         return len(self._names)
 
     def __getitem__(self, index: int) -> RawSample:
-        stem = self._names[index]
-        image_path, mask_path = self.paths(stem)
-        orientation = mask_orientation(read_header(image_path), read_header(mask_path))
-        return RawSample(read_image(image_path), read_mask(mask_path, orientation), stem)
+        name = self._names[index]
+        image, mask, valid = read_sample(*self.paths(name), self.valid_path(name), self.shrink_to)
+        return RawSample(image, mask, name, valid)
 
-    def paths(self, stem: str) -> tuple[Path, Path]:
+    def paths(self, name: str) -> tuple[Path, Path]:
         """The image's and the mask's file."""
-        return self.images[stem][0], self.masks[stem][0]
+        return self.images[name][0], self.masks[name][0]
+
+    def valid_path(self, name: str) -> Path | None:
+        """The file of the field of view, where the set has them."""
+        return self.valid[name][0] if self.valid else None
 
 
 class Concat:
@@ -83,7 +103,7 @@ class Concat:
     def __getitem__(self, index: int) -> RawSample:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        part = next(i for i, end in enumerate(self._ends) if index < end)
+        part = bisect_right(self._ends, index)
         return self.sources[part][index - (self._ends[part - 1] if part else 0)]
 
 
@@ -106,10 +126,15 @@ class Subset:
         return self.source[self.indices[index]]
 
 
-def list_images(folder: Path, stem_prefix: str = "") -> dict[str, list[Path]]:
-    """Image files of a folder by stem, several where formats compete; hidden files (macOS `._x.jpg`) are no images."""
+def list_images(folder: Path, pattern: str = ANY) -> dict[str, list[Path]]:
+    """Image files of a folder by name, several where formats compete; hidden files (macOS `._x.jpg`) are no images.
+
+    The name is group 1 of `pattern` in the stem, and what doesn't match is left out. It is composed (NFC), so that names written by macOS
+    and by other systems meet, and the hold-out is the same on all of them.
+    """
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in EXTENSIONS and path.name.startswith(stem_prefix) and not path.name.startswith("."):
-            found.setdefault(path.stem, []).append(path)
+        match = re.fullmatch(pattern, unicodedata.normalize("NFC", path.stem))
+        if match and path.suffix.lower() in EXTENSIONS and not path.name.startswith("."):
+            found.setdefault(match.group(1), []).append(path)
     return found

@@ -176,8 +176,8 @@ class SyntheticDataModule(COSDataModule):
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "root": "none, scenes are drawn", "concealment": self.concealment, "scene_seed": self.seed}
 
-    def _selected_on(self) -> str:
-        return f"{self.lengths['val']} scenes that training never sees" if self.lengths["val"] else super()._selected_on()
+    def selected_on(self) -> str:
+        return f"{self.lengths['val']} scenes that training never sees" if self.lengths["val"] else super().selected_on()
 
     def _split(self, split: str, problems: list[str]) -> SyntheticCamouflage:
         if self.lengths[split] < (0 if split == "val" else 1):

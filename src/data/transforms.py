@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else its import asks the package index for a newer version
@@ -14,6 +16,8 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel
 
+from src.data.resize import resize_bilinear
+
 cv2.setNumThreads(0)  # images are small and the loader's workers are the parallelism; nested threads only fight over the cores
 
 SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], dtype=np.float32) / 13  # the kernel behind Pillow's sharpness
@@ -22,18 +26,19 @@ SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], dtype=np.float32) / 13  # t
 def resize_image(image: np.ndarray, size: int) -> np.ndarray:
     """uint8 (H, W, 3) to (size, size, 3): bilinear, antialiased along every axis that shrinks.
 
-    Pillow's filter, which the field's `transforms.Resize` on Pillow images is. OpenCV's INTER_LINEAR takes 0.2 ms instead of 0.8 (CAMO to
-    224 px) but aliases: 3 to 6 grey levels away on average; INTER_AREA is 1 to 2 away and no filter at all where one axis grows.
+    Pillow's filter, which the field's `transforms.Resize` on Pillow images is, bit for bit. OpenCV's INTER_LINEAR aliases: 3 to 6 grey
+    levels away on average (CAMO to 224 px); INTER_AREA is 1 to 2 away and no filter at all where one axis grows.
     """
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+    return resize_bilinear(image, size, size)
 
 
-def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """uint8 (H, W) to (size, size), the value under each new pixel's centre: binary stays binary.
+def resize_mask(mask: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """uint8 (H, W) to (size, size), or to (height, width): the value under each new pixel's centre, so that binary stays binary.
 
     Pillow's NEAREST: OpenCV's INTER_NEAREST takes the corner instead, half a pixel off the image.
     """
-    return np.asarray(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
+    height, width = (size, size) if isinstance(size, int) else size
+    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 
 
 class Resize(A.DualTransform):
@@ -99,27 +104,48 @@ class Sharpness(A.ImageOnlyTransform):
         return cv2.filter2D(img, -1, kernel)
 
 
+class Recipe:
+    """A training transform made of albumentations steps, for any size: `before` at the file's resolution, the resize, `after` at the
+    network's. `conf/data/augmentation/` holds the shipped ones.
+
+    Args:
+        scales: the sides that batches are trained at, as multiples of `data.image_size`, each to the nearest 32 px; drawn per batch.
+    """
+
+    def __init__(
+        self, before: Sequence[A.BasicTransform] = (), after: Sequence[A.BasicTransform] = (), scales: Sequence[float] = (1.0,)
+    ) -> None:
+        self.before, self.after, self.scales = list(before), list(after), tuple(scales)
+
+    def __call__(self, size: int) -> A.Compose:
+        """The pipeline to one square of `size` pixels; geometry acts on image and mask alike."""
+        return A.Compose(deepcopy([*self.before, Resize(size=size), *self.after]))
+
+    def sizes(self, size: int) -> tuple[int, ...]:
+        """The sides to train at, in pixels."""
+        return tuple(size if scale == 1 else max(32, round(scale * size / 32) * 32) for scale in self.scales)
+
+
 def paper_recipe(size: int) -> A.Compose:
     """The released code's augmentation (method.md §5), less its faults: crops are not centred, masks not bicubic, labels get no noise.
 
     Geometry and sharpness act at the file's resolution, where their pixels are meant; colour acts after the resize, which it commutes with
-    up to rounding. What turns in from outside the image is black and background, as in the code.
+    up to rounding. What turns in from outside the image is black and background, as in the code. The same as
+    `conf/data/augmentation/paper.yaml`, for use without Hydra.
     """
-    return A.Compose(
-        [
-            A.HorizontalFlip(p=0.5),
-            CropUpTo(pixels=30),
-            A.Rotate(limit=(-15, 15), interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST, p=0.2),
-            Sharpness(low=0.0, high=3.0),
-            Resize(size=size),
-            A.ColorJitter(brightness=(0.5, 1.5), contrast=(0.5, 1.5), saturation=(0.0, 2.0), hue=(0.0, 0.0), p=1.0),
-        ]
-    )
+    geometry = [
+        A.HorizontalFlip(p=0.5),
+        CropUpTo(pixels=30),
+        A.Rotate(limit=(-15, 15), interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST, p=0.2),
+        Sharpness(low=0.0, high=3.0),
+    ]
+    colour = A.ColorJitter(brightness=(0.5, 1.5), contrast=(0.5, 1.5), saturation=(0.0, 2.0), hue=(0.0, 0.0), p=1.0)
+    return Recipe(geometry, [colour])(size)
 
 
 def resize_only(size: int) -> A.Compose:
     """No augmentation: what evaluation sees."""
-    return A.Compose([Resize(size=size)])
+    return Recipe()(size)
 
 
 def reseed(transform: A.Compose, seed: int) -> None:

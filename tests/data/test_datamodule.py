@@ -13,6 +13,7 @@ from lightning import seed_everything
 from PIL import Image
 
 from src.data.datamodule import COSDataModule
+from src.data.tasks import SETS
 from src.data.transforms import resize_only
 from src.utils.errors import UserError
 from tests.folders import write_pair, write_root, write_set
@@ -87,6 +88,7 @@ def test_field_selection_validates_on_the_first_test_set(tmp_path: Path) -> None
     assert names(data.val_dataloader()) == [f"test_{i:03d}" for i in range(4)]
     assert data.describe()["train_images"] == 12
     assert "test set MINE" in data.describe()["selected_on"]
+    assert any("chosen on a test set" in note for note in data.describe()["notes"])
     assert "held-out 10%" in module(tmp_path).describe()["selected_on"]
 
 
@@ -224,7 +226,7 @@ def test_empty_set_and_nothing_to_test(tmp_path: Path) -> None:
         module(tmp_path, train_sets=["HALF"]).setup("fit")
 
 
-@pytest.mark.parametrize("name", ["cod", "camo", "synthetic"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "data").glob("*.yaml")))
 def test_configs_instantiate(name: str, tmp_path: Path) -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base=None):
         config = compose(f"data/{name}").data
@@ -232,9 +234,30 @@ def test_configs_instantiate(name: str, tmp_path: Path) -> None:
     assert isinstance(data, COSDataModule)
     assert data.image_size == (128 if name == "synthetic" else 352)
     assert data.augmentation(64)(image=np.zeros((80, 90, 3), np.uint8))["image"].shape == (64, 64, 3)
-    sets = {"cod": (["CAMO", "COD10K"], ["CHAMELEON", "CAMO", "COD10K", "NC4K"]), "camo": (["CAMO"], ["CAMO"])}
-    assert (data.train_sets, data.test_sets) == sets.get(name, (["synthetic"], ["synthetic"]))
+    sets = {
+        "cod": (["CAMO", "COD10K"], ["CHAMELEON", "CAMO", "COD10K", "NC4K"]),
+        "camo": (["CAMO"], ["CAMO"]),
+        "polyp": (["Kvasir", "CVC-ClinicDB"], ["Kvasir", "CVC-ClinicDB", "CVC-ColonDB", "ETIS", "CVC-300"]),
+        "kvasir": (["Kvasir-SEG"], []),
+        "tubular": (["DRIVE"], ["DRIVE"]),
+        "transparent": (["GDD", "GSD"], ["GDD", "GSD"]),
+        "cds2k": (["CAMO", "COD10K"], ["CDS2K"]),
+        "own": (["."], []),
+        "synthetic": (["synthetic"], ["synthetic"]),
+    }
+    assert (data.train_sets, data.test_sets) == sets[name]
+    assert set(data.train_sets + data.test_sets) <= {*SETS, ".", "synthetic"}
     assert type(data.train_sets) is list
+
+
+def test_the_data_of_older_checkpoints_is_still_understood(tmp_path: Path) -> None:
+    old = {
+        "_target_": "src.data.datamodule.COSDataModule", "root": str(write_root(tmp_path)), "train_sets": ["MINE"], "test_sets": ["MINE"],
+        "image_size": 32, "batch_size": 4, "eval_batch_size": None, "num_workers": 0, "val_fraction": 0.1, "test_fraction": 0.0,
+        "selection": "holdout", "augmentation": {"_target_": "src.data.transforms.paper_recipe", "_partial_": True}, "pin_memory": False,
+        "persistent_workers": True,
+    }  # fmt: skip
+    assert next(iter(instantiate(old).train_dataloader()))["image"].shape == (4, 3, 32, 32)
 
 
 def test_one_set_needs_no_list(tmp_path: Path) -> None:

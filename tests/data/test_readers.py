@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from src.data.layouts import SetFolders
 from src.data.readers import Header, mask_orientation, read_header, read_image, read_mask
 from src.data.sources import FolderPairs
 from src.utils.errors import UserError
@@ -105,7 +106,7 @@ def test_mask_follows_its_image(tmp_path: Path, upright_mask: bool) -> None:
     (tmp_path / "GT").mkdir()
     save(np.repeat(GREY[..., None], 3, -1), tmp_path / "Imgs" / "a.png", exif=exif)
     save(np.rot90(GREY, -1) if upright_mask else GREY, tmp_path / "GT" / "a.png")
-    sample = FolderPairs(tmp_path / "Imgs", tmp_path / "GT", "X")[0]
+    sample = FolderPairs(SetFolders(tmp_path / "Imgs", tmp_path / "GT"), "X")[0]
     assert sample.image.shape[:2] == (30, 20)
     np.testing.assert_array_equal(sample.mask, sample.image[..., 0] > 127)
 

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.data.holdout import split_names
+from src.data.layouts import SetFolders, locate_set
 from src.data.sources import Concat, FolderPairs, Source, Subset
 from src.data.synthetic import SyntheticCamouflage
-from src.data.tasks import SETS, count_note, locate_set
+from src.data.tasks import SETS, count_note
 from tests.folders import write_pair, write_set
 
 
@@ -21,7 +22,7 @@ def test_pairs_go_by_stem_not_by_order(tmp_path: Path) -> None:
     (tmp_path / "Imgs" / "a.jpg").rename(tmp_path / "Imgs" / "zz.jpg")  # shifts the sort order of the images against the masks
     (tmp_path / "Imgs" / "._b.jpg").write_bytes(b"macOS")
     (tmp_path / "Imgs" / "Thumbs.db").write_bytes(b"Windows")
-    pairs = FolderPairs(tmp_path / "Imgs", tmp_path / "GT", "X")
+    pairs = FolderPairs(SetFolders(tmp_path / "Imgs", tmp_path / "GT"), "X")
     assert pairs.names == ["b", "c"]
     assert [sample.image.shape[:2] for sample in (pairs[0], pairs[1])] == [(40, 50), (33, 34)]
     assert all(pairs[i].mask.shape == pairs[i].image.shape[:2] and pairs[i].name == name for i, name in enumerate(pairs.names))
@@ -30,7 +31,7 @@ def test_pairs_go_by_stem_not_by_order(tmp_path: Path) -> None:
 def test_concat_and_subset_keep_names_and_samples_together(tmp_path: Path) -> None:
     write_set(tmp_path / "A", ["a1", "a2"])
     write_set(tmp_path / "B", ["b1"])
-    whole = Concat([FolderPairs(tmp_path / s / "Imgs", tmp_path / s / "GT", s) for s in "AB"])
+    whole = Concat([FolderPairs(SetFolders(tmp_path / s / "Imgs", tmp_path / s / "GT"), s) for s in "AB"])
     assert list(whole.names) == ["a1", "a2", "b1"] == [whole[i].name for i in range(3)]
     part = Subset(whole, [2, 0])
     assert list(part.names) == ["b1", "a1"] == [part[i].name for i in range(2)]
@@ -57,7 +58,7 @@ def test_flat_archive_is_told_apart_by_names(tmp_path: Path) -> None:
     for name in ("CAMO", "COD10K", "."):
         found = locate_set(tmp_path, "train", name)
         assert found is not None
-        counts[name] = len(FolderPairs(found.images, found.masks, name, found.stem_prefix))
+        counts[name] = len(FolderPairs(found, name))
     assert counts == {"CAMO": 1, "COD10K": 2, ".": 3}
     assert locate_set(tmp_path, "train", "UNKNOWN") is None
     assert locate_set(tmp_path, "test", "CAMO") is None
@@ -92,7 +93,7 @@ def test_holdout_partitions_and_ignores_the_other_files(names: list[str], val: f
 def test_real_camo_reads(shared_data: Path) -> None:
     found = locate_set(shared_data, "test", "CAMO")
     assert found is not None
-    pairs = FolderPairs(found.images, found.masks, "CAMO")
+    pairs = FolderPairs(found, "CAMO")
     assert len(pairs) == 248
     sample = pairs[0]
     assert sample.image.shape[:2] == sample.mask.shape
@@ -102,6 +103,6 @@ def test_real_camo_reads(shared_data: Path) -> None:
 def test_real_gif_masks_read(shared_data: Path) -> None:
     found = locate_set(shared_data, "test", "DRIVE")
     assert found is not None
-    sample = FolderPairs(found.images, found.masks, "DRIVE")[0]
+    sample = FolderPairs(found, "DRIVE")[0]
     assert sample.image.shape == (584, 565, 3)
     assert 0.05 < sample.mask.mean() < 0.2  # vessels are about an eighth of the picture

@@ -31,7 +31,7 @@ class PaintedMasks:
 @pytest.mark.parametrize("recipe", [paper_recipe, resize_only])
 def test_mask_stays_binary_and_on_its_object(recipe) -> None:  # type: ignore[no-untyped-def]
     sizes = [(300, 400), (120, 90), (64, 64), (32, 47), (500, 200)] * 4
-    data = COSDataset(PaintedMasks(sizes), recipe(96))
+    data = COSDataset(PaintedMasks(sizes), recipe, 96)
     torch.manual_seed(0)
     for sample in data:  # type: ignore[attr-defined]
         image, mask = sample["image"], sample["mask"]
@@ -104,7 +104,7 @@ def test_draws_depend_on_torch_seed_alone() -> None:
         torch.manual_seed(seed)
         return [data[i]["image"] for i in (0, 0, 1)]
 
-    data = COSDataset(SyntheticCamouflage(2, 64), paper_recipe(64))
+    data = COSDataset(SyntheticCamouflage(2, 64), paper_recipe, 64)
     first, again, other = run(1), run(1), run(2)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], other[0])
@@ -142,4 +142,4 @@ def test_evaluation_keeps_masks_at_their_own_size() -> None:
     assert all(mask.dtype == torch.bool for mask in batch["mask"])
     assert batch["name"] == ["0", "1"]
     # training without augmentation sees the very same image
-    assert torch.equal(COSDataset(source, resize_only(64))[0]["image"], batch["image"][0])
+    assert torch.equal(COSDataset(source, resize_only, 64)[0]["image"], batch["image"][0])

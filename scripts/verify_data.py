@@ -1,0 +1,142 @@
+"""Check a task's data sets before anything is done with them: `python -m scripts.verify_data data=cod data.root=FOLDER`.
+
+Exit status: 0 usable (warnings are allowed), 1 problems, 2 a mistake in the command.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from src.data.datamodule import COSDataModule
+from src.data.findings import Finding
+from src.data.inspection import Inspection
+from src.data.layouts import missing_root, missing_set
+from src.data.synthetic import SyntheticDataModule
+from src.data.tasks import spec_of
+from src.data.verify import Report, SetReport, verify
+from src.utils.cli import command, console
+from src.utils.errors import UserError
+
+SHOWN = 5
+"""Findings of one kind that a table shows of a set; the report has them all."""
+SYSTEMATIC = 0.5
+"""A warning about more than this part of a set is said once, with a number."""
+
+
+def verify_data(cfg: DictConfig) -> Report:
+    """Check, print, and write `report.json` into `paths.output_dir`.
+
+    Raises:
+        UserError: the command cannot be carried out (no root, nothing to check).
+    """
+    data: COSDataModule = instantiate(cfg.data)
+    if isinstance(data, SyntheticDataModule):
+        raise UserError("data=synthetic is drawn, not read: there is nothing to verify; name a task, e.g. data=cod")
+    if not data.root.is_dir():
+        raise UserError(missing_root(data.root))
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # huge images are among the findings
+    out, start = console(), time.perf_counter()
+    report = verify(data.root, data.train_sets, data.test_sets, cfg.full, cfg.workers, _progress(out))
+    seconds = time.perf_counter() - start
+    if not report.sets:
+        raise UserError(f"none of the sets is under {data.root}:", [missing_set(data.root, split, name) for split, name in report.absent])
+    path = Path(cfg.paths.output_dir) / "report.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report.as_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
+    show(report, out)
+    images = sum(len(one.pairs) for one in report.sets)
+    verdict = "usable" if report.usable else "not usable"
+    out.print(
+        f"{verdict}: {images} pairs, {report.count('error')} problems, {report.count('warning')} warnings "
+        f"({images / seconds:.0f} pairs/s, {'full check' if report.full else 'names and headers'}). Written: {path}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return report
+
+
+def show(report: Report, out: Console) -> None:
+    """A table for a terminal; elsewhere one finding a line, `severity: set: kind: path: text`, nothing wrapped."""
+    rows = [(one, finding) for one in report.sets for finding in _gathered(one)]
+    if out.is_terminal:
+        out.print(_overview(report))
+        if rows:
+            out.print(_table(rows))
+    else:
+        for one in report.sets:
+            out.print(f"{one.label}: {len(one.pairs)} pairs in {one.pairs.folders.images}", **PLAIN)
+        for one, finding in rows:
+            out.print(f"{finding.severity}: {one.label}: {finding.kind}: {finding}", **PLAIN)
+    for split, name in report.absent:
+        out.print(f"absent, skipped: {name}-{split.capitalize()} ({spec_of(name).source})", **PLAIN)
+
+
+PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
+
+
+def _gathered(one: SetReport) -> Iterator[Finding]:
+    """The findings to show, errors first; a warning that concerns most of the set comes once; notes stay in the report."""
+    kinds: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for finding in one.findings:
+        kinds[finding.severity, finding.kind].append(finding)
+    for (severity, kind), findings in sorted(kinds.items()):
+        if severity == "warning" and len(findings) > max(SHOWN, SYSTEMATIC * len(one.pairs)):
+            first = findings[0]
+            yield Finding("warning", kind, first.path.parent, f"{len(findings)} of {len(one.pairs)}, e.g. {first.path.name}: {first.text}")
+        elif severity != "note":
+            yield from findings
+
+
+def _overview(report: Report) -> Table:
+    table = Table("set", "pairs", "problems", "warnings", "images", "masks", title=f"{report.root}")
+    for one in report.sets:
+        counts = [sum(finding.severity == severity for finding in one.findings) for severity in ("error", "warning")]
+        table.add_row(one.label, str(len(one.pairs)), *map(str, counts), str(one.pairs.folders.images), str(one.pairs.folders.masks))
+    return table
+
+
+def _table(rows: list[tuple[SetReport, Finding]]) -> Table:
+    table = Table("", "set", "kind", "file", "what")
+    shown: dict[tuple[str, str, str], int] = defaultdict(int)
+    for one, finding in rows:
+        shown[one.label, finding.severity, finding.kind] += 1
+        if shown[one.label, finding.severity, finding.kind] <= SHOWN:
+            style = "red" if finding.severity == "error" else "yellow"
+            name = finding.path.name if finding.path.suffix else f"{finding.path}"
+            table.add_row(finding.severity, one.label, finding.kind, name, finding.text, style=style)
+    for (label, severity, kind), count in shown.items():
+        if count > SHOWN:
+            table.add_row(severity, label, kind, f"… {count - SHOWN} more", "all of them stand in the report", style="dim")
+    return table
+
+
+def _progress(out: Console) -> Any:
+    def progress(done: Iterable[Inspection], label: str, total: int) -> Iterable[Inspection]:
+        return track(done, description=label, total=total, console=out) if out.is_terminal else done
+
+    return progress
+
+
+@command("verify_data")
+def main(cfg: DictConfig) -> Any:
+    """The command line of :func:`verify_data`."""
+    if not verify_data(cfg).usable:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""A cache of decoded images: one memory-mapped file a set, so that the second epoch decodes nothing.
+
+A file is found by the content of the set's files (and the size, the decoder's version), never by their place: data that changes gets a new
+one, data that moves keeps its own. It is written beside its place and then moved there, so that processes see all of it or nothing; it may
+be deleted at any time, even while it is read. Layout: samples, a table of int64 (`COLUMNS`) with a row a sample, the number of rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import PIL
+from rich.progress import track
+
+from src.data.cachedir import cache_dir, write_whole
+from src.data.readers import read_header
+from src.data.sources import FolderPairs, RawSample
+from src.data.transforms import resize_image
+from src.data.verdicts import fingerprint
+from src.utils.cli import console
+
+VERSION = "1"
+COLUMNS = ("offset", "height", "width", "mask_height", "mask_width", "has_valid")
+BATCH = 64
+STALE_SECONDS = 24 * 3600
+
+
+class Cached:
+    """A folder set whose samples come from its cache file where there is one, from the folders where there is none; the same bits.
+
+    Args:
+        source: the set.
+        size: images are stored resized to this side, in pixels, masks at their own size; None: images as they are, too.
+    """
+
+    def __init__(self, source: FolderPairs, size: int | None) -> None:
+        self.source, self.size = source, size
+        self.name = source.name
+        self._file: tuple[np.ndarray, np.ndarray] | None = None
+        self._looked = False
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self.source.names
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> RawSample:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        if not self._looked:
+            self._file, self._looked = self._opened(), True
+        return self._prepared(index) if self._file is None else self._stored(*self._file, index)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None, "_looked": False}  # every process maps the file itself
+
+    def build(self, limit: int) -> str | None:
+        """Write the cache file unless it is there; a note if there will be none, because it or the disk would be too small.
+
+        Args:
+            limit: bytes that all cache files together may take; the least recently used give way.
+        """
+        path = self._path(content_key(self.source, compute=True))
+        if path.is_file():
+            os.utime(path)
+            return None
+        needed = self._size_estimate()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if needed > min(limit, shutil.disk_usage(path.parent).free // 2):
+                size = f"{needed / 1e9:.1f} GB"
+                return f"{self.name}: not cached, its images would take {size}, more than data.cache_gb or half of the free disk"
+            _make_room(path.parent, limit - needed)
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
+                try:
+                    self._write(file)
+                except BaseException:
+                    os.unlink(file.name)
+                    raise
+            os.chmod(file.name, 0o644)  # a cache may be shared; temporary files are private
+            os.replace(file.name, path)
+        except OSError as error:
+            return f"{self.name}: no image cache ({error})"
+        self._looked = False
+        return None
+
+    def _prepared(self, index: int) -> RawSample:
+        sample = self.source[index]
+        return sample if self.size is None else sample._replace(image=resize_image(sample.image, self.size))
+
+    def _path(self, content: str) -> Path:
+        kind = f"{VERSION} {PIL.__version__} {self.size} {self.source.shrink_to} {content}"
+        return cache_dir() / "images" / f"{hashlib.sha256(kind.encode()).hexdigest()}.bin"
+
+    def _size_estimate(self) -> int:
+        total = 0
+        for name in self.names:
+            width, height = read_header(self.source.paths(name)[0]).size
+            total += (height * width if self.size is None else self.size**2) * 3 + height * width // 8 * (2 if self.source.valid else 1)
+        return total
+
+    def _write(self, file: IO[bytes]) -> None:
+        rows = []
+        for sample in self._decoded():
+            image, masks = sample.image, [sample.mask] + ([] if sample.valid is None else [sample.valid])
+            rows.append((file.tell(), *image.shape[:2], *sample.mask.shape, sample.valid is not None))
+            file.write(np.ascontiguousarray(image).data)
+            for mask in masks:
+                file.write(np.packbits(mask).data)
+        file.write(bytes(-file.tell() % 8))
+        file.write(np.array(rows, np.int64).tobytes())
+        file.write(np.array([len(rows)], np.int64).tobytes())
+
+    def _decoded(self) -> Iterator[RawSample]:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in track(range(0, len(self), BATCH), f"Caching {self.name}", console=console(), transient=True):
+                yield from pool.map(self._prepared, range(start, min(start + BATCH, len(self))))
+
+    def _opened(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The mapped bytes and the table; None without a (whole) file."""
+        content = content_key(self.source, compute=False)
+        if content is None:
+            return None
+        try:
+            content_bytes = np.memmap(self._path(content), np.uint8, "r")
+        except (OSError, ValueError):
+            return None
+        count = int(content_bytes[-8:].view(np.int64)[0])
+        table_bytes = count * len(COLUMNS) * 8
+        if count != len(self) or table_bytes + 8 > content_bytes.size:
+            return None
+        return content_bytes, np.array(content_bytes[-8 - table_bytes : -8]).view(np.int64).reshape(count, len(COLUMNS))
+
+    def _stored(self, content: np.ndarray, table: np.ndarray, index: int) -> RawSample:
+        offset, height, width, mask_height, mask_width, has_valid = (int(value) for value in table[index])
+        end = offset + height * width * 3
+        image = np.array(content[offset:end]).reshape(height, width, 3)
+        masks = []
+        for _ in range(1 + has_valid):
+            pixels = mask_height * mask_width
+            bits = np.unpackbits(content[end : end + -(-pixels // 8)], count=pixels)
+            masks.append(bits.view(bool).reshape(mask_height, mask_width))
+            end += -(-pixels // 8)
+        return RawSample(image, masks[0], self.names[index], masks[1] if has_valid else None)
+
+
+def content_key(pairs: FolderPairs, compute: bool) -> Any:
+    """A digest of the names and bytes of a set's files; remembered for as long as no file changes.
+
+    With `compute=False` None if it isn't known yet.
+    """
+    memo = cache_dir() / "contents" / fingerprint(pairs)
+    try:
+        return memo.read_text()
+    except OSError:
+        if not compute:
+            return None
+    digest = hashlib.blake2b(digest_size=32)
+    for name in pairs.names:
+        digest.update(f"{name}\0".encode())
+        for path in (*pairs.paths(name), pairs.valid_path(name)):
+            if path is not None:
+                digest.update(hashlib.blake2b(path.read_bytes()).digest())
+    write_whole(memo, digest.hexdigest().encode())
+    return digest.hexdigest()
+
+
+def _make_room(folder: Path, limit: int) -> None:
+    """Delete what a killed process left behind, and the least recently used files until the rest takes `limit` bytes at most."""
+    for part in folder.glob(".*.part"):
+        if time.time() - part.stat().st_mtime > STALE_SECONDS:
+            part.unlink(missing_ok=True)
+    files = sorted(((file.stat().st_mtime, file.stat().st_size, file) for file in folder.glob("*.bin")), reverse=True)
+    kept = 0
+    for _, size, file in files:
+        kept += size
+        if kept > limit:
+            file.unlink(missing_ok=True)

@@ -1,0 +1,28 @@
+"""Where this project keeps what can be made again: verdicts about data sets, and decoded images."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def cache_dir() -> Path:
+    """`$COS_CACHE`, else `reversible-unfolding` in the user's cache folder; deleting it costs time and nothing else."""
+    chosen = os.environ.get("COS_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "reversible-unfolding"
+
+
+def write_whole(path: Path, content: bytes) -> bool:
+    """Write a small file so that other processes see all of it or nothing; False where the folder cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            file.write(content)
+        os.chmod(file.name, 0o644)  # a cache may be shared; temporary files are private
+        os.replace(file.name, path)
+    except OSError:
+        return False
+    return True

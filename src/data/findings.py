@@ -1,0 +1,30 @@
+"""What a check finds: one line about one file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`error`: the data cannot be used so; `warning`: it can, but somebody should look; `note`: worth knowing, handled by a stated rule.
+
+    `kind` is one word for a table, `text` the sentence after the file's name.
+    """
+
+    severity: Severity
+    kind: str
+    path: Path
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.text}"
+
+
+def errors(findings: list[Finding]) -> list[str]:
+    """The lines of those findings that forbid to go on."""
+    return [str(finding) for finding in findings if finding.severity == "error"]

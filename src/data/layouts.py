@@ -1,0 +1,151 @@
+"""Where a set's folders lie under the data root: the layouts of the public archives, found without opening a file.
+
+    <root>/TrainDataset/<SET>/{Imgs,GT}     the layout of this project and of the public test archives; TestDataset likewise
+    <root>/TrainDataset/{Imgs,GT}           the COD and polyp archives: training images of several sets, told apart by their names
+    <root>/<SET>/{Train,Test}/{Image,GT}    a set's own archive: COD10K-v3, GDD, GSD, DRIVE (training, test)
+    <root>/<SET>/{Images/{Train,Test},GT}   CAMO-V1.0: one folder of masks for both splits
+    <root>/<SET>/{images,masks}             a set without a split, or with one split only: Kvasir-SEG, NC4K
+    <root>/{images,masks}                   the set "."
+
+Names of folders count in any letter case. `<root>` may also be the set's own folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.data.tasks import ANY, SETS, SetSpec, Split, nearest, spec_of
+
+SPLIT_FOLDERS: dict[Split, str] = {"train": "TrainDataset", "test": "TestDataset"}
+SPLIT_WORDS: dict[Split, tuple[str, ...]] = {"train": ("traindataset", "train", "training"), "test": ("testdataset", "test", "testing")}
+IMAGE_FOLDERS = ("imgs", "image", "images", "img", "original", "stare-images")
+MASK_FOLDERS = ("gt_object", "1st_manual", "gt", "mask", "masks", "gts", "ground truth", "labels-ah")
+WHOLE_FOLDER = "."
+ONE_FOLDER_SETS = ("CHASE_DB1",)
+"""Sets whose archive keeps images and masks in one folder."""
+
+
+@dataclass(frozen=True)
+class SetFolders:
+    """Where a set was found, and the patterns of stems (`tasks.SetSpec`) that pair its files.
+
+    `valid`: masks of the pixels that count (fields of view). `shared_masks`: the folder of masks serves other splits, too.
+    """
+
+    images: Path
+    masks: Path
+    valid: Path | None = None
+    image_pattern: str = ANY
+    mask_pattern: str = ANY
+    valid_pattern: str = ANY
+    shared_masks: bool = False
+
+
+def locate_set(root: Path, split: Split, name: str) -> SetFolders | None:
+    """Find a set's folders, the most specific layout first; None if there are none."""
+    spec = spec_of(name)
+    for base in _bases(root, split, spec):
+        found = _folders_in(base, split, spec)
+        if found is not None:
+            return found
+    return None
+
+
+def missing_set(root: Path, split: Split, name: str) -> str:
+    """What to say about a set that `locate_set` doesn't find: what was looked for, what lies there, and the likely meaning."""
+    folder, split_dirs = root / SPLIT_FOLDERS[split] / name, list(_split_dirs(root, split))
+    base = next((base for base in _bases(root, split, spec_of(name)) if base not in split_dirs), None)
+    if base is not None:
+        return f"{base}: needs a folder of images (such as Imgs, images) and one of masks (such as GT, masks); it holds {_listed(base)}"
+    present = [child.name for base in (root, *split_dirs) for child in _subfolders(base)]
+    meant = nearest(name, [*SETS, *present])
+    if name in SETS:
+        meant = [other for other in meant if other in present]
+    hint = f"; did you mean {' or '.join(meant)}?" if meant else "."
+    ask = f" It is {SETS[name].source}." if name in SETS else ""
+    return (
+        f"{folder}: no such folder, nor {root / name}; {root} holds {_listed(root)}{_split_listing(root, split)}{hint}"
+        f"{ask} Unpack it there, set data.root, or take {name} out of data.{split}_sets; nothing is downloaded"
+    )
+
+
+def missing_root(root: Path) -> str:
+    """What to say about a root that is no folder."""
+    if root.is_file():
+        return f"data.root={root}: is a file; set data.root=FOLDER (or the variable COS_DATA)"
+    parent = next((folder for folder in root.parents if folder.is_dir()), Path("."))
+    missing, *rest = root.parts[len(parent.parts) :]
+    meant = [parent / name for name in nearest(missing, [child.name for child in _subfolders(parent)])]
+    meant = [folder.joinpath(*rest) for folder in meant if folder.joinpath(*rest).is_dir()] or meant
+    hint = f"; did you mean {' or '.join(map(str, meant))}?" if meant else f"; {parent} holds {_listed(parent)}."
+    return f"data.root={root}: no such folder{hint} Set data.root=FOLDER (or the variable COS_DATA)"
+
+
+def _bases(root: Path, split: Split, spec: SetSpec) -> Iterator[Path]:
+    """Existing folders in which the set's folders of images and masks may lie."""
+    split_dirs = list(_split_dirs(root, split))
+    if spec.name == WHOLE_FOLDER:
+        yield from split_dirs
+        yield root
+        return
+    names = {spec.name.lower(), *(folder.lower() for folder in spec.folders)}
+    in_split = [child for base in split_dirs for child in _subfolders(base) if child.name.lower() in names]
+    yield from in_split
+    if split == "train" and not in_split and spec.flat is not None:
+        yield from split_dirs
+    own = [child for child in _subfolders(root) if child.name.lower() in names]
+    for folder in [*own, *([root] if root.resolve().name.lower() in names else [])]:
+        yield from _split_dirs(folder, split)
+        if spec.train is None or spec.test is None or spec.name in ONE_FOLDER_SETS or _has_image_splits(folder):
+            yield folder
+
+
+def _folders_in(base: Path, split: Split, spec: SetSpec) -> SetFolders | None:
+    is_flat = spec.flat is not None and base.name.lower() in SPLIT_WORDS[split] and not _is_own(base, spec)
+    patterns = {
+        "image_pattern": spec.flat if is_flat else spec.image_pattern(split),
+        "mask_pattern": spec.flat if is_flat else spec.masks,
+        "valid_pattern": spec.valid,
+    }
+    children = {child.name.lower(): child for child in _subfolders(base)}
+    images = next((children[name] for name in IMAGE_FOLDERS if name in children), None)
+    masks = next((children[name] for name in MASK_FOLDERS if name in children), None)
+    if images is None or masks is None:
+        return SetFolders(base, base, shared_masks=True, **patterns) if spec.name in ONE_FOLDER_SETS else None  # type: ignore[arg-type]
+    halves = list(_split_dirs(images, split))
+    # DRIVE's folder `mask` holds the fields of view, beside the vessels in `1st_manual`.
+    valid = children.get("fov") or (children.get("mask") if masks.name.lower() == "1st_manual" else None)
+    return SetFolders(halves[0] if halves else images, masks, valid, shared_masks=bool(halves) or spec.image_splits is not None, **patterns)  # type: ignore[arg-type]
+
+
+def _is_own(base: Path, spec: SetSpec) -> bool:
+    """Whether a split's folder lies inside the set's own (COD10K-v3/Train) rather than directly under the root."""
+    return base.parent.name.lower() in {spec.name.lower(), *(folder.lower() for folder in spec.folders)}
+
+
+def _has_image_splits(folder: Path) -> bool:
+    return any(next(_split_dirs(child, "train"), None) for child in _subfolders(folder) if child.name.lower() in IMAGE_FOLDERS)
+
+
+def _split_dirs(folder: Path, split: Split) -> Iterator[Path]:
+    """TrainDataset, Train, training … of a folder, the project's own name first."""
+    children = {child.name.lower(): child for child in _subfolders(folder)}
+    yield from (children[word] for word in SPLIT_WORDS[split] if word in children)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [child for child in sorted(folder.iterdir()) if child.is_dir() and not child.name.startswith((".", "__"))]
+
+
+def _listed(folder: Path, limit: int = 8) -> str:
+    names = [child.name + "/" * child.is_dir() for child in sorted(folder.iterdir()) if not child.name.startswith(".")]
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return (", ".join(names[:limit]) or "nothing") + more
+
+
+def _split_listing(root: Path, split: Split) -> str:
+    return "".join(f", {folder.name}/ holds {_listed(folder)}" for folder in _split_dirs(root, split))

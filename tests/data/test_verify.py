@@ -1,0 +1,370 @@
+"""Each corruption, planted and found; and what sound data must not be blamed for."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.data import checks
+from src.data.checks import check_pairs, open_set
+from src.data.duplicates import find_copies
+from src.data.findings import Finding
+from src.data.inspection import signature
+from src.data.layouts import SetFolders
+from src.data.sources import FolderPairs
+from src.data.synthetic import SyntheticCamouflage
+from src.data.verdicts import fingerprint
+from src.data.verify import Report, verify
+from tests.folders import write_scenes
+
+COUNT = 9
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """TrainDataset/MINE with nine scenes n000 … n008, TestDataset/MINE with three others."""
+    write_scenes(tmp_path / "TrainDataset" / "MINE", COUNT, "n", seed=1)
+    write_scenes(tmp_path / "TestDataset" / "MINE", 3, "t", seed=2)
+    return tmp_path
+
+
+def image(root: Path, number: int = 4) -> Path:
+    return root / "TrainDataset" / "MINE" / "Imgs" / f"n{number:03d}.jpg"
+
+
+def mask(root: Path, number: int = 4) -> Path:
+    return root / "TrainDataset" / "MINE" / "GT" / f"n{number:03d}.png"
+
+
+def check(root: Path) -> list[Finding]:
+    report = verify(root, ["MINE"], ["MINE"], workers=1)
+    return [finding for one in report.sets for finding in one.findings if finding.severity != "note"]
+
+
+def grey_mask(root: Path) -> np.ndarray:
+    return np.array(Image.open(mask(root)).convert("L"))
+
+
+def test_sound_data_has_no_findings(root: Path) -> None:
+    report = verify(root, ["MINE"], ["MINE"], workers=1)
+    assert [str(finding) for one in report.sets for finding in one.findings] == []
+    assert report.usable
+    described = report.as_dict()["sets"][0]
+    assert (described["pairs"], described["image_modes"], described["mask_modes"]) == (COUNT, {"RGB": COUNT}, {"1": COUNT})
+    assert described["width"] == {"min": 90.0, "median": 90.0, "max": 90.0}
+
+
+def unpaired(root: Path) -> Path:
+    mask(root).unlink()
+    return image(root)
+
+
+def doubled(root: Path) -> Path:
+    Image.open(image(root)).save(image(root).with_suffix(".png"))
+    return image(root)
+
+
+def no_image(root: Path) -> Path:
+    image(root).write_text("no picture")
+    return image(root)
+
+
+def truncated(root: Path) -> Path:
+    content = image(root).read_bytes()
+    image(root).write_bytes(content[: len(content) // 2])
+    return image(root)
+
+
+def hole(root: Path) -> Path:
+    """Good magic, good end, and a block of zeros as a failing disk leaves it; Pillow decodes it without a word."""
+    content = bytearray(image(root).read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 1024] = bytes(1024)
+    image(root).write_bytes(content)
+    Image.open(image(root)).load()
+    return image(root)
+
+
+def cut_and_closed(root: Path) -> Path:
+    content = image(root).read_bytes()
+    image(root).write_bytes(content[: len(content) // 2] + b"\xff\xd9")
+    Image.open(image(root)).load()
+    return image(root)
+
+
+def png_body(root: Path) -> Path:
+    content = bytearray(mask(root).read_bytes())
+    start = content.index(b"IDAT") + 4
+    content[start + 6] ^= 0xFF
+    mask(root).write_bytes(content)
+    return mask(root)
+
+
+def png_checksum(root: Path) -> Path:
+    content = bytearray(mask(root).read_bytes())
+    content[-16] ^= 0xFF  # of the last IDAT
+    mask(root).write_bytes(content)
+    return mask(root)
+
+
+def bomb(root: Path) -> Path:
+    Image.new("1", (20000, 20000)).save(image(root).with_suffix(".png"))
+    image(root).unlink()
+    return image(root).with_suffix(".png")
+
+
+def other_size(root: Path) -> Path:
+    Image.fromarray(grey_mask(root)[:-1]).save(mask(root))
+    return mask(root)
+
+
+def picture_as_mask(root: Path) -> Path:
+    Image.open(image(root)).convert("L").save(mask(root))
+    return mask(root)
+
+
+def labels(root: Path) -> Path:
+    Image.fromarray((grey_mask(root) > 0).astype(np.uint8) * 2).save(mask(root))
+    return mask(root)
+
+
+def grey(root: Path) -> Path:
+    values = grey_mask(root)
+    values[:2, :5] = 100
+    Image.fromarray(values).save(mask(root))
+    return mask(root)
+
+
+def inverted(root: Path) -> Path:
+    Image.fromarray(255 - grey_mask(root)).save(mask(root))
+    return mask(root)
+
+
+def empty(root: Path) -> Path:
+    Image.fromarray(np.zeros_like(grey_mask(root))).save(mask(root))
+    return mask(root)
+
+
+def full(root: Path) -> Path:
+    Image.fromarray(np.full_like(grey_mask(root), 255)).save(mask(root))
+    return mask(root)
+
+
+def colour(root: Path) -> Path:
+    red = np.zeros((*grey_mask(root).shape, 3), np.uint8)
+    red[..., 0] = grey_mask(root)
+    Image.fromarray(red).save(mask(root))
+    return mask(root)
+
+
+def turned(root: Path) -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(image(root)).save(image(root), exif=exif, quality=95)
+    return image(root)
+
+
+def copy(root: Path) -> Path:
+    Image.open(image(root, 2)).resize((70, 60)).save(image(root), quality=60)
+    Image.fromarray(grey_mask(root)).resize((70, 60), Image.Resampling.NEAREST).save(mask(root))
+    return image(root)
+
+
+def mirrored_copy(root: Path) -> Path:
+    Image.open(image(root, 2)).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(image(root), quality=90)
+    return image(root)
+
+
+def leak(root: Path) -> Path:
+    test = root / "TestDataset" / "MINE" / "Imgs" / "t001.jpg"
+    Image.open(image(root)).save(test, quality=75)
+    return test
+
+
+def animation(root: Path) -> Path:
+    first, second = Image.open(image(root)), Image.open(image(root, 5))
+    image(root).unlink()
+    first.save(image(root).with_suffix(".gif"), save_all=True, append_images=[second])
+    return image(root).with_suffix(".gif")
+
+
+PLANTED: dict[Callable[[Path], Path], tuple[str, str, str]] = {
+    unpaired: ("error", "unpaired", "image without mask"),
+    doubled: ("error", "doubled", "n004.png"),
+    no_image: ("error", "unreadable", "not a readable image"),
+    truncated: ("error", "unreadable", "truncated"),
+    hole: ("error", "damaged", "Corrupt JPEG data"),
+    cut_and_closed: ("error", "damaged", "premature end"),
+    png_body: ("error", "unreadable", "cannot be read"),
+    png_checksum: ("error", "damaged", "wrong checksum"),
+    bomb: ("error", "unreadable", "too large to be decoded safely"),
+    other_size: ("error", "size", "mask is 90×69, its image n004.jpg is 90×70"),
+    picture_as_mask: ("error", "no mask", "grey picture"),
+    labels: ("error", "labels", "values up to 2 of 255"),
+    grey: ("warning", "grey", "above 127.5 of 255"),
+    inverted: ("warning", "inverted", "swapped"),
+    empty: ("warning", "empty", "no object"),
+    full: ("warning", "full", "everything is object"),
+    colour: ("warning", "colour", "strongest channel"),
+    turned: ("warning", "turned", "EXIF orientation 3"),
+    copy: ("warning", "copy", "the same picture as n002.jpg"),
+    mirrored_copy: ("warning", "copy", "the mirror image of n002.jpg"),
+    leak: ("error", "leak", "of MINE-Train, which trains; remove it"),
+    animation: ("warning", "frames", "2 frames"),
+}
+
+
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+def test_planted_corruption_is_found_and_nothing_else(root: Path, plant: Callable[[Path], Path]) -> None:
+    path = plant(root)
+    severity, kind, words = PLANTED[plant]
+    found = check(root)
+    assert [(one.severity, one.kind, one.path) for one in found if one.kind == kind] == [(severity, kind, path)]
+    assert words in next(one.text for one in found if one.kind == kind)
+    assert {one.path for one in found} == {path}
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("RGBA", ".png"), ("P", ".png"), ("CMYK", ".jpg"), ("L", ".jpg"), ("1", ".png"), ("I;16", ".png")]
+)
+def test_unusual_modes_are_no_problem(root: Path, mode: str, suffix: str) -> None:
+    picture = Image.open(image(root))
+    picture.load()
+    image(root).unlink()
+    deep = Image.fromarray(np.array(picture.convert("L")).astype(np.uint16) * 257) if mode == "I;16" else picture.convert(mode)
+    deep.save(image(root).with_suffix(suffix))
+    assert check(root) == []
+    notes = [f for one in verify(root, ["MINE"], [], workers=1).sets for f in one.findings]
+    assert [note.kind for note in notes] == ([] if mode == "L" else ["mode"])
+
+
+def test_zero_one_masks_are_a_note(root: Path) -> None:
+    Image.fromarray((grey_mask(root) > 0).astype(np.uint8)).save(mask(root))
+    assert check(root) == []
+    assert [finding.kind for finding in verify(root, ["MINE"], [], workers=1).sets[0].findings] == ["0/1"]
+
+
+def test_everything_at_once_and_absent_sets_listed(root: Path) -> None:
+    (mask(root, 0)).unlink()
+    no_image(root)
+    report = verify(root, ["MINE", "COD10K"], ["MINE", "NC4K"], workers=1)
+    assert report.count("error") == 2
+    assert not report.usable
+    assert report.absent == [("train", "COD10K"), ("test", "NC4K")]
+
+
+def test_an_incomplete_set_is_usable_and_said(root: Path) -> None:
+    (root / "TrainDataset" / "MINE").rename(root / "TrainDataset" / "CAMO")
+    report = verify(root, ["CAMO"], [], full=False)
+    assert [str(finding.text) for finding in report.sets[0].findings] == [f"CAMO-Train, {COUNT} of 1000 images"]
+    assert report.usable
+
+
+@pytest.fixture(scope="module")
+def camo(shared_data: Path) -> Report:
+    return verify(shared_data, ["CAMO"], ["CAMO"], workers=2)
+
+
+@pytest.mark.slow
+def test_real_camo_is_sound(camo: Report) -> None:
+    assert [len(one.pairs) for one in camo.sets] == [995, 248]
+    assert [finding.kind for one in camo.sets for finding in one.findings if finding.severity != "note"] == ["number", "number"]
+
+
+@pytest.mark.slow
+def test_the_leak_of_camo_is_found(shared_data: Path, tmp_path: Path) -> None:
+    """Training image 00419, which the shared copy leaves out, is test image 00120: smaller, re-encoded, and known of the official split."""
+    test = shared_data / "TestDataset" / "CAMO"
+    for split, names in (("TrainDataset", ["00419"]), ("TestDataset", ["00120", "00012", "00018"])):
+        for name in names:
+            source = "00120" if name == "00419" else name
+            for kind, suffix in (("Imgs", ".jpg"), ("GT", ".png")):
+                target = tmp_path / split / "CAMO" / kind / f"camourflage_{name}{suffix}"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                picture = Image.open(test / kind / f"camourflage_{source}{suffix}")
+                picture.thumbnail((512, 512)) if name == "00419" else None
+                picture.save(target)
+    report = verify(tmp_path, ["CAMO"], ["CAMO"], workers=1)
+    leaks = [(finding.severity, finding.path.stem) for finding in report.sets[1].findings if finding.kind == "leak"]
+    assert leaks == [("warning", "camourflage_00120")]
+    assert report.usable
+    (tmp_path / "TrainDataset" / "CAMO").rename(tmp_path / "TrainDataset" / "COD10K")
+    assert not verify(tmp_path, ["COD10K"], ["CAMO"], workers=1).usable  # of another set nothing is known
+
+
+def test_frames_that_the_official_split_parted_are_a_warning(root: Path) -> None:
+    """PraNet's CVC-ClinicDB test frames have neighbours of their sequence in the training set; that is no mistake of the user's."""
+    for split, old, new in (("Train", "n004", "27"), ("Train", "n005", "60"), ("Test", "t001", "28"), ("Test", "t002", "400")):
+        for kind, suffix in (("Imgs", ".jpg"), ("GT", ".png")):
+            folder = root / f"{split}Dataset" / "MINE" / kind
+            (folder / f"{old}{suffix}").rename(folder / f"{new}{suffix}")
+    train, test = (root / f"{split}Dataset" / "MINE" / "Imgs" for split in ("Train", "Test"))
+    Image.open(train / "27.jpg").save(test / "28.jpg", quality=80)  # sequence 2, both
+    Image.open(train / "60.jpg").save(test / "400.jpg", quality=80)  # sequences 3 and 19
+    for split in ("Train", "Test"):
+        (root / f"{split}Dataset" / "MINE").rename(root / f"{split}Dataset" / "CVC-ClinicDB")
+    findings = verify(root, ["CVC-ClinicDB"], ["CVC-ClinicDB"], workers=1).sets[1].findings
+    assert sorted((one.severity, one.path.stem) for one in findings if one.kind == "leak") == [("error", "400"), ("warning", "28")]
+    assert any("CVC-ClinicDB sequence 2" in one.text for one in findings)
+
+
+@pytest.mark.slow
+def test_real_kvasir_has_three_copies(shared_data: Path) -> None:
+    findings = verify(shared_data, ["Kvasir-SEG"], [], workers=2).sets[0].findings
+    assert [finding.path.stem[-4:] for finding in findings if finding.kind == "copy"] == ["0676", "0666", "0905"]
+    assert sum(finding.kind == "grey" for finding in findings) == 1000
+    assert len(findings) == 1003
+
+
+@pytest.mark.parametrize(("scale", "quality"), [(1, 30), (0.5, 75), (2, 75)])
+def test_copies_survive_encoding_and_scaling(scale: float, quality: int) -> None:
+    scenes = SyntheticCamouflage(12, (120, 150), seed=7)
+    originals = [scenes[i].image for i in range(12)]
+    copies = []
+    for picture in originals:
+        buffer = io.BytesIO()
+        Image.fromarray(picture).resize((int(150 * scale), int(120 * scale))).save(buffer, "JPEG", quality=quality)
+        copies.append(np.array(Image.open(buffer)))
+    found = find_copies([signature(picture) for picture in [*originals, *copies]])
+    assert found == [(i, i + 12, False) for i in range(12)]
+    mirrored = find_copies([signature(picture) for picture in [*originals, *(picture[:, ::-1] for picture in originals)]])
+    assert mirrored == [(i, i + 12, True) for i in range(12)]
+
+
+def test_blank_pictures_are_no_copies() -> None:
+    assert find_copies([np.full((32, 32), value, np.float32) for value in (0, 128, 128, 255)]) == []
+    assert find_copies([]) == []
+
+
+def test_training_checks_once_and_again_when_a_file_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(checks, "check_pairs", lambda pairs: calls.append(1) or check_pairs(pairs))
+
+    def problems() -> list[str]:
+        found: list[str] = []
+        open_set(root, "train", "MINE", found)
+        return found
+
+    assert problems() == problems() == []
+    assert len(calls) == 1
+    no_image(root)
+    assert len(problems()) == len(problems()) == 1
+    assert len(calls) == 3  # a bad verdict is never remembered
+
+
+def test_fingerprint_sees_every_file(root: Path) -> None:
+    folders = SetFolders(root / "TrainDataset" / "MINE" / "Imgs", root / "TrainDataset" / "MINE" / "GT")
+    before = fingerprint(FolderPairs(folders, "MINE"))
+    assert fingerprint(FolderPairs(folders, "MINE")) == before
+    mask(root).write_bytes(mask(root).read_bytes() + b" ")
+    assert fingerprint(FolderPairs(folders, "MINE")) != before
+
+
+def test_a_cache_folder_that_cannot_be_written_changes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COS_CACHE", str(image(root)))  # a file
+    found: list[str] = []
+    assert open_set(root, "train", "MINE", found) is not None
+    assert found == []
