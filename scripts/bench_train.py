@@ -1,0 +1,98 @@
+"""One training step of several models, in one run: seconds, ratio to the plain FPN, memory.
+
+    python -m scripts.bench_train [--models fpn fpn_ds run_quarter run] [--image-size 224] [--batch-size 8] [OVERRIDE …]
+
+Forward, loss, backward and optimiser step on random images, as `experiment=camo_lite0` trains them; weights are random. The
+models take turns, so that a noisy machine disturbs all of them alike; the median of the rounds counts. Hydra overrides go to
+every model, e.g. model.net.channels=32 (FPN has that too). Memory: what the process holds at most, on a GPU what torch does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from src.module import COSModule
+from src.utils.memory import keep_freed_memory
+
+CONFIGS = Path(__file__).resolve().parents[1] / "conf"
+
+
+def make(model: str, overrides: list[str], device: str) -> tuple[COSModule, torch.optim.Optimizer]:
+    """The module that `experiment=camo_lite0 model=…` trains, with random weights, and its optimiser."""
+    with initialize_config_dir(str(CONFIGS), version_base=None):
+        cfg = compose("train", overrides=["experiment=camo_lite0", f"model={model}", "encoder.weights=null", *overrides])
+    torch.manual_seed(0)
+    module: COSModule = instantiate(cfg.model).to(device).train()
+    return module, module.make_optimizer(module.parameters())
+
+
+def step(module: COSModule, optimizer: torch.optim.Optimizer, image: torch.Tensor, mask: torch.Tensor) -> float:
+    """Seconds of one step."""
+    start = time.perf_counter()
+    optimizer.zero_grad(set_to_none=True)
+    module.loss(module(image), image, mask)["loss"].backward()
+    optimizer.step()
+    if image.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def table(models: list[str], size: int, batch: int, rounds: int, overrides: list[str], device: str) -> list[dict[str, Any]]:
+    """One row a model: parameters (millions), seconds a step (median, fastest), ratio of the medians to the first model's."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(batch, 3, size, size, generator=generator).to(device)
+    mask = (torch.rand(batch, 1, size, size, generator=generator) > 0.7).float().to(device)
+    made = {model: make(model, overrides, device) for model in models}
+    for module, optimizer in made.values():
+        step(module, optimizer, image, mask)
+    seconds: dict[str, list[float]] = {model: [] for model in models}
+    for _ in range(rounds):
+        for model, (module, optimizer) in made.items():
+            seconds[model].append(step(module, optimizer, image, mask))
+    first = statistics.median(seconds[models[0]])
+    return [
+        {
+            "model": model,
+            "parameters": sum(p.numel() for p in made[model][0].parameters()) / 1e6,
+            "median": statistics.median(times),
+            "fastest": min(times),
+            "ratio": statistics.median(times) / first,
+        }
+        for model, times in seconds.items()
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--models", nargs="+", default=["fpn", "fpn_ds", "run_quarter", "run"], help="of conf/model; ratios are to the first"
+    )
+    parser.add_argument("--image-size", type=int, default=224, help="pixels")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5, help="timed steps of each model")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides for every model")
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    size, batch = arguments.image_size, arguments.batch_size
+    rows = table(arguments.models, size, batch, arguments.rounds, arguments.overrides, arguments.device)
+    peak = torch.cuda.max_memory_allocated() if arguments.device == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    where = f"{arguments.device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    print(f"Training step, {batch} images of {size} × {size} px, {where}.\n")
+    print(f"| model | parameters | seconds a step (median) | fastest | × {rows[0]['model']} |\n|---|---:|---:|---:|---:|")
+    for row in rows:
+        print(f"| {row['model']} | {row['parameters']:.1f} M | {row['median']:.3f} | {row['fastest']:.3f} | {row['ratio']:.2f} |")
+    print(f"\nPeak memory of all together: {peak / 2**30:.1f} GiB.")
+
+
+if __name__ == "__main__":
+    main()
