@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from src.ops import available_backends, selective_scan
+from src.ops.scan import KERNELS
 from src.utils.memory import keep_freed_memory
 
 GROUPS, WIDTH, STATES = 4, 128, 16
@@ -118,7 +119,7 @@ def rows(length: int, device: str, threads: int, repeats: int) -> Iterator[list[
     exact = run("loop", _with_gradients(inputs(length, device, torch.float64)), backward=True)
     loop: list[float] = []
     usable = [name for name, reason in available_backends().items() if reason is None]
-    on = {"numba": "cpu", "triton": "cuda", "mamba_ssm": "cuda"}
+    on = KERNELS | {"mamba_ssm": "cuda"}
     for backend in [name for name in usable if on.get(name, device) == device]:
         torch.set_num_threads(1 if backend == "loop" else threads)
         plain, leaves = inputs(length, device), _with_gradients(inputs(length, device))

@@ -7,14 +7,14 @@ bit and depends on Pillow's version (since 13, the height if it shrinks much mor
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache, lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
-from numba import njit
 from PIL import Image
+
+from src.utils.compiled import compiled
 
 BITS = 22
 HALF = np.int32(1 << (BITS - 1))
@@ -92,14 +92,7 @@ def _summed(values: np.ndarray) -> float:
     return total
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    try:
-        return njit(cache=True)(function)
-    except RuntimeError:  # no folder that can be written for compiled code: compile it in every process
-        return njit(function)
-
-
-@_compiled
+@compiled()
 def _combine(rows, first, number, weights, out):  # type: ignore[no-untyped-def]
     length = rows.shape[1]
     total = np.empty(length, np.int32)

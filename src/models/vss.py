@@ -72,7 +72,7 @@ class SS2D(nn.Module):
         y = selective_scan(
             tokens,
             step.mT,
-            -self.A_log.float().exp(),
+            -self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)).exp(),
             B,
             C,
             self.D,

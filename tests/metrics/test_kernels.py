@@ -157,7 +157,7 @@ def test_without_a_place_for_the_cache(monkeypatch, caplog):
     spec = importlib.util.spec_from_file_location("uncached_kernels", kernels.__file__)
     uncached = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "uncached_kernels", uncached)
-    with caplog.at_level("DEBUG", logger="src.metrics.functional.compiled"):
+    with caplog.at_level("DEBUG", logger="src.utils.compiled"):
         spec.loader.exec_module(uncached)
     assert "profile is compiled anew in each process" in caplog.text
     rows, columns = np.zeros(2, np.int32), np.zeros(3, np.int32)

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from src.metrics.functional.compiled import compiled
+from src.utils.compiled import compiled
 
 
-@compiled
+@compiled(fastmath={"reassoc", "contract", "nsz"})
 def round_to_levels(pred, levels):  # type: ignore[no-untyped-def]
     """`levels` (n,) uint8 = round(255 · `pred`), ties to even, computed in float64."""
     for i in range(pred.size):
         levels[i] = np.uint8(np.rint(np.float64(pred[i]) * 255.0))
 
 
-@compiled
+@compiled(fastmath={"reassoc", "contract", "nsz"})
 def profile(target, rows, columns):  # type: ignore[no-untyped-def]
     """Adds the object's pixels in each row and each column of `target` (H, W) uint8 to `rows`, `columns` (int32)."""
     for y in range(target.shape[0]):
@@ -28,7 +28,7 @@ def profile(target, rows, columns):  # type: ignore[no-untyped-def]
         rows[y] = total
 
 
-@compiled
+@compiled(fastmath={"reassoc", "contract", "nsz"})
 def count_levels(levels, target, bottom, right, counts):  # type: ignore[no-untyped-def]
     """Adds to `counts` (4, 2, 256) int64: quadrant (top left, top right, …, cut at `bottom`, `right`) × mask × grey value."""
     height, width = levels.shape

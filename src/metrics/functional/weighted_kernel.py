@@ -6,8 +6,9 @@ All arrays are C-contiguous.
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
-from src.metrics.functional.compiled import compiled, inlined
+from src.utils.compiled import compiled
 
 REACH = 255
 """Distances in pixels are cut off here: an error's weight 2 − ½^(d/5) is then 2 within 5e-16."""
@@ -16,7 +17,7 @@ FRINGE = 3
 """Half the 7×7 window."""
 
 
-@compiled
+@compiled(fastmath={"reassoc", "contract", "nsz"})
 def weighted_errors(pred, values, floor, target, box, gauss, weights):  # type: ignore[no-untyped-def]
     """What weighted F sums: (error on the object, weighted error off it).
 
@@ -71,14 +72,14 @@ def weighted_errors(pred, values, floor, target, box, gauss, weights):  # type: 
     return on_object, off_object
 
 
-@inlined
+@njit(inline="always")
 def _value(grey, values):  # type: ignore[no-untyped-def]
     if values is None:
         return grey
     return values[grey]
 
 
-@inlined
+@njit(inline="always")
 def _step(marked, rows):  # type: ignore[no-untyped-def]
     """Takes the distances `rows` one row further: 0 on marked pixels, elsewhere one more than before, at most REACH."""
     for x in range(rows.size):
@@ -86,13 +87,13 @@ def _step(marked, rows):  # type: ignore[no-untyped-def]
         rows[x] = np.uint8(further * (marked[x] ^ 1))  # arithmetic in place of a branch: many pixels an instruction
 
 
-@inlined
+@njit(inline="always")
 def _reset(rows):  # type: ignore[no-untyped-def]
     for x in range(rows.size):
         rows[x] = REACH
 
 
-@inlined
+@njit(inline="always")
 def _rows_from_above(target, top, left, right):  # type: ignore[no-untyped-def]
     """Rows down from the nearest object pixel at or above, at most REACH: of row y ≥ `top` in row y − `top` + 1 of the result.
 
@@ -108,7 +109,7 @@ def _rows_from_above(target, top, left, right):  # type: ignore[no-untyped-def]
     return above
 
 
-@inlined
+@njit(inline="always")
 def _step_up(marked, above, below, nearest):  # type: ignore[no-untyped-def]
     """Brings `below` (rows up from the nearest object pixel at or below) and `nearest` (the smaller distance) one row up."""
     _step(marked, below)
@@ -116,7 +117,7 @@ def _step_up(marked, above, below, nearest):  # type: ignore[no-untyped-def]
         nearest[x] = min(above[x], below[x])
 
 
-@inlined
+@njit(inline="always")
 def _span(row, floor):  # type: ignore[no-untyped-def]
     """First column with `row > floor`, and the one after the last; an empty span if there is none."""
     start, stop = 0, row.size
@@ -127,7 +128,7 @@ def _span(row, floor):  # type: ignore[no-untyped-def]
     return (start, stop) if start < stop else (row.size, 0)
 
 
-@inlined
+@njit(inline="always")
 def _hull(nearest, left, right, x, site, lift):  # type: ignore[no-untyped-def]
     """What is nearest in the run of background around column x of a row.
 
@@ -156,7 +157,7 @@ def _hull(nearest, left, right, x, site, lift):  # type: ignore[no-untyped-def]
     return count, v
 
 
-@inlined
+@njit(inline="always")
 def _border(site, lift, sites, k, end):  # type: ignore[no-untyped-def]
     """First column, at most `end`, that is nearer to site k + 1 than to site k."""
     if k + 1 == sites:
@@ -164,7 +165,7 @@ def _border(site, lift, sites, k, end):  # type: ignore[no-untyped-def]
     return min(end, (lift[k + 1] - lift[k]) // (2 * (site[k + 1] - site[k])) + 1)
 
 
-@inlined
+@njit(inline="always")
 def _sum_gap(row, values, x, end, site, lift, sites, weights):  # type: ignore[no-untyped-def]
     """Weighted errors of columns x … end − 1."""
     total = 0.0
@@ -185,7 +186,7 @@ def _sum_gap(row, values, x, end, site, lift, sites, weights):  # type: ignore[n
     return total
 
 
-@inlined
+@njit(inline="always")
 def _carry(pred, values, y, x, end, left, right, above, below, site, lift, sites, errors):  # type: ignore[no-untyped-def]
     """Gives background pixels within FRINGE of the object the error of their nearest object pixel."""
     for k in range(sites):
@@ -200,13 +201,13 @@ def _carry(pred, values, y, x, end, left, right, above, below, site, lift, sites
                 errors[i - left + FRINGE] = carried
 
 
-@inlined
+@njit(inline="always")
 def _errors_in_row(row, values, marked, errors):  # type: ignore[no-untyped-def]
     for x in range(row.size):
         errors[x] = (1.0 - _value(row[x], values)) * marked[x]
 
 
-@inlined
+@njit(inline="always")
 def _sum_in_row(window, smooth, marked, y, gauss):  # type: ignore[no-untyped-def]
     """Σ over the object's pixels in row y + FRINGE of min(E, E averaged over the window of rows y … y + 6)."""
     a, b, c, d, e, f, g = y % 7, (y + 1) % 7, (y + 2) % 7, (y + 3) % 7, (y + 4) % 7, (y + 5) % 7, (y + 6) % 7

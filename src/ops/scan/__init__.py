@@ -11,9 +11,11 @@ mamba_ssm   the CUDA kernels of the package mamba-ssm, where it is installed
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+import torch.autograd.forward_ad as fwAD
 from torch import Tensor
 
 from src.ops.scan import loop, mamba, numba_cpu, parallel, triton_cuda
@@ -56,7 +58,7 @@ def selective_scan(
         backend: ``auto`` (the fastest that fits device and dtype; ``parallel`` while exporting), or one by name.
         delta_proj: (G·d, R) weights of a low-rank Δ: then ``delta`` is (N, G·R, L) and Δ = delta_proj·delta, group by group.
         order: (G, L) integers, a permutation of the tokens for each group: at step t group g visits token order[g, t].
-            Inputs and outputs stay where they are.
+            Inputs and outputs stay where they are. Its values are checked on the CPU, elsewhere they are trusted.
 
     Returns:
         Like ``u``, in its dtype, shape and memory layout (rows side by side with an ``order`` or shared rows).
@@ -76,7 +78,7 @@ def selective_scan(
     name = _pick(backend, u.device.type, dtype)
     given = (u, delta, A, B, C, D, delta_bias, delta_proj)
     arguments: list[Any] = [*(None if x is None else x.to(dtype) for x in given), order, delta_softplus]
-    with torch.autocast(u.device.type, enabled=False):
+    with _without_autocast(u.device.type):
         if name in KERNELS:
             records = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given)
             y = operator(*arguments, records)[0]
@@ -85,13 +87,22 @@ def selective_scan(
     return y.to(u.dtype)
 
 
+def _without_autocast(device: str) -> AbstractContextManager[Any]:
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+
+
+def _is_transformed() -> bool:
+    """Inside forward-mode differentiation or a `torch.func` transform, which the operator has no rules for."""
+    return not torch.compiler.is_compiling() and (fwAD._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None)
+
+
 def _pick(backend: str, device: str, dtype: torch.dtype) -> str:
     if backend == "auto":
-        if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
+        if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export() or _is_transformed():
             return "parallel"
         fitting = [name for name, on in KERNELS.items() if device in (on, "meta") and BACKENDS[name].unavailable() is None]
         return fitting[0] if fitting else "parallel"
-    if backend not in BACKENDS:
+    if not isinstance(backend, str) or backend not in BACKENDS:
         raise ValueError(f"selective_scan: backend: got {backend!r}, expected auto or one of {', '.join(BACKENDS)}")
     reason = BACKENDS[backend].unavailable()
     on = KERNELS.get(backend, "cuda" if backend == "mamba_ssm" else device)
@@ -99,6 +110,8 @@ def _pick(backend: str, device: str, dtype: torch.dtype) -> str:
         reason = f"it computes on {on}, the tensors are on {device}"
     if reason is None and dtype == torch.float64 and backend in ("triton", "mamba_ssm"):
         reason = "it computes in float32; float64: loop, parallel, or numba on the CPU"
+    if reason is None and backend in KERNELS and _is_transformed():
+        reason = "it knows reverse-mode autograd only; forward mode and torch.func: parallel"
     if reason is not None:
         raise ValueError(f"selective_scan: backend={backend} cannot be used here: {reason}")
     return backend

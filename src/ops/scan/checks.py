@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+
+REQUIRED = ("u", "delta", "A", "B", "C")
 
 
 def check(
@@ -19,13 +23,13 @@ def check(
 ) -> None:
     """Raise a ValueError that names each wrong argument, what it is and what was expected."""
     given = {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D, "delta_bias": delta_bias, "delta_proj": delta_proj, "order": order}
-    tensors = {name: x for name, x in given.items() if x is not None}
-    wrong = _kinds(tensors) or _dimensions(tensors) or _shapes(tensors)
+    tensors: dict[str, Any] = {name: x for name, x in given.items() if x is not None or name in REQUIRED}
+    wrong = _kinds(tensors) or _dimensions(tensors) or _shapes(tensors) or _route(order)
     if wrong:
         raise ValueError("selective_scan: " + "; ".join(wrong))
 
 
-def _kinds(tensors: dict[str, Tensor]) -> list[str]:
+def _kinds(tensors: dict[str, Any]) -> list[str]:
     wrong = [f"{name}: got {type(x).__name__}, expected a tensor" for name, x in tensors.items() if not isinstance(x, Tensor)]
     if wrong:
         return wrong
@@ -76,4 +80,22 @@ def _shapes(tensors: dict[str, Tensor]) -> list[str]:
     wrong = [f"{name}: got {shape}, expected {expected[name]}" for name, shape in shapes.items() if shape != expected[name]]
     if states == 0:
         wrong.append("A: got 0 states, expected 1 or more")
+    if rank == 0:
+        wrong.append("delta_proj: got rank 0, expected 1 or more")
     return wrong
+
+
+def _route(order: Tensor | None) -> list[str]:
+    """The kernels trust it: a token that is not there would be read and written all the same.
+
+    Looked at where that costs nothing: on a GPU it would wait for the device, and what is traced has no numbers yet.
+    """
+    if order is None or order.device.type != "cpu" or type(order) is not Tensor or torch.compiler.is_compiling():
+        return []
+    groups, length = order.shape
+    low, high = (int(bound) for bound in order.aminmax())
+    if low < 0 or high >= length:
+        return [f"order: got tokens {low} … {high}, expected 0 … {length - 1}"]
+    visited = torch.zeros(groups, length, dtype=torch.bool).scatter_(1, order.long(), True)
+    incomplete = (~visited.all(1)).nonzero().flatten().tolist()
+    return [f"order: group {g} visits some token twice and another never, expected a permutation" for g in incomplete[:1]]

@@ -6,6 +6,7 @@ may use (``torch.set_num_threads``) share the tasks. How the work is cut into ta
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import logging
@@ -144,10 +145,12 @@ def _run(
 
     def work() -> None:
         while (task := next(queue)) < tasks:
-            kernel(task, task + 1, *arguments, table, sizes, strides, softplus)
+            kernel(task, *arguments, table, sizes, strides, softplus)
 
     helpers = min(torch.get_num_threads(), tasks) - 1
-    waiting = [_threads(os.getpid()).submit(work) for _ in range(helpers)]
+    waiting = []
+    with contextlib.suppress(RuntimeError):  # the interpreter is shutting down and starts no threads any more
+        waiting = [_threads(os.getpid()).submit(work) for _ in range(helpers)]
     work()
     for helper in waiting:
         if not helper.cancel():

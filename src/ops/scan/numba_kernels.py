@@ -14,13 +14,10 @@ R (rank of Δ, 0: given), chunk, parts; strides = those of sample, row (channel 
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from numba import njit
 
+from src.ops.scan import numba_vectors
 from src.ops.scan.numba_vectors import (
     LANES,
     broadcast,
@@ -39,16 +36,12 @@ from src.ops.scan.numba_vectors import (
     total,
     transpose,
 )
+from src.utils.compiled import compiled
 
 LOG2E = 1.4426950408889634
 
 
-def _kernel(function: Callable[..., None]) -> Any:
-    try:
-        return njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError as error:  # nowhere to write
-        logging.getLogger(__name__).debug("compiled code is not kept on disk: %s", error)
-        return njit(nogil=True, error_model="numpy")(function)
+_kernel = compiled(numba_vectors.__file__)
 
 
 @njit(inline="always")
@@ -159,8 +152,8 @@ def _through_softplus(d_delta, raw, steps, table):  # type: ignore[no-untyped-de
 
 
 @_kernel
-def forward(first, last, u, delta, A, B, C, D, bias, weights, order, y, states, table, sizes, strides, softplus):  # type: ignore[no-untyped-def]
-    """Tasks first … last − 1; ``strides`` of u, delta, B, C, y. Empty ``states`` are not kept."""
+def forward(task, u, delta, A, B, C, D, bias, weights, order, y, states, table, sizes, strides, softplus):  # type: ignore[no-untyped-def]
+    """One task; ``strides`` of u, delta, B, C, y. Empty ``states`` are not kept."""
     _, P, K, L, d, S, R, chunk, parts = sizes
     u_strides, delta_strides, B_strides, C_strides, y_strides = strides
     blocks, width, chunks = (d + LANES - 1) // LANES, S + S % 2, (L + chunk - 1) // chunk
@@ -170,57 +163,56 @@ def forward(first, last, u, delta, A, B, C, D, bias, weights, order, y, states, 
     x_tile, step = _scratch(chunk * LANES, u), _scratch(chunk * LANES, u)  # x_tile: u at first, y at last
     decay, h = _scratch(blocks * block, u), _scratch(blocks * block, u)
     W_tile, D_tile, bias_tile = _scratch(blocks * R * LANES, u), _scratch(blocks * LANES, u), _scratch(blocks * LANES, u)
-    for task in range(first, last):
-        n, p, part = task // (P * parts), task // parts % P, task % parts
-        begin, end = blocks * part // parts, blocks * (part + 1) // parts
-        for k in range(K):
-            g = p * K + k
-            h[:] = 0
+    n, p, part = task // (P * parts), task // parts % P, task % parts
+    begin, end = blocks * part // parts, blocks * (part + 1) // parts
+    for k in range(K):
+        g = p * K + k
+        h[:] = 0
+        for b in range(begin, end):
+            channel, rows = g * d + b * LANES, min(LANES, d - b * LANES)
+            _columns(decay[b * block :], A, channel * S, rows, S, width, LOG2E)
+            _columns(W_tile[b * R * LANES :], weights, channel * R, rows, R, R, 1.0)
+            _columns(D_tile[b * LANES :], D, channel, rows, min(1, D.size), 1, 1.0)
+            _columns(bias_tile[b * LANES :], bias, channel, rows, min(1, bias.size), 1, 1.0)
+        for c in range(chunks):
+            t, steps = c * chunk, min(chunk, L - c * chunk)
+            _fetch(B_tile, width, B, n * B_strides[0] + g * S * B_strides[1], B_strides, S, order, g * L, t, steps)
+            _fetch(C_tile, width, C, n * C_strides[0] + g * S * C_strides[1], C_strides, S, order, g * L, t, steps)
+            if R > 0:
+                _fetch(low, R, delta, n * delta_strides[0] + g * R * delta_strides[1], delta_strides, R, order, g * L, t, steps)
             for b in range(begin, end):
-                channel, rows = g * d + b * LANES, min(LANES, d - b * LANES)
-                _columns(decay[b * block :], A, channel * S, rows, S, width, LOG2E)
-                _columns(W_tile[b * R * LANES :], weights, channel * R, rows, R, R, 1.0)
-                _columns(D_tile[b * LANES :], D, channel, rows, min(1, D.size), 1, 1.0)
-                _columns(bias_tile[b * LANES :], bias, channel, rows, min(1, bias.size), 1, 1.0)
-            for c in range(chunks):
-                t, steps = c * chunk, min(chunk, L - c * chunk)
-                _fetch(B_tile, width, B, n * B_strides[0] + g * S * B_strides[1], B_strides, S, order, g * L, t, steps)
-                _fetch(C_tile, width, C, n * C_strides[0] + g * S * C_strides[1], C_strides, S, order, g * L, t, steps)
-                if R > 0:
-                    _fetch(low, R, delta, n * delta_strides[0] + g * R * delta_strides[1], delta_strides, R, order, g * L, t, steps)
-                for b in range(begin, end):
-                    channel, rows = b * LANES, min(LANES, d - b * LANES)
-                    at = n * u_strides[0] + (p * d + channel) * u_strides[1]
-                    _fetch(x_tile, LANES, u, at, u_strides, rows, order, g * L, t, steps)
-                    if R == 0:
-                        at = n * delta_strides[0] + (g * d + channel) * delta_strides[1]
-                        _fetch(step, LANES, delta, at, delta_strides, rows, order, g * L, t, steps)
-                    _step_sizes(step, step, low, W_tile[b * R * LANES :], bias_tile[b * LANES :], R, steps, softplus, table)
-                    if states.size > 0:
-                        keep = ((n * P * K + g) * chunks + c) * blocks + b
-                        states[keep * block : (keep + 1) * block] = h[b * block : (b + 1) * block]
-                    skip = load(D_tile, b * LANES)
-                    for i in range(steps):
-                        dt, x = load(step, i * LANES), load(x_tile, i * LANES)
-                        drive, even, odd = dt * x, skip * x, zero
-                        for s in range(0, width, 2):
-                            at, to = b * block + s * LANES, i * width + s
-                            h0 = fma(exp2(dt * load(decay, at), registers), load(h, at), drive * broadcast(B_tile, to))
-                            h1 = fma(exp2(dt * load(decay, at + LANES), registers), load(h, at + LANES), drive * broadcast(B_tile, to + 1))
-                            store(h, at, h0)
-                            store(h, at + LANES, h1)
-                            even, odd = fma(h0, broadcast(C_tile, to), even), fma(h1, broadcast(C_tile, to + 1), odd)
-                        store(x_tile, i * LANES, even + odd)
-                    at = n * y_strides[0] + (p * d + channel) * y_strides[1]
-                    _put(x_tile, y, at, y_strides, rows, order, g * L, t, steps, k > 0)
+                channel, rows = b * LANES, min(LANES, d - b * LANES)
+                at = n * u_strides[0] + (p * d + channel) * u_strides[1]
+                _fetch(x_tile, LANES, u, at, u_strides, rows, order, g * L, t, steps)
+                if R == 0:
+                    at = n * delta_strides[0] + (g * d + channel) * delta_strides[1]
+                    _fetch(step, LANES, delta, at, delta_strides, rows, order, g * L, t, steps)
+                _step_sizes(step, step, low, W_tile[b * R * LANES :], bias_tile[b * LANES :], R, steps, softplus, table)
+                if states.size > 0:
+                    keep = ((n * P * K + g) * chunks + c) * blocks + b
+                    states[keep * block : (keep + 1) * block] = h[b * block : (b + 1) * block]
+                skip = load(D_tile, b * LANES)
+                for i in range(steps):
+                    dt, x = load(step, i * LANES), load(x_tile, i * LANES)
+                    drive, even, odd = dt * x, skip * x, zero
+                    for s in range(0, width, 2):
+                        at, to = b * block + s * LANES, i * width + s
+                        h0 = fma(exp2(dt * load(decay, at), registers), load(h, at), drive * broadcast(B_tile, to))
+                        h1 = fma(exp2(dt * load(decay, at + LANES), registers), load(h, at + LANES), drive * broadcast(B_tile, to + 1))
+                        store(h, at, h0)
+                        store(h, at + LANES, h1)
+                        even, odd = fma(h0, broadcast(C_tile, to), even), fma(h1, broadcast(C_tile, to + 1), odd)
+                    store(x_tile, i * LANES, even + odd)
+                at = n * y_strides[0] + (p * d + channel) * y_strides[1]
+                _put(x_tile, y, at, y_strides, rows, order, g * L, t, steps, k > 0)
 
 
 @_kernel
 def backward(  # type: ignore[no-untyped-def]
-    first, last, u, delta, A, B, C, D, bias, weights, order, dy, states,
+    task, u, delta, A, B, C, D, bias, weights, order, dy, states,
     du, d_delta, dA, dB, dC, dD, d_bias, d_weights, table, sizes, strides, softplus,
 ):  # fmt: skip
-    """Tasks first … last − 1; ``strides`` of u, delta, B, C, dy, du, d_delta.
+    """One task; ``strides`` of u, delta, B, C, dy, du, d_delta.
 
     Sums over N are left to the caller: dA (N,G·d,S), dD and d_bias (N,G·d), d_weights (N,G·d,R); sums over parts too: dB and
     dC (parts,N,L,G·S), and with R > 0 d_delta (parts,N,L,G·R).
@@ -240,96 +232,95 @@ def backward(  # type: ignore[no-untyped-def]
     carries, dB_lanes, dC_lanes = _scratch(chunk * block, u), _scratch(padded * LANES, u), _scratch(padded * LANES, u)
     dB_lanes[:], dC_lanes[:] = 0, 0
     dB_sum, dC_sum, d_low_sum = _scratch(chunk * padded, u), _scratch(chunk * padded, u), _scratch(chunk * R * LANES, u)
-    for task in range(first, last):
-        n, p, part = task // (P * parts), task // parts % P, task % parts
-        begin, end = blocks * part // parts, blocks * (part + 1) // parts
-        for k in range(K):
-            g = p * K + k
-            for sums in (dh, dA_sum, dW_sum, dD_sum, d_bias_sum):
+    n, p, part = task // (P * parts), task // parts % P, task % parts
+    begin, end = blocks * part // parts, blocks * (part + 1) // parts
+    for k in range(K):
+        g = p * K + k
+        for sums in (dh, dA_sum, dW_sum, dD_sum, d_bias_sum):
+            sums[:] = 0
+        for b in range(begin, end):
+            channel, rows = g * d + b * LANES, min(LANES, d - b * LANES)
+            _columns(decay[b * block :], A, channel * S, rows, S, width, LOG2E)
+            _columns(W_tile[b * R * LANES :], weights, channel * R, rows, R, R, 1.0)
+            _columns(D_tile[b * LANES :], D, channel, rows, min(1, D.size), 1, 1.0)
+            _columns(bias_tile[b * LANES :], bias, channel, rows, min(1, bias.size), 1, 1.0)
+        for c in range(chunks - 1, -1, -1):
+            t, steps = c * chunk, min(chunk, L - c * chunk)
+            for sums in (dB_sum, dC_sum, d_low_sum):
                 sums[:] = 0
+            _fetch(B_tile, width, B, n * B_strides[0] + g * S * B_strides[1], B_strides, S, order, g * L, t, steps)
+            _fetch(C_tile, width, C, n * C_strides[0] + g * S * C_strides[1], C_strides, S, order, g * L, t, steps)
+            if R > 0:
+                _fetch(low, R, delta, n * delta_strides[0] + g * R * delta_strides[1], delta_strides, R, order, g * L, t, steps)
             for b in range(begin, end):
-                channel, rows = g * d + b * LANES, min(LANES, d - b * LANES)
-                _columns(decay[b * block :], A, channel * S, rows, S, width, LOG2E)
-                _columns(W_tile[b * R * LANES :], weights, channel * R, rows, R, R, 1.0)
-                _columns(D_tile[b * LANES :], D, channel, rows, min(1, D.size), 1, 1.0)
-                _columns(bias_tile[b * LANES :], bias, channel, rows, min(1, bias.size), 1, 1.0)
-            for c in range(chunks - 1, -1, -1):
-                t, steps = c * chunk, min(chunk, L - c * chunk)
-                for sums in (dB_sum, dC_sum, d_low_sum):
-                    sums[:] = 0
-                _fetch(B_tile, width, B, n * B_strides[0] + g * S * B_strides[1], B_strides, S, order, g * L, t, steps)
-                _fetch(C_tile, width, C, n * C_strides[0] + g * S * C_strides[1], C_strides, S, order, g * L, t, steps)
-                if R > 0:
-                    _fetch(low, R, delta, n * delta_strides[0] + g * R * delta_strides[1], delta_strides, R, order, g * L, t, steps)
-                for b in range(begin, end):
-                    channel, rows = b * LANES, min(LANES, d - b * LANES)
-                    at = n * u_strides[0] + (p * d + channel) * u_strides[1]
-                    _fetch(u_tile, LANES, u, at, u_strides, rows, order, g * L, t, steps)
-                    at = n * dy_strides[0] + (p * d + channel) * dy_strides[1]
-                    _fetch(dy_tile, LANES, dy, at, dy_strides, rows, order, g * L, t, steps)
-                    if R == 0:
-                        at = n * delta_strides[0] + (g * d + channel) * delta_strides[1]
-                        _fetch(raw, LANES, delta, at, delta_strides, rows, order, g * L, t, steps)
-                    _step_sizes(step, raw, low, W_tile[b * R * LANES :], bias_tile[b * LANES :], R, steps, softplus, table)
-                    keep = ((n * G + g) * chunks + c) * blocks + b
-                    h[:] = states[keep * block : (keep + 1) * block]
-                    for i in range(steps):
-                        dt = load(step, i * LANES)
-                        drive = dt * load(u_tile, i * LANES)
-                        for s in range(0, width * LANES, LANES):
-                            carried = exp2(dt * load(decay, b * block + s), registers) * load(h, s)
-                            store(carries, i * block + s, carried)
-                            store(h, s, fma(drive, broadcast(B_tile, i * width + s // LANES), carried))
-                    skip, dD_block = load(D_tile, b * LANES), load(dD_sum, b * LANES)
-                    for i in range(steps - 1, -1, -1):
-                        dt, x, dy_t = load(step, i * LANES), load(u_tile, i * LANES), load(dy_tile, i * LANES)
-                        drive, d_drive, d_exponent = dt * x, zero, zero
-                        for s in range(width):
-                            lanes, to = s * LANES, b * block + s * LANES
-                            B_t, decay_s, carried = broadcast(B_tile, i * width + s), load(decay, to), load(carries, i * block + lanes)
-                            dh_t = fma(dy_t, broadcast(C_tile, i * width + s), load(dh, to))
-                            through_decay = dh_t * carried
-                            store(dC_lanes, lanes, dy_t * fma(drive, B_t, carried))
-                            store(dB_lanes, lanes, dh_t * drive)
-                            store(dA_sum, to, fma(through_decay, dt, load(dA_sum, to)))
-                            store(dh, to, dh_t * exp2(dt * decay_s, registers))
-                            d_drive = fma(dh_t, B_t, d_drive)
-                            d_exponent = fma(through_decay, decay_s, d_exponent)
-                        for s in range(0, padded, LANES):
-                            at = i * padded + s
-                            store(dB_sum, at, load(dB_sum, at) + fold(dB_lanes, s * LANES))
-                            store(dC_sum, at, load(dC_sum, at) + fold(dC_lanes, s * LANES))
-                        store(du_tile, i * LANES, fma(dt, d_drive, skip * dy_t))
-                        store(d_step, i * LANES, fma(x, d_drive, d_exponent * ln2))
-                        dD_block = fma(dy_t, x, dD_block)
-                    store(dD_sum, b * LANES, dD_block)
-                    if softplus:
-                        _through_softplus(d_step, raw, steps, table)
-                    d_bias_block = load(d_bias_sum, b * LANES)
-                    for i in range(steps):
-                        d_raw = load(d_step, i * LANES)
-                        d_bias_block = d_bias_block + d_raw
-                        for j in range(R):
-                            at, to = (i * R + j) * LANES, (b * R + j) * LANES
-                            store(d_low_sum, at, fma(d_raw, load(W_tile, to), load(d_low_sum, at)))
-                            store(dW_sum, to, fma(d_raw, broadcast(low, i * R + j), load(dW_sum, to)))
-                    store(d_bias_sum, b * LANES, d_bias_block)
-                    at = n * du_strides[0] + (p * d + channel) * du_strides[1]
-                    _put(du_tile, du, at, du_strides, rows, order, g * L, t, steps, k > 0)
-                    if R == 0:
-                        at = n * d_delta_strides[0] + (g * d + channel) * d_delta_strides[1]
-                        _put(d_step, d_delta, at, d_delta_strides, rows, order, g * L, t, steps, False)
+                channel, rows = b * LANES, min(LANES, d - b * LANES)
+                at = n * u_strides[0] + (p * d + channel) * u_strides[1]
+                _fetch(u_tile, LANES, u, at, u_strides, rows, order, g * L, t, steps)
+                at = n * dy_strides[0] + (p * d + channel) * dy_strides[1]
+                _fetch(dy_tile, LANES, dy, at, dy_strides, rows, order, g * L, t, steps)
+                if R == 0:
+                    at = n * delta_strides[0] + (g * d + channel) * delta_strides[1]
+                    _fetch(raw, LANES, delta, at, delta_strides, rows, order, g * L, t, steps)
+                _step_sizes(step, raw, low, W_tile[b * R * LANES :], bias_tile[b * LANES :], R, steps, softplus, table)
+                keep = ((n * G + g) * chunks + c) * blocks + b
+                h[:] = states[keep * block : (keep + 1) * block]
                 for i in range(steps):
-                    row = ((part * N + n) * L + _token(order, g * L, t + i)) * G + g
-                    for s in range(S):
-                        dB[row * S + s], dC[row * S + s] = dB_sum[i * padded + s], dC_sum[i * padded + s]
+                    dt = load(step, i * LANES)
+                    drive = dt * load(u_tile, i * LANES)
+                    for s in range(0, width * LANES, LANES):
+                        carried = exp2(dt * load(decay, b * block + s), registers) * load(h, s)
+                        store(carries, i * block + s, carried)
+                        store(h, s, fma(drive, broadcast(B_tile, i * width + s // LANES), carried))
+                skip, dD_block = load(D_tile, b * LANES), load(dD_sum, b * LANES)
+                for i in range(steps - 1, -1, -1):
+                    dt, x, dy_t = load(step, i * LANES), load(u_tile, i * LANES), load(dy_tile, i * LANES)
+                    drive, d_drive, d_exponent = dt * x, zero, zero
+                    for s in range(width):
+                        lanes, to = s * LANES, b * block + s * LANES
+                        B_t, decay_s, carried = broadcast(B_tile, i * width + s), load(decay, to), load(carries, i * block + lanes)
+                        dh_t = fma(dy_t, broadcast(C_tile, i * width + s), load(dh, to))
+                        through_decay = dh_t * carried
+                        store(dC_lanes, lanes, dy_t * fma(drive, B_t, carried))
+                        store(dB_lanes, lanes, dh_t * drive)
+                        store(dA_sum, to, fma(through_decay, dt, load(dA_sum, to)))
+                        store(dh, to, dh_t * exp2(dt * decay_s, registers))
+                        d_drive = fma(dh_t, B_t, d_drive)
+                        d_exponent = fma(through_decay, decay_s, d_exponent)
+                    for s in range(0, padded, LANES):
+                        at = i * padded + s
+                        store(dB_sum, at, load(dB_sum, at) + fold(dB_lanes, s * LANES))
+                        store(dC_sum, at, load(dC_sum, at) + fold(dC_lanes, s * LANES))
+                    store(du_tile, i * LANES, fma(dt, d_drive, skip * dy_t))
+                    store(d_step, i * LANES, fma(x, d_drive, d_exponent * ln2))
+                    dD_block = fma(dy_t, x, dD_block)
+                store(dD_sum, b * LANES, dD_block)
+                if softplus:
+                    _through_softplus(d_step, raw, steps, table)
+                d_bias_block = load(d_bias_sum, b * LANES)
+                for i in range(steps):
+                    d_raw = load(d_step, i * LANES)
+                    d_bias_block = d_bias_block + d_raw
                     for j in range(R):
-                        d_delta[row * R + j] = total(load(d_low_sum, (i * R + j) * LANES))
-            for b in range(begin, end):
-                for r in range(min(LANES, d - b * LANES)):
-                    channel = (n * G + g) * d + b * LANES + r
-                    dD[channel], d_bias[channel] = dD_sum[b * LANES + r], d_bias_sum[b * LANES + r]
-                    for s in range(S):
-                        dA[channel * S + s] = dA_sum[b * block + s * LANES + r]
-                    for j in range(R):
-                        d_weights[channel * R + j] = dW_sum[(b * R + j) * LANES + r]
+                        at, to = (i * R + j) * LANES, (b * R + j) * LANES
+                        store(d_low_sum, at, fma(d_raw, load(W_tile, to), load(d_low_sum, at)))
+                        store(dW_sum, to, fma(d_raw, broadcast(low, i * R + j), load(dW_sum, to)))
+                store(d_bias_sum, b * LANES, d_bias_block)
+                at = n * du_strides[0] + (p * d + channel) * du_strides[1]
+                _put(du_tile, du, at, du_strides, rows, order, g * L, t, steps, k > 0)
+                if R == 0:
+                    at = n * d_delta_strides[0] + (g * d + channel) * d_delta_strides[1]
+                    _put(d_step, d_delta, at, d_delta_strides, rows, order, g * L, t, steps, False)
+            for i in range(steps):
+                row = ((part * N + n) * L + _token(order, g * L, t + i)) * G + g
+                for s in range(S):
+                    dB[row * S + s], dC[row * S + s] = dB_sum[i * padded + s], dC_sum[i * padded + s]
+                for j in range(R):
+                    d_delta[row * R + j] = total(load(d_low_sum, (i * R + j) * LANES))
+        for b in range(begin, end):
+            for r in range(min(LANES, d - b * LANES)):
+                channel = (n * G + g) * d + b * LANES + r
+                dD[channel], d_bias[channel] = dD_sum[b * LANES + r], d_bias_sum[b * LANES + r]
+                for s in range(S):
+                    dA[channel * S + s] = dA_sum[b * block + s * LANES + r]
+                for j in range(R):
+                    d_weights[channel * R + j] = dW_sum[(b * R + j) * LANES + r]

@@ -2,7 +2,7 @@
 
 ``load``, ``broadcast`` and ``store`` move lanes between registers and flat arrays, ``+ − ×`` and ``fma`` compute, ``exp2``
 and ``log1p`` are polynomials. LLVM maps sixteen lanes to what the processor has: one AVX-512 register, two of AVX2, four
-of NEON. Numba's disk cache watches the file of a kernel, not this one: after a change here, `make clean`.
+of NEON.
 """
 
 from __future__ import annotations
@@ -179,13 +179,13 @@ def _operation(emit: Callable[..., Any]) -> Any:
     return operation
 
 
-_FAST = ("nnan", "ninf", "nsz", "contract")
+_FAST = ("nsz", "contract")  # NaN and infinity go through: a diverged weight must show
 _add = _operation(lambda builder, a, b: builder.fadd(a, b, flags=_FAST))
 _sub = _operation(lambda builder, a, b: builder.fsub(a, b, flags=_FAST))
 _mul = _operation(lambda builder, a, b: builder.fmul(a, b, flags=_FAST))
 divide = _operation(lambda builder, a, b: builder.fdiv(a, b))
-maximum = _operation(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b, flags=("nnan", "nsz")), a, b))
-minimum = _operation(lambda builder, a, b: builder.select(builder.fcmp_ordered("<", a, b, flags=("nnan", "nsz")), a, b))
+maximum = _operation(lambda builder, a, b: builder.select(builder.fcmp_unordered(">", a, b), a, b))
+minimum = _operation(lambda builder, a, b: builder.select(builder.fcmp_unordered("<", a, b), a, b))
 
 
 def _overload(symbol: Any, operation: Any) -> None:

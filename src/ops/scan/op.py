@@ -66,11 +66,14 @@ def _(dy, states, u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_sof
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     *tensors, ctx.delta_softplus, _keep_states = inputs
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(output[1], *tensors)
 
 
-def _backward(ctx: Any, dy: Tensor, _d_states: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, dy: Tensor | None, _d_states: Tensor | None) -> tuple[Tensor | None, ...]:
     states, *tensors = ctx.saved_tensors
+    if dy is None:
+        return (None,) * 11
     gradients = scan_backward(dy, states, *tensors, ctx.delta_softplus)
     optional = zip(gradients[5:], tensors[5:8], strict=True)
     return (*gradients[:5], *(None if given is None else gradient for gradient, given in optional), None, None, None)

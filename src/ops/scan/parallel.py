@@ -29,7 +29,10 @@ def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     u, delta = (x.unflatten(1, (groups, -1)).unsqueeze(3) for x in (u, delta))
     decay = torch.exp(delta * A.unflatten(0, (groups, -1)).unsqueeze(-1))
     length = u.shape[-1]
-    rounds = max(1, (length - 1).bit_length()) if isinstance(length, int) else MOST_ROUNDS
+    unknown = not isinstance(length, int) or (torch.compiler.is_exporting() and torch.compiler.is_dynamo_compiling())
+    if unknown:
+        torch._check(length <= 2**MOST_ROUNDS)
+    rounds = MOST_ROUNDS if unknown else max(1, (length - 1).bit_length())
     states = _linear_recurrence(decay, delta * u * B.unsqueeze(2), rounds)
     return (states * C.unsqueeze(2)).sum(3).flatten(1, 2)
 

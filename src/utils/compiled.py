@@ -1,0 +1,58 @@
+"""How Numba functions are compiled: on first use only, without the interpreter's lock, and kept on disk where that can be done."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+
+log = logging.getLogger(__name__)
+
+
+def compiled(*files: str | Path, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """A decorator like `njit(nogil=True, error_model="numpy", cache=True, **options)`.
+
+    The code is kept beside the source, or where Numba caches for the user. Where neither can be written, or the disk is full,
+    each process compiles anew and only a debug line says so.
+
+    Args:
+        files: other source files that the function is made of. Numba watches the function's own file alone; compiled code
+            that is older than one of these is thrown away.
+    """
+    njit: Any = numba.njit
+    options = {"nogil": True, "error_model": "numpy"} | options
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        try:
+            made = njit(cache=True, **options)(function)
+        except RuntimeError as error:
+            log.debug("%s is compiled anew in each process: %s", function.__name__, error)
+            return njit(**options)(function)
+        _drop_stale(made, files)
+        _survive_full_disk(made, function.__name__)
+        return made
+
+    return decorate
+
+
+def _drop_stale(made: Any, files: tuple[str | Path, ...]) -> None:
+    code = made.py_func.__code__
+    index = f"{Path(code.co_filename).stem}.{code.co_name}-{code.co_firstlineno}.*.nbi"
+    newest = max((Path(file).stat().st_mtime for file in files), default=0.0)
+    if any(path.stat().st_mtime < newest for path in Path(made.stats.cache_path).glob(index)):
+        made._cache.flush()
+
+
+def _survive_full_disk(made: Any, name: str) -> None:
+    save = made._cache.save_overload
+
+    def save_or_say(*arguments: Any) -> None:
+        try:
+            save(*arguments)
+        except OSError as error:
+            log.debug("the compiled %s could not be kept: %s", name, error)
+
+    made._cache.save_overload = save_or_say
