@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.callbacks.progress import ProgressBar
 from src.checkpoints import read_checkpoint, rebuild, resolve_checkpoint
+from src.metrics import MEASURES
 from src.module import COSModule
 from src.report.report import ReportOptions
 from src.report.results import write_results
@@ -31,14 +32,25 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if unknown:
         raise UserError(f"{', '.join(unknown)}: the data of this checkpoint ({data['_target_'].split('.')[-1]}) has no such setting")
     output_dir, options = Path(cfg.paths.output_dir), instantiate(cfg.report)
-    mistakes = Mistakes()
+    mistakes, measures, datasets = Mistakes(), list(MEASURES), list[str]()
     with mistakes.collected():
         datamodule = instantiate(OmegaConf.merge(data, overrides))
         datamodule.setup("test")
+        datasets = datamodule.test_names
     with mistakes.collected():
         module = rebuild(checkpoint, path, metrics=_given(cfg.metrics))
+        measures = list(module.val_metrics.names)
+        if looking := [name for name in measures if MEASURES[name].needs_image]:
+            how = "python -m src.score preds=MAPS gts=MASKS images=IMAGES"
+            raise UserError(f"metrics.extra: {', '.join(looking)} looks at the images at full size: leave it out, then {how}")
+    with mistakes.collected():
+        options.check(measures, datasets)
+    with mistakes.collected():
+        WorkerPool(cfg.workers)
+    with mistakes.collected():
+        if (output_dir / "report.html").exists() or (output_dir / "maps").exists():
+            raise UserError(f"paths.output_dir={output_dir} holds a report or maps already; choose another folder")
     mistakes.raise_all()
-    options.check(module.val_metrics.names, datamodule.test_names)
     return run_test(module, datamodule, cfg.trainer, output_dir, path, options, cfg.workers, output_dir / "maps")
 
 

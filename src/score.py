@@ -14,9 +14,10 @@ from rich.progress import track
 
 from src.data.maps import read_map
 from src.data.readers import read_image, read_mask
-from src.data.sources import list_images
-from src.metrics import STANDARD
+from src.metrics import MEASURES, STANDARD
 from src.metrics.checks import check_extra, check_protocol
+from src.report.figures import plain
+from src.report.files import check_new_folder
 from src.report.folders import MapFiles, Spec, find_problems, folder_spec, pair_files, read_spec, resize_map, score_files
 from src.report.gallery import Panel, error_map
 from src.report.report import Report, ReportOptions, write_report
@@ -38,41 +39,49 @@ def score_maps_of(cfg: DictConfig) -> dict[str, list[SetScores]]:
     """
     output, options = Path(cfg.paths.output_dir), instantiate(cfg.report)
     protocol, extra = cfg.metrics.protocol, tuple(cfg.metrics.extra)
-    start, problems = time.perf_counter(), list[str]()
-    spec = _checked_spec(cfg, options, problems)
+    start, mistakes, pool = time.perf_counter(), Mistakes(), WorkerPool(0)
+    with mistakes.collected():
+        pool = WorkerPool(cfg.workers)
+    spec = _checked_spec(cfg, options, mistakes)
+    problems = [str(mistake) for mistake in mistakes.found]
     jobs = pair_files(spec, problems)
     count = sum(map(len, jobs.values()))
-    with WorkerPool(cfg.workers) as pool:
+    with pool:
         problems += find_problems(jobs, pool)
         _raise(problems)
         results = _scored(jobs, protocol, extra, pool, problems)
-        workers = pool.workers
     _raise(problems)
     seconds = time.perf_counter() - start
-    report = Report(", ".join(spec.methods), protocol, results, lambda dataset, image: _panels(spec, jobs, dataset, image, protocol))
+    report = Report(", ".join(spec.methods), protocol, results, lambda dataset, image: _panels(jobs, dataset, image, protocol))
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".") as partial:
         write_report(Path(partial) / output.name, report, options, console())
         (Path(partial) / output.name).rename(output)
-    console().print(f"Scored: {count} maps in {seconds:.1f} s ({count / seconds:.0f}/s, {workers} workers)", highlight=False)
+    console().print(
+        f"Scored: {count} map{'s' * (count != 1)} in {seconds:.1f} s ({count / seconds:.0f}/s, {pool.workers} workers)", highlight=False
+    )
     console().print(f"Written: {output}/ (open report.html; tables: metrics.{{md,tex,csv}}; per_image.csv)", highlight=False)
     return results
 
 
-def _checked_spec(cfg: DictConfig, options: ReportOptions, problems: list[str]) -> Spec:
-    """The spec; empty if it cannot be read. What is wrong with it and with the settings is added to ``problems``."""
-    mistakes, spec, measures, output = Mistakes(), Spec({}, {}), list(STANDARD), Path(cfg.paths.output_dir)
+def _checked_spec(cfg: DictConfig, options: ReportOptions, mistakes: Mistakes) -> Spec:
+    """The spec; empty if it cannot be read. What is wrong with it and with the settings is added to ``mistakes``."""
+    spec, measures = Spec({}, {}), list(STANDARD)
     with mistakes.collected():
         spec = _spec(cfg)
     with mistakes.collected():
         check_protocol(cfg.metrics.protocol)
     with mistakes.collected():
         measures += check_extra(cfg.metrics.extra)
+    looking = [name for name in measures if MEASURES[name].needs_image]
+    blind = [name for name, folders in spec.sets.items() if folders.images is None]
+    with mistakes.collected():
+        if looking and blind:
+            raise UserError(f"metrics.extra: {', '.join(looking)} looks at the images of {', '.join(blind)}: add images=FOLDER")
     with mistakes.collected():
         options.check(measures, list(spec.sets), list(spec.methods))
-    problems += [str(mistake) for mistake in mistakes.found]
-    if output.is_file() or (output.is_dir() and any(output.iterdir())):
-        problems.append(f"paths.output_dir={output} is there already; choose another folder")
+    with mistakes.collected():
+        check_new_folder(Path(cfg.paths.output_dir))
     return spec
 
 
@@ -102,22 +111,20 @@ def _scored(jobs: Jobs, protocol: str, extra: tuple[str, ...], pool: WorkerPool,
     return results
 
 
-def _panels(spec: Spec, jobs: Jobs, dataset: str, image: str, protocol: str) -> list[Panel]:
+def _panels(jobs: Jobs, dataset: str, image: str, protocol: str) -> list[Panel]:
     """The image where there is one, the truth, and each method's errors; of a single method its map too."""
     group = {method: next(f for f in files if f.image == image) for (name, method), files in jobs.items() if name == dataset}
     truth = read_mask(next(iter(group.values())).gt)
-    panels: list[Panel] = []
-    folder = spec.sets[dataset].images
-    if folder is not None and image in (found := list_images(folder)):
-        panels.append(("image", read_image(found[image][0])))
+    source = next(iter(group.values())).source
+    panels: list[Panel] = [] if source is None else [("image", read_image(source))]
     panels.append(("truth", truth.astype(np.float64)))
     for method, files in group.items():
         pred = read_map(files.pred)
         pred = resize_map(pred, truth.shape) if pred.shape != truth.shape else pred
         if len(group) == 1:
-            panels.append((method, pred))
+            panels.append((plain(method), pred))
         valid = None if files.fov is None else read_mask(files.fov)
-        panels.append(("errors" if len(group) == 1 else method, error_map(pred, truth, protocol, valid)))
+        panels.append(("errors" if len(group) == 1 else plain(method), error_map(pred, truth, protocol, valid)))
     return panels
 
 

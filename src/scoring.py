@@ -188,11 +188,15 @@ def score_maps(
     protocol: str,
     extra: Sequence[str],
     path: Path | None = None,
+    picture: NDArray[np.uint8] | None = None,
 ) -> dict[str, ImageScores]:
-    """Score several maps of one image, and write the last one to ``path`` if that is given."""
+    """Score several maps of one image, and write the last one to ``path`` if that is given.
+
+    ``picture``: the image itself, (H, W, 3) uint8, for the measures that look at it.
+    """
     share, objects = float((target if valid is None else target[valid]).mean()), count_objects(target)
     try:
-        found = {name: score(map_, target, protocol, valid, extra) for name, map_ in maps.items()}
+        found = {name: score(map_, target, protocol, valid, extra, picture) for name, map_ in maps.items()}
     except UserError as error:
         raise UserError(f"{image}: {error}") from error
     scores = {name: ImageScores(image, share, objects, one, in_view=valid is not None) for name, one in found.items()}

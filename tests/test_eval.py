@@ -104,3 +104,15 @@ def test_what_the_report_cannot_show_is_said_before_the_network_runs(checkpoint,
     with pytest.raises(UserError, match=r"report\.columns: hce"):
         evaluate(config("eval", *overrides))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_mistakes_are_told_together_and_a_report_is_not_overwritten(evaluated, checkpoint):
+    folder, _ = evaluated
+    before = (folder / "metrics.csv").read_bytes()
+    overrides = ["report.digits=9", "workers=-1", "metrics.extra=[context_weighted]", f"paths.output_dir={folder}"]
+    with pytest.raises(UserError) as error:
+        evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", *overrides))
+    for words in ("report.digits=9", "workers=-1", "context_weighted looks at the images", "holds a report or maps already"):
+        assert words in str(error.value), words
+    assert (folder / "metrics.csv").read_bytes() == before

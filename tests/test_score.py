@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from src.data.maps import read_map
-from src.data.readers import read_mask
+from src.data.readers import read_image, read_mask
 from src.metrics import score
 from src.score import score_maps_of
 from src.utils.cli import CONF
@@ -176,8 +176,44 @@ def test_a_file_that_breaks_while_it_is_decoded_is_told_too(root):
 def test_empty_and_absent_folders(root):
     (root / "empty").mkdir()
     text = _problems(root, f"preds={root / 'empty'}", f"gts={root / 'nowhere'}")
-    assert "empty: holds no map" in text
+    assert "empty: holds no file to read" in text
     assert "nowhere: no such folder" in text
+
+
+def test_images_and_settings_are_checked_before_anything_is_scored(root):
+    (root / "CAMO/Imgs/ant.png").unlink()
+    (root / "CAMO/Imgs/bee.png").write_bytes(b"no picture")
+    (root / "file").touch()
+    places = [f"images={root / 'CAMO' / 'Imgs'}", f"fovs={root / 'nowhere'}", f"paths.output_dir={root / 'file' / 'out'}"]
+    text = _problems(root, *places, "set=a/b", "workers=-1", "report.digits=9")
+    for words in (
+        "Imgs: no image for ant.png",
+        "bee.png: not a readable image",
+        "nowhere: no such folder",
+        f"nothing can be written to {root / 'file'}",
+        "data set 'a/b'",
+        "workers=-1",
+        "report.digits=9",
+        "7 problems",
+    ):
+        assert words in text, words
+
+
+def test_the_camouflage_weighted_context_reads_the_images(root):
+    assert "add images=FOLDER" in _problems(root, "metrics.extra=[context_weighted]")
+    _score(root, "metrics.extra=[context_weighted]", f"images={root / 'CAMO' / 'Imgs'}")
+    row = _rows(root / "out" / "per_image.csv")[1]
+    places = [root / "maps/good/CAMO/bee.png", root / "CAMO/GT/bee.png", root / "CAMO/Imgs/bee.png"]
+    pred, target, image = read_map(places[0]), read_mask(places[1]), read_image(places[2])
+    assert float(row["context_weighted"]) == score(pred, target, extra=["context_weighted"], image=image).scalars["context_weighted"]
+
+
+def test_a_report_of_maxima_alone_and_of_names_that_are_no_words(root):
+    (root / "spec.yaml").write_text("sets: {CAMO: CAMO/GT}\nmethods: {_a$^$: maps/good/CAMO, b: maps/bad/CAMO}\n")
+    score_maps_of(config(f"spec={root / 'spec.yaml'}", f"paths.output_dir={root / 'out'}", "workers=0", "report.columns=[f_max]"))
+    text = (root / "out" / "metrics.md").read_text(encoding="utf-8")
+    assert "| _a$^$ | measured here | **" in text
+    assert "differences" not in text
 
 
 def test_doubled_stems(root):

@@ -34,7 +34,7 @@ _MEAN = "mean over 256 thresholds of the curve that is averaged over images"
 _MAX = "maximum over 256 thresholds of the curve that is averaged over images"
 
 _ALL = (
-    Measure("mae", "MAE", r"$\mathcal{M}$", False, "mean absolute error of the map"),
+    Measure("mae", "MAE", r"$\mathrm{MAE}$", False, "mean absolute error of the map"),
     Measure("s_alpha", "S_α", r"$S_\alpha$", True, "structure measure, half object part, half region part (Fan et al., ICCV 2017)"),
     Measure("s_object", "S_object", r"$S_o$", True, "object part of S_α: high and even on the object, low and even off it"),
     Measure("s_region", "S_region", r"$S_r$", True, "region part of S_α: structural similarity in the four regions around the centroid"),
@@ -84,7 +84,7 @@ _ALL = (
     Measure(
         "hce",
         "HCE",
-        r"$\mathrm{HCE}_5$",
+        r"$\mathrm{HCE}$",
         False,
         f"clicks that a human would need to mend the mask (Qin et al., ECCV 2022; relax 5, epsilon 2), {_HALF}",
         True,

@@ -60,10 +60,13 @@ def break_down(results: Sequence[SetScores]) -> list[Group]:
 
 
 def breakdown_tables(groups: Sequence[Group], columns: Sequence[str], protocol: str, digits: int) -> list[Table]:
-    """One table a kind of group: the columns of a single method; of several methods the first column's measure."""
+    """One table a kind of group: the columns of a single method; of several methods the first column's measure.
+
+    Columns that are no mean over images (`*_max`) are left out; none, if there are no others.
+    """
     columns = [name for name in columns if has_rows(name)]
     tables = []
-    for by in dict.fromkeys(group.by for group in groups):
+    for by in dict.fromkeys(group.by for group in groups if columns):
         chosen = [group for group in groups if group.by == by]
         methods = list(chosen[0].means)
         cells = [(methods[0], name) for name in columns] if len(methods) == 1 else [(method, columns[0]) for method in methods]

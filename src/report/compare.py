@@ -45,7 +45,10 @@ def compare(
     shared = {dataset: group for dataset, group in by_set.items() if len(group) > 1}
     if not shared:
         raise UserError("nothing to compare: no data set has two methods in these files")
-    return found[0][1], {dataset: _compare(group, columns, reference) for dataset, group in shared.items()}
+    compared = {dataset: _compare(group, columns, reference) for dataset, group in shared.items()}
+    if not all(compared.values()):
+        raise UserError("nothing to compare: these columns are maxima of mean curves, not means over images; choose others with --columns")
+    return found[0][1], compared
 
 
 def main() -> None:
@@ -62,7 +65,10 @@ def main() -> None:
         protocol, found = compare(arguments.files, arguments.columns, arguments.reference)
         print("\n".join(markdown(statistics_table(group, protocol)) for group in found.values()))
         if arguments.csv is not None:
-            write_csv(arguments.csv, ({"protocol": protocol} | vars(one) for group in found.values() for one in group))
+            try:
+                write_csv(arguments.csv, ({"protocol": protocol} | vars(one) for group in found.values() for one in group))
+            except OSError as error:
+                raise UserError(f"--csv {arguments.csv}: cannot be written ({error.strerror})") from error
     sys.exit(2 if failed else 0)
 
 

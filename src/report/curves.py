@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.metrics.functional import THRESHOLDS
-from src.report.figures import figure_of, save_figure
+from src.report.figures import figure_of, plain, save_figure
 from src.scoring import SetScores
 
 # Okabe and Ito's colours, told apart with every common colour blindness; dashes begin a second round.
@@ -21,7 +21,7 @@ def save_curves(path: Path, results: Sequence[SetScores], protocol: str) -> None
     for i, one in enumerate(results):
         style = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i // len(COLOURS) % len(DASHES)], "linewidth": 1.6}
         curves = one.curves
-        precision.plot(curves["recall_curve"], curves["precision_curve"], label=f"${one.label}$" if one.map else one.label, **style)
+        precision.plot(curves["recall_curve"], curves["precision_curve"], label=f"${one.label}$" if one.map else plain(one.label), **style)
         f_measure.plot(THRESHOLDS, curves["f_curve"], **style)
         e_measure.plot(THRESHOLDS, curves["e_curve"], **style)
     for axis, title, x, y in (
@@ -34,5 +34,5 @@ def save_curves(path: Path, results: Sequence[SetScores], protocol: str) -> None
         axis.spines[["top", "right"]].set_visible(False)
         axis.title.set_fontsize(10)
     figure.legend(loc="outside lower center", ncols=min(len(results), 5), frameon=False, fontsize=9)
-    figure.suptitle(f"{results[0].dataset}, {len(results[0].rows)} images, protocol {protocol}", fontsize=11)
+    figure.suptitle(f"{plain(results[0].dataset)}, {len(results[0].rows)} images, protocol {protocol}", fontsize=11)
     save_figure(figure, path, path.with_suffix(".pdf"))

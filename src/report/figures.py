@@ -18,6 +18,12 @@ def figure_of(rows: int, columns: int, width: float, height: float, **options: A
     return plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **{"layout": "constrained"} | options)
 
 
+def plain(text: str) -> str:
+    """Somebody's words as matplotlib prints them unchanged: no formula between `$`, no legend entry that a leading `_` hides."""
+    escaped = text.replace("$", r"\$")
+    return r"$\_$" + escaped[1:] if escaped.startswith("_") else escaped
+
+
 def save_figure(figure: Any, *paths: Path) -> None:
     """Write the figure to each path and close it; no date goes into the files."""
     import matplotlib.pyplot as plt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,18 @@ from src.scoring import DESCRIPTION, SetScores
 from src.utils.errors import UserError
 
 Rows = Iterable[Mapping[str, Any]]
+
+
+def check_new_folder(path: Path) -> None:
+    """Raise a UserError unless a new folder can be made there: nothing is overwritten, and nothing computed that cannot be kept."""
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise UserError(f"paths.output_dir={path} is there already; choose another folder")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=above, prefix="."):
+            pass
+    except OSError as error:
+        raise UserError(f"paths.output_dir={path}: nothing can be written to {above} ({error.strerror})") from error
 
 
 def write_csv(path: Path, rows: Rows) -> None:

@@ -14,8 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from src.data.maps import check_map, read_map
-from src.data.readers import read_mask, read_whole_header
+from src.data.readers import read_image, read_mask, read_whole_header
 from src.data.sources import list_images
+from src.metrics import MEASURES
 from src.scoring import ImageScores, WorkerPool, score_maps
 from src.utils.errors import UserError
 
@@ -25,7 +26,7 @@ FORMATS = ".png .jpg .bmp .tif .gif .webp .ppm .npy"
 
 @dataclass(frozen=True)
 class SetFolders:
-    """A data set: its masks and, if there are any, its images (for the gallery) and its fields of view (for the measures)."""
+    """A data set: its masks and, if there are any, its images (for the gallery and `context_weighted`) and its fields of view."""
 
     gts: Path
     images: Path | None = None
@@ -48,6 +49,8 @@ class MapFiles:
     pred: Path
     gt: Path
     fov: Path | None = None
+    source: Path | None = None
+    """The image that was looked at."""
 
 
 def folder_spec(preds: str, gts: str, images: str | None, fovs: str | None, method: str | None, dataset: str | None) -> Spec:
@@ -90,10 +93,12 @@ def read_spec(path: Path) -> Spec:
 
 def pair_files(spec: Spec, problems: list[str]) -> dict[tuple[str, str], list[MapFiles]]:
     """(data set, method) → its maps in the order of their names; unpaired and doubled files are added to `problems`."""
+    problems += [
+        f"data set {name!r}: its name goes into file names; leave / and \\ out" for name in spec.sets if "/" in name or "\\" in name
+    ]
     masks = {name: _stems(folders.gts, problems) for name, folders in spec.sets.items()}
-    fovs = {name: _stems(folders.fovs, problems) for name, folders in spec.sets.items() if folders.fovs is not None}
-    for name, found in fovs.items():
-        problems += [f"{spec.sets[name].fovs}: no field of view for {stem}" for stem in masks[name] if stem not in found]
+    fovs = {name: _beside(folders.fovs, "field of view", masks[name], problems) for name, folders in spec.sets.items()}
+    images = {name: _beside(folders.images, "image", masks[name], problems) for name, folders in spec.sets.items()}
     pairs: dict[tuple[str, str], list[MapFiles]] = {}
     for dataset, gts in masks.items():
         for method, folders in spec.methods.items():
@@ -105,15 +110,16 @@ def pair_files(spec: Spec, problems: list[str]) -> dict[tuple[str, str], list[Ma
                 problems += [
                     f"{maps[stem]}: no mask for this map in {spec.sets[dataset].gts}; remove it" for stem in maps if stem not in gts
                 ]
-            regions = fovs.get(dataset, {})
-            pairs[dataset, method] = [MapFiles(stem, maps[stem], gts[stem], regions.get(stem)) for stem in gts if stem in maps]
+            pairs[dataset, method] = [
+                MapFiles(stem, maps[stem], gts[stem], fovs[dataset].get(stem), images[dataset].get(stem)) for stem in gts if stem in maps
+            ]
     return pairs
 
 
 def check_files(files: MapFiles) -> list[str]:
     """Problems of one map's files, found without decoding what cannot hide any (see `check_map`)."""
     problems = []
-    for path in (files.pred, files.gt, files.fov):
+    for path in (files.pred, files.gt, files.fov, files.source):
         if path is None:
             continue
         try:
@@ -135,7 +141,9 @@ def score_files(files: MapFiles, protocol: str, extra: tuple[str, ...]) -> Image
             return f"{files.fov}: {_size(valid)}, its mask {_size(target)} (height×width); a field of view must have the mask's size"
         resized = pred.shape != target.shape
         pred = resize_map(pred, target.shape) if resized else pred
-        scored = score_maps(files.image, {"": pred}, target, valid, protocol, extra)[""]
+        looks = any(MEASURES[name].needs_image for name in extra)
+        picture = read_image(files.source) if looks and files.source is not None else None
+        scored = score_maps(files.image, {"": pred}, target, valid, protocol, extra, picture=picture)[""]
     except UserError as error:
         return str(error)
     return replace(scored, resized=resized)
@@ -160,11 +168,20 @@ def _stems(folder: Path | None, problems: list[str]) -> dict[str, Path]:
     for path in sorted(folder.glob("[!.]*.npy")):
         found.setdefault(path.stem, []).append(path)
     if not found:
-        problems.append(f"{folder}: holds no map (looked for {FORMATS}; not in subfolders)")
+        problems.append(f"{folder}: holds no file to read (looked for {FORMATS}; not in subfolders)")
     for paths in found.values():
         if len(paths) > 1:
             problems.append(f"{paths[0]}: the same stem also in {', '.join(path.name for path in paths[1:])}; pairs go by stem, keep one")
     return {stem: paths[0] for stem, paths in sorted(found.items())}
+
+
+def _beside(folder: Path | None, kind: str, masks: Mapping[str, Path], problems: list[str]) -> dict[str, Path]:
+    """The files that stand beside the masks, one for each; empty without a folder."""
+    if folder is None:
+        return {}
+    found = _stems(folder, problems)
+    problems += [f"{folder}: no {kind} for {mask.name}" for stem, mask in masks.items() if found and stem not in found]
+    return found
 
 
 def _set_folders(base: Path, name: str, entry: Any, problems: list[str]) -> SetFolders:

@@ -15,7 +15,7 @@ from src.metrics import MEASURES
 from src.metrics.functional import prepare
 from src.models.outputs import RUNOutput
 from src.module import COSModule, masks_at_size
-from src.report.figures import figure_of, save_figure
+from src.report.figures import figure_of, plain, save_figure
 from src.scoring import SetScores
 
 Panel = tuple[str, np.ndarray]
@@ -49,8 +49,13 @@ def pick_images(results: Sequence[SetScores], measure: str, each: int = 2) -> li
     return list(picks.values())
 
 
-def save_gallery(path: Path, picks: Sequence[Pick], measure: str, protocol: str, panels: Callable[[str], list[Panel]]) -> None:
-    """Write a PNG; `panels` gives an image's titles and pictures: (h, w) maps in [0,1], (h, w, 3) colours, residuals ``$r…$`` in ±0.3."""
+def save_gallery(
+    path: Path, picks: Sequence[Pick], measure: str, protocol: str, panels: Callable[[str], list[Panel]], in_view: bool = False
+) -> None:
+    """Write a PNG; `panels` gives an image's titles and pictures: (h, w) maps in [0,1], (h, w, 3) colours, residuals ``$r…$`` in ±0.3.
+
+    All pictures are drawn square, as a network sees them. `in_view`: only a field of view was judged.
+    """
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     rows = [panels(pick.image) for pick in picks]
@@ -66,10 +71,18 @@ def save_gallery(path: Path, picks: Sequence[Pick], measure: str, protocol: str,
             axis.spines[:].set_visible(False)
             if i == 0:
                 axis.set_title(title, fontsize=9)
-        line[0].set_ylabel(f"{picks[i].words} {picks[i].score:.2f}", fontsize=8)
-    words = f"rows by {MEASURES[measure].label}; errors at 0.5 (protocol {protocol}): white hit, orange false alarm, blue missed"
+        name = plain(picks[i].image)
+        line[0].set_ylabel(f"{picks[i].words} {picks[i].score:.2f}\n{name}", fontsize=min(7.0, 150 / len(name)))
+    words = f"rows by {MEASURES[measure].label}, all drawn square; errors at 0.5, protocol {protocol}:\n{error_words(in_view)}"
+    if any(title.startswith("$r") for title, _ in rows[0]):
+        words = f"{words}; E edge, B background, r residual (red +0.3, blue −0.3)".replace("\n", " ")
     figure.supxlabel(words, fontsize=7, color="#555555")
     save_figure(figure, path)
+
+
+def error_words(in_view: bool) -> str:
+    """The colours of `error_map`, for captions; `in_view`: there is a field of view."""
+    return "white hit, orange false alarm, blue missed" + ", grey outside the field of view" * in_view
 
 
 def error_map(pred: np.ndarray, truth: np.ndarray, protocol: str, valid: np.ndarray | None = None) -> np.ndarray:

@@ -13,7 +13,7 @@ from src.report import files
 from src.report.breakdown import break_down, breakdown_rows, breakdown_tables
 from src.report.columns import choose_columns
 from src.report.curves import save_curves
-from src.report.gallery import Panel, pick_images, save_gallery
+from src.report.gallery import Panel, error_words, pick_images, save_gallery
 from src.report.html import Page
 from src.report.published import PublishedRow, select_published
 from src.report.scores import PROTOCOLS, scores_table, set_notes
@@ -151,5 +151,6 @@ def _pictures(folder: Path, report: Report, dataset: str, measure: str, page: Pa
     save_curves(curves, report.stages.get(dataset) or report.results[dataset], report.protocol)
     page.picture(curves, f"{dataset}: precision–recall, F and E over 256 thresholds; protocol {report.protocol}")
     picks = pick_images(report.results[dataset], measure)
-    save_gallery(gallery, picks, measure, report.protocol, lambda image: report.panels(dataset, image))
-    page.picture(gallery, f"{dataset}: the best, the median and the worst images; errors: white hit, orange false alarm, blue missed")
+    in_view = report.results[dataset][0].in_view > 0
+    save_gallery(gallery, picks, measure, report.protocol, lambda image: report.panels(dataset, image), in_view)
+    page.picture(gallery, f"{dataset}: the best, the median and the worst images; errors: {error_words(in_view)}")

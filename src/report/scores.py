@@ -16,6 +16,7 @@ PROTOCOLS = {
     "raw": "raw: maps as they are given, neither rounded nor normalised",
 }
 PUBLISHED_DIGITS = 3
+VIEW = "; scored inside the field of view only (S, weighted F, boundaries and context take what is outside as background)"
 
 
 def scores_table(
@@ -72,7 +73,11 @@ def set_notes(results: Mapping[str, Sequence[SetScores]]) -> list[str]:
         images = len(group[0].rows)
         incomplete = count_note(dataset, "test", images)
         counted = f"{incomplete}; not the published test set" if incomplete else f"{dataset}: {images} image{'s' * (images != 1)}"
-        view = "; scored inside the field of view only" if group[0].in_view else ""
+        view = (
+            "; scored inside the field of view only (S, weighted F, boundaries and context take what is outside as background)"
+            if group[0].in_view
+            else ""
+        )
         empty = group[0].values("object_share").mean()
         notes.append(f"{counted}{view}; a map that is background everywhere has MAE {empty:.4f}.")
         resized = ", ".join(f"{one.resized} of {one.label}" for one in group if one.resized)
@@ -92,6 +97,7 @@ def how_notes(columns: Sequence[str], protocol: str, digits: int) -> list[str]:
     return [
         f"Protocol {PROTOCOLS[protocol]}.",
         "Scored at the mask's size; a map of another size is resized bilinearly (without antialiasing).",
+        "A mask's object is what lies above half of its file's range: grey 128 to 255, or 1 of 0/1.",
         f"{measures}.",
         f"Means over images, printed with {digits} decimals; best bold, second underlined, ranked as printed, equal numbers share a mark.",
     ]

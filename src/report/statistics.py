@@ -90,7 +90,8 @@ def statistics_table(comparisons: Sequence[Comparison], protocol: str, resamples
         for one in comparisons
     ]
     notes = [
-        f"Paired over images; interval of the mean difference: percentile bootstrap, {resamples} resamples, seed {SEED}.",
+        f"Paired over images (maxima of mean curves have no pairs); interval of the mean difference: "
+        f"percentile bootstrap, {resamples} resamples, seed {SEED}.",
         f"p: Wilcoxon signed-rank test, two-sided; Holm's correction over the {len(rows)} comparisons of this table.",
         short_note(protocol),
         "Better: named where the corrected p is under 0.05 and the interval leaves out 0.",

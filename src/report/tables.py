@@ -106,7 +106,7 @@ def tex(text: str) -> str:
     return re.sub(r"(?<!\\)\$\$", "", joined)  # β² is one formula
 
 
-_NAMES = {measure.label: measure.latex for measure in MEASURES.values() if not measure.label.isascii() or "_" in measure.label}
+_NAMES = {measure.label: measure.latex for measure in MEASURES.values() if not measure.label.isalpha()}
 _FORMULA = re.compile(r"(M_\d+|" + "|".join(re.escape(label) for label in sorted(_NAMES, key=len, reverse=True)) + ")")
 _MATHS = {"α": r"\alpha", "β": r"\beta", "φ": r"\varphi", "×": r"\times", "≥": r"\ge", "≤": r"\le", "±": r"\pm", "·": r"\cdot", "−": "-"}
 _MATHS |= {"²": "^2", "→": r"\to", "½": r"\frac12", "<": "<", ">": ">"}

@@ -89,6 +89,26 @@ def test_curves_draw_each_method_in_its_own_colour_or_dash(tmp_path, monkeypatch
     assert [path.suffix for path in paths] == [".png", ".pdf"]
 
 
+def test_names_are_drawn_as_they_are(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("src.report.curves.save_figure", lambda figure, *_: drawn.append(figure))
+    save_curves(tmp_path / "c.png", [set_scores("A$^$", name, {"mae": [0.1]}) for name in ("_hidden", "a$^$", "plain")], "raw")
+    figure = drawn[0]
+    figure.draw_without_rendering()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [r"$\_$hidden", r"a\$^\$", "plain"]
+
+
+def test_the_gallery_names_its_images_and_colours(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("src.report.gallery.save_figure", lambda figure, *_: drawn.append(figure))
+    picks = pick_images([set_scores("A", "x", {"s_alpha": [0.1, 0.9]})], "s_alpha", each=1)
+    save_gallery(tmp_path / "g.png", picks, "s_alpha", "raw", lambda _: [("truth", np.eye(8)), ("$r_1$", np.zeros((8, 8)))], in_view=True)
+    (figure,) = drawn
+    assert [figure.axes[i].get_ylabel() for i in (0, 2)] == ["best 0.90\nimage_1", "worst 0.10\nimage_0"]
+    for words in ("protocol raw", "blue missed, grey outside the field of view", "r residual (red +0.3, blue −0.3)"):
+        assert words in figure.get_supxlabel()
+
+
 def test_overlay_tints_the_object_and_leaves_the_rest():
     image = np.full((60, 80, 3), 100, np.uint8)
     mask = np.zeros((60, 80))

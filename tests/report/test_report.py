@@ -195,3 +195,17 @@ def test_compare_names_every_bad_file(tmp_path, monkeypatch, capsys):
         compare([a, b])
     with pytest.raises(UserError, match="no data set has two methods"):
         compare([a])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--columns", "f_max"], "maxima of mean curves"), (["--csv", "nowhere/c.csv"], "--csv nowhere/c.csv: cannot be written")],
+)
+def test_compare_says_what_it_cannot_do(tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    files = [_per_image(tmp_path / name / "per_image.csv", set_scores("CAMO", name, {"mae": [0.1, 0.2]})) for name in "ab"]
+    monkeypatch.setattr(sys, "argv", ["compare", *map(str, files), *arguments])
+    with pytest.raises(SystemExit) as end:
+        compare_main()
+    assert end.value.code == 2
+    assert words in capsys.readouterr().err

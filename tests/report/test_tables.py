@@ -103,7 +103,7 @@ def test_a_published_number_never_stands_under_another_measure():
 def test_latex_is_booktabs_with_marks_arrows_and_one_block_a_data_set():
     results = _results() | {"CAMO": [set_scores("CAMO", "first_one & only", {"mae": [0.1, 0.2]})]}
     text = latex(scores_table("NC4K, CAMO", results, ["s_alpha", "mae"], "field", 3, select_published(["CAMO"], ["ms"])))
-    assert r"$S_\alpha\uparrow$ & $\mathcal{M}\downarrow$ & $S_\alpha\uparrow$" in text
+    assert r"$S_\alpha\uparrow$ & $\mathrm{MAE}\downarrow$ & $S_\alpha\uparrow$" in text
     assert r"\multicolumn{2}{c}{NC4K} & \multicolumn{2}{c}{CAMO} \\" in text
     assert r"\cmidrule(lr){3-4} \cmidrule(lr){5-6}" in text
     assert r"first\_one \& only & measured here & -- & -- & 0.500 & 0.150 \\" in text
@@ -159,3 +159,11 @@ def test_published_rows_are_selected_by_set_setting_and_backbone():
         select_published(["CAMO"], ["common"], ["Swin"])
     with pytest.raises(UserError, match=r"easy.*common"):
         select_published(["CAMO"], ["easy"])
+
+
+def test_latex_calls_a_measure_in_its_caption_as_in_its_header():
+    columns = ["mae", "iou", "dice_max", "e_max"]
+    text = latex(scores_table("A", {"A": [set_scores("A", "x", {"mae": [0.1]})]}, columns, "raw", 3))
+    caption = text[text.index(r"\caption") :]
+    for name in ("MAE", r"$\mathrm{IoU}_{0.5}$", r"$\mathrm{Dice}^{mx}$", r"$E_\phi^{mx}$"):
+        assert f"{name}: " in caption
