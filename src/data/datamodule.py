@@ -138,8 +138,10 @@ class COSDataModule(LightningDataModule):
         trains = self.trainer is None or self.trainer.state.fn == "fit"
         if self.cache and trains:
             self.setup("fit")
+            taken = 0
             for source in self._cached:
-                self._note(source.build(int(self.cache_gb * 1e9)))
+                self._note(source.build(int(self.cache_gb * 1e9), taken))
+                taken += source.stored_bytes()
 
     def setup(self, stage: str | None = None) -> None:
         """Check and open what the stage needs; a second call does nothing."""
