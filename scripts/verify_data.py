@@ -20,13 +20,14 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from src.data.datamodule import COSDataModule
-from src.data.findings import Finding
+from src.data.findings import Finding, one_line
 from src.data.inspection import Inspection
-from src.data.layouts import missing_root, missing_set
+from src.data.layouts import locate_set, missing_root, missing_set
 from src.data.synthetic import SyntheticDataModule
-from src.data.tasks import spec_of
+from src.data.tasks import Split, is_published, spec_of
 from src.data.verify import Report, SetReport, verify
 from src.utils.cli import command, console
 from src.utils.errors import UserError
@@ -48,6 +49,7 @@ def verify_data(cfg: DictConfig) -> Report:
         raise UserError("data=synthetic is drawn, not read: there is nothing to verify; name a task, e.g. data=cod")
     if not data.root.is_dir():
         raise UserError(missing_root(data.root))
+    _check(cfg, data)
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # huge images are among the findings
     out, start = console(), time.perf_counter()
     report = verify(data.root, data.train_sets, data.test_sets, cfg.full, cfg.workers, _progress(out))
@@ -56,7 +58,7 @@ def verify_data(cfg: DictConfig) -> Report:
         raise UserError(f"none of the sets is under {data.root}:", [missing_set(data.root, split, name) for split, name in report.absent])
     path = Path(cfg.paths.output_dir) / "report.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report.as_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
+    path.write_text(json.dumps(report.as_dict(), indent=1, ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
     show(report, out)
     images = sum(len(one.pairs) for one in report.sets)
     verdict = "usable" if report.usable else "not usable"
@@ -67,6 +69,17 @@ def verify_data(cfg: DictConfig) -> Report:
         soft_wrap=True,
     )
     return report
+
+
+def _check(cfg: DictConfig, data: COSDataModule) -> None:
+    wanted: list[tuple[Split, str]] = [("train", name) for name in data.train_sets] + [("test", name) for name in data.test_sets]
+    problems = [missing_set(data.root, *one) for one in wanted if not is_published(one[1]) and locate_set(data.root, *one) is None]
+    if not isinstance(cfg.full, bool):
+        problems.append(f"full={cfg.full}: must be true or false")
+    if cfg.workers is not None and (not isinstance(cfg.workers, int) or cfg.workers < 1):
+        problems.append(f"workers={cfg.workers}: must be 1 or more, or null for one a core")
+    if problems:
+        raise UserError("the check cannot begin:", problems)
 
 
 def show(report: Report, out: Console) -> None:
@@ -85,7 +98,7 @@ def show(report: Report, out: Console) -> None:
         out.print(f"absent, skipped: {name}-{split.capitalize()} ({spec_of(name).source})", **PLAIN)
 
 
-PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
+PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
 
 
 def _gathered(one: SetReport) -> Iterator[Finding]:
@@ -102,10 +115,11 @@ def _gathered(one: SetReport) -> Iterator[Finding]:
 
 
 def _overview(report: Report) -> Table:
-    table = Table("set", "pairs", "problems", "warnings", "images", "masks", title=f"{report.root}")
+    table = Table("set", "pairs", "problems", "warnings", "images", "masks", title=_cell(f"{report.root}"))
     for one in report.sets:
         counts = [sum(finding.severity == severity for finding in one.findings) for severity in ("error", "warning")]
-        table.add_row(one.label, str(len(one.pairs)), *map(str, counts), str(one.pairs.folders.images), str(one.pairs.folders.masks))
+        folders = [_cell(f"{_relative(folder, report.root)}") for folder in (one.pairs.folders.images, one.pairs.folders.masks)]
+        table.add_row(one.label, str(len(one.pairs)), *map(str, counts), *folders)
     return table
 
 
@@ -117,11 +131,19 @@ def _table(rows: list[tuple[SetReport, Finding]]) -> Table:
         if shown[one.label, finding.severity, finding.kind] <= SHOWN:
             style = "red" if finding.severity == "error" else "yellow"
             name = finding.path.name if finding.path.suffix else f"{finding.path}"
-            table.add_row(finding.severity, one.label, finding.kind, name, finding.text, style=style)
+            table.add_row(finding.severity, one.label, finding.kind, *map(_cell, (name, finding.text)), style=style)
     for (label, severity, kind), count in shown.items():
         if count > SHOWN:
             table.add_row(severity, label, kind, f"… {count - SHOWN} more", "all of them stand in the report", style="dim")
     return table
+
+
+def _relative(path: Path, root: Path) -> Path:
+    return path.relative_to(root) if path.is_relative_to(root) else path
+
+
+def _cell(text: str) -> Text:
+    return Text(one_line(text), overflow="fold")  # not markup: names may hold brackets
 
 
 def _progress(out: Console) -> Any:

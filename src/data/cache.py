@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,7 +32,8 @@ from src.utils.cli import console
 VERSION = "1"
 COLUMNS = ("offset", "height", "width", "mask_height", "mask_width", "has_valid")
 BATCH = 64
-STALE_SECONDS = 24 * 3600
+STALE_SECONDS = 600
+"""A file that nobody has gone on writing for so long was left by a killed process."""
 
 
 class Cached:
@@ -65,26 +67,29 @@ class Cached:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None, "_looked": False}  # every process maps the file itself
 
-    def build(self, limit: int) -> str | None:
+    def build(self, limit: int, taken: int = 0) -> str | None:
         """Write the cache file unless it is there; a note if there will be none, because it or the disk would be too small.
 
         Args:
             limit: bytes that all cache files together may take; the least recently used give way.
+            taken: bytes of them that must not give way: the other sets of the same training.
         """
         path = self._path(content_key(self.source, compute=True))
-        if path.is_file():
-            os.utime(path)
-            return None
-        needed = self._size_estimate()
         try:
+            if self._opened() is not None:
+                os.utime(path)
+                return None
+            needed = self._size_estimate()
             path.parent.mkdir(parents=True, exist_ok=True)
-            if needed > min(limit, shutil.disk_usage(path.parent).free // 2):
+            if needed > min(limit - taken, shutil.disk_usage(path.parent).free // 2):
                 size = f"{needed / 1e9:.1f} GB"
-                return f"{self.name}: not cached, its images would take {size}, more than data.cache_gb or half of the free disk"
+                return f"{self.name}: not cached, its images would take {size}, more than is left of data.cache_gb or half of the free disk"
             _make_room(path.parent, limit - needed)
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
                 try:
                     self._write(file)
+                    file.flush()
+                    os.fsync(file.fileno())  # else a power cut may leave a file of the right length with holes in it
                 except BaseException:
                     os.unlink(file.name)
                     raise
@@ -94,6 +99,11 @@ class Cached:
             return f"{self.name}: no image cache ({error})"
         self._looked = False
         return None
+
+    def stored_bytes(self) -> int:
+        """The size of the cache file; 0 without."""
+        opened = self._opened()
+        return 0 if opened is None else opened[0].size
 
     def _prepared(self, index: int) -> RawSample:
         sample = self.source[index]
@@ -178,12 +188,20 @@ def content_key(pairs: FolderPairs, compute: bool) -> Any:
 
 def _make_room(folder: Path, limit: int) -> None:
     """Delete what a killed process left behind, and the least recently used files until the rest takes `limit` bytes at most."""
-    for part in folder.glob(".*.part"):
-        if time.time() - part.stat().st_mtime > STALE_SECONDS:
+    for changed, _, part in _by_age(folder, ".*.part"):
+        if time.time() - changed > STALE_SECONDS:
             part.unlink(missing_ok=True)
-    files = sorted(((file.stat().st_mtime, file.stat().st_size, file) for file in folder.glob("*.bin")), reverse=True)
     kept = 0
-    for _, size, file in files:
+    for _, size, file in _by_age(folder, "*.bin"):
         kept += size
         if kept > limit:
             file.unlink(missing_ok=True)
+
+
+def _by_age(folder: Path, pattern: str) -> list[tuple[float, int, Path]]:
+    """Time of change, bytes, path; the newest first. Other processes may delete and rename meanwhile."""
+    found = []
+    for path in folder.glob(pattern):
+        with suppress(FileNotFoundError):
+            found.append((path.stat().st_mtime, path.stat().st_size, path))
+    return sorted(found, reverse=True)

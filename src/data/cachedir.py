@@ -20,7 +20,12 @@ def write_whole(path: Path, content: bytes) -> bool:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.write(content)
+            try:
+                file.write(content)
+                file.flush()
+            except OSError:
+                os.unlink(file.name)
+                raise
         os.chmod(file.name, 0o644)  # a cache may be shared; temporary files are private
         os.replace(file.name, path)
     except OSError:

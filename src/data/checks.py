@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from src.data.findings import Finding, errors
+from src.data.findings import UNPRINTABLE, Finding, errors
 from src.data.layouts import WHOLE_FOLDER, locate_set
 from src.data.readers import Header, mask_orientation, read_whole_header
 from src.data.sources import FolderPairs
@@ -35,7 +35,7 @@ def open_set(root: Path, split: Split, name: str, problems: list[str], shrink_to
 
 
 def check_pairs(pairs: FolderPairs) -> list[Finding]:
-    """No images, unpaired and doubled names, unreadable, truncated or oversized files, sizes that differ, turned images."""
+    """No images, unpaired, doubled and unprintable names, unreadable, truncated or oversized files, sizes that differ, turned images."""
     found = [Finding("error", "empty", pairs.folders.images, _no_images(pairs))] if not pairs.images else []
     found += _names(pairs)
     for name in pairs.names:
@@ -57,6 +57,8 @@ def _names(pairs: FolderPairs) -> Iterator[Finding]:
         if len(files) > 1:
             others = ", ".join(path.name for path in files[1:])
             yield Finding("error", "doubled", files[0], f"the same stem also in {others}; pairs go by stem, keep one")
+        if UNPRINTABLE.search(files[0].name):
+            yield Finding("error", "name", files[0], "control characters or bytes that are no UTF-8 in its name; rename it")
 
 
 def _no_images(pairs: FolderPairs) -> str:

@@ -21,7 +21,7 @@ from src.data.layouts import SPLIT_FOLDERS, missing_root, missing_set
 from src.data.sampler import EpochSampler, EvalSampler
 from src.data.settings import part_problems, setting_problems, split_problems
 from src.data.sources import Concat, FolderPairs, Source, Subset
-from src.data.tasks import count_note, group_of
+from src.data.tasks import count_note, group_of, is_published
 from src.data.transforms import paper_recipe
 from src.utils.errors import UserError
 
@@ -34,7 +34,7 @@ class COSDataModule(LightningDataModule):
     Args:
         root: the folder that holds `TrainDataset` and `TestDataset`.
         train_sets, test_sets: names of sets (or one name); the training sets are joined, each test set has its own loader.
-            Absent test sets are skipped with a warning as long as one is there. `test_sets=[]`: no test.
+            Absent test sets of the field are skipped with a warning as long as one is there. `test_sets=[]`: no test.
         image_size: side of the square that the network sees, in pixels.
         batch_size: of a training step, per process; `eval_batch_size` (default: the same) for validation and test.
         val_fraction, test_fraction: parts of the training images held out by a hash of their names (`holdout.split_names`); the test
@@ -125,10 +125,11 @@ class COSDataModule(LightningDataModule):
             else:
                 self._note(count_note(name, "test", len(source)))
                 found[name] = source
+        unknown = [name for name in absent if not is_published(name)]
+        problems.extend(missing_set(self.root, "test", name) for name in (unknown if found else absent))
         if absent and not found:
-            problems.extend(missing_set(self.root, "test", name) for name in absent)
             problems.append(f"{self.root / SPLIT_FOLDERS['test']}: none of the test sets is there; data.test_sets=[] works without")
-        elif absent:
+        elif absent and not unknown:
             self._note(f"test sets not found under {self.root / SPLIT_FOLDERS['test']}, left out: {', '.join(absent)}")
         return found
 
@@ -137,8 +138,10 @@ class COSDataModule(LightningDataModule):
         trains = self.trainer is None or self.trainer.state.fn == "fit"
         if self.cache and trains:
             self.setup("fit")
+            taken = 0
             for source in self._cached:
-                self._note(source.build(int(self.cache_gb * 1e9)))
+                self._note(source.build(int(self.cache_gb * 1e9), taken))
+                taken += source.stored_bytes()
 
     def setup(self, stage: str | None = None) -> None:
         """Check and open what the stage needs; a second call does nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,7 +23,16 @@ class Finding:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.text}"
+        return one_line(f"{self.path}: {self.text}")
+
+
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and what Python makes of bytes in a file's name that are no UTF-8."""
+
+
+def one_line(text: str) -> str:
+    """What cannot be printed, a line break among it, as an escape."""
+    return UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def errors(findings: list[Finding]) -> list[str]:

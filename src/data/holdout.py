@@ -25,7 +25,7 @@ def name_position(stem: str) -> float:
     >>> round(name_position("camourflage_00001"), 6)
     0.61572
     """
-    return int(hashlib.sha256(stem.encode("utf-8")).hexdigest()[:8], 16) / 2**32
+    return int(hashlib.sha256(stem.encode("utf-8", "surrogateescape")).hexdigest()[:8], 16) / 2**32
 
 
 def split_names(names: Sequence[str], val_fraction: float, test_fraction: float = 0.0) -> Holdout:

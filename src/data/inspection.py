@@ -20,6 +20,8 @@ GREY_SHARE = 0.05
 """Masks with more pixels than this between 10 and 90 % of their range are pictures; JPEG masks of Kvasir-SEG have 0.007 at most."""
 INVERTED_BORDER = 0.9
 """Foreground on more of the border than this, and on half of the image, looks inverted; none of 2300 real masks gets there."""
+MAX_LABELS = 16
+"""A mask with grey levels, but no more of them than this, is a map of labels and no picture."""
 SIGNATURE_SIDE = 32
 MIN_SIDE = 32
 
@@ -44,11 +46,11 @@ def inspect(name: str, image_path: Path, mask_path: Path, valid_path: Path | Non
         if path is None:
             continue
         try:
+            result.findings += judge(path, result)  # first: its decoder refuses bombs, the search for damage doesn't
             broken = damage(path.read_bytes())
             if broken is not None:
                 text = f"broken inside ({broken}); fetch the file again"
                 result.findings.append(Finding("warning" if _is_careless(broken) else "error", "damaged", path, text))
-            result.findings += judge(path, result)
         except (UserError, OSError) as error:
             result.findings.append(Finding("error", "unreadable", path, str(error).removeprefix(f"{path}: ")))
     return result
@@ -92,7 +94,11 @@ def _mask(path: Path, result: Inspection) -> Iterator[Finding]:
     result.share = float(mask.mean())
     levels = values / top
     middle = float(((levels > 0.1) & (levels < 0.9)).mean())
-    if middle > GREY_SHARE:
+    found = np.unique(values) if middle > GREY_SHARE else values[:0]
+    if 0 < found.size <= MAX_LABELS:
+        text = f"values {', '.join(f'{value:g}' for value in found)} of {top:g}; labels? write objects as {top:g} and the rest as 0"
+        yield Finding("error", "labels", path, text)
+    elif found.size:
         text = f"not a mask but a grey picture: {middle:.0%} of its pixels lie between black and white"
         yield Finding("error", "no mask", path, text)
     elif not mask.any() and values.any():
@@ -110,7 +116,9 @@ def _mask(path: Path, result: Inspection) -> Iterator[Finding]:
         yield Finding("warning", "grey", path, f"grey levels (JPEG?), cut at half: above {top / 2:g} of {top:g} is object")
     if coloured:
         yield Finding("warning", "colour", path, "a coloured mask; a pixel is object if its strongest channel is above half")
-    if top == 1:
+    elif result.mask_mode not in ("1", "L"):
+        yield Finding("note", "mode", path, f"mask of mode {result.mask_mode}, read by its brightest channel")
+    if top == 1 and mask.any():
         yield Finding("note", "0/1", path, "values 0 and 1, read as background and object")
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.data.tasks import ANY, SETS, SetSpec, Split, nearest, spec_of
+from src.data.tasks import ANY, SETS, SetSpec, Split, is_published, nearest, spec_of
 
 SPLIT_FOLDERS: dict[Split, str] = {"train": "TrainDataset", "test": "TestDataset"}
 SPLIT_WORDS: dict[Split, tuple[str, ...]] = {"train": ("traindataset", "train", "training"), "test": ("testdataset", "test", "testing")}
@@ -61,10 +61,10 @@ def missing_set(root: Path, split: Split, name: str) -> str:
         return f"{base}: needs a folder of images (such as Imgs, images) and one of masks (such as GT, masks); it holds {_listed(base)}"
     present = [child.name for base in (root, *split_dirs) for child in _subfolders(base)]
     meant = nearest(name, [*SETS, *present])
-    if name in SETS:
+    if is_published(name):
         meant = [other for other in meant if other in present]
     hint = f"; did you mean {' or '.join(meant)}?" if meant else "."
-    ask = f" It is {SETS[name].source}." if name in SETS else ""
+    ask = f" It is {spec_of(name).source}." if is_published(name) else ""
     return (
         f"{folder}: no such folder, nor {root / name}; {root} holds {_listed(root)}{_split_listing(root, split)}{hint}"
         f"{ask} Unpack it there, set data.root, or take {name} out of data.{split}_sets; nothing is downloaded"

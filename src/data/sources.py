@@ -134,7 +134,7 @@ def list_images(folder: Path, pattern: str = ANY) -> dict[str, list[Path]]:
     """
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        match = re.fullmatch(pattern, unicodedata.normalize("NFC", path.stem))
+        match = re.fullmatch(pattern, unicodedata.normalize("NFC", path.stem), re.DOTALL)
         if match and path.suffix.lower() in EXTENSIONS and not path.name.startswith("."):
             found.setdefault(match.group(1), []).append(path)
     return found

@@ -38,7 +38,6 @@ class SetSpec:
     valid: str = ANY
     image_splits: tuple[str, str] | None = None
     flat: str | None = None
-    has_valid: bool = False
     group: Callable[[str], str] | None = None
     known_leaks: frozenset[tuple[str, str]] = frozenset()
 
@@ -145,7 +144,6 @@ SETS = {
             images=r"(\d+)(?:_training|_test)?",
             masks=r"(\d+)(?:_manual1)?",
             valid=r"(\d+)(?:_(?:training|test)_mask)?",
-            has_valid=True,
         ),
         SetSpec(
             "CHASE_DB1",
@@ -183,9 +181,17 @@ SETS = {
 }
 
 
+_BY_LOWER_NAME = {name.lower(): spec for name, spec in SETS.items()}
+
+
 def spec_of(name: str) -> SetSpec:
     """What is known of a set; a user's own set has no numbers and takes every file."""
-    return SETS.get(name) or SetSpec(name, "your own")
+    return _BY_LOWER_NAME.get(name.lower()) or SetSpec(name, "your own")
+
+
+def is_published(name: str) -> bool:
+    """Whether this is one of the sets above, in any letter case; what isn't, and isn't there, is a slip of the pen."""
+    return name.lower() in _BY_LOWER_NAME
 
 
 def group_of(set_name: str, name: str, pattern: str | None = None) -> str:

@@ -19,6 +19,7 @@ from lightning import seed_everything
 from PIL import Image
 
 from src.data.cache import Cached
+from src.data.cachedir import write_whole
 from src.data.datamodule import COSDataModule
 from src.data.layouts import locate_set
 from src.data.sources import FolderPairs
@@ -163,15 +164,60 @@ def test_a_cut_file_or_none_at_all_is_no_harm(root: Path, cache: Path) -> None:
     fresh = Cached(pairs(root), None)
     assert fresh._opened() is None
     assert samples(fresh) == samples(fresh.source)
+    fresh.build(SPACE)
+    assert fresh.stored_bytes() > 12 * 71 * 93 * 3  # written anew
+
+
+def _build_slowly(root: Path) -> None:
+    cached = Cached(pairs(root), None)
+    prepared = cached._prepared
+    cached._prepared = lambda index: time.sleep(60 * (index > 5)) or prepared(index)  # type: ignore[method-assign]
+    cached.build(SPACE)
+
+
+def test_a_kill_in_the_middle_of_writing(root: Path, cache: Path) -> None:
+    process = multiprocessing.get_context("fork").Process(target=_build_slowly, args=(root,))
+    process.start()
+    deadline = time.monotonic() + 60
+    while not files(cache) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    (part,) = files(cache)
+    assert part.suffix == ".part"
+    cached = Cached(pairs(root), None)
+    assert samples(cached) == samples(cached.source)  # by decoding
+    os.utime(part, (0, 0))
+    assert cached.build(SPACE) is None
+    assert [file.suffix for file in files(cache)] == [".bin"]
+    assert cached.stored_bytes() > 0
+    assert samples(cached) == samples(cached.source)
+
+
+def test_the_sets_of_one_training_do_not_displace_each_other(root: Path, cache: Path) -> None:
+    write_scenes(root / "TrainDataset" / "OTHER", 12, "o", size=(71, 93), seed=2)
+    one = 12 * 71 * 93 * 3.2 / 1e9
+    data = COSDataModule(root, ["MINE", "OTHER"], [], val_fraction=0, cache=True, cache_gb=1.5 * one)
+    with pytest.warns(UserWarning, match=r"OTHER: not cached, .* more than is left of data\.cache_gb"):
+        data.prepare_data()
+    assert [cached.stored_bytes() > 0 for cached in data._cached] == [True, False]
+
+
+def test_a_small_file_is_whole_or_not_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert write_whole(cache / "verdicts" / "a", b"1")
+    monkeypatch.setattr(os, "replace", lambda *_: pytest.fail("was put in its place"))
+    monkeypatch.setattr("tempfile._TemporaryFileWrapper.write", _full, raising=False)
+    assert not write_whole(cache / "verdicts" / "b", b"2")
+    assert [path.name for path in (cache / "verdicts").iterdir()] == ["a"]
+
+
+def _full(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_a_full_or_read_only_disk_is_a_note(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cached = Cached(pairs(root), None)
-
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(cached, "_write", full)
+    monkeypatch.setattr(cached, "_write", _full)
     note = cached.build(SPACE)
     assert note is not None
     assert "No space left" in note

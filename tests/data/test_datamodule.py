@@ -109,6 +109,8 @@ def test_absent_test_sets_are_left_out_aloud(tmp_path: Path) -> None:
     assert any("NC4K" in note for note in data.describe()["notes"])
     with pytest.raises(UserError, match=r"test_sets=\[\]"):
         module(tmp_path, test_sets=["NC4K"]).setup("fit")
+    with pytest.raises(UserError, match=r"did you mean NC4K\?"):  # no published set: not absent, but misspelt
+        module(tmp_path, test_sets=["MINE", "NC4KK"]).setup("fit")
     module(tmp_path, test_sets=[]).setup("fit")
 
 

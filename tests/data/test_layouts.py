@@ -10,7 +10,7 @@ from src.data.checks import check_pairs
 from src.data.datamodule import COSDataModule
 from src.data.layouts import locate_set, missing_root, missing_set
 from src.data.sources import FolderPairs
-from src.data.tasks import SETS, Split, clinic_sequence, group_of
+from src.data.tasks import SETS, Split, clinic_sequence, group_of, spec_of
 from src.utils.errors import UserError
 from tests.folders import write_set
 
@@ -190,6 +190,7 @@ def test_a_missing_set_says_what_is_there(tmp_path: Path) -> None:
     assert "CVPR 2021" in absent
     assert "did you mean" not in absent
     assert locate_set(tmp_path, "test", "COD10K") is not None
+    assert spec_of("cod10k") is spec_of("COD10K")
     (tmp_path / "TestDataset" / "HALF" / "Imgs").mkdir(parents=True)
     assert "needs a folder of images" in missing_set(tmp_path, "test", "HALF")
 

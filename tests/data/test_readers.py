@@ -1,13 +1,19 @@
 """Formats, modes and orientation of images and masks."""
 
+import functools
+import io
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from src.data.inspection import inspect
 from src.data.layouts import SetFolders
-from src.data.readers import Header, mask_orientation, read_header, read_image, read_mask
+from src.data.readers import Header, mask_orientation, read_header, read_image, read_mask, read_whole_header
 from src.data.sources import FolderPairs
 from src.utils.errors import UserError
 
@@ -125,3 +131,31 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     for name in ("text.png", "cut.jpg", "empty.png", "absent.png"):
         with pytest.raises(UserError, match=name):
             read_image(tmp_path / name)
+
+
+@functools.cache
+def _encoded() -> tuple[bytes, ...]:
+    """One small picture in every format that is read."""
+    picture, files = Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 20, 3), dtype=np.uint8)), []
+    for kind in ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "PPM"):
+        content = io.BytesIO()
+        picture.save(content, kind)
+        files.append(content.getvalue())
+    return tuple(files)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow on tags it cannot read
+@settings(max_examples=300, deadline=5000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_mutated_bytes_are_an_image_or_an_error_of_ours(tmp_path: Path, data: st.DataObject) -> None:
+    content = bytearray(data.draw(st.sampled_from(_encoded())))
+    for _ in range(data.draw(st.integers(1, 6))):
+        place = data.draw(st.integers(0, len(content) - 1) | st.integers(0, min(len(content) - 1, 64)))  # headers more often
+        content[place] = data.draw(st.integers(0, 255))
+    path = tmp_path / "mutated"
+    path.write_bytes(content[: data.draw(st.just(len(content)) | st.integers(0, len(content)))])
+    for read in (read_image, read_mask, read_whole_header):
+        with suppress(UserError):
+            read(path)
+    found = inspect("mutated", path, path)
+    assert all(finding.path == path for finding in found.findings)

@@ -1,6 +1,7 @@
 """Each corruption, planted and found; and what sound data must not be blamed for."""
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,14 +11,16 @@ from PIL import Image
 
 from src.data import checks
 from src.data.checks import check_pairs, open_set
+from src.data.datamodule import COSDataModule
 from src.data.duplicates import find_copies
 from src.data.findings import Finding
-from src.data.inspection import signature
+from src.data.inspection import inspect, signature
 from src.data.layouts import SetFolders
 from src.data.sources import FolderPairs
 from src.data.synthetic import SyntheticCamouflage
 from src.data.verdicts import fingerprint
 from src.data.verify import Report, verify
+from src.utils.errors import UserError
 from tests.folders import write_scenes
 
 COUNT = 9
@@ -131,6 +134,17 @@ def labels(root: Path) -> Path:
     return mask(root)
 
 
+def few_labels(root: Path) -> Path:
+    Image.fromarray((grey_mask(root) > 0).astype(np.uint8) * 128).save(mask(root))
+    return mask(root)
+
+
+def link_to_nowhere(root: Path) -> Path:
+    image(root).unlink()
+    image(root).symlink_to(root / "nowhere.jpg")
+    return image(root)
+
+
 def grey(root: Path) -> Path:
     values = grey_mask(root)
     values[:2, :5] = 100
@@ -204,6 +218,8 @@ PLANTED: dict[Callable[[Path], Path], tuple[str, str, str]] = {
     other_size: ("error", "size", "mask is 90×69, its image n004.jpg is 90×70"),
     picture_as_mask: ("error", "no mask", "grey picture"),
     labels: ("error", "labels", "values up to 2 of 255"),
+    few_labels: ("error", "labels", "values 0, 128 of 255"),
+    link_to_nowhere: ("error", "unreadable", "no such file"),
     grey: ("warning", "grey", "above 127.5 of 255"),
     inverted: ("warning", "inverted", "swapped"),
     empty: ("warning", "empty", "no object"),
@@ -239,6 +255,42 @@ def test_unusual_modes_are_no_problem(root: Path, mode: str, suffix: str) -> Non
     assert check(root) == []
     notes = [f for one in verify(root, ["MINE"], [], workers=1).sets for f in one.findings]
     assert [note.kind for note in notes] == ([] if mode == "L" else ["mode"])
+
+
+def test_names_that_cannot_be_printed(root: Path) -> None:
+    for name in ("one\ntwo", "\udcc4\udce3"):  # a line break; bytes of another encoding, as archives from elsewhere have
+        write = Image.open(image(root)).rotate(40 + len(name))
+        write.save(os.fsencode(image(root).with_name(f"{name}.jpg")), "JPEG")
+        Image.open(mask(root)).save(os.fsencode(mask(root).with_name(f"{name}.png")), "PNG")
+    found = check(root)
+    assert [finding.kind for finding in found] == ["name"] * 4
+    lines = [str(finding) for finding in found]
+    assert lines[0].startswith(f"{root}/TrainDataset/MINE/Imgs/one\\ntwo.jpg: control characters")
+    assert all(line.isprintable() and line.encode() for line in lines)
+    problems: list[str] = []
+    open_set(root, "train", "MINE", problems)
+    assert problems == lines
+    with pytest.raises(UserError, match="rename it"):
+        COSDataModule(root, ["MINE"], []).setup("fit")
+
+
+def test_bombs_are_not_decoded_by_the_search_for_damage(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr("src.data.inspection.damage", lambda content: pytest.fail("was decoded"))
+    found = inspect("n004", image(root), mask(root)).findings
+    assert [(finding.kind, finding.path) for finding in found] == [("unreadable", image(root)), ("unreadable", mask(root))]
+
+
+def test_a_link_to_nowhere_is_a_mistake_of_the_user(root: Path) -> None:
+    path = link_to_nowhere(root)
+    with pytest.raises(UserError, match=f"{path.name}: no such file"):
+        COSDataModule(root, ["MINE"], []).setup("fit")
+
+
+def test_colour_masks_are_a_note(root: Path) -> None:
+    Image.open(mask(root)).convert("RGB").save(mask(root))
+    assert check(root) == []
+    assert [(f.kind, f.path) for f in verify(root, ["MINE"], [], workers=1).sets[0].findings] == [("mode", mask(root))]
 
 
 def test_zero_one_masks_are_a_note(root: Path) -> None:
@@ -360,7 +412,12 @@ def test_fingerprint_sees_every_file(root: Path) -> None:
     before = fingerprint(FolderPairs(folders, "MINE"))
     assert fingerprint(FolderPairs(folders, "MINE")) == before
     mask(root).write_bytes(mask(root).read_bytes() + b" ")
-    assert fingerprint(FolderPairs(folders, "MINE")) != before
+    longer = fingerprint(FolderPairs(folders, "MINE"))
+    assert longer != before
+    status, content = mask(root).stat(), mask(root).read_bytes()
+    mask(root).write_bytes(content[:-1] + b"!")
+    os.utime(mask(root), ns=(status.st_atime_ns, status.st_mtime_ns))  # of the same size and date, as `cp -p` leaves it
+    assert fingerprint(FolderPairs(folders, "MINE")) != longer
 
 
 def test_a_cache_folder_that_cannot_be_written_changes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

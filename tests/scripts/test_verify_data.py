@@ -63,9 +63,13 @@ def test_absent_sets_are_listed_and_skipped(root: Path, tmp_path: Path, capsys: 
     places = ["data=camo", f"data.root='{root}'", f"paths.output_dir={tmp_path}", "full=false"]
     assert verify_data.verify_data(config(*places, "data.test_sets=[CAMO,NC4K]")).usable
     assert "absent, skipped: NC4K-Test (NC4K, Lv et al." in capsys.readouterr().out
-    with pytest.raises(UserError, match="none of the sets is under") as caught:
-        verify_data.verify_data(config(*places, "data.test_sets=[CHAMELON]", "data.train_sets=[GDD]"))
+    with pytest.raises(UserError, match="none of the sets is under"):
+        verify_data.verify_data(config(*places, "data.test_sets=[CHAMELEON]", "data.train_sets=[GDD]"))
+    with pytest.raises(UserError, match="the check cannot begin") as caught:
+        verify_data.verify_data(config(*places, "data.test_sets=[CAMO,CHAMELON]", "full=perhaps", "workers=-1"))
     assert "did you mean CHAMELEON?" in str(caught.value)
+    assert "full=perhaps: must be" in str(caught.value)
+    assert "workers=-1: must be" in str(caught.value)
     with pytest.raises(UserError, match="drawn, not read"):
         verify_data.verify_data(config("data=synthetic"))
 
@@ -73,10 +77,13 @@ def test_absent_sets_are_listed_and_skipped(root: Path, tmp_path: Path, capsys: 
 def test_table_in_a_terminal(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(7):
         (root / "TrainDataset" / "CAMO" / "GT" / f"camourflage_{number:03d}.png").unlink()
+    image = root / "TrainDataset" / "CAMO" / "Imgs" / "camourflage_000.jpg"
+    image.rename(image.with_name("[red]a :cat: [copy].jpg"))
     screen = io.StringIO()
     monkeypatch.setattr(verify_data, "console", lambda: Console(file=screen, force_terminal=True, width=160))
     report = verify_data.verify_data(config("data=camo", f"data.root='{root}'", f"paths.output_dir={tmp_path}", "full=false"))
     assert report.count("error") == 7
+    assert "[red]a :cat: [copy].jpg" in screen.getvalue()  # neither markup nor a picture of a cat
     assert "camourflage_004.jpg" in screen.getvalue()
     assert "camourflage_005.jpg" not in screen.getvalue()
     assert "… 2 more" in screen.getvalue()
