@@ -78,7 +78,8 @@ class COSModule(LightningModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         output = self(batch["image"])
         self.val_metrics.update(masks_at_size(output.mask_logits, batch["mask"]), batch["mask"], batch.get("valid"))
-        gains = {f"val/gain_{k}": gain for k, gain in enumerate(mask_step_gains(output, batch["mask"]), start=1)}
+        steps = mask_step_gains(output, batch["mask"], batch.get("valid"))
+        gains = {f"val/gain_{k}": gain for k, gain in enumerate(steps, start=1)}
         self.log_dict(gains, batch_size=len(batch["image"]), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:

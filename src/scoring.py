@@ -194,7 +194,7 @@ def score_maps(
 
     ``picture``: the image itself, (H, W, 3) uint8, for the measures that look at it.
     """
-    share, objects = float((target if valid is None else target[valid]).mean()), count_objects(target)
+    share, objects = float((target if valid is None else target[valid]).mean()), count_objects(target if valid is None else target & valid)
     try:
         found = {name: score(map_, target, protocol, valid, extra, picture) for name, map_ in maps.items()}
     except UserError as error:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from src.metrics import CURVES, COSMetrics
-from src.scoring import MapScorer, SetScores, WorkerPool, count_objects
+from src.scoring import MapScorer, SetScores, WorkerPool, count_objects, score_maps
 from src.utils.errors import UserError
 
 SIZES = [(20, 30), (33, 17), (24, 24), (50, 40), (16, 48)]
@@ -57,6 +57,15 @@ def test_only_the_valid_pixels_count():
     pred, target = _maps()[0]
     row = _scored(0, valid=True, protocol="raw").rows[0]
     assert row["mae"] == pytest.approx((pred[:, 6:].double() - target[:, 6:].double()).abs().mean().item())
+
+
+def test_objects_are_counted_where_the_truth_is_known():
+    target = torch.zeros(20, 20, dtype=torch.bool)
+    target[2:6, 2:6], target[12:16, 12:16] = True, True
+    valid = torch.ones_like(target)
+    valid[10:] = False
+    found = [score_maps("i", {"M": np.full((20, 20), 0.5)}, target.numpy(), region, "raw", ()) for region in (None, valid.numpy())]
+    assert [scores["M"].objects for scores in found] == [2, 1]
 
 
 def test_the_last_map_is_written_in_8_bits(tmp_path):

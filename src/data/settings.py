@@ -25,6 +25,9 @@ def setting_problems(data: COSDataModule) -> list[str]:
         problems.append(f"data.val_fraction={data.val_fraction}, data.test_fraction={data.test_fraction}: not negative, sum below 1")
     if data.cache_gb <= 0:
         problems.append(f"data.cache_gb={data.cache_gb}: must be above 0; data.cache=false works without")
+    for key in ("train_sets", "test_sets"):
+        names = [str(name) for name in getattr(data, key) or []]
+        problems += [f"data.{key}: {name} stands there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
     if data.selection not in ("holdout", "field"):
         problems.append(f"data.selection={data.selection}: must be holdout or field")
     return problems + split_problems(data)

@@ -12,22 +12,31 @@ from src.models.outputs import MaskOutput, RUNOutput
 from src.models.resample import pool
 
 
-def mask_step_gains(output: RUNOutput | MaskOutput, targets: Sequence[Tensor]) -> list[Tensor]:
+def mask_step_gains(output: RUNOutput | MaskOutput, targets: Sequence[Tensor], valid: Sequence[Tensor] | None = None) -> list[Tensor]:
     """mean |M_{k−1} − G| − mean |M̂_k − G| for k = 1 … K, over the batch at the unfolding resolution (method.md 3.5).
 
     Positive where the closed-form step moves the mask towards the truth; after training, a gain under 0.001 means an
     idle unfolding. A network without stages has none.
 
     Args:
-        targets: G, bool (h, w) of any size, one an image.
+        targets: G, bool (h, w) of any size, one an image. valid: likewise, where the truth is known; None: everywhere.
     """
     if isinstance(output, MaskOutput):
         return []
     size = (output.mask_logits.shape[-2], output.mask_logits.shape[-1])
-    truth = torch.cat([F.interpolate(target[None, None].float(), size, mode="area") for target in targets])
-    truth = pool(truth, -(-size[0] // output.coarse_logits.shape[-2]))
+
+    def at_unfolding(maps: Sequence[Tensor]) -> Tensor:
+        at_input = torch.cat([F.interpolate(map_[None, None].float(), size, mode="area") for map_ in maps])
+        return pool(at_input, -(-size[0] // output.coarse_logits.shape[-2]))
+
+    truth = at_unfolding(targets)
+    weight = torch.ones_like(truth) if valid is None else at_unfolding(valid)
+
+    def error(mask: Tensor) -> Tensor:
+        return (weight * (mask - truth).abs()).sum() / weight.sum()
+
     before = [logits.sigmoid() for logits in output.stage_logits[:-1]]
-    return [(mask - truth).abs().mean() - (stage.mask_hat - truth).abs().mean() for mask, stage in zip(before, output.stages, strict=True)]
+    return [error(mask) - error(stage.mask_hat) for mask, stage in zip(before, output.stages, strict=True)]
 
 
 def unfolding_values(net: nn.Module) -> dict[str, float]:

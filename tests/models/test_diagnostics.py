@@ -20,6 +20,9 @@ def test_gain_is_the_error_that_the_mask_step_removes():
     truth[:, :20] = True
     gains = mask_step_gains(RUNOutput(torch.zeros(1, 1, 32, 32), coarse, (stage,)), [truth])
     assert [gain.item() for gain in gains] == pytest.approx([0.125], abs=1e-6)
+    left = truth.clone()
+    gains = mask_step_gains(RUNOutput(torch.zeros(1, 1, 32, 32), coarse, (stage,)), [truth], [left])
+    assert [gain.item() for gain in gains] == pytest.approx([0.25], abs=1e-6)  # where the truth is known, every pixel gains
     assert mask_step_gains(MaskOutput(torch.zeros(1, 1, 32, 32)), [truth]) == []
 
 
