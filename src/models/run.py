@@ -38,8 +38,8 @@ class RUN(nn.Module):
             off creates no parameters. Off means, in turn: g = 0 and w = 0; M̂_k := M_{k−1}; R := 1 − M_{k−1} in RSS;
             B_k := (1 − M_k)·C; SS2D → convolutions; no edge output.
         coupling: False is the twin ``fpn_ds``: both branches read E alone and every part of the unfolding is off.
-        branches: of the state space: ``both``, or VSS_s (``small``) or VSS_l (``large``) alone. Alone, what only the other one would read is
-            off too: R without VSS_l; without VSS_s the mask step (unless ``mask_residual`` reads M̂).
+        branches: of the state space: ``both``, or VSS_s (``small``) or VSS_l (``large``) alone; what only the
+            other one would read is then off too: R without VSS_l; without VSS_s the mask step (unless ``mask_residual`` reads M̂).
         context: False leaves the top-down merging out of E(C): each level is reduced to ``channels`` by itself.
         mask_residual: M_k = σ(up(conv(T)) + γ·logit(clip(M̂_k, .01, .99))), γ learnable from 0 (our switch; the paper: False).
         mu, lam, alpha, residual_scale, lipschitz: initial μ, λ, α, s, and the constant L_S.
