@@ -50,7 +50,7 @@ def save_picture(path: Path, sweep: Sweep) -> None:
             if not values:
                 continue
             color = {"▲": "#0072b2", "▼": "#d55e00"}.get(marks.get((group.name, measure), ""), "#555555")
-            axis.plot(values, [y] * len(values), "o", color=color, alpha=0.4, markersize=4, markeredgewidth=0)
+            axis.plot(values, [y] * len(values), "o", color=color, alpha=0.6, markersize=5, markeredgewidth=0, zorder=3)
             axis.errorbar(
                 mean(values),
                 y,
@@ -67,6 +67,8 @@ def save_picture(path: Path, sweep: Sweep) -> None:
         axis.set_xlabel(heading(measure))
         axis.grid(axis="x", alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
+    if any(map(sweep.marks, sweep.datasets)):
+        figure.supxlabel(f"blue: better, orange: worse than {sweep.reference}", fontsize=8)
     axes[0][0].set_yticks(range(len(groups)), [group.name for group in groups])
     axes[0][0].set_ylim(len(groups) - 0.5, -0.5)
     save_figure(figure, path, path.with_suffix(".pdf"))
@@ -93,8 +95,8 @@ def main() -> None:
 
 
 def _main_table(sweep: Sweep, dataset: str) -> Table:
-    header = [Head("configuration", is_number=False), Head("seeds"), *(Head(heading(name)) for name in sweep.columns)]
-    header += [Head("hold-out S_α ↑"), Head("parameters (M)"), Head("GMACs"), Head("s/epoch")]
+    header = [Head("config", is_number=False), Head("seeds"), *(Head(heading(name)) for name in sweep.columns)]
+    header += [Head("hold-out S_α ↑"), Head("params (M)"), Head("GMACs"), Head("s / epoch")]
     marks, rows = sweep.marks(dataset), []
     for group in sweep.groups:
         cells = [Cell(group.name), Cell(_seeds(group))]

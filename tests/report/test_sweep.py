@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from src.report.files import image_rows, write_csv
@@ -21,6 +23,7 @@ from src.report.jobs import name_jobs, read_jobs
 from src.report.sweep import write_sweep
 from src.utils.cli import CONF
 from src.utils.errors import UserError
+from src.utils.job_record import JobRecord, read_record
 from tests.report.made import set_scores
 
 BASE = np.random.default_rng(0).uniform(0.4, 0.6, 40)
@@ -123,6 +126,20 @@ def test_cost_comes_from_the_configuration_alone(tmp_path):
     assert 1e5 < full.parameters < 1e6
     assert 0 < full.gmacs < 1
     assert math.isnan(broken.parameters)
+
+
+def test_a_job_of_a_multirun_notes_its_state_and_its_error(tmp_path):
+    config = OmegaConf.create({"hydra": {"mode": RunMode.MULTIRUN, "runtime": {"output_dir": str(tmp_path)}}})
+    JobRecord().on_job_start(config)
+    assert read_record(tmp_path)["state"] == "running"
+    failure = JobReturn(status=JobStatus.FAILED)
+    failure.return_value = RuntimeError("out of memory\nTried to allocate")
+    JobRecord().on_job_end(config, failure)
+    assert read_record(tmp_path) == {"state": "ended", "error": "RuntimeError: out of memory"}
+    (tmp_path / "job.json").unlink()
+    config.hydra.mode = RunMode.RUN
+    JobRecord().on_job_start(config)
+    assert read_record(tmp_path) == {}
 
 
 def test_names_come_from_what_varies():
