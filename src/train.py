@@ -58,8 +58,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         console().print(_summary(module, datamodule.describe(), output_dir), highlight=False)
         if cfg.effective_batch is not None:
-            step = f"{cfg.data.batch_size} × {trainer.world_size} devices × {trainer.accumulate_grad_batches} batches"
-            console().print(f"{cfg.effective_batch} images a step of the optimiser: {step}", highlight=False)
+            parts = f"{cfg.data.batch_size} (a batch) × {trainer.world_size} (devices) × {trainer.accumulate_grad_batches} (accumulated)"
+            console().print(f"images a step of the optimiser: {cfg.effective_batch} = {parts}", highlight=False)
     if cfg.train:
         trainer.fit(module, datamodule=datamodule, ckpt_path=str(ckpt_path) if ckpt_path else None)
         wandb.finish()
