@@ -50,11 +50,16 @@ def train(cfg: DictConfig) -> dict[str, float]:
         callbacks=_callbacks(cfg, validates=cfg.train and datamodule.validates),
         logger=list(instantiate(cfg.get("logger") or {}).values()),
     )
+    if cfg.effective_batch is not None:
+        trainer.accumulate_grad_batches = accumulation(cfg.effective_batch, cfg.data.batch_size, trainer.world_size)
     scores: dict[str, float] = {}
     for logger in trainer.loggers:
         logger.log_hyperparams(module.config)
     if trainer.is_global_zero:
         console().print(_summary(module, datamodule.describe(), output_dir), highlight=False)
+        if cfg.effective_batch is not None:
+            parts = f"{cfg.data.batch_size} (a batch) × {trainer.world_size} (devices) × {trainer.accumulate_grad_batches} (accumulated)"
+            console().print(f"images a step of the optimiser: {cfg.effective_batch} = {parts}", highlight=False)
     if cfg.train:
         trainer.fit(module, datamodule=datamodule, ckpt_path=str(ckpt_path) if ckpt_path else None)
         wandb.finish()
@@ -70,6 +75,23 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if ckpt_path is not None:
         module = rebuild(read_checkpoint(ckpt_path), ckpt_path)
     return scores | run_test(module, datamodule, cfg.trainer, output_dir, ckpt_path)
+
+
+def accumulation(effective: int, batch_size: int, devices: int) -> int:
+    """How many batches of `batch_size` on each of `devices` make one optimiser step of `effective` images.
+
+    Raises:
+        UserError: they can't; names the next `data.batch_size` (or `effective_batch`) that can.
+    """
+    if effective > 0 and effective % (batch_size * devices) == 0:
+        return effective // (batch_size * devices)
+    each = effective // devices
+    if effective % devices or each < 1:
+        way = f"effective_batch={devices * batch_size * max(1, round(effective / (devices * batch_size)))}"
+    else:
+        way = f"data.batch_size={max(size for size in range(1, min(batch_size, each) + 1) if each % size == 0)}"
+    made = f"data.batch_size={batch_size} on {devices} device{'s'[: devices > 1]}"
+    raise UserError(f"effective_batch={effective} can't be made of {made}; take {way}, or effective_batch=null for one batch a step")
 
 
 def _callbacks(cfg: DictConfig, validates: bool) -> list[L.Callback]:

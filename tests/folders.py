@@ -52,3 +52,18 @@ def write_cod(root: Path, train: int = 24, test: int = 3) -> Path:
     write_scenes(root / "TestDataset" / "CAMO", test, "camourflage_9", seed=3)
     write_scenes(root / "TestDataset" / "NC4K", test, "nc4k_", seed=4)
     return root
+
+
+def write_tasks(root: Path) -> Path:
+    """A data root with a few scenes for every task of `conf/data`; DRIVE has fields of view."""
+    write_cod(root)
+    for name, prefix in {"Kvasir": "cju", "CVC-ClinicDB": "1", "GDD": "", "GSD": "", "DRIVE": ""}.items():
+        write_scenes(root / "TrainDataset" / name, 20, prefix, seed=5)
+    for name in ("ETIS", "GSD", "DRIVE"):
+        write_scenes(root / "TestDataset" / name, 2, "9", seed=6)
+    for split in ("TrainDataset", "TestDataset"):
+        drive = root / split / "DRIVE"
+        (drive / "fov").mkdir()
+        for path in (drive / "GT").iterdir():
+            Image.fromarray(np.full((70, 90), 255, np.uint8)).save(drive / "fov" / path.name)
+    return root

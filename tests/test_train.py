@@ -22,7 +22,6 @@ from src.utils.cli import CONF
 from src.utils.errors import UserError, user_error
 from tests.folders import write_cod
 
-EXPERIMENTS = sorted(path.stem for path in (Path(CONF) / "experiment").glob("*.yaml"))
 TINY = [
     "trainer=cpu",
     "encoder.weights=null",
@@ -62,17 +61,6 @@ def trained(tmp_path_factory):
     """One run folder of the tiny quickstart and what `train` returned."""
     folder = tmp_path_factory.mktemp("run")
     return folder, train(tiny_quickstart(folder))
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_runs_one_batch(experiment, tmp_path, data_root, monkeypatch):
-    monkeypatch.setenv("COS_DATA", str(data_root))
-    scores = train(config("train", f"experiment={experiment}", *TINY, *ONE_BATCH, f"paths.output_dir={tmp_path}"))
-    assert np.isfinite(list(scores.values())).all()
-    assert {"train/loss", "val/s_alpha"} <= scores.keys()
-    assert any(name.startswith("test/") for name in scores)
 
 
 @pytest.mark.slow

@@ -82,15 +82,17 @@ class TopDownContext(nn.Module):
         in_channels: stride → channels of the encoder.
         channels: width of all outputs.
         levels: the strides that are read; only these get an output convolution, only levels that feed them a lateral.
+        merge: False leaves the merging out: every level by itself.
 
     ``forward``: dict stride → feature, to dict stride → (N, channels, ⌈H/s⌉, ⌈W/s⌉) for the strides in ``levels``.
     Source: our choice (a feature pyramid); the paper reads E(C) as given.
     """
 
-    def __init__(self, in_channels: Mapping[int, int], channels: int, levels: Sequence[int]) -> None:
+    def __init__(self, in_channels: Mapping[int, int], channels: int, levels: Sequence[int], merge: bool = True) -> None:
         super().__init__()
-        self.levels = sorted(set(levels))
-        self.strides = [stride for stride in sorted(in_channels, reverse=True) if stride >= self.levels[0]]
+        self.levels, self.merge = sorted(set(levels)), merge
+        read = {stride for stride in in_channels if stride >= self.levels[0]} if merge else set(self.levels)
+        self.strides = sorted(read, reverse=True)
         self.lateral = nn.ModuleDict({str(s): conv_bn_relu(in_channels[s], channels, 1) for s in self.strides})
         self.smooth = nn.ModuleDict({str(s): conv_bn_relu(channels, channels) for s in self.levels})
 
@@ -99,7 +101,7 @@ class TopDownContext(nn.Module):
         coarser: Tensor | None = None
         for stride in self.strides:
             level = self.lateral[str(stride)](features[stride])
-            if coarser is not None:
+            if self.merge and coarser is not None:
                 level = level + upsample(coarser, 2, (level.shape[-2], level.shape[-1]))
             coarser = level
             if stride in self.levels:

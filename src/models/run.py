@@ -15,7 +15,7 @@ from src.models.layers import POSITIVE_FLOOR, PositiveScalar, conv_bn_relu
 from src.models.outputs import RUNOutput, StageOutput
 from src.models.resample import pool, upsample
 from src.models.robe import ROBE
-from src.models.sofs import MaskStep, ReversibleStateSpace, UncertainBand, reversed_mask
+from src.models.sofs import Branches, MaskStep, ReversibleStateSpace, UncertainBand, reversed_mask
 from src.utils.errors import UserError
 
 COARSEST = max(STRIDES)
@@ -38,6 +38,9 @@ class RUN(nn.Module):
             off creates no parameters. Off means, in turn: g = 0 and w = 0; M̂_k := M_{k−1}; R := 1 − M_{k−1} in RSS;
             B_k := (1 − M_k)·C; SS2D → convolutions; no edge output.
         coupling: False is the twin ``fpn_ds``: both branches read E alone and every part of the unfolding is off.
+        branches: of the state space: ``both``, or VSS_s (``small``) or VSS_l (``large``) alone; what only the
+            other one would read is then off too: R without VSS_l; without VSS_s the mask step (unless ``mask_residual`` reads M̂).
+        context: False leaves the top-down merging out of E(C): each level is reduced to ``channels`` by itself.
         mask_residual: M_k = σ(up(conv(T)) + γ·logit(clip(M̂_k, .01, .99))), γ learnable from 0 (our switch; the paper: False).
         mu, lam, alpha, residual_scale, lipschitz: initial μ, λ, α, s, and the constant L_S.
         residual_depth, residual_width: convolutions of ∇S and their channels (released code: 8, 32).
@@ -65,6 +68,8 @@ class RUN(nn.Module):
         state_space: bool = True,
         edge_head: bool = True,
         coupling: bool = True,
+        branches: Branches = "both",
+        context: bool = True,
         mask_residual: bool = False,
         mu: float = 0.01,
         lam: float = 0.01,
@@ -81,11 +86,12 @@ class RUN(nn.Module):
             levels = DEFAULT_LEVELS.get(num_stages, DEFAULT_LEVELS[4] + (4,) * (num_stages - 4))
         _check_settings(locals())
         levels = tuple(levels)
-        mask_step, robe, mask_residual = mask_step and coupling, robe and coupling, mask_residual and coupling
+        robe, mask_residual = robe and coupling, mask_residual and coupling
+        mask_step = mask_step and coupling and (branches != "large" or mask_residual)
         self.levels, self.unfold_stride, self.gradient_checkpointing = levels, unfold_stride, gradient_checkpointing
-        self.background_evidence = background_evidence and robe
+        self.background_evidence = background_evidence and robe and branches != "small"
         self.encoder = encoder
-        self.context = TopDownContext(encoder.channels, channels, [*levels, COARSEST])
+        self.context = TopDownContext(encoder.channels, channels, [*levels, COARSEST], merge=context)
         self.start = CoarseHead(channels)
         shared_unfolding, shared_all = share_stages in ("unfolding", "all"), share_stages == "all"
         unfolding_copies = 1 if shared_unfolding else num_stages
@@ -94,7 +100,7 @@ class RUN(nn.Module):
             for _ in range(unfolding_copies if mask_step else 0)
         )
         self.state_spaces = nn.ModuleList(
-            ReversibleStateSpace(channels, state_space, edge_head, coupling) for _ in range(1 if shared_all else num_stages)
+            ReversibleStateSpace(channels, state_space, edge_head, coupling, branches) for _ in range(1 if shared_all else num_stages)
         )
         self.robes = nn.ModuleList(ROBE(lam) for _ in range(unfolding_copies if robe else 0))
         self.gammas = nn.ParameterList(nn.Parameter(torch.zeros(())) for _ in range(num_stages if mask_residual else 0))
@@ -206,6 +212,7 @@ def _check_settings(given: Mapping[str, Any]) -> None:
     expect("unfold_stride", given["unfold_stride"] in (1, 4), "1 or 4")
     expect("share_stages", given["share_stages"] in get_args(ShareStages), " or ".join(get_args(ShareStages)))
     expect("uncertain_band", given["uncertain_band"] in get_args(UncertainBand), " or ".join(get_args(UncertainBand)))
+    expect("branches", given["branches"] in get_args(Branches), " or ".join(get_args(Branches)))
     levels, stages = given["levels"], given["num_stages"]
     is_list = isinstance(levels, Sequence) and len(levels) == stages and all(level in STRIDES for level in levels)
     expect("levels", is_list or stages < 1, f"a list of {stages} strides (one a stage) out of {list(STRIDES)}")

@@ -12,6 +12,7 @@ from src.models.layers import PositiveScalar, conv_bn_relu
 from src.models.vss import VSSBlock
 
 UncertainBand = Literal["zero", "one"]
+Branches = Literal["both", "small", "large"]
 REVERSED_PRIOR = 1e-3
 
 
@@ -141,22 +142,31 @@ class ReversibleStateSpace(nn.Module):
         state_space: False replaces the scan by a depthwise 3×3 and a 1×1 convolution of the same width.
         edge_head: False leaves the edge head out; edge logits are then None.
         coupling: False lets both branches read E alone (the twin ``fpn_ds``).
+        branches: ``small`` leaves VSS_l and with it R out of T, ``large`` VSS_s and M̂.
     """
 
-    def __init__(self, channels: int, state_space: bool = True, edge_head: bool = True, coupling: bool = True) -> None:
+    def __init__(
+        self, channels: int, state_space: bool = True, edge_head: bool = True, coupling: bool = True, branches: Branches = "both"
+    ) -> None:
         super().__init__()
-        self.coupling = coupling
-        self.phi_s = conv_bn_relu(channels, channels)
-        self.phi_l = conv_bn_relu(channels, channels)
-        self.vss_s = VSSBlock(channels, field="small", state_space=state_space)
-        self.vss_l = VSSBlock(channels, field="large", state_space=state_space)
+        self.coupling, self.branches = coupling, branches
+        if branches != "large":
+            self.phi_s = conv_bn_relu(channels, channels)
+            self.vss_s = VSSBlock(channels, field="small", state_space=state_space)
+        if branches != "small":
+            self.phi_l = conv_bn_relu(channels, channels)
+            self.vss_l = VSSBlock(channels, field="large", state_space=state_space)
         self.mask_head = nn.Conv2d(channels, 1, 3, padding=1)
         self.edge_head = nn.Conv2d(channels, 1, 3, padding=1) if edge_head else None
 
     def forward(self, feature: Tensor, mask_hat: Tensor, reverse: Tensor) -> tuple[Tensor, Tensor | None]:
         """feature E(C): (N,C,h,w); mask_hat, reverse: (N,1,h,w) at the same level; returns logits (N,1,h,w) of mask and edge."""
-        foreground, background = (feature * mask_hat + feature, feature * reverse + feature) if self.coupling else (feature, feature)
-        evidence = self.vss_s(self.phi_s(foreground)) + self.vss_l(self.phi_l(background))
+        parts = []
+        if self.branches != "large":
+            parts.append(self.vss_s(self.phi_s(feature * mask_hat + feature if self.coupling else feature)))
+        if self.branches != "small":
+            parts.append(self.vss_l(self.phi_l(feature * reverse + feature if self.coupling else feature)))
+        evidence = parts[0] + parts[1] if len(parts) == 2 else parts[0]
         return self.mask_head(evidence), self.edge_head(evidence) if self.edge_head is not None else None
 
 

@@ -1,9 +1,10 @@
-"""Keep freed memory in the process: on a CPU a training step spends a quarter of its time on page faults otherwise."""
+"""This process's memory: keep what is freed (a CPU training step spends a quarter of its time on page faults otherwise); its peak."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of <malloc.h>
 
@@ -21,3 +22,23 @@ def keep_freed_memory() -> bool:
         return bool(libc.mallopt(M_MMAP_MAX, 0) and libc.mallopt(M_TRIM_THRESHOLD, -1))
     except (OSError, AttributeError):
         return False
+
+
+def reset_peak() -> bool:
+    """Forget the peak of this process's resident memory; False where the system can't (then :func:`peak_gib` is that of its whole life)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def peak_gib() -> float:
+    """The largest resident memory of this process since :func:`reset_peak`, in GiB; libraries and weights are part of it."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 2**20
+    except (OSError, IndexError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
