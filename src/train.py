@@ -10,6 +10,7 @@ import wandb
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from src.checkpoint_io import AtomicCheckpointIO, remove_leftovers, writable
 from src.checkpoints import check_fits, read_checkpoint, rebuild, resolve_checkpoint
 from src.eval import run_test
 from src.module import COSModule
@@ -43,10 +44,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
     module.config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     if ckpt_path is not None:
         check_fits(module, read_checkpoint(ckpt_path), ckpt_path)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(module.config), output_dir / "config.yaml")
+    with writable(output_dir):
+        output_dir.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(output_dir / "checkpoints")
+        OmegaConf.save(OmegaConf.create(module.config), output_dir / "config.yaml")
     trainer: L.Trainer = instantiate(
         cfg.trainer,
+        plugins=[*instantiate(cfg.trainer.get("plugins") or []), AtomicCheckpointIO()],
         callbacks=_callbacks(cfg, validates=cfg.train and datamodule.validates),
         logger=list(instantiate(cfg.get("logger") or {}).values()),
     )
@@ -56,7 +60,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         console().print(_summary(module, datamodule.describe(), output_dir), highlight=False)
     if cfg.train:
-        trainer.fit(module, datamodule=datamodule, ckpt_path=str(ckpt_path) if ckpt_path else None)
+        with writable(output_dir):
+            trainer.fit(module, datamodule=datamodule, ckpt_path=str(ckpt_path) if ckpt_path else None)
         wandb.finish()
         scores |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
