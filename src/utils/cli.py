@@ -29,6 +29,7 @@ NOISE = (
     ".*number of training batches.*smaller than the logging interval.*",
     ".*GPU available but not used.*",
     ".*sync_dist=True.*",  # what is logged without it is the same on every rank, or summed by torchmetrics
+    ".*your dataloader is not resumable.*",  # it is: COSDataModule.state_dict
     ".*Converting a tensor with requires_grad=True to a scalar.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
 )
