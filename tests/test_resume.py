@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import torch
 from src.checkpoints import read_checkpoint
 from src.module import COSModule
 from src.train import train
+from src.utils.stop import Interrupted
 from tests.test_train import SCENES, TINY, config
 
 ROOT = Path(__file__).parents[1]
@@ -110,7 +112,7 @@ def cut_and_resume(folder: Path, monkeypatch: pytest.MonkeyPatch, hook: str, ste
     return run(folder, *overrides, "ckpt_path=last")
 
 
-@pytest.mark.parametrize("saves", [1, 4])  # in the first epoch, in the second
+@pytest.mark.parametrize("saves", [2, 4])  # in the first epoch, in the second
 def test_killed_in_the_middle_of_an_epoch(saves, whole, tmp_path):
     workers = "data.num_workers=2"  # which have prefetched what the network has not seen
     killed = kill_after(tmp_path, saves, signal.SIGKILL, workers)
@@ -127,9 +129,39 @@ def test_cut_elsewhere_with_workers(hook, step, whole, tmp_path, monkeypatch):
     assert scores == whole[1]
 
 
-@pytest.mark.parametrize(
-    "overrides", [["scheduler=step"], ["++trainer.accumulate_grad_batches=2", "callbacks.step.every_n_steps=1"]], ids=["step", "accumulate"]
-)
+def test_sigterm_saves_and_says_how_to_go_on(whole, tmp_path):
+    stopped = kill_after(tmp_path, 1, signal.SIGTERM)
+    assert stopped.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in stopped.stderr
+    (line,) = [line for line in stopped.stderr.splitlines() if line.startswith("stopped by SIGTERM at step ")]
+    stored = read_checkpoint(tmp_path / "checkpoints" / "step.ckpt")["global_step"]
+    assert line.startswith(f"stopped by SIGTERM at step {stored}; go on with: python -m src.train experiment=quickstart ")
+    assert line.endswith(f" paths.output_dir={tmp_path} ckpt_path=last")
+    words = shlex.split(line.partition("go on with: ")[2])
+    subprocess.run([sys.executable, *words[1:]], cwd=ROOT, check=True, capture_output=True)
+    assert_same_end(whole[0], tmp_path)
+
+
+def test_a_request_to_stop_waits_for_the_end_of_a_validation(whole, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(COSModule, "on_validation_epoch_start", lambda module: os.kill(os.getpid(), signal.SIGTERM), raising=False)
+        with pytest.raises(Interrupted) as stopped:
+            run(tmp_path, "trainer.num_sanity_val_steps=0")
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert last(tmp_path)["global_step"] == 8
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    run(tmp_path, "ckpt_path=last")
+    assert_same_end(whole[0], tmp_path)
+
+
+SETTINGS = {
+    "step": ["scheduler=step"],
+    "ema": ["callbacks=[default,ema]"],
+    "accumulate": ["++trainer.accumulate_grad_batches=2", "callbacks.step.every_n_steps=1"],
+}
+
+
+@pytest.mark.parametrize("overrides", SETTINGS.values(), ids=SETTINGS)
 def test_other_settings(overrides, tmp_path, monkeypatch):
     noisy = COSModule.forward
 

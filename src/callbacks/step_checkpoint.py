@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+
+from src.utils.stop import Interrupted, StopRequest
 
 FILE = "step.ckpt"
 
@@ -32,6 +35,43 @@ class StepCheckpoint(Checkpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
             self.path.unlink(missing_ok=True)
+
+
+class StopWhenAsked(Checkpoint):
+    """Answers a `StopRequest` with a checkpoint and `Interrupted`, on all ranks as soon as one of them was asked.
+
+    In the middle of an epoch after the step under way; a validation is finished first, as its epoch ends with a checkpoint.
+    """
+
+    def __init__(self, dirpath: Path, request: StopRequest) -> None:
+        self.path = dirpath / FILE
+        self.request = request
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.request.listen()  # Lightning has put its own handler there, which waits for the end of the epoch
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if between_steps(trainer) and self._asked(trainer):
+            trainer.save_checkpoint(self.path)
+            self._stop()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._asked(trainer):
+            trainer.save_checkpoint(self.path)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._asked(trainer):  # not at the epoch's end, whose means are logged after its callbacks
+            self._stop()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._asked(trainer):
+            self._stop()
+
+    def _asked(self, trainer: Trainer) -> bool:
+        return trainer.strategy.reduce_boolean_decision(self.request.signum is not None, all=False)
+
+    def _stop(self) -> None:
+        raise Interrupted(self.request.signum or signal.SIGTERM)
 
 
 def between_steps(trainer: Trainer) -> bool:
