@@ -77,7 +77,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
                     f"stopped by {stop.signal.name} at step {trainer.global_step}; go on with: {_resume_line(output_dir)}", file=sys.stderr
                 )
             raise
-        wandb.finish()
+        finally:
+            wandb.finish()  # a sweep goes on, with a run of its own
         scores |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         ckpt_path = Path(best) if best else None
