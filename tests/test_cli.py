@@ -51,6 +51,16 @@ def test_a_mistake_is_one_clear_message(words, expected, tmp_path):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [[], ["-m", "seed=0,1"]], ids=["run", "multirun"])
+def test_an_output_folder_that_cannot_be_written(mode, tmp_path):
+    (tmp_path / "file").touch()
+    result = run("src.train", *mode, "experiment=quickstart", f"paths.output_dir={tmp_path / 'file' / 'run'}")
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: paths.output_dir: {tmp_path / 'file' / 'run'} cannot be written: Not a directory")
+    assert "Traceback" not in result.stderr
+
+
 def test_a_workers_traceback_is_left_out():
     traceback = "Original Traceback (most recent call last):\n  …\nsrc.utils.errors.UserError: "
     message = f"Caught UserError in DataLoader worker process 0.\n{traceback}a.jpg"

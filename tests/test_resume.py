@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import shlex
 import signal
@@ -15,9 +16,11 @@ from typing import Any
 import pytest
 import torch
 
+from src import checkpoint_io
 from src.checkpoints import read_checkpoint
 from src.module import COSModule
 from src.train import train
+from src.utils.errors import UserError
 from src.utils.stop import Interrupted
 from tests.test_train import SCENES, TINY, config
 
@@ -174,4 +177,39 @@ def test_other_settings(overrides, tmp_path, monkeypatch):
     first, second = last(tmp_path / "whole"), last(tmp_path / "broken")
     assert same(first["state_dict"], second["state_dict"])
     assert same(first["exact_resume"], second["exact_resume"])
+    assert logged(tmp_path / "whole") == logged(tmp_path / "broken")
+
+
+def test_a_full_disk_ends_the_training_and_the_last_good_checkpoint_goes_on(whole, tmp_path, monkeypatch):
+    write, written = checkpoint_io._write, []
+
+    def full_after_one(path: Path, content: memoryview) -> None:
+        if written:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        written.append(path)
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_io, "_write", full_after_one)
+        with pytest.raises(UserError, match=r"No space left on device .*step\.ckpt: make room"):
+            run(tmp_path)
+    assert read_checkpoint(tmp_path / "checkpoints" / "step.ckpt")["global_step"] == 3
+    run(tmp_path, "ckpt_path=last")
+    assert_same_end(whole[0], tmp_path)
+
+
+def test_two_processes_stop_together_and_resume(tmp_path):
+    two = ["trainer.devices=2", "++trainer.strategy=ddp", "trainer.num_sanity_val_steps=0", "callbacks.step.every_n_steps=1"]
+
+    def complete(folder: Path, *overrides: str) -> None:  # by the command line, which starts the second process
+        words = [*SMALL, *two, f"paths.output_dir={folder}", *overrides]
+        subprocess.run([sys.executable, "-m", "src.train", *words], cwd=ROOT, check=True, capture_output=True, timeout=300)
+
+    complete(tmp_path / "whole")
+    stopped = kill_after(tmp_path / "broken", 1, signal.SIGTERM, *two)  # the first process alone is told
+    assert stopped.returncode == 128 + signal.SIGTERM, stopped.stderr
+    complete(tmp_path / "broken", "ckpt_path=last")
+    first, second = last(tmp_path / "whole"), last(tmp_path / "broken")
+    for part in ("state_dict", "optimizer_states", "exact_resume", "global_step"):
+        assert same(first[part], second[part]), part
     assert logged(tmp_path / "whole") == logged(tmp_path / "broken")
