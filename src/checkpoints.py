@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
+from lightning.pytorch.utilities import rank_zero_warn
 from omegaconf import OmegaConf
 
 from src.module import COSModule
 from src.utils.errors import UserError
 
+RESUMABLE = ("last.ckpt", "step.ckpt")
+"""Of the end of an epoch and of its middle: a training goes on from these as if it had never stopped."""
+
 
 def resolve_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | None:
     """The file that ``ckpt_path`` means: None, a file, or ``last``: the newest whole checkpoint of ``output_dir``.
+
+    ``last`` takes one of ``RESUMABLE`` where one is whole, and warns of every broken file that it passes over.
 
     Raises:
         UserError: there is no such file; the message names what was looked for.
@@ -24,9 +31,11 @@ def resolve_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | 
         return None
     if ckpt_path == "last":
         folder = Path(output_dir) / "checkpoints"
-        for path in sorted(folder.glob("*.ckpt"), key=lambda p: p.stat().st_mtime, reverse=True):
-            if _is_whole(path):
+        for path in sorted(folder.glob("*.ckpt"), key=lambda p: (p.name in RESUMABLE, p.stat().st_mtime_ns), reverse=True):
+            problem = _damage(path)
+            if problem is None:
                 return path
+            rank_zero_warn(f"ckpt_path=last: {path} is broken ({problem}); the one before it is taken")
         raise UserError(f"ckpt_path=last: no whole checkpoint in {folder}; name the run with paths.output_dir=FOLDER")
     path = Path(ckpt_path)
     if not path.is_file():
@@ -85,9 +94,16 @@ def check_fits(module: COSModule, checkpoint: dict[str, Any], path: Path) -> Non
         raise UserError(f"ckpt_path: {path} belongs to another architecture ({len(problems)} tensors differ):", problems, limit=5)
 
 
-def _is_whole(path: Path) -> bool:
+def _damage(path: Path) -> str | None:
+    """What is wrong with the file; None if it is whole, to the last bit."""
     try:
+        with zipfile.ZipFile(path) as archive:  # torch reads without looking at the checksums
+            damaged = archive.testzip()
+        if damaged is not None:
+            return f"checksum of {damaged}"
         read_checkpoint(path)
-    except UserError:
-        return False
-    return True
+    except (OSError, zipfile.BadZipFile) as error:
+        return str(error)
+    except UserError as error:
+        return str(error).removeprefix(f"ckpt_path: {path} ")
+    return None

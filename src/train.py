@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import wandb
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from src.callbacks.step_checkpoint import StopWhenAsked
+from src.checkpoint_io import AtomicCheckpointIO, remove_leftovers, writable
 from src.checkpoints import check_fits, read_checkpoint, rebuild, resolve_checkpoint
 from src.eval import run_test
 from src.module import COSModule
 from src.utils.cli import command, console
 from src.utils.errors import Mistakes, UserError
+from src.utils.stop import Interrupted, StopRequest
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
@@ -23,7 +29,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     Data, configuration and checkpoint are checked before any work starts.
 
     Raises:
-        UserError: wrong input, all problems of a kind at once.
+        UserError: wrong input, all problems of a kind at once; a disk that is full; a loss that is no number.
+        Interrupted: Ctrl-C or SIGTERM, after the state was saved and the line that resumes it printed.
     """
     output_dir = Path(cfg.paths.output_dir)
     ckpt_path = resolve_checkpoint(cfg.ckpt_path, output_dir)
@@ -43,11 +50,16 @@ def train(cfg: DictConfig) -> dict[str, float]:
     module.config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     if ckpt_path is not None:
         check_fits(module, read_checkpoint(ckpt_path), ckpt_path)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(module.config), output_dir / "config.yaml")
+    with writable(output_dir):
+        output_dir.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(output_dir / "checkpoints")
+        OmegaConf.save(OmegaConf.create(module.config), output_dir / "config.yaml")
+    request = StopRequest()
+    callbacks = _callbacks(cfg, validates=cfg.train and datamodule.validates)
     trainer: L.Trainer = instantiate(
         cfg.trainer,
-        callbacks=_callbacks(cfg, validates=cfg.train and datamodule.validates),
+        plugins=[*instantiate(cfg.trainer.get("plugins") or []), AtomicCheckpointIO()],
+        callbacks=[*callbacks, StopWhenAsked(output_dir / "checkpoints", request)],
         logger=list(instantiate(cfg.get("logger") or {}).values()),
     )
     if cfg.effective_batch is not None:
@@ -61,8 +73,17 @@ def train(cfg: DictConfig) -> dict[str, float]:
             parts = f"{cfg.data.batch_size} (a batch) × {trainer.world_size} (devices) × {trainer.accumulate_grad_batches} (accumulated)"
             console().print(f"images a step of the optimiser: {cfg.effective_batch} = {parts}", highlight=False)
     if cfg.train:
-        trainer.fit(module, datamodule=datamodule, ckpt_path=str(ckpt_path) if ckpt_path else None)
-        wandb.finish()
+        try:
+            with writable(output_dir), request:
+                trainer.fit(module, datamodule=datamodule, ckpt_path=str(ckpt_path) if ckpt_path else None)
+        except Interrupted as stop:
+            if trainer.is_global_zero:
+                print(
+                    f"stopped by {stop.signal.name} at step {trainer.global_step}; go on with: {_resume_line(output_dir)}", file=sys.stderr
+                )
+            raise
+        finally:
+            wandb.finish()  # a sweep goes on, with a run of its own
         scores |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         ckpt_path = Path(best) if best else None
@@ -98,6 +119,12 @@ def _callbacks(cfg: DictConfig, validates: bool) -> list[L.Callback]:
     """The configured callbacks; without validation none that waits for its measures: the last epoch counts."""
     callbacks = instantiate(cfg.get("callbacks") or {}).values()
     return [callback for callback in callbacks if validates or not str(getattr(callback, "monitor", "")).startswith("val/")]
+
+
+def _resume_line(output_dir: Path) -> str:
+    typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    words = [word for word in typed if not word.startswith(("ckpt_path=", "paths.output_dir="))]
+    return shlex.join(["python", "-m", "src.train", *words, f"paths.output_dir={output_dir}", "ckpt_path=last"])
 
 
 def _summary(module: COSModule, data: dict[str, Any], output_dir: Path) -> str:

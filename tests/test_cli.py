@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from src.utils.cli import _check_output_dir, _plain
+from src.utils.cli import _plain
 from src.utils.errors import Mistakes, UserError
 
 ROOT = Path(__file__).parents[1]
@@ -51,13 +51,14 @@ def test_a_mistake_is_one_clear_message(words, expected, tmp_path):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("below", ["", "deeper/run"])
-def test_a_place_that_cannot_be_written_is_named_before_anything_is_made(below, tmp_path):
-    (tmp_path / "file").write_text("kept")
-    with pytest.raises(UserError, match="file is a file; choose a folder"):
-        _check_output_dir([f"paths.output_dir={tmp_path / 'file' / below}"])
-    _check_output_dir([f"paths.output_dir={tmp_path / 'new' / 'folder'}", "seed=1", "paths.output_dir=${oc.env:HOME}/x"])
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [[], ["-m", "seed=0,1"]], ids=["run", "multirun"])
+def test_an_output_folder_that_cannot_be_written(mode, tmp_path):
+    (tmp_path / "file").touch()
+    result = run("src.train", *mode, "experiment=quickstart", f"paths.output_dir={tmp_path / 'file' / 'run'}")
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: paths.output_dir: {tmp_path / 'file' / 'run'} cannot be written: Not a directory")
+    assert "Traceback" not in result.stderr
 
 
 def test_a_workers_traceback_is_left_out():

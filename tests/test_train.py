@@ -15,7 +15,6 @@ from PIL import Image
 from scripts import quickstart
 from src.checkpoints import read_checkpoint, rebuild
 from src.eval import evaluate
-from src.module import COSModule
 from src.predict import predict
 from src.train import train
 from src.utils.cli import CONF
@@ -131,27 +130,6 @@ def test_same_seed_same_weights_another_seed_others(trained, tmp_path):
         weights[seed] = read_checkpoint(tmp_path / str(seed) / "checkpoints" / "last.ckpt")["state_dict"]
     assert all(torch.equal(first[key], weights[0][key]) for key in first)
     assert not all(torch.equal(first[key], weights[1][key]) for key in first)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("scheduler", ["step", "cosine"])
-def test_resume_ends_where_an_unbroken_run_ends(scheduler, tmp_path, monkeypatch):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    steps = [f"scheduler={scheduler}", "trainer.max_epochs=2", "test=false"]
-    train(tiny_quickstart(whole, *steps))
-    with monkeypatch.context() as patch:
-        patch.setattr(COSModule, "on_train_epoch_start", _power_cut)
-        with pytest.raises(RuntimeError, match="power cut"):
-            train(tiny_quickstart(broken, *steps))
-    train(tiny_quickstart(broken, *steps, "ckpt_path=last"))
-    first, second = (read_checkpoint(folder / "checkpoints" / "last.ckpt") for folder in (whole, broken))
-    assert first["epoch"] == second["epoch"] == 1
-    assert all(torch.equal(first["state_dict"][key], second["state_dict"][key]) for key in first["state_dict"])
-
-
-def _power_cut(module: COSModule) -> None:
-    if module.current_epoch == 1:
-        raise RuntimeError("power cut")
 
 
 def test_unfolding_learns_at_its_own_rate(trained):

@@ -12,8 +12,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class Resources(Callback):
     """Logs ``epoch_seconds`` and ``images_per_second`` of training without validation, and ``peak_gib``.
 
+    Of an epoch that was resumed, the part since then.
     The peak is the GPU's memory; on a CPU the resident memory of this process, without its data-loading workers.
     """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.on_train_epoch_start(trainer, pl_module)  # Lightning skips that hook in an epoch resumed in its middle
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start = time.perf_counter()

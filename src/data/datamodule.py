@@ -91,6 +91,7 @@ class COSDataModule(LightningDataModule):
         self._cached: list[Cached] = []
         self.pin_memory, self.persistent_workers = pin_memory, persistent_workers
         self.notes: list[str] = []
+        self._resume_at = (0, 0)
         self._parts: tuple[Source, Source, Source] | None = None
         self._tests: dict[str, Source] | None = None
 
@@ -217,9 +218,22 @@ class COSDataModule(LightningDataModule):
         ranks = self.trainer.world_size if self.trainer is not None else 1
         drop_last = len(train) > self.batch_size * ranks
         data = COSDataset(train, self.augmentation, self.image_size)
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0
-        sampler = EpochSampler(data, torch.initial_seed(), epoch, self._train_sizes(), self.batch_size)
+        epoch, batch = self._resume_at
+        self._resume_at = (0, 0)
+        sampler = EpochSampler(data, torch.initial_seed(), epoch, self._train_sizes(), self.batch_size, batch)
         return DataLoader(data, batch_size=self.batch_size, sampler=sampler, drop_last=drop_last, **self._loader_options())
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the training stands: the epoch, and the batches of it that the network has seen (workers have prefetched more)."""
+        if self.trainer is None:
+            return {}
+        loop: Any = self.trainer.fit_loop
+        epoch, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
+        return {"epoch": epoch.processed, "batch": 0 if epoch.processed == epoch.ready else batches.processed}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Start there. Lightning's own loops know the place too late: the workers have started by then."""
+        self._resume_at = (state_dict["epoch"], state_dict["batch"])
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
         """The loader that selects the model; an empty list without validation."""
@@ -287,7 +301,9 @@ class COSDataModule(LightningDataModule):
     def _loader_options(self, train: bool = True) -> dict[str, Any]:
         # Evaluation loaders run once or seldom: their workers would sit on memory between the epochs.
         persistent = train and self.persistent_workers and self.num_workers > 0
-        return {"num_workers": self.num_workers, "pin_memory": self.pin_memory, "persistent_workers": persistent}
+        # A generator of its own: a loader that draws from the global one shifts the network's random numbers when it starts anew.
+        own = {"generator": torch.Generator()}
+        return own | {"num_workers": self.num_workers, "pin_memory": self.pin_memory, "persistent_workers": persistent}
 
 
 def _as_list(names: Sequence[str] | str) -> list[str]:

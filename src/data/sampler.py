@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -25,18 +26,23 @@ class EpochSampler(DistributedSampler):
     Each rank draws its own part (a few samples twice where the count does not divide).
 
     Args:
-        epoch: the first epoch; a resumed training starts in the middle.
+        epoch, batch: the first epoch, and how many of its batches to leave out: a resumed training starts in the middle.
         sizes: sides to train at; each batch of `batch_size` draws one, the same on every rank.
     """
 
-    def __init__(self, dataset: Dataset, seed: int, epoch: int = 0, sizes: Sequence[int] = (), batch_size: int = 1) -> None:
+    def __init__(self, dataset: Dataset, seed: int, epoch: int = 0, sizes: Sequence[int] = (), batch_size: int = 1, batch: int = 0) -> None:
         ranks, rank = _place()
         super().__init__(dataset, num_replicas=ranks, rank=rank, shuffle=True, seed=seed % 2**32)
         self.sizes, self.batch_size = tuple(sizes), batch_size
-        self.set_epoch(epoch)
+        self.epoch, self.first_batch = epoch, batch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Another epoch starts with its first batch."""
+        if epoch != self.epoch:
+            self.epoch, self.first_batch = epoch, 0
 
     def __iter__(self) -> Iterator[SeededIndex]:
-        for position, index in enumerate(super().__iter__()):
+        for position, index in islice(enumerate(super().__iter__()), self.first_batch * self.batch_size, None):
             seed = int(np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1)[0])
             yield SeededIndex(index, seed, self._size(position // self.batch_size))
 

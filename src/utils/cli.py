@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ NOISE = (
     ".*number of training batches.*smaller than the logging interval.*",
     ".*GPU available but not used.*",
     ".*sync_dist=True.*",  # what is logged without it is the same on every rank, or summed by torchmetrics
+    ".*your dataloader is not resumable.*",  # it is: COSDataModule.state_dict
     ".*Converting a tensor with requires_grad=True to a scalar.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
 )
@@ -61,10 +61,6 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
         configured = hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(run)
 
         def main() -> None:
-            with reported_mistakes(failed):
-                _check_output_dir(sys.argv[1:])
-            if failed:
-                sys.exit(2)
             configured()
             if failed:
                 print(f"error: {len(failed)} of the jobs failed", file=sys.stderr)
@@ -86,23 +82,6 @@ def reported_mistakes(failed: list[str]) -> Iterator[None]:
             raise
         failed.append(text)
         print(f"error: {text}", file=sys.stderr)
-
-
-def _check_output_dir(words: list[str]) -> None:
-    """Hydra makes the run's folder before anybody else is asked."""
-    for word in words:
-        name, _, value = word.partition("=")
-        folder = Path(value.strip("'\"")).absolute()
-        if name != "paths.output_dir" or "$" in value:
-            continue
-        there = next(path for path in (folder, *folder.parents) if path.exists())
-        if not there.is_dir():
-            raise UserError(f"{word}: {there} is a file; choose a folder")
-        try:
-            with tempfile.TemporaryDirectory(dir=there, prefix="."):
-                pass
-        except OSError as error:
-            raise UserError(f"{word}: nothing can be written to {there} ({error.strerror})") from error
 
 
 def _check_complete(cfg: DictConfig) -> None:

@@ -1,0 +1,91 @@
+"""What Lightning's checkpoints leave out: random states, and the sums behind the means of an epoch that is under way."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+
+class ExactResume(Callback):
+    """A resumed training draws the random numbers and logs the epoch means of one that never stopped, on every rank."""
+
+    def __init__(self) -> None:
+        self._random: dict[str, Any] = {}
+        self._sums: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        own = {"random": random_states(pl_module.device), "sums": _epoch_sums(trainer)}
+        ranks = [own] * trainer.world_size
+        if dist.is_initialized():
+            dist.all_gather_object(ranks, own)
+        checkpoint["exact_resume"] = ranks
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        ranks = checkpoint.get("exact_resume", [])
+        if len(ranks) != trainer.world_size:
+            rank_zero_warn("the checkpoint was not written by as many processes as there are now: random numbers start anew")
+            return
+        own = ranks[trainer.global_rank]
+        self._random, self._sums = own["random"], dict(own["sums"])
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._random:
+            set_random_states(self._random, pl_module.device)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if not self._sums:
+            return
+        results = trainer.fit_loop.epoch_loop._results
+        for key in self._sums.keys() & results.keys():  # after the first batch: s + b has the bits of b + s
+            value, count = self._sums.pop(key)
+            metric = results[key]
+            metric.value, metric.cumulated_batch_size = metric.value + value, metric.cumulated_batch_size + count
+            metric._computed = None
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._sums = {}
+
+
+def random_states(device: torch.device) -> dict[str, Any]:
+    """States of the global generators as plain values and tensors."""
+    numpy_state = np.random.get_state(legacy=True)  # noqa: NPY002, the global generator is what losses of others draw from
+    states: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+        "numpy": [numpy_state[0], numpy_state[1].tolist(), *numpy_state[2:]],  # type: ignore[index]
+    }
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_random_states(states: dict[str, Any], device: torch.device) -> None:
+    """Set what `random_states` returned."""
+    torch.set_rng_state(states["torch"])
+    random.setstate(states["python"])
+    name, key, *rest = states["numpy"]
+    np.random.set_state((name, np.array(key, np.uint32), *rest))  # noqa: NPY002
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def _epoch_sums(trainer: Trainer) -> dict[str, tuple[Tensor, Tensor]]:
+    """Sum and count behind every running mean of the epoch; none once all its batches are done."""
+    loop = trainer.fit_loop.epoch_loop
+    if loop.batch_progress.is_last_batch:
+        return {}
+    means = {
+        key: metric for key, metric in loop._results.items() if metric.is_tensor and metric.meta.on_epoch and metric.meta.is_mean_reduction
+    }
+    return {
+        key: (metric.value.detach().cpu().clone(), metric.cumulated_batch_size.cpu().clone())
+        for key, metric in means.items()
+        if metric.cumulated_batch_size > 0
+    }

@@ -1,0 +1,66 @@
+"""The gradient's norm in the logs; a loss or a gradient that is no number ends the training, with the evidence on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
+
+from src.utils.errors import UserError
+
+
+class Gradients(Callback):
+    """Logs ``gradient_norm`` (L2, before clipping; mean over the epoch and at logged steps) and watches for NaN and infinity.
+
+    The first one raises a UserError that names the images, before the weights take the step. ``nonfinite.pt`` in ``dirpath``
+    is then a checkpoint of that moment (`src.checkpoints.read_checkpoint`) with the batch beside the weights, under ``batch``.
+    """
+
+    def __init__(self, dirpath: str) -> None:
+        self.path = Path(dirpath) / "nonfinite.pt"
+        self._batches: list[dict[str, Any]] = []
+        self._guilty = False
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], batch_idx: int) -> None:
+        self._batches.append(batch)
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        self._batches = self._batches[-1:] if not torch.isfinite(loss) else self._batches
+        self._check("loss", loss, trainer)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        norm = get_total_norm(parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None)
+        pl_module.log("gradient_norm", norm, on_step=False, on_epoch=True, batch_size=1)
+        if getattr(trainer.precision_plugin, "scaler", None) is None:  # fp16's scaler expects infinities, and skips those steps
+            self._check("gradient", norm, trainer)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if not trainer.fit_loop.epoch_loop._should_accumulate():
+            self._batches = []
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._guilty:
+            checkpoint["batch"] = self._batches
+
+    def _check(self, what: str, value: Tensor, trainer: Trainer) -> None:
+        own = not bool(torch.isfinite(value))
+        if not trainer.strategy.reduce_boolean_decision(own, all=False):
+            return
+        names = [name for batch in self._batches for name in batch["name"]] if own else []
+        if dist.is_initialized():
+            ranks: list[list[str]] = [[]] * trainer.world_size
+            dist.all_gather_object(ranks, names)
+            names = [name for rank in ranks for name in rank]
+        self._guilty = True
+        trainer.save_checkpoint(self.path)
+        raise UserError(
+            f"the {what} is not finite in epoch {trainer.current_epoch}, step {trainer.global_step}, with these images; "
+            f"weights (before the step), optimiser and batch are in {self.path}; a lower model.optimizer.lr often helps:",
+            names,
+        )

@@ -1,0 +1,90 @@
+"""The same validation images every few epochs: what each stage makes of them, and where μ, α and λ stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+
+from src.metrics.single import score
+from src.models.diagnostics import unfolding_values
+from src.models.outputs import MaskOutput, RUNOutput
+from src.module import COSModule, masks_at_size
+from src.report.gallery import Panel, Pick, network_panels, save_gallery
+
+
+class ValidationPanel(Callback):
+    """Draws ``epoch_<n>.png``: image, truth, M_0 … M_K, errors, E_K, B_K, r_{K−1} and Ĉ_K of ``images`` validation images.
+
+    Each row has the S_α of its final map, each column the numbers that made it. Goes to every W&B logger too.
+
+    Args:
+        every_n_epochs: 1 for every validated epoch.
+        images: how many, spread evenly over the first validation set.
+    """
+
+    def __init__(self, dirpath: str, every_n_epochs: int, images: int = 4) -> None:
+        self.folder, self.every_n_epochs, self.images = Path(dirpath), every_n_epochs, images
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Not `on_validation_end`: averaged weights are gone by then.
+        due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        if trainer.sanity_checking or not due or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, COSModule)
+        path = self.folder / f"epoch_{trainer.current_epoch:03d}.png"
+        draw_panel(path, pl_module, _first(trainer.val_dataloaders).dataset, self.images)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("validation", [str(path)])
+
+
+def draw_panel(path: Path, module: COSModule, dataset: Any, images: int) -> None:
+    """Write the picture; ``dataset[i]`` is a sample as `network_panels` takes it."""
+    indices = np.unique(np.linspace(0, len(dataset) - 1, images).round().astype(int))
+    rows: dict[str, list[Panel]] = {}
+    picks = []
+    for i in indices:
+        sample = dataset[int(i)]
+        rows[sample["name"]], s_alpha = _panels(module, sample)
+        picks.append(Pick(sample["name"], "…" * (len(sample["name"]) > 12) + sample["name"][-12:], s_alpha))
+    save_gallery(path, picks, "s_alpha", module.val_metrics.protocol, rows.__getitem__)
+
+
+def _panels(module: COSModule, sample: dict[str, Any]) -> tuple[list[Panel], float]:
+    """Panels of one image and the S_α of its final map."""
+    seen: list[RUNOutput | MaskOutput] = []
+    hook = module.net.register_forward_hook(lambda net, images, output: seen.append(output))
+    try:
+        panels = network_panels(module, sample)
+    finally:
+        hook.remove()
+    (output,) = seen
+    with torch.no_grad():
+        (final,) = masks_at_size(output.mask_logits, [sample["mask"]])
+    s_alpha = score(final.cpu(), sample["mask"], module.val_metrics.protocol, sample.get("valid")).scalars["s_alpha"]
+    if isinstance(output, RUNOutput):
+        reconstruction = output.stages[-1].reconstruction
+        if reconstruction is not None:
+            picture = reconstruction[0].float().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
+            panels.append((f"$\\hat{{C}}_{len(output.stages)}$", picture))
+        panels = [(_with_values(title, unfolding_values(module.net), len(output.stages)), picture) for title, picture in panels]
+    return panels, float(s_alpha)
+
+
+def _with_values(title: str, values: dict[str, float], stages: int) -> str:
+    """``$M_k$`` with the μ and α of its step, ``$B_K$`` with its λ; shared numbers belong to every stage."""
+    for k in range(1, stages + 1):
+        shown = {f"$M_{k}$": (("μ", "mu"), ("α", "alpha")), f"$B_{k}$": (("λ", "lambda"),)}.get(title, ())
+        for symbol, name in shown:
+            value = values.get(f"{name}_{k - 1}", values.get(f"{name}_0"))
+            title += "" if value is None else f"\n{symbol} {value:.4f}"
+    return title
+
+
+def _first(loaders: Any) -> Any:
+    return loaders[0] if isinstance(loaders, (list, tuple)) else loaders

@@ -1,0 +1,80 @@
+"""Checkpoints in the middle of an epoch: every n optimiser steps, and when somebody asks the training to stop."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from src.utils.stop import Interrupted, StopRequest
+
+FILE = "step.ckpt"
+
+
+class StepCheckpoint(Checkpoint):
+    """Writes ``step.ckpt`` every ``every_n_steps`` optimiser steps, and removes it when the training is complete.
+
+    The last step of an epoch is left to the checkpoint of the epoch's end: a training resumed between the two would miss
+    the epoch's validation.
+    """
+
+    def __init__(self, dirpath: str, every_n_steps: int) -> None:
+        self.path = Path(dirpath) / FILE
+        self.every_n_steps = every_n_steps
+        self._saved = -1
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        step = trainer.global_step
+        if between_steps(trainer) and step % self.every_n_steps == 0 and step != self._saved:
+            self._saved = step
+            trainer.save_checkpoint(self.path)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            self.path.unlink(missing_ok=True)
+
+
+class StopWhenAsked(Checkpoint):
+    """Answers a `StopRequest` with a checkpoint and `Interrupted`, on all ranks as soon as one of them was asked.
+
+    In the middle of an epoch after the step under way; a validation is finished first, as its epoch ends with a checkpoint.
+    """
+
+    def __init__(self, dirpath: Path, request: StopRequest) -> None:
+        self.path = dirpath / FILE
+        self.request = request
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.request.listen()  # Lightning has put its own handler there, which waits for the end of the epoch
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if between_steps(trainer) and self._asked(trainer):
+            trainer.save_checkpoint(self.path)
+            self._stop()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._asked(trainer):
+            trainer.save_checkpoint(self.path)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._asked(trainer):  # not at the epoch's end, whose means are logged after its callbacks
+            self._stop()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._asked(trainer):
+            self._stop()
+
+    def _asked(self, trainer: Trainer) -> bool:
+        return trainer.strategy.reduce_boolean_decision(self.request.signum is not None, all=False)
+
+    def _stop(self) -> None:
+        raise Interrupted(self.request.signum or signal.SIGTERM)
+
+
+def between_steps(trainer: Trainer) -> bool:
+    """Whether a training stopped here, at the end of a batch, could go on: gradients are used up, batches are left."""
+    loop = trainer.fit_loop.epoch_loop
+    return not loop.batch_progress.is_last_batch and not loop._should_accumulate()

@@ -1,0 +1,91 @@
+"""Checkpoints are written whole or not at all: whatever happens to the write, the file that was there stays."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from errno import EACCES, EDQUOT, EFBIG, ENOSPC, EPERM, EROFS
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from src.utils.errors import UserError
+
+LEFTOVERS = ".*.tmp"
+FOLDER_PROBLEMS = {ENOSPC, EDQUOT, EFBIG, EROFS, EACCES, EPERM}
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, has it on the disk (fsync), then renames: a killed write never leaves a broken checkpoint."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Raise a UserError where the folder takes no file; what was at ``path`` is still there then."""
+        path = Path(path)
+        memory = io.BytesIO()  # torch's own writer turns a full disk into an error that does not say so
+        torch.save(checkpoint, memory)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(temporary, memory.getbuffer())
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise _cannot_write(path, memory.getbuffer().nbytes, error) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed writes left in ``folder``."""
+    for path in folder.glob(LEFTOVERS):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """A disk that is full or takes no file becomes a UserError that says how to go on; any other error stays what it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FOLDER_PROBLEMS and not isinstance(error, (FileExistsError, NotADirectoryError)):
+            raise
+        place = error.filename or folder
+        raise UserError(f"{place} cannot be written: {error.strerror}; {_way_out(folder)}") from error
+
+
+def _write(path: Path, content: memoryview) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """The rename itself must survive a power cut; some network file systems refuse, and do without."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _cannot_write(path: Path, size: int, error: OSError) -> UserError:
+    with suppress(OSError):
+        free = shutil.disk_usage(path.parent).free
+        return UserError(
+            f"{path} cannot be written: {error.strerror} ({size / 1e6:.0f} MB to write, {free / 1e6:.0f} MB free); {_way_out(path.parent)}"
+        )
+    return UserError(f"{path} cannot be written: {error.strerror}; {_way_out(path.parent)}")
+
+
+def _way_out(folder: Path) -> str:
+    kept = sorted(folder.rglob("*.ckpt"), key=lambda p: p.stat().st_mtime) if folder.is_dir() else []
+    if kept:
+        return f"the last good checkpoint is {kept[-1]}: make room, then go on with ckpt_path=last"
+    return "make room there or choose another paths.output_dir"

@@ -1,0 +1,59 @@
+"""Ctrl-C and SIGTERM (a cluster's notice) as a request that the training answers between two steps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+
+class Interrupted(SystemExit):
+    """The training was asked to stop and has saved its state; as a process's end the status is 128 + the signal's number."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+        self.signal = signal.Signals(signum)
+
+
+class StopRequest:
+    """A context in which the first signal is noted in ``signum``; a second Ctrl-C kills at once."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._before: dict[int, Any] = {}
+        self._process = os.getpid()
+
+    def __enter__(self) -> StopRequest:
+        self._before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+        self.listen()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if _in_main_thread():
+            for signum, handler in self._before.items():
+                signal.signal(signum, handler)
+
+    def listen(self) -> None:
+        """Take both signals over, also from a library that has done so since; only a main thread can."""
+        if _in_main_thread():
+            for signum in self._before:
+                signal.signal(signum, self.note)
+
+    def note(self, signum: int, frame: FrameType | None = None) -> None:
+        """The handler; data-loading workers inherit it, and leave the answer to the training."""
+        if os.getpid() != self._process:
+            return
+        if self.signum is not None and signum == signal.SIGINT:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(self._process, signum)
+        elif self.signum is None:
+            again = "; again: stop at once, without saving" if signum == signal.SIGINT else ""
+            print(f"\n{signal.Signals(signum).name}: stopping after this step, the state is saved{again}", file=sys.stderr)
+            self.signum = signum
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

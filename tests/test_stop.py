@@ -1,0 +1,39 @@
+"""The first signal is a request, the second Ctrl-C is not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from src.utils.stop import Interrupted, StopRequest
+
+TWICE = """
+import os, signal, time
+from src.utils.stop import StopRequest
+with StopRequest() as request:
+    os.kill(os.getpid(), signal.SIGINT)
+    print("still here", request.signum, flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    print("never printed", flush=True)
+"""
+
+
+def test_the_first_signal_is_noted_and_the_handlers_come_back(capsys):
+    before = signal.getsignal(signal.SIGINT)
+    with StopRequest() as request:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert request.signum == signal.SIGTERM
+    assert signal.getsignal(signal.SIGINT) == before
+    assert capsys.readouterr().err.count("SIGTERM: stopping after this step") == 1
+    assert Interrupted(signal.SIGTERM).code == 143
+
+
+def test_a_second_ctrl_c_kills():
+    result = subprocess.run([sys.executable, "-c", TWICE], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+    assert result.returncode == -signal.SIGINT
+    assert result.stdout == "still here 2\n"
+    assert "again: stop at once" in result.stderr
