@@ -30,16 +30,8 @@ MAX_RATIO, ALWAYS_ALLOWED = 100, 64 << 20
 """An archive may grow a hundredfold, and to 64 MiB in any case. Images hardly shrink; blank masks in bitmaps do."""
 MAX_HEADER = 1 << 20
 """Bytes of a tar file that may stand between the contents of two files: a name of gigabytes would fill the memory."""
-_BROKEN = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    RecursionError,
-    UnicodeDecodeError,
-    NotImplementedError,
-)
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, OverflowError, RuntimeError)
+"""What the standard library raises for what it cannot read: unknown methods, impossible numbers, headers nested too deep."""
 
 
 @dataclass(frozen=True)
