@@ -1,0 +1,240 @@
+"""Fetch and unpack data sets whose addresses you know: `python -m scripts.fetch_data REGISTRY.yaml --root DATA [--only NAME …]`.
+
+This project knows no address: the registry is yours, one entry a set.
+
+    CAMO:
+      url: https://…/camo.zip         # http or https; zip, tar, tar.gz, tar.bz2 or tar.xz
+      sha256: "64 hexadecimal digits"
+      folder: TrainDataset/CAMO       # under DATA; must not exist yet
+      size: 123456                    # bytes; may be left out
+
+Interrupted, the same command goes on where it stopped. Nothing that exists is overwritten; sets that are there are skipped.
+Exit status: 0 all there, 2 something is not, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from yaml import YAMLError
+
+from src.data.fetch import Source, download, forget, probe
+from src.data.unpack import receipt_of, unpack
+from src.utils.cli import console, prepare, reported_mistakes
+from src.utils.errors import Mistakes, UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
+KEYS = ("url", "sha256", "folder", "size")
+PARTS = ".fetch"
+"""The folder under the data root where unfinished downloads wait."""
+
+
+def main() -> None:
+    """The command line of :func:`fetch`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("registry", type=Path, help="a YAML file as above")
+    root = Path(os.environ.get("COS_DATA", "data"))
+    parser.add_argument("--root", type=Path, default=root, help="the data root (default: $COS_DATA or data)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these entries of the registry (default: all)")
+    arguments = parser.parse_args()
+    prepare()
+    failed: list[str] = []
+    try:
+        with reported_mistakes(failed):
+            fetch(arguments.registry, arguments.root, arguments.only)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(2 if failed else 0)
+
+
+def fetch(registry: Path, root: Path, only: list[str] | None = None) -> list[str]:
+    """Fetch what isn't there yet; returns the names of what came. One set's failure doesn't keep the others from coming.
+
+    Raises:
+        UserError: the registry, the folders, the servers or the disk's space don't allow it, before the first byte; or what failed after.
+    """
+    sources, out = read_registry(registry, only), console()
+    wanted = [source for source in sources if not _is_there(source, root)]
+    for source in sources:
+        if source not in wanted:
+            _say(out, f"{source.name}: {root / source.folder} is there, skipped")
+    _check(wanted, root)
+    mistakes, came = Mistakes(), list[str]()
+    if not wanted:
+        return came
+    with _alone(root):
+        for source in wanted:
+            with mistakes.collected():
+                _fetch_one(source, root, out)
+                came.append(source.name)
+    with suppress(OSError):  # parts stay for the next call
+        (root / PARTS).rmdir()
+    mistakes.raise_all()
+    _say(out, f"next: python -m scripts.verify_data data=… data.root='{root}'")
+    return came
+
+
+def read_registry(path: Path, only: list[str] | None = None) -> list[Source]:
+    """The entries of a registry, or those named in `only`.
+
+    Raises:
+        UserError: all that is wrong in all of them.
+    """
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)  # refuses keys that stand there twice
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path}: cannot be read as YAML ({error})") from error
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"{path}: must hold one entry a set: NAME: {{url: …, sha256: …, folder: …}}")
+    problems: list[str] = []
+    sources = [source for name, entry in content.items() if (source := _source(name, entry, problems))]
+    for number, one in enumerate(sources):
+        for other in sources[:number]:
+            if one.folder.is_relative_to(other.folder) or other.folder.is_relative_to(one.folder):
+                problems.append(f"{one.name}: folder: {one.folder} and that of {other.name}, {other.folder}, must not lie in each other")
+            if one.name.casefold() == other.name.casefold():
+                problems.append(f"{one.name}: differs from {other.name} in letter case only")
+    for name in only or ():
+        if name not in content:
+            near = get_close_matches(name, map(str, content), 1)
+            problems.append(f"--only {name}: not in the registry" + (f"; did you mean {near[0]}?" if near else ""))
+    if problems:
+        raise UserError(f"{path}:", problems)
+    return [source for source in sources if only is None or source.name in only]
+
+
+def _source(name: Any, entry: Any, problems: list[str]) -> Source | None:
+    if not isinstance(entry, dict):
+        problems.append(f"{name}: must be url, sha256, folder and perhaps size")
+        return None
+    url, sha256, folder, size = (entry.get(key) for key in KEYS)
+    found = [f"{key}: not known; there are {', '.join(KEYS)}" for key in entry if key not in KEYS]
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", str(name)):
+        found.append("a name is made of letters, digits and . _ -")
+    if wrong := _wrong_url(url):
+        found.append(f"url: {wrong}")
+    if not isinstance(sha256, str) or not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        found.append(f"sha256: {sha256}: must be 64 hexadecimal digits, in quotes")
+    parts = PurePosixPath(folder).parts if isinstance(folder, str) else ()
+    if not parts or ".." in parts or parts[0] in ("/", PARTS) or re.search(r"[\\:\x00-\x1f]", str(folder)):
+        found.append(f"folder: {folder}: must be a folder under the data root, e.g. TrainDataset/CAMO")
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+        found.append(f"size: {size}: must be a number of bytes")
+    problems += [f"{name}: {one}" for one in found]
+    return None if found else Source(str(name), str(url), str(sha256).lower(), Path(*parts), size)
+
+
+def _wrong_url(url: Any) -> str | None:
+    if not isinstance(url, str):
+        return f"{url}: must be the address of the file"
+    try:
+        parts = urlsplit(url)
+        complete = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        complete = False
+    if not complete or not re.fullmatch(r"[\x21-\x7e]+", url):
+        return f"{url}: no complete address (spaces and letters with accents are written %20 and so on)"
+    if parts.scheme not in ("http", "https"):
+        return f"{url}: must begin with https:// or http://; a file that is here already needs no fetching"
+    return f"{parts.hostname}: user and password don't belong in a registry" if parts.username is not None else None
+
+
+def _is_there(source: Source, root: Path) -> bool:
+    return receipt_of(root / source.folder).get("sha256") == source.sha256
+
+
+def _check(wanted: list[Source], root: Path) -> None:
+    """What can be known before the first byte: the folders, the servers, the disk."""
+    problems, sizes, already = list[str](), [0], 0
+    for source in wanted:
+        problems += _wrong_place(source, root / source.folder)
+        part = _part(source, root)
+        already += part.stat().st_size if part.exists() else 0
+        try:
+            sizes.append(probe(source) or 0)
+        except UserError as error:
+            problems.append(str(error))
+    free = shutil.disk_usage(next(path for path in (root, *root.absolute().parents) if path.exists())).free
+    needed = sum(sizes) + max(sizes) - already  # what images become is hardly more than their archive; one archive at a time
+    if needed > free:
+        problems.append(f"about {decimal(needed)} are needed, archives and contents, and {decimal(free)} are free in {root}; make room")
+    if problems:
+        raise UserError("nothing was fetched:", problems)
+
+
+def _wrong_place(source: Source, target: Path) -> Iterator[str]:
+    there = next(path for path in (target, *target.absolute().parents) if path.exists() or path.is_symlink())
+    if there == target and (there.is_symlink() or not there.is_dir() or any(there.iterdir())):
+        yield f"{source.name}: {target} exists and isn't this archive's; move it away or give another folder"
+    elif not there.is_dir():
+        yield f"{source.name}: {there} is a file; move it away or give another folder"
+    elif not os.access(there, os.W_OK):
+        yield f"{source.name}: nothing can be written to {there}"
+
+
+def _part(source: Source, root: Path) -> Path:
+    return root / PARTS / f"{source.name}.part"
+
+
+def _fetch_one(source: Source, root: Path, out: Console) -> None:
+    part, target = _part(source, root), root / source.folder
+    if out.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=out) as bar:
+            task = bar.add_task(source.name, total=source.size)
+            download(source, part, lambda got, total: bar.update(task, completed=got, total=total))
+    else:
+        _say(out, f"{source.name}: {source.url}")
+        download(source, part)
+    size = part.stat().st_size
+    _say(out, f"{source.name}: {decimal(size)}, SHA-256 as expected; unpacking")
+    count = unpack(part, target, {"name": source.name, "url": source.url, "sha256": source.sha256})
+    forget(part)
+    _say(out, f"{source.name}: {count} files in {target}")
+
+
+def _say(out: Console, text: str) -> None:
+    out.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Two processes must not write the same part."""
+    (root / PARTS).mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    lock = root / PARTS / "lock"
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"another process is fetching into {root}; wait for it") from error
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
