@@ -77,7 +77,7 @@ def test_quickstart_beats_the_empty_map_and_the_coarse_map(tmp_path):
     quickstart.run(folder, [*shorter, "data.num_workers=0", "model.net.channels=32"])
     scores = {row["map"]: float(row["mae"]) for row in csv.DictReader((folder / "metrics.csv").open())}
     empty = np.mean([float(row["object_share"]) for row in csv.DictReader((folder / "per_image.csv").open())])
-    assert scores["M_4"] < 0.9 * empty
+    assert scores["M_4"] < 0.7 * empty
     assert scores["M_4"] < 0.8 * scores["M_0"]
     assert len(list((folder / "predictions" / "overlay").glob("*.png"))) == 8
 
