@@ -1,6 +1,7 @@
 """Make the tables and figures of docs/results.md from what docs/results stores: ``python -m src.report.evidence``; nothing is scored again.
 
-The page's own words stay: only what stands between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->`` is written, for each NAME in `BLOCKS`.
+The page's own words stay: only what stands between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->`` is written, for each NAME of
+`BLOCKS`.
 """
 
 from __future__ import annotations
@@ -60,14 +61,9 @@ def page_text(page: Path, results: Path) -> str:
 def renewed(text: str, blocks: dict[str, str], page: Path) -> str:
     """``text`` with new contents between its markers; a UserError if a marker is missing, doubled or unknown."""
     found = [match["name"] for match in _BLOCK.finditer(text)]
-    problems = [
-        f"no block {name}: add <!-- begin: {name} --> and <!-- end: {name} --> on lines of their own"
-        for name in blocks
-        if name not in found
-    ]
-    problems += [
-        f"block {name}: nothing is called so; there are {', '.join(blocks)}" for name in dict.fromkeys(found) if name not in blocks
-    ]
+    problems = [f"no block {name}: add the lines <!-- begin: {name} --> and <!-- end: {name} -->" for name in blocks if name not in found]
+    unknown = [name for name in dict.fromkeys(found) if name not in blocks]
+    problems += [f"block {name}: nothing is called so; there are {', '.join(blocks)}" for name in unknown]
     problems += [f"block {name} stands there twice" for name in blocks if found.count(name) > 1]
     if problems:
         raise UserError(f"{page} cannot be written:", problems)

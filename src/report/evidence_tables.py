@@ -16,11 +16,12 @@ from src.report.paired import Difference, paired_difference
 from src.report.scores import PROTOCOLS
 from src.report.statistics import RESAMPLES, SEED
 from src.report.store import PROTOCOL
-from src.report.stored import MEASURED, Results, Stored, Training
+from src.report.stored import Results, Stored, Training
 from src.report.tables import Cell, Head, Table
 
 OURS, TWIN = "run", "fpn_ds"
 SHOWN = ("s_alpha", "e_mean", "f_weighted", "mae")
+ALL = ("s_alpha", "e_mean", "f_weighted", "f_adp", "mae", "iou")
 DIGITS = 4
 STAGES = {"run+stages_1": 1, "run+stages_2": 2, "run+stages_3": 3, OURS: 4, "run+stages_5": 5, "run+stages_6": 6}
 INTERVAL = (
@@ -67,14 +68,14 @@ def main_tables(results: Results) -> list[Table]:
     holdout = networks(results, "holdout")
     tables = []
     for (dataset, size), models in networks(results, "test").items():
-        header = [Head("model", is_number=False), Head("seeds"), *(Head(heading(name)) for name in MEASURED_ORDER)]
+        header = [Head("model", is_number=False), Head("seeds"), *(Head(heading(name)) for name in ALL)]
         header += [Head("hold-out S_α ↑"), Head("params (M)"), Head("GMACs")]
-        printed = {name: _marked([one.means(name) for one in models.values()], name) for name in MEASURED_ORDER}
+        printed = {name: _marked([one.means(name) for one in models.values()], name) for name in ALL}
         rows = []
         for i, one in enumerate(models.values()):
             chosen = holdout.get((dataset, size), {}).get(one.model)
             parameters, gmacs = _cost(results.trainings, one)
-            cells = [Cell(f"`{one.model}`"), Cell(str(len(one.seeds))), *(printed[name][i] for name in MEASURED_ORDER)]
+            cells = [Cell(f"`{one.model}`"), Cell(str(len(one.seeds))), *(printed[name][i] for name in ALL)]
             rows.append([*cells, Cell(_spread(chosen.means("s_alpha")) if chosen else "–"), Cell(parameters), Cell(gmacs)])
         notes = [
             f"{_images(models)}, at original size, protocol {PROTOCOLS[PROTOCOL]}.",
@@ -93,9 +94,8 @@ def difference_tables(results: Results) -> list[Table]:
         if OURS not in models or not rivals:
             continue
         best = _best_on_holdout(results, dataset, size, list(rivals))
-        rows = [
-            _difference_row(f"`{OURS}` − `{model}`" + " (best rival)" * (model == best), models[OURS], one) for model, one in rivals.items()
-        ]
+        titles = {model: f"`{OURS}` − `{model}`" + " (best rival)" * (model == best) for model in rivals}
+        rows = [_difference_row(titles[model], models[OURS], one) for model, one in rivals.items()]
         notes = [f"{_images(models)}. {INTERVAL}"]
         notes += [f"Best rival: the highest mean S_α on the hold-out, `{best}`."] if best else []
         tables.append(Table(f"{dataset}-Test at {size} px: RUN minus its rivals", _difference_header(SHOWN), rows, notes))
@@ -139,7 +139,7 @@ def part_tables(results: Results) -> list[Table]:
             rows = [_difference_row(f"`{name}`", one, models[OURS]) for name, one in parts.items()]
             own = [Cell(f"`{OURS}`"), Cell(str(len(models[OURS].seeds))), *(Cell(_spread(models[OURS].means(name))) for name in SHOWN)]
             notes = [
-                f"{_images(models)}. First row: the scores themselves; the others: the variant minus `{OURS}`, so a minus in S_α speaks for RUN.",
+                f"{_images(models)}. First row: the scores; the others: the variant minus `{OURS}` (a minus in S_α speaks for RUN).",
                 "`run-X`: without X (`ablation=no_X`); `run+X`: `ablation=X`; `run_paper`: the letter of the paper.",
                 INTERVAL,
             ]
@@ -150,9 +150,8 @@ def part_tables(results: Results) -> list[Table]:
             for name, stages in STAGES.items():
                 if name in models:
                     scores = [Cell(_spread(models[name].means(measure))) for measure in SHOWN]
-                    rows.append(
-                        [Cell(str(stages)), Cell(str(len(models[name].seeds))), *scores, *map(Cell, _cost(results.trainings, models[name]))]
-                    )
+                    cost = map(Cell, _cost(results.trainings, models[name]))
+                    rows.append([Cell(str(stages)), Cell(str(len(models[name].seeds))), *scores, *cost])
             tables.append(Table(f"{dataset} hold-out at {size} px: number of stages", header, rows, [f"{_images(models)}."]))
     return tables
 
@@ -182,22 +181,22 @@ def rate_tables(results: Results) -> list[Table]:
 
 def cost_tables(results: Results) -> list[Table]:
     """Hours of training."""
-    groups = sorted({(one.dataset, one.size, one.epochs) for one in results.trainings})
     rows = []
-    for group in groups:
+    for group in sorted({(one.dataset, one.size, one.epochs) for one in results.trainings}):
         of = [one for one in results.trainings if (one.dataset, one.size, one.epochs) == group]
-        rows.append(
-            [Cell(group[0]), Cell(str(group[1])), Cell(str(group[2])), Cell(str(len(of))), Cell(f"{sum(one.hours for one in of):.2f}")]
-        )
+        rows.append([*map(Cell, map(str, group)), Cell(str(len(of))), Cell(_hours(of))])
     if not rows:
         return []
-    total = [Cell("all"), Cell(""), Cell(""), Cell(str(len(results.trainings))), Cell(f"{sum(one.hours for one in results.trainings):.2f}")]
+    rows.append([Cell("all"), Cell(""), Cell(""), Cell(str(len(results.trainings))), Cell(_hours(results.trainings))])
     header = [Head("training set", is_number=False), Head("px"), Head("epochs"), Head("trainings"), Head("hours")]
-    return [Table("Hours", header, [*rows, total], ["Wall clock of all epochs, validation included, of the trainings on this page."])]
+    notes = ["Wall clock of all epochs, validation included, of the trainings on this page."]
+    unknown = sum(math.isnan(one.hours) for one in results.trainings)
+    return [Table("Hours", header, rows, [*notes, *([f"{unknown} of them left no times."] if unknown else [])])]
 
 
-MEASURED_ORDER = (*SHOWN[:3], "f_adp", "mae", "iou")
-assert set(MEASURED_ORDER) == set(MEASURED)
+def _hours(trainings: Sequence[Training]) -> str:
+    known = [one.hours for one in trainings if not math.isnan(one.hours)]
+    return f"{sum(known):.2f}" if known else "–"
 
 
 def _difference_header(measures: Sequence[str]) -> list[Head]:
