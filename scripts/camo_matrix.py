@@ -34,20 +34,8 @@ from src.utils.errors import UserError
 RIVALS = ("fpn_ds", "fpn", "fpn_wide", "unet")
 RATES = ("2e-4", "5e-4", "1e-3")
 RATE_EPOCHS = 4
-PARTS = tuple(
-    [
-        "residual",
-        "mask_step",
-        "background_evidence",
-        "robe",
-        "state_space",
-        "edge_head",
-        "coupling",
-        "unfolding",
-        "reconstruction",
-        "context",
-    ]
-)
+UNFOLDING = ("residual", "mask_step", "background_evidence", "robe", "unfolding", "coupling", "reconstruction")
+NETWORK = ("state_space", "edge_head", "context")
 CHOICES = ("background_loss", "mask_residual", "uncertain_band_one", "lambda_large", "share_all", "share_none")
 STAGES = ("stages_1", "stages_2", "stages_6")
 TRAINED = "trained"
@@ -89,7 +77,7 @@ def core_runs(results: Path) -> list[Run]:
 def ablation_runs(results: Path) -> list[Run]:
     words = ("experiment=camo_ablation", "seed=0", best_rates(results, ("run",))["run"])
     named: dict[str, tuple[str, ...]] = {"run": ()}
-    named |= {f"run-{part}": (f"ablation=no_{part}",) for part in PARTS}
+    named |= {f"run-{part}": (f"ablation=no_{part}",) for part in (*UNFOLDING, *NETWORK)}
     named |= {f"run+{choice}": (f"ablation={choice}",) for choice in (*CHOICES, *STAGES)}
     named["run_paper"] = _model("run_paper")
     return [Run(f"ablation_{model}", model, (*words, *what), ("holdout",)) for model, what in named.items()]

@@ -29,7 +29,7 @@ def export_weights(cfg: DictConfig) -> Path:
         assert path is not None
         checkpoint = read_checkpoint(path)
         rebuild(checkpoint, path)
-        content = export_bytes(checkpoint, path, cfg.note)
+        content = export_bytes(checkpoint, path)
     with mistakes.collected():
         if out.suffix != SUFFIX:
             raise UserError(f"out={out}: the file's name must end in {SUFFIX}")

@@ -19,10 +19,11 @@ KEPT = ("seed", "encoder", "model", "data", "commit")
 """Of the configuration; the rest is about the machine that trained."""
 
 
-def export_bytes(checkpoint: dict[str, Any], path: Path, note: str = "") -> bytes:
+def export_bytes(checkpoint: dict[str, Any], path: Path) -> bytes:
     """A checkpoint (`checkpoints.read_checkpoint`) as the bytes of a safetensors file: floats in half precision, everything else as it is.
 
-    The header holds ``config`` (JSON; ``data.root`` left out, it names the trainer's own folder) and ``note``.
+    The header holds ``config`` (JSON; ``data.root`` left out, it names the trainer's own folder) and ``note``: the field's sets are for
+    research use, and so is what was trained on them.
 
     Args:
         path: where the checkpoint came from, for messages.
@@ -36,7 +37,8 @@ def export_bytes(checkpoint: dict[str, Any], path: Path, note: str = "") -> byte
         raise UserError(f"ckpt_path: {path} cannot be exported; {len(broken)} tensors are not finite in half precision:", broken, limit=5)
     config = {key: value for key, value in checkpoint["config"].items() if key in KEPT}
     config["data"] = {key: value for key, value in config["data"].items() if key != "root"}
-    return save(state, {"config": json.dumps(config), "note": note})
+    trained_on = "+".join(config["data"].get("train_sets", ["synthetic"]))
+    return save(state, {"config": json.dumps(config), "note": f"research use, trained on {trained_on}"})
 
 
 def read_exported(path: Path) -> dict[str, Any]:

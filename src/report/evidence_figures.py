@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.report.columns import heading
+from src.report.columns import latex_heading
 from src.report.curves import COLOURS
 from src.report.evidence_tables import OURS, SHOWN, TWIN, differences, networks
 from src.report.figures import figure_of, save_figure
@@ -31,7 +31,7 @@ def draw_differences(results: Results, path: Path) -> bool:
             axis.plot([one.low, one.high], [y, y], color=colour, linewidth=2)
             axis.plot([one.mean], [y], "o", color=colour, markersize=6)
         axis.axvline(0, color="black", linewidth=0.8, linestyle=":")
-        axis.set_xlabel(heading(name))
+        axis.set_xlabel(latex_heading(name))
         axis.grid(axis="x", alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
         axis.locator_params(axis="x", nbins=4)
@@ -56,7 +56,7 @@ def draw_stages(results: Results, path: Path) -> bool:
                 axis.plot(places, values.mean(0), "-", color=colour, linewidth=1.6, label=model)
                 axis.plot(places, values.T, "o", color=colour, markersize=4, alpha=0.7)
                 axis.set_xticks(places, [f"$M_{k}$" for k in places])
-            axis.set_title(f"{heading(measure)}, {dataset} {size} px", fontsize=9)
+            axis.set_title(f"{latex_heading(measure)}, {dataset} {size} px", fontsize=9)
             axis.grid(alpha=0.25)
             axis.spines[["top", "right"]].set_visible(False)
         line[0].legend(frameon=False, fontsize=8)
