@@ -121,8 +121,8 @@ def accumulation(effective: int, batch_size: int, devices: int) -> int:
 
 
 def _callbacks(cfg: DictConfig, validates: bool) -> list[L.Callback]:
-    """The configured callbacks; without validation none that waits for its measures: the last epoch counts."""
-    callbacks = instantiate(cfg.get("callbacks") or {}).values()
+    """The configured callbacks (``callbacks.NAME=null`` leaves one out); without validation none that waits for its measures."""
+    callbacks = [callback for callback in instantiate(cfg.get("callbacks") or {}).values() if callback is not None]
     return [callback for callback in callbacks if validates or not str(getattr(callback, "monitor", "")).startswith("val/")]
 
 

@@ -13,7 +13,6 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
 from src.data.cache import Cached
-from src.data.checks import open_set
 from src.data.dataset import COSDataset, COSEvalDataset, collate_eval
 from src.data.description import describe
 from src.data.holdout import Holdout, fold_names, split_names
@@ -23,6 +22,7 @@ from src.data.settings import part_problems, setting_problems, split_problems
 from src.data.sources import Concat, FolderPairs, Source, Subset
 from src.data.tasks import count_note, group_of, is_published
 from src.data.transforms import paper_recipe
+from src.data.verify.checks import open_set
 from src.utils.errors import UserError
 
 HELD_OUT_TEST = "held-out"
