@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -44,19 +44,24 @@ TRAINED = "trained"
 
 @dataclass(frozen=True)
 class Run:
-    """One training: its folder's name, its name in the tables, what `src.train` is told, and the splits that are scored."""
+    """One training: its name, its name in the tables, what `src.train` is told, and the splits that are scored."""
 
     name: str
     model: str
     overrides: tuple[str, ...]
     splits: tuple[str, ...]
+    seed: int = 0
+
+    @property
+    def folder(self) -> str:
+        return f"{self.name}_seed{self.seed}"
 
     def is_done(self, folder: Path) -> bool:
         return (folder / TRAINED).exists() and all((folder / split / "per_image.csv").exists() for split in self.splits)
 
 
 def rate_runs(results: Path) -> list[Run]:
-    words = ("experiment=camo_core", "seed=0", f"trainer.max_epochs={RATE_EPOCHS}")
+    words = ("experiment=camo_core", f"trainer.max_epochs={RATE_EPOCHS}")
     return [
         Run(f"lr_{model}_{rate}", model, (*words, *_model(model), f"model.optimizer.lr={rate}"), splits=())
         for model in ("run", *RIVALS)
@@ -67,7 +72,7 @@ def rate_runs(results: Path) -> list[Run]:
 def core_runs(results: Path) -> list[Run]:
     rates = best_rates(results, ("run", *RIVALS))
     return [
-        Run(f"core_{model}_{seed}", model, ("experiment=camo_core", f"seed={seed}", *_model(model), rates[model]), ("holdout", "test"))
+        Run(f"core_{model}", model, ("experiment=camo_core", *_model(model), rates[model]), ("holdout", "test"), seed)
         for seed in range(3)
         for model in ("run", *RIVALS)
         if model != "unet" or seed == 0
@@ -75,7 +80,7 @@ def core_runs(results: Path) -> list[Run]:
 
 
 def ablation_runs(results: Path) -> list[Run]:
-    words = ("experiment=camo_ablation", "seed=0", best_rates(results, ("run",))["run"])
+    words = ("experiment=camo_ablation", best_rates(results, ("run",))["run"])
     named: dict[str, tuple[str, ...]] = {"run": ()}
     named |= {f"run-{part}": (f"ablation=no_{part}",) for part in (*UNFOLDING, *NETWORK)}
     named |= {f"run+{choice}": (f"ablation={choice}",) for choice in (*CHOICES, *STAGES)}
@@ -86,8 +91,7 @@ def ablation_runs(results: Path) -> list[Run]:
 def large_runs(results: Path) -> list[Run]:
     models = ("run", best_rival(results))
     rates = best_rates(results, models)
-    words = ("experiment=camo_352", "seed=0")
-    return [Run(f"large_{model}", model, (*words, *_model(model), rates[model]), ("holdout", "test")) for model in models]
+    return [Run(f"large_{model}", model, ("experiment=camo_352", *_model(model), rates[model]), ("holdout", "test")) for model in models]
 
 
 PHASES: dict[str, Callable[[Path], list[Run]]] = {"lr": rate_runs, "core": core_runs, "ablation": ablation_runs, "large": large_runs}
@@ -119,7 +123,7 @@ def best_rival(results: Path) -> str:
 def train_command(run: Run, folder: Path, data: Path, overrides: Sequence[str]) -> list[str]:
     """What trains a run, or goes on where it stopped."""
     resume = ["ckpt_path=last"] if any((folder / "checkpoints").glob("*.ckpt")) else []
-    places = ["test=false", f"data.root={data}", f"paths.output_dir={folder}"]
+    places = [f"seed={run.seed}", "test=false", f"data.root={data}", f"paths.output_dir={folder}"]
     return [sys.executable, "-m", "src.train", *run.overrides, *places, *overrides, *resume]
 
 
@@ -150,6 +154,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=output, help="folder of the runs (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where numbers are stored (default: %(default)s)")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page that is made of them (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", metavar="MODEL", help="of the phase, e.g. run run-robe")
+    parser.add_argument("--seed", type=int, help="in the place of the phase's own, e.g. a second one where it is close")
     parser.add_argument("--list", action="store_true", help="only print the trainings and whether they are done")
     own, overrides = _parted(sys.argv[1:])
     arguments = parser.parse_args(own)
@@ -165,10 +171,17 @@ def main() -> None:
 
 def _phase(phase: str, arguments: Any, overrides: Sequence[str], failed: list[str]) -> None:
     runs = PHASES[phase](arguments.results)
+    if unknown := sorted({*(arguments.only or [])} - {run.model for run in runs}):
+        raise UserError(
+            f"--only {' '.join(unknown)}: not in the phase {phase}, which has {' '.join(dict.fromkeys(run.model for run in runs))}"
+        )
+    runs = [run for run in runs if not arguments.only or run.model in arguments.only]
+    if arguments.seed is not None:
+        runs = list(dict.fromkeys(replace(run, seed=arguments.seed) for run in runs))
     for number, run in enumerate(runs, start=1):
-        folder = arguments.output / run.name
+        folder = arguments.output / run.folder
         state = "done" if run.is_done(folder) else "to resume" if folder.exists() else "to do"
-        print(f"{phase} {number}/{len(runs)} {run.name}: {state}", flush=True)
+        print(f"{phase} {number}/{len(runs)} {run.folder}: {state}", flush=True)
         if arguments.list:
             print(f"    {shlex.join(train_command(run, folder, arguments.data, overrides))}")
         else:

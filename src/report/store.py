@@ -26,6 +26,7 @@ from src.report.stored import COLUMNS, MEASURED, Key, file_name
 from src.scoring import SetScores
 from src.utils.cli import console, prepare, reported_mistakes
 from src.utils.errors import UserError
+from src.utils.revision import UNKNOWN
 
 DEFAULT = Path("docs/results")
 DIGITS = 6
@@ -49,7 +50,8 @@ def store_run(run: Path, model: str, results: Path = DEFAULT, commit: str | None
     job = read_job(run)
     if "model" not in job.config or "data" not in job.config:
         raise UserError(f"{run}: holds no config.yaml of a training")
-    commit = job.config.get("commit") or commit
+    own = job.config.get("commit", UNKNOWN)
+    commit = commit if own == UNKNOWN else own
     if not commit:
         raise UserError(f"{run}: its config.yaml does not say of which commit it is: name it with --commit")
     files: dict[Path, str] = {}

@@ -5,14 +5,15 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+UNKNOWN = "unknown"
 HERE = Path(__file__).resolve().parent
 
 
 def revision() -> str:
-    """The commit of this checkout, 7 digits, with a `+` where tracked files differ from it; `unknown` outside a Git checkout."""
-    commit, changes = _git("rev-parse", "--short=7", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    """The commit of this checkout, 7 digits, with a `+` where `src` or `conf` differ from it; `unknown` outside a Git checkout."""
+    commit, changes = _git("rev-parse", "--short=7", "HEAD"), _git("status", "--porcelain", "--", ":/src", ":/conf")
     if commit is None or changes is None:
-        return "unknown"
+        return UNKNOWN
     return commit + "+" * bool(changes)
 
 

@@ -51,8 +51,9 @@ def test_every_training_composes(tuned, tmp_path):
 def test_the_plan_is_the_protocol(tuned):
     core = matrix.core_runs(tuned)
     assert len(matrix.rate_runs(tuned)) == 15
-    assert [run.name for run in core[:6]] == ["core_run_0", "core_fpn_ds_0", "core_fpn_0", "core_fpn_wide_0", "core_unet_0", "core_run_1"]
-    assert len(core) == 13
+    assert [run.model for run in core[:6]] == ["run", "fpn_ds", "fpn", "fpn_wide", "unet", "run"]
+    assert len({run.folder for run in core}) == 13
+    assert {run.seed for run in core if run.model == "fpn_wide"} == {0, 1, 2}
     for run in core:
         assert f"model.optimizer.lr={BEST[run.model]:g}" in run.overrides
     names = [run.model for run in matrix.ablation_runs(tuned)]
@@ -69,8 +70,8 @@ def test_rates_and_the_rival_have_to_be_measured_first(tmp_path):
 
 
 def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monkeypatch):
-    run = matrix.Run("core_fpn_0", "fpn", ("experiment=camo_core", "model=fpn"), ("holdout",))
-    folder, results, page = tmp_path / run.name, tmp_path / "results", tmp_path / "results.md"
+    run = matrix.Run("core_fpn", "fpn", ("experiment=camo_core", "model=fpn"), ("holdout",), seed=2)
+    folder, results, page = tmp_path / run.folder, tmp_path / "results", tmp_path / "results.md"
     page.write_text((Path(CONF).parent / "docs" / "results.md").read_text(encoding="utf-8"), encoding="utf-8")
     called: list[list[str]] = []
 
@@ -93,7 +94,7 @@ def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monk
     (folder / "holdout" / "maps").mkdir()  # of a reading that was killed
     matrix.execute(run, folder, Path("DATA"), ["trainer=cpu"], results, page)
     assert [words[2] for words in called] == ["src.train", "src.train", "src.eval"]
-    assert "test=false" in called[0]
+    assert {"test=false", "seed=2"} <= set(called[0])
     assert "trainer=cpu" in called[1]
     assert "ckpt_path=last" in called[1]
     assert f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}" in called[2]
@@ -117,3 +118,17 @@ def test_a_command_that_was_asked_to_stop_stops_the_rest_and_a_failed_one_does_n
         matrix._call([sys.executable, "-c", "raise SystemExit(2)"])
     matrix._call([sys.executable, "-c", ""])
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_second_seed_of_some_networks_is_asked_for_by_name(tuned, tmp_path, monkeypatch, capsys):
+    words = ["--list", "--data", "DATA", "--output", str(tmp_path / "out"), "--results", str(tuned)]
+    monkeypatch.setattr(sys, "argv", ["camo_matrix", "ablation", "core", "--only", "run", "run-robe", "--seed", "1", *words])
+    with pytest.raises(SystemExit) as ended:
+        matrix.main()
+    out, err = capsys.readouterr()
+    assert [line for line in out.splitlines() if line.endswith("to do")] == [
+        "ablation 1/2 ablation_run_seed1: to do",
+        "ablation 2/2 ablation_run-robe_seed1: to do",
+    ]
+    assert "--only run-robe: not in the phase core" in err
+    assert ended.value.code == 2
