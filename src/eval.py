@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.callbacks.progress import ProgressBar
 from src.checkpoints import read_checkpoint, rebuild, resolve_checkpoint
+from src.data.datamodule import COSDataModule
 from src.metrics import MEASURES
 from src.module import COSModule
 from src.report.report import ReportOptions
@@ -18,6 +19,8 @@ from src.report.results import write_results
 from src.scoring import MapScorer, WorkerPool
 from src.utils.cli import command, console
 from src.utils.errors import Mistakes, UserError
+
+SPLITS = ("test", "holdout")
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
@@ -34,8 +37,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     output_dir, options = Path(cfg.paths.output_dir), instantiate(cfg.report)
     mistakes, measures, datasets = Mistakes(), list(MEASURES), list[str]()
     with mistakes.collected():
-        datamodule = instantiate(OmegaConf.merge(data, overrides))
-        datamodule.setup("test")
+        datamodule = _open(data, overrides, cfg.split)
         datasets = datamodule.test_names
     with mistakes.collected():
         module = rebuild(checkpoint, path, metrics=_given(cfg.metrics))
@@ -77,6 +79,22 @@ def run_test(
         trainer.test(module, datamodule=datamodule, verbose=False)
     write_results(output_dir, module, datamodule, ckpt_path, console(), options)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def _open(data: dict[str, Any], overrides: dict[str, Any], split: str) -> COSDataModule:
+    """The checkpoint's data with the test sets, or the hold-out in their place, set up and checked."""
+    if split not in SPLITS:
+        raise UserError(f"split={split}: expected {' or '.join(SPLITS)}")
+    if split == "test":
+        datamodule: COSDataModule = instantiate(OmegaConf.merge(data, overrides))
+        datamodule.setup("test")
+        return datamodule
+    if "test_sets" in overrides:
+        raise UserError("data.test_sets: split=holdout reads no test set; leave one of the two out")
+    unread = {"test_sets": [], "cache": False}  # neither has to be there
+    datamodule = instantiate(OmegaConf.merge(data, {key: value for key, value in unread.items() if key in data}, overrides))
+    datamodule.test_on_holdout()
+    return datamodule
 
 
 def _given(overrides: DictConfig) -> dict[str, Any]:

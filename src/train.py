@@ -17,9 +17,11 @@ from src.callbacks.step_checkpoint import StopWhenAsked
 from src.checkpoint_io import AtomicCheckpointIO, remove_leftovers, writable
 from src.checkpoints import check_fits, read_checkpoint, rebuild, resolve_checkpoint
 from src.eval import run_test
+from src.exported import SUFFIX
 from src.module import COSModule
 from src.utils.cli import command, console
 from src.utils.errors import Mistakes, UserError
+from src.utils.revision import revision
 from src.utils.stop import Interrupted, StopRequest
 
 
@@ -38,6 +40,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
         raise UserError(f"{output_dir} already holds a training: ckpt_path=last resumes it, another paths.output_dir starts a new one")
     if not cfg.train and ckpt_path is None:
         raise UserError("train=false needs a ckpt_path to test")
+    if cfg.train and ckpt_path is not None and ckpt_path.suffix == SUFFIX:
+        raise UserError(f"ckpt_path: {ckpt_path} holds weights alone; a training goes on from a .ckpt, src.eval and src.predict read this")
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     mistakes = Mistakes()
     with mistakes.collected():
@@ -48,6 +52,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         module: COSModule = instantiate(cfg.model)
     mistakes.raise_all()
     module.config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    module.config["commit"] = revision()
     if ckpt_path is not None:
         check_fits(module, read_checkpoint(ckpt_path), ckpt_path)
     with writable(output_dir):

@@ -25,7 +25,10 @@ REPLICATES = frozenset({"seed", "data.seed"})
 
 @dataclass
 class Job:
-    """One folder of a multirun. `state`: finished, failed, running or stopped (its process is gone); `why`: what is known of that."""
+    """One folder of a multirun. `state`: finished, failed, running or stopped (its process is gone); `why`: what is known of that.
+
+    `seconds`: of all epochs together, validation included; `epoch_seconds`: their median.
+    """
 
     folder: Path
     overrides: dict[str, str]
@@ -34,6 +37,7 @@ class Job:
     config: dict[str, Any] = field(default_factory=dict)
     epochs: int = 0
     epoch_seconds: float = math.nan
+    seconds: float = 0.0
     best: float = math.nan
     protocol: str = ""
     scores: list[SetScores] = field(default_factory=list)
@@ -146,5 +150,5 @@ def _read_logs(job: Job) -> None:
             if row.get("val/s_alpha"):
                 alphas.append(float(row["val/s_alpha"]))
     job.epochs = max(epochs) + 1
-    job.epoch_seconds = median(seconds) if seconds else math.nan
+    job.epoch_seconds, job.seconds = median(seconds) if seconds else math.nan, sum(seconds)
     job.best = max(alphas, default=math.nan)
