@@ -38,8 +38,8 @@ UNFOLDING = ("residual", "mask_step", "background_evidence", "robe", "unfolding"
 NETWORK = ("state_space", "edge_head", "context", "coarse_loss")
 CHOICES = ("background_loss", "mask_residual", "uncertain_band_one", "lambda_large", "share_all", "share_none")
 STAGES = ("stages_1", "stages_2", "stages_6")
-TRAINED = "trained"
-"""An empty file in a run's folder: all its epochs are done."""
+DONE = "done"
+"""An empty file in a run's folder: all its epochs are trained; in a split's folder: all of it is scored."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Run:
         return f"{self.name}_seed{self.seed}"
 
     def is_done(self, folder: Path) -> bool:
-        return (folder / TRAINED).exists() and all((folder / split / "per_image.csv").exists() for split in self.splits)
+        return all((folder / split / DONE).exists() for split in ("", *self.splits))
 
 
 def rate_runs(results: Path) -> list[Run]:
@@ -133,14 +133,15 @@ def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], result
     Raises:
         subprocess.CalledProcessError: a command failed.
     """
-    if not (folder / TRAINED).exists():
+    if not (folder / DONE).exists():
         _call(train_command(run, folder, data, overrides))
-        (folder / TRAINED).touch()
+        (folder / DONE).touch()
     for split in run.splits:
-        if not (folder / split / "per_image.csv").exists():
+        if not (folder / split / DONE).exists():
             shutil.rmtree(folder / split, ignore_errors=True)  # what an interrupted reading left
             where = [f"split={split}", f"data.root={data}", f"paths.output_dir={folder / split}"]
             _call([sys.executable, "-m", "src.eval", f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}", *where])
+            (folder / split / DONE).touch()
     store_run(folder, run.model, results, replace=True)
     write_page(page, results)
 

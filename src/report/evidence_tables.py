@@ -169,7 +169,7 @@ def rate_tables(results: Results) -> list[Table]:
             continue
         rates = sorted({one.lr for one in chosen})
         rows = []
-        for model in dict.fromkeys(one.model for one in chosen):
+        for model in sorted(several, key=lambda model: (model != OURS, model)):
             values = [[one.holdout_s_alpha for one in chosen if (one.model, one.lr) == (model, lr)] for lr in rates]
             marks = ranks([mean(found) if found else None for found in values], True, DIGITS)
             rows.append([Cell(f"`{model}`"), *(Cell(_spread(found), mark) for found, mark in zip(values, marks, strict=True))])
