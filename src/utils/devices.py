@@ -25,7 +25,8 @@ def check_devices(trainer: DictConfig, launch: Launch | None) -> dict[str, Any]:
     on_gpu = wants_gpu or (accelerator == "auto" and gpus > 0)
     problems = []
     if wants_gpu and not gpus:
-        problems.append("this machine has no GPU that torch can use; trainer=cpu (one process) or trainer=ddp_cpu (several) do without")
+        asked = f"trainer.accelerator={accelerator}" + (f", trainer.devices={devices}" if str(devices) not in ("auto", "-1") else "")
+        problems.append(f"{asked}: this machine has no GPU that torch can use; trainer=cpu (one process) and trainer=ddp_cpu need none")
     count = _count(devices, gpus if on_gpu else 1)
     if count is None:
         problems.append(f"trainer.devices={devices}: a number of devices, a list of their indices, or auto")
@@ -44,9 +45,7 @@ def check_devices(trainer: DictConfig, launch: Launch | None) -> dict[str, Any]:
     if several and not on_gpu and trainer.get("sync_batchnorm"):
         problems.append("trainer.sync_batchnorm=true: works between GPUs only; trainer=ddp_cpu leaves it off")
     if problems:
-        if len(problems) == 1:
-            raise UserError(f"trainer: {problems[0]}")
-        raise UserError("trainer cannot be made:", problems)
+        raise UserError(problems[0]) if len(problems) == 1 else UserError("the trainer cannot be made:", problems)
     return {} if launch is None else {"devices": launch.here, "num_nodes": launch.processes // launch.here}
 
 
