@@ -71,7 +71,8 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any
         folder = tmp_path_factory.mktemp(f"processes_{count}")
         added = ["frozen._target_=tests.several.FrozenNorm", "record._target_=tests.several.Recorder", f"record.path={folder}/seen.json"]
         overrides = ["trainer=cpu", "data.batch_size=4"] if count == 1 else [TWO, "data.batch_size=2"]
-        overrides += ["data.num_train=43", "data.num_val=5", "trainer.num_sanity_val_steps=-1", *(f"+callbacks.{word}" for word in added)]
+        # Adam's default eps of 1e-8 makes whole steps out of the last bits of gradients that are nearly zero.
+        overrides += ["+model.optimizer.eps=1e-2", "data.num_train=43", "data.num_val=5", "trainer.num_sanity_val_steps=-1", *(f"+callbacks.{word}" for word in added)]
         scores = train(config("train", *SMALL, *overrides, f"paths.output_dir={folder}"))
         weights = read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
         found[count] = json.loads((folder / "seen.json").read_text()) | {"scores": scores, "weights": weights, "folder": folder}
@@ -86,21 +87,22 @@ def test_two_processes_learn_what_one_does(records):
     assert [sorted(step["names"]) for step in one] == [sorted(step["names"]) for step in two]
     curves = [np.array([np.mean(step["loss"]) for step in steps]) for steps in (one, two)]
     assert np.abs(curves[0] - curves[1]).max() < 1e-5
-    assert np.ptp(curves[0]) > 0.01
+    first, *_, last = (np.mean(validation["val/s_alpha"]) for validation in records[1]["validations"])
+    assert abs(last - first) > 1e-3
 
 
 def test_each_validation_image_counts_once(records):
     """Five images, two processes; before the training, with the same weights."""
     before = [records[count]["validations"][0] for count in (1, 2)]
     assert sorted(before[0].pop("names")) == sorted(before[1].pop("names"))
-    for name, (value,) in before[0].items():
+    for name, (value,) in before[0].items():  # the gains too: Lightning's own mean would be that of 4 images
         assert before[1][name] == pytest.approx([value] * 2, abs=1e-6), name
     assert {"val/s_alpha", "val/mae", "val/gain_1"} <= before[0].keys()
 
 
 def test_the_first_process_reads_the_test_sets_alone(records):
     folder = records[2]["folder"]
-    assert len((folder / "per_image.csv").read_text().splitlines()) == 1 + 3 * 3  # M_0, M_1, M_2 of three images
+    assert len((folder / "per_image.csv").read_text().splitlines()) == 1 + 3
     scores = [records[count]["scores"]["test/synthetic/s_alpha"] for count in (1, 2)]
     assert scores[0] == pytest.approx(scores[1], abs=1e-3)
 
