@@ -35,11 +35,11 @@ GRACE = 20.0
 
 
 @contextmanager
-def other_ranks(trainer: L.Trainer, cfg: DictConfig) -> Iterator[None]:
+def other_ranks(trainer: L.Trainer, cfg: DictConfig, ckpt_path: str | None) -> Iterator[None]:
     """All processes of `trainer` are there in the block, and this one is alone after it, its environment as before.
 
     Args:
-        cfg: what the others train by; its `ckpt_path` is a file or null.
+        cfg, ckpt_path: what the others train by, and the file that they go on from.
 
     Raises:
         UserError: what another process found wrong with the input, where this one only saw it go.
@@ -52,7 +52,7 @@ def other_ranks(trainer: L.Trainer, cfg: DictConfig) -> Iterator[None]:
         else:
             places = {"MASTER_ADDR": environment.main_address, "MASTER_PORT": str(environment.main_port), "NODE_RANK": "0"}
             os.environ.update(places | {"LOCAL_RANK": "0", "WORLD_SIZE": str(trainer.world_size)})
-            with tempfile.TemporaryDirectory(prefix="ranks_") as folder, _started(trainer.world_size, cfg, Path(folder)):
+            with tempfile.TemporaryDirectory(prefix="ranks_") as folder, _started(trainer.world_size, cfg, ckpt_path, Path(folder)):
                 yield
     finally:
         if dist.is_initialized():
@@ -65,8 +65,8 @@ def other_ranks(trainer: L.Trainer, cfg: DictConfig) -> Iterator[None]:
 
 
 @contextmanager
-def _started(count: int, cfg: DictConfig, folder: Path) -> Iterator[None]:
-    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+def _started(count: int, cfg: DictConfig, ckpt_path: str | None, folder: Path) -> Iterator[None]:
+    OmegaConf.save(OmegaConf.merge(cfg, {"ckpt_path": ckpt_path}), folder / "config.yaml", resolve=True)
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "src.ranks", str(folder), str(os.getpid())]
     # In sessions of their own: Ctrl-C is for rank 0, which tells the others.
@@ -81,11 +81,11 @@ def _started(count: int, cfg: DictConfig, folder: Path) -> Iterator[None]:
     except Exception as error:
         left.set()
         _wait(processes, GRACE / 4)
-        told = _told(folder, "mistake")
-        if told and user_error(error) is None:
-            raise UserError(told) from error
-        if user_error(error) is None:
-            print(_told(folder, "error"), file=sys.stderr)
+        if user_error(error) is not None:
+            raise
+        if blame := _mistake(processes, folder):
+            raise UserError(blame) from error
+        print(_told(folder, "error"), file=sys.stderr)
         raise
     finally:
         left.set()
@@ -101,7 +101,7 @@ def _watch(processes: list[subprocess.Popen[bytes]], folder: Path, left: threadi
         if any(process.poll() not in (None, 0) for process in processes):
             if left.wait(GRACE):
                 return
-            print(_told(folder, "mistake") or _told(folder, "error") or "error: another process of this training died", file=sys.stderr)
+            print(f"error: {_mistake(processes, folder) or _told(folder, 'error') or 'another process has ended'}", file=sys.stderr)
             for process in processes:
                 process.kill()
             os._exit(2)
@@ -111,6 +111,14 @@ def _wait(processes: list[subprocess.Popen[bytes]], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
         time.sleep(0.05)
+
+
+def _mistake(processes: list[subprocess.Popen[bytes]], folder: Path) -> str:
+    """What the user can do something about: wrong input, or a process that was killed; empty if it is neither."""
+    codes = [process.poll() or 0 for process in processes]
+    killed = [f"rank {rank} by {signal.Signals(-code).name}" for rank, code in enumerate(codes, 1) if code < 0]
+    way_out = "SIGKILL is often the memory's end: a smaller data.batch_size, fewer data.num_workers; ckpt_path=last goes on"
+    return _told(folder, "mistake") or (f"processes of this training were killed, {', '.join(killed)}; {way_out}" if killed else "")
 
 
 def _told(folder: Path, kind: str) -> str:

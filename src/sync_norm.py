@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lightning.pytorch.plugins import TorchSyncBatchNorm
 from timm.layers import convert_sync_batchnorm
 from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
@@ -27,11 +29,8 @@ class SyncNorm(TorchSyncBatchNorm):
 
 
 def _alone(norm: nn.SyncBatchNorm) -> nn.BatchNorm2d:
-    options = {"eps": norm.eps, "momentum": norm.momentum, "affine": norm.affine, "track_running_stats": norm.track_running_stats}
+    single: Any = (BatchNormAct2d if isinstance(norm, SyncBatchNormAct) else nn.BatchNorm2d)(norm.num_features, norm.eps, norm.momentum)
     if isinstance(norm, SyncBatchNormAct):
-        single = BatchNormAct2d(norm.num_features, **options)
         single.act, single.drop = norm.act, norm.drop
-    else:
-        single = nn.BatchNorm2d(norm.num_features, **options)
     single._parameters, single._buffers = norm._parameters, norm._buffers
     return single.train(norm.training)

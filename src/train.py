@@ -85,12 +85,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if cfg.train:
         try:
             start = str(ckpt_path) if ckpt_path else None
-            with writable(output_dir), request, other_ranks(trainer, OmegaConf.merge(cfg, {"ckpt_path": start})):
+            with writable(output_dir), request, other_ranks(trainer, cfg, start):
                 trainer.fit(module, datamodule=datamodule, ckpt_path=start)
         except Interrupted as stop:
             if trainer.is_global_zero:
                 print(
-                    f"stopped by {stop.signal.name} at step {trainer.global_step}; go on with: {_command_line(output_dir, 'ckpt_path=last')}", file=sys.stderr
+                    f"stopped by {stop.signal.name} at step {trainer.global_step}; go on with: {_command_line(output_dir, 'ckpt_path=last')}",
+                    file=sys.stderr,
                 )
             raise
         finally:
@@ -107,7 +108,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
             return scores | run_test(module, datamodule, cfg.trainer, output_dir, ckpt_path)
     except Interrupted as stop:
         again = _command_line(output_dir, f"ckpt_path={ckpt_path}", "train=false")
-        print(f"stopped by {stop.signal.name} in the test; the training is complete, test again with: {again}", file=sys.stderr)
+        print(f"stopped by {stop.signal.name} in the test; test again with: {again}", file=sys.stderr)
         raise
 
 

@@ -66,7 +66,12 @@ WRONG = {
     "word": (CPU | {"devices": "all"}, None, 0, "trainer.devices=all: a number of devices"),
     "machines": (CPU | {"num_nodes": 2}, None, 0, "trainer.num_nodes=2: several machines need torchrun or srun"),
     "another number": (CPU | {"devices": 2}, Launch("torchrun", 8, 4), 0, "trainer.devices=2: torchrun has started 4 processes"),
-    "more processes": ({"accelerator": "gpu", "devices": "auto"}, Launch("torchrun", 4, 4), 2, "4 processes on this machine, which has 2 GPUs"),
+    "more processes": (
+        {"accelerator": "gpu", "devices": "auto"},
+        Launch("torchrun", 4, 4),
+        2,
+        "4 processes on this machine, which has 2 GPUs",
+    ),
     "norms": (CPU | {"devices": 2, "sync_batchnorm": True}, None, 0, "trainer.sync_batchnorm=true: works between GPUs only"),
     "tasks": (CPU | {"devices": "auto"}, Launch("srun", 2, 2), 0, "--ntasks-per-node"),
 }
