@@ -117,7 +117,7 @@ def _mistake(processes: list[subprocess.Popen[bytes]], folder: Path) -> str:
     """What the user can do something about: wrong input, or a process that was killed; empty if it is neither."""
     codes = [process.poll() or 0 for process in processes]
     killed = [f"rank {rank} by {signal.Signals(-code).name}" for rank, code in enumerate(codes, 1) if code < 0]
-    way_out = "SIGKILL is often the memory's end: a smaller data.batch_size, fewer data.num_workers; ckpt_path=last goes on"
+    way_out = "where the memory was full a smaller data.batch_size or fewer data.num_workers help; ckpt_path=last goes on"
     return _told(folder, "mistake") or (f"processes of this training were killed, {', '.join(killed)}; {way_out}" if killed else "")
 
 

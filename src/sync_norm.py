@@ -29,7 +29,8 @@ class SyncNorm(TorchSyncBatchNorm):
 
 
 def _alone(norm: nn.SyncBatchNorm) -> nn.BatchNorm2d:
-    single: Any = (BatchNormAct2d if isinstance(norm, SyncBatchNormAct) else nn.BatchNorm2d)(norm.num_features, norm.eps, norm.momentum)
+    single: Any = (BatchNormAct2d if isinstance(norm, SyncBatchNormAct) else nn.BatchNorm2d)(norm.num_features, norm.eps)
+    single.momentum = norm.momentum
     if isinstance(norm, SyncBatchNormAct):
         single.act, single.drop = norm.act, norm.drop
     single._parameters, single._buffers = norm._parameters, norm._buffers

@@ -89,10 +89,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
                 trainer.fit(module, datamodule=datamodule, ckpt_path=start)
         except Interrupted as stop:
             if trainer.is_global_zero:
-                print(
-                    f"stopped by {stop.signal.name} at step {trainer.global_step}; go on with: {_command_line(output_dir, 'ckpt_path=last')}",
-                    file=sys.stderr,
-                )
+                again = _command_line(output_dir, "ckpt_path=last")
+                print(f"stopped by {stop.signal.name} at step {trainer.global_step}; go on with: {again}", file=sys.stderr)
             raise
         finally:
             wandb.finish()  # a sweep goes on, with a run of its own
