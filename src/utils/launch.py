@@ -40,8 +40,8 @@ def global_rank() -> int:
 
 
 def restarted() -> bool:
-    """Whether a cluster has started this very job before: SLURM's requeue, torchrun's `--max-restarts`."""
-    return any(int(os.environ.get(name, 0)) > 0 for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"))
+    """Whether SLURM has started this very job before, and requeued it."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
 
 
 def start_name() -> str:
