@@ -81,18 +81,18 @@ def _started(count: int, cfg: DictConfig, ckpt_path: str | None, folder: Path) -
     except Exception as error:
         left.set()
         _wait(processes, GRACE / 4)
+        blame = _mistake(processes, folder)
+        _kill(processes)
         if user_error(error) is not None:
             raise
-        if blame := _mistake(processes, folder):
+        if blame:
             raise UserError(blame) from error
         print(_told(folder, "error"), file=sys.stderr)
         raise
     finally:
         left.set()
         _wait(processes, GRACE)
-        for process in processes:
-            process.kill()
-            process.wait()
+        _kill(processes)
 
 
 def _watch(processes: list[subprocess.Popen[bytes]], folder: Path, left: threading.Event) -> None:
@@ -102,8 +102,7 @@ def _watch(processes: list[subprocess.Popen[bytes]], folder: Path, left: threadi
             if left.wait(GRACE):
                 return
             print(f"error: {_mistake(processes, folder) or _told(folder, 'error') or 'another process has ended'}", file=sys.stderr)
-            for process in processes:
-                process.kill()
+            _kill(processes)
             os._exit(2)
 
 
@@ -111,6 +110,12 @@ def _wait(processes: list[subprocess.Popen[bytes]], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
         time.sleep(0.05)
+
+
+def _kill(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.kill()
+        process.wait()
 
 
 def _mistake(processes: list[subprocess.Popen[bytes]], folder: Path) -> str:
