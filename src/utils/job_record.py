@@ -13,6 +13,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from src.utils.launch import global_rank
+
 FILE = "job.json"
 
 
@@ -44,7 +46,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def _write(config: DictConfig, record: dict[str, Any]) -> None:
-    if config.hydra.mode == RunMode.MULTIRUN:
+    if config.hydra.mode == RunMode.MULTIRUN and global_rank() == 0:
         (Path(config.hydra.runtime.output_dir) / FILE).write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
