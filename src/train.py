@@ -17,6 +17,7 @@ from src.callbacks.step_checkpoint import StopWhenAsked
 from src.checkpoint_io import AtomicCheckpointIO, remove_leftovers, writable
 from src.checkpoints import check_fits, read_checkpoint, rebuild, resolve_checkpoint
 from src.eval import run_test
+from src.loggers.tracker import Tracker, git_revision
 from src.module import COSModule
 from src.utils.cli import command, console
 from src.utils.errors import Mistakes, UserError
@@ -32,6 +33,16 @@ def train(cfg: DictConfig) -> dict[str, float]:
         UserError: wrong input, all problems of a kind at once; a disk that is full; a loss that is no number.
         Interrupted: Ctrl-C or SIGTERM, after the state was saved and the line that resumes it printed.
     """
+    try:
+        scores = _train(cfg)
+    except BaseException:
+        wandb.finish(exit_code=1)  # "failed" there, until it is resumed
+        raise
+    wandb.finish()  # a sweep goes on, with a run of its own
+    return scores
+
+
+def _train(cfg: DictConfig) -> dict[str, float]:
     output_dir = Path(cfg.paths.output_dir)
     ckpt_path = resolve_checkpoint(cfg.ckpt_path, output_dir)
     if cfg.train and ckpt_path is None and any((output_dir / "checkpoints").glob("*.ckpt")):
@@ -47,7 +58,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     with mistakes.collected():
         module: COSModule = instantiate(cfg.model)
     mistakes.raise_all()
-    module.config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    module.config = {**OmegaConf.to_container(cfg, resolve=True), "git": git_revision()}  # type: ignore[dict-item]
     if ckpt_path is not None:
         check_fits(module, read_checkpoint(ckpt_path), ckpt_path)
     with writable(output_dir):
@@ -82,8 +93,6 @@ def train(cfg: DictConfig) -> dict[str, float]:
                     f"stopped by {stop.signal.name} at step {trainer.global_step}; go on with: {_resume_line(output_dir)}", file=sys.stderr
                 )
             raise
-        finally:
-            wandb.finish()  # a sweep goes on, with a run of its own
         scores |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         ckpt_path = Path(best) if best else None
@@ -95,7 +104,11 @@ def train(cfg: DictConfig) -> dict[str, float]:
         return scores
     if ckpt_path is not None:
         module = rebuild(read_checkpoint(ckpt_path), ckpt_path)
-    return scores | run_test(module, datamodule, cfg.trainer, output_dir, ckpt_path)
+    scores |= run_test(module, datamodule, cfg.trainer, output_dir, ckpt_path)
+    for logger in trainer.loggers:
+        if isinstance(logger, Tracker):
+            logger.log_report(output_dir, scores)
+    return scores
 
 
 def accumulation(effective: int, batch_size: int, devices: int) -> int:
