@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -44,6 +45,10 @@ class OptunaSweeper(Sweeper):
         space: key → ``interval(a,b)``, ``tag(log,interval(a,b))``, ``int(interval(a,b))``, ``range(…)`` or ``choice(…)``;
             what is typed goes before it: ``KEY=VALUE`` fixes a key, ``'KEY=interval(a,b)'`` searches it.
     """
+
+    hydra_context: HydraContext
+    config: DictConfig
+    launcher: Launcher
 
     def __init__(self, trials: int, parallel: int, seed: int, space: Mapping[str, str]) -> None:
         self.trials, self.parallel, self.seed, self.given = trials, parallel, seed, dict(space)
@@ -76,7 +81,8 @@ class OptunaSweeper(Sweeper):
                 asked = [study.ask(space) for _ in range(min(self.parallel, missing))]
                 self._run(study, {trial.number: trial.params for trial in asked})
         except BaseException:
-            print(f"the search goes on with: {self._line(arguments, f'paths.output_dir={self.folder}')}", file=sys.stderr)
+            typed = [*arguments, *(word for word in self.config.hydra.overrides.hydra if not word.startswith("hydra.mode="))]
+            print(f"the search goes on with: {self._line(typed, f'paths.output_dir={self.folder}')}", file=sys.stderr)
             raise
         self._tell_best(study)
 
@@ -103,7 +109,7 @@ class OptunaSweeper(Sweeper):
         """The folder's study, or a new one.
 
         Raises:
-            UserError: it was begun with another space or other overrides.
+            UserError: it was begun with another space or with other overrides.
         """
         import optuna
 
@@ -111,13 +117,13 @@ class OptunaSweeper(Sweeper):
         storage = f"sqlite:///{(self.folder / STUDY).absolute()}"
         study = optuna.create_study(storage=storage, study_name="search", direction="maximize", load_if_exists=True)
         study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(study.trials), constant_liar=self.parallel > 1)
-        own = {"space": {key: str(one) for key, one in space.items()}, "fixed": sorted(word for word in self.fixed if not _is_place(word))}
-        for name, value in own.items():
-            before = study.user_attrs.get(name, value)
-            if before != value:
-                there = f"{self.folder} holds a search with another {name}; take another paths.output_dir, or what it was begun with:"
-                raise UserError(there, [f"{one}: {before[one]}" for one in before] if isinstance(before, dict) else before)
-            study.set_user_attr(name, value)
+        own = sorted([*(f"{key}={one}" for key, one in space.items()), *(word for word in self.fixed if not _is_place(word))])
+        before = study.user_attrs.get("overrides", own)
+        if before != own:
+            differences = [*(f"there, not here: {word}" for word in before if word not in own)]
+            differences += [f"here, not there: {word}" for word in own if word not in before]
+            raise UserError(f"{self.folder} holds a search that was begun otherwise; take another paths.output_dir, or mend:", differences)
+        study.set_user_attr("overrides", own)
         return study
 
     def _run(self, study: Study, trials: Mapping[int, Mapping[str, Any]], resumed: bool = False) -> None:
@@ -135,7 +141,8 @@ class OptunaSweeper(Sweeper):
             job = read_job(self.folder / str(number))
             if job.state == "finished" and not math.isnan(job.best):
                 study.tell(number, job.best)
-                print(f"trial {number} of {self.trials}: S_α {job.best:.4f} (best {study.best_value:.4f}); {', '.join(_overrides(parameters))}")
+                words = ", ".join(_overrides(parameters))
+                print(f"trial {number} of {self.trials}: S_α {job.best:.4f} (best {study.best_value:.4f}); {words}")
             else:
                 study.tell(number, state=TrialState.FAIL)
                 print(f"trial {number} of {self.trials}: {job.state}; {job.why or 'there is no S_α of a hold-out in its log'}")

@@ -70,7 +70,8 @@ def run_test(
         workers: threads that score (None: one a core); the numbers do not depend on it.
         maps_dir: where the maps go, ``<maps_dir>/<SET>/<image>.png``; None: nowhere.
     """
-    trainer: L.Trainer = instantiate(trainer_cfg, devices=1, strategy="auto", logger=False, callbacks=[ProgressBar()])
+    callbacks = [ProgressBar()] if trainer_cfg.get("enable_progress_bar", True) else []
+    trainer: L.Trainer = instantiate(trainer_cfg, devices=1, strategy="auto", logger=False, callbacks=callbacks)
     metrics = module.val_metrics
     with WorkerPool(workers) as pool:
         module.scorer = MapScorer(metrics.protocol, metrics.extra, pool, maps_dir)

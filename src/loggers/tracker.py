@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
@@ -48,8 +49,9 @@ def sweep_and_name(folder: Path) -> tuple[str | None, str]:
         experiment = hydra.runtime.choices.get("experiment")
         return None, f"{experiment} {folder.name}" if experiment else folder.name
     sweep = Path(hydra.sweep.dir)
-    typed = OmegaConf.load(sweep / "multirun.yaml").hydra.overrides.task
-    return sweep.name, job_name([word for word in hydra.overrides.task if word not in typed]) or folder.name
+    typed = OverridesParser.create().parse_overrides(list(OmegaConf.load(sweep / "multirun.yaml").hydra.overrides.task))
+    common = {f"{one.get_key_element()}={one.get_value_element_as_str()}" for one in typed if not one.is_sweep_override()}
+    return sweep.name, job_name([word for word in hydra.overrides.task if word not in common]) or folder.name
 
 
 def job_name(overrides: Sequence[str]) -> str:

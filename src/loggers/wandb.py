@@ -75,7 +75,7 @@ def _table(path: Path) -> wandb.Table:
     """A CSV file; columns of numbers as numbers."""
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
-    return wandb.Table(columns=header, data=[[_number(cell) for cell in row] for row in rows])
+    return wandb.Table(columns=list(header), data=[[_number(cell) for cell in row] for row in rows])
 
 
 def _number(cell: str) -> float | str | None:

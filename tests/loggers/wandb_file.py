@@ -52,6 +52,11 @@ class OfflineRun:
             elif kind == "exit":
                 self.exit_code = record.exit.exit_code
 
+    @property
+    def keys(self) -> set[str]:
+        """All keys of the history."""
+        return {key for row in self.history for key in row}
+
     def series(self, key: str) -> list[Any]:
         """All values of a key of the history."""
         return [row[key] for row in self.history if key in row]
