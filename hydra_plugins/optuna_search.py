@@ -97,7 +97,7 @@ class OptunaSweeper(Sweeper):
     def _check(self, space: Mapping[str, BaseDistribution]) -> None:
         from src.report.jobs import REPLICATES
 
-        problems = [f"{key}: a search over seeds finds luck" for key in space if key in REPLICATES]
+        problems = [f"{key}: makes no other configuration; over seeds a search finds luck" for key in space if key in REPLICATES]
         problems += [] if space else ["nothing to search: hydra.sweeper.space is empty, and no KEY=interval(a,b) was typed"]
         problems += ["test=true: a search must not read the test sets; test the best trial afterwards"] if self.config.test else []
         problems += [f"hydra.sweeper.{key} must be at least 1" for key in ("trials", "parallel") if getattr(self, key) < 1]

@@ -136,7 +136,7 @@ def _callbacks(cfg: DictConfig, validates: bool) -> list[L.Callback]:
 
 def _resume_line(output_dir: Path) -> str:
     typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    words = [word for word in typed if not word.startswith(("ckpt_path=", "paths.output_dir="))]
+    words = [word for word in typed if not word.startswith(("ckpt_path=", "paths.output_dir=", "sweep="))]  # the job alone, not the sweep
     return shlex.join(["python", "-m", "src.train", *words, f"paths.output_dir={output_dir}", "ckpt_path=last"])
 
 

@@ -86,7 +86,7 @@ def test_seeds_and_test_sets_are_no_part_of_a_search(tmp_path):
     with pytest.raises(UserError) as raised:
         sweeper(tmp_path, test=True)._check({"seed": IntDistribution(0, 2)})
     assert len(raised.value.problems) == 2
-    assert "seed: a search over seeds finds luck" in raised.value.problems
+    assert raised.value.problems[0].startswith("seed: ")
     assert "test=true" in raised.value.problems[1]
 
 

@@ -51,7 +51,7 @@ def draw_panel(path: Path, module: COSModule, dataset: Any, images: int) -> None
     for i in indices:
         sample = dataset[int(i)]
         rows[sample["name"]], s_alpha = _panels(module, sample)
-        picks.append(Pick(sample["name"], "…" * (len(sample["name"]) > 12) + sample["name"][-12:], s_alpha))
+        picks.append(Pick(sample["name"], "S_α", s_alpha))
     save_gallery(path, picks, "s_alpha", module.val_metrics.protocol, rows.__getitem__)
 
 

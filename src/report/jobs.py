@@ -20,8 +20,8 @@ from src.scoring import SetScores
 from src.utils.errors import UserError
 from src.utils.job_record import read_record
 
-REPLICATES = frozenset({"seed", "data.seed", "ckpt_path"})
-"""Overrides that repeat or resume a configuration rather than make another."""
+REPLICATES = frozenset({"seed", "data.seed", "ckpt_path", "paths.output_dir"})
+"""Overrides that repeat, resume or move a configuration rather than make another."""
 
 
 @dataclass
