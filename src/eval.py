@@ -74,7 +74,8 @@ def run_test(
         maps_dir: where the maps go, ``<maps_dir>/<SET>/<image>.png``; None: nowhere.
     """
     alone = {"devices": 1, "num_nodes": 1, "strategy": "auto", "plugins": [LightningEnvironment()]}  # also in a job of several processes
-    trainer: L.Trainer = instantiate(trainer_cfg, **alone, logger=False, callbacks=[ProgressBar()])
+    callbacks = [ProgressBar()] if trainer_cfg.get("enable_progress_bar", True) else []
+    trainer: L.Trainer = instantiate(trainer_cfg, **alone, logger=False, callbacks=callbacks)
     metrics = module.val_metrics
     with WorkerPool(workers) as pool:
         module.scorer = MapScorer(metrics.protocol, metrics.extra, pool, maps_dir)

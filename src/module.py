@@ -67,7 +67,8 @@ class COSModule(LightningModule):
         steps = self.trainer.estimated_stepping_batches
         terms = self.loss(output, batch["image"], batch["mask"], self.trainer.global_step / max(1.0, float(steps)))
         size = len(batch["image"])
-        self.log("loss", terms["loss"].detach(), prog_bar=True, logger=False, batch_size=size)
+        shown = terms if len(terms) > 2 else {"loss": terms["loss"]}  # a single term is the loss
+        self.log_dict({k: v.detach() for k, v in shown.items()}, prog_bar=True, logger=False, batch_size=size)
         self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()}, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return terms["loss"]
 

@@ -18,6 +18,7 @@ from src.checkpoint_io import AtomicCheckpointIO, remove_leftovers, writable
 from src.checkpoints import check_fits, read_checkpoint, rebuild, resolve_checkpoint
 from src.eval import run_test
 from src.exported import SUFFIX
+from src.loggers.tracker import Tracker
 from src.module import COSModule
 from src.ranks import other_ranks
 from src.sync_norm import SyncNorm
@@ -38,6 +39,16 @@ def train(cfg: DictConfig) -> dict[str, float]:
         UserError: wrong input, all problems of a kind at once; a disk that is full; a loss that is no number.
         Interrupted: Ctrl-C or SIGTERM, after the state was saved and the line that resumes it printed.
     """
+    try:
+        scores = _train(cfg)
+    except BaseException:
+        wandb.finish(exit_code=1)  # "failed" there, until it is resumed
+        raise
+    wandb.finish()  # a sweep goes on, with a run of its own
+    return scores
+
+
+def _train(cfg: DictConfig) -> dict[str, float]:
     output_dir = Path(cfg.paths.output_dir)
     begun = cfg.train and any((output_dir / "checkpoints").glob("*.ckpt"))
     ckpt_path = resolve_checkpoint("last" if begun and restarted() else cfg.ckpt_path, output_dir)
@@ -97,8 +108,6 @@ def train(cfg: DictConfig) -> dict[str, float]:
                 again = _command_line(output_dir, "ckpt_path=last")
                 print(f"stopped by {stop.signal.name} at step {trainer.global_step}; go on with: {again}", file=sys.stderr)
             raise
-        finally:
-            wandb.finish()  # a sweep goes on, with a run of its own
         scores |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         ckpt_path = Path(best) if best else None
@@ -108,11 +117,15 @@ def train(cfg: DictConfig) -> dict[str, float]:
         module = rebuild(read_checkpoint(ckpt_path), ckpt_path)
     try:
         with StopRequest(at_once=True):
-            return scores | run_test(module, datamodule, cfg.trainer, output_dir, ckpt_path)
+            scores |= run_test(module, datamodule, cfg.trainer, output_dir, ckpt_path)
     except Interrupted as stop:
         again = _command_line(output_dir, f"ckpt_path={ckpt_path}", "train=false")
         print(f"stopped by {stop.signal.name} in the test; test again with: {again}", file=sys.stderr)
         raise
+    for logger in trainer.loggers:
+        if isinstance(logger, Tracker):
+            logger.log_report(output_dir, scores)
+    return scores
 
 
 def accumulation(effective: int, batch_size: int, devices: int) -> int:
@@ -139,9 +152,9 @@ def _callbacks(cfg: DictConfig, validates: bool) -> list[L.Callback]:
 
 
 def _command_line(output_dir: Path, *overrides: str) -> str:
-    """What was typed, in the run's own folder and with other overrides."""
+    """What was typed, for this job alone, in the run's own folder and with other overrides."""
     typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    replaced = ("paths.output_dir=", *(f"{override.partition('=')[0]}=" for override in overrides))
+    replaced = ("paths.output_dir=", "sweep=", *(f"{override.partition('=')[0]}=" for override in overrides))
     words = [word for word in typed if not word.startswith(replaced)]
     launch = launched()
     start = {"torchrun": "torchrun …", "srun": "srun python"}.get(launch.by if launch else "", "python")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from src.utils.errors import UserError, user_error
+from src.utils.job_record import recorded
 from src.utils.launch import global_rank, launched
 from src.utils.memory import keep_freed_memory
 
@@ -42,8 +44,8 @@ Task = Callable[[DictConfig], Any]
 def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
     """Turn ``task(cfg)`` into a ``main()`` configured by ``conf/<config_name>.yaml``.
 
-    What the user can mend is printed without a traceback and ends the process with status 2; in a multirun the other
-    jobs run first, and ``paths.output_dir`` becomes the job's own folder.
+    What the user can mend is printed without a traceback and ends the process with status 2. In a multirun
+    ``paths.output_dir`` becomes the job's own folder; a job that fails leaves the others alone, and the end lists those that did.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -55,10 +57,11 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
             hydra_cfg = HydraConfig.get()
             if hydra_cfg.mode == RunMode.MULTIRUN:
                 OmegaConf.update(cfg, "paths.output_dir", hydra_cfg.runtime.output_dir)
+                return _run_job(task, cfg, failed)
             with reported_mistakes(failed):
                 _check_complete(cfg)
                 return task(cfg)
-            return None if hydra_cfg.mode == RunMode.MULTIRUN else sys.exit(2)
+            return sys.exit(2)
 
         configured = hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(run)
 
@@ -79,6 +82,20 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
         return main
 
     return decorate
+
+
+def _run_job(task: Task, cfg: DictConfig, failed: list[str]) -> Any:
+    """One job of a multirun: its error is printed and noted in its folder, not raised, as that would end the other jobs."""
+    with recorded() as note:
+        try:
+            _check_complete(cfg)
+            return task(cfg)
+        except Exception as error:
+            text = _mistake(error)
+            failed.append(text or f"{type(error).__name__}: {error}")
+            note.failed(error, failed[-1], mistake=text is not None)
+            print(f"error: {text}" if text else traceback.format_exc(), file=sys.stderr)
+            return None
 
 
 @contextmanager
