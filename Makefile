@@ -51,4 +51,4 @@ ablation: install  ## python -m src.train -m $(ARGS)
 
 clean:  ## remove caches (never outputs)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src scripts tests hydra_plugins -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -27,6 +27,7 @@ from src.utils.launch import global_rank, launched
 from src.utils.memory import keep_freed_memory
 
 CONF = str(Path(__file__).parents[2] / "conf")
+sys.path.append(str(Path(__file__).parents[1] / "plugins"))  # Hydra takes sweepers from a package `hydra_plugins` alone
 NOISE = (
     ".*does not have many workers.*",
     ".*exists and is not empty.*",

@@ -13,6 +13,7 @@ from PIL import Image
 from src.loggers.tracker import job_name
 from src.train import train
 from src.utils.errors import UserError, user_error
+from src.utils.revision import revision
 from tests.loggers.wandb_file import OfflineRun
 from tests.test_resume import SMALL
 from tests.test_train import config
