@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from src.callbacks.progress import ProgressBar
@@ -72,7 +73,9 @@ def run_test(
         workers: threads that score (None: one a core); the numbers do not depend on it.
         maps_dir: where the maps go, ``<maps_dir>/<SET>/<image>.png``; None: nowhere.
     """
-    trainer: L.Trainer = instantiate(trainer_cfg, devices=1, strategy="auto", logger=False, callbacks=[ProgressBar()])
+    alone = {"devices": 1, "num_nodes": 1, "strategy": "auto", "plugins": [LightningEnvironment()]}  # also in a job of several processes
+    callbacks = [ProgressBar()] if trainer_cfg.get("enable_progress_bar", True) else []
+    trainer: L.Trainer = instantiate(trainer_cfg, **alone, logger=False, callbacks=callbacks)
     metrics = module.val_metrics
     with WorkerPool(workers) as pool:
         module.scorer = MapScorer(metrics.protocol, metrics.extra, pool, maps_dir)

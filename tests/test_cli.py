@@ -39,7 +39,7 @@ def test_all_mistakes_at_once_without_a_traceback(tmp_path):
         (["src.train", "model.net.num_stage=2"], "num_stage"),
         (["src.eval"], "ckpt_path=…"),
         (["src.predict", "ckpt_path=a.ckpt"], "output=…"),
-        (["src.train", "-m", "experiment=camo_lite0", "data.root=nowhere", "seed=0,1"], "2 of the jobs failed"),
+        (["src.train", "-m", "experiment=camo_lite0", "data.root=nowhere", "seed=0,1"], "2 of the 2 jobs failed"),
         (["scripts.quickstart", "data.num_train=0"], "data.num_train=0"),
     ],
 )

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 
+from src.loggers.tracker import Tracker
 from src.metrics.single import score
 from src.models.diagnostics import unfolding_values
 from src.models.outputs import MaskOutput, RUNOutput
@@ -20,7 +20,7 @@ from src.report.gallery import Panel, Pick, network_panels, save_gallery
 class ValidationPanel(Callback):
     """Draws ``epoch_<n>.png``: image, truth, M_0 … M_K, errors, E_K, B_K, r_{K−1} and Ĉ_K of ``images`` validation images.
 
-    Each row has the S_α of its final map, each column the numbers that made it. Goes to every W&B logger too.
+    Each row has the S_α of its final map, each column the numbers that made it. Goes to W&B and TensorBoard too.
 
     Args:
         every_n_epochs: 1 for every validated epoch.
@@ -39,8 +39,8 @@ class ValidationPanel(Callback):
         path = self.folder / f"epoch_{trainer.current_epoch:03d}.png"
         draw_panel(path, pl_module, _first(trainer.val_dataloaders).dataset, self.images)
         for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("validation", [str(path)])
+            if isinstance(logger, Tracker):
+                logger.log_picture("validation", path, trainer.global_step)
 
 
 def draw_panel(path: Path, module: COSModule, dataset: Any, images: int) -> None:
@@ -51,7 +51,7 @@ def draw_panel(path: Path, module: COSModule, dataset: Any, images: int) -> None
     for i in indices:
         sample = dataset[int(i)]
         rows[sample["name"]], s_alpha = _panels(module, sample)
-        picks.append(Pick(sample["name"], "…" * (len(sample["name"]) > 12) + sample["name"][-12:], s_alpha))
+        picks.append(Pick(sample["name"], "S_α", s_alpha))
     save_gallery(path, picks, "s_alpha", module.val_metrics.protocol, rows.__getitem__)
 
 

@@ -16,6 +16,10 @@ class Resources(Callback):
     The peak is the GPU's memory; on a CPU the resident memory of this process, without its data-loading workers.
     """
 
+    def __init__(self) -> None:
+        self.images_per_second = 0.0
+        """Of the epoch under way, on all devices."""
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.on_train_epoch_start(trainer, pl_module)  # Lightning skips that hook in an epoch resumed in its middle
 
@@ -26,10 +30,11 @@ class Resources(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: dict, batch_idx: int) -> None:
         self._images += len(batch["name"])
         self._seconds = time.perf_counter() - self._start  # not in on_train_epoch_end: validation comes before it
+        self.images_per_second = self._images * trainer.world_size / self._seconds
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         pl_module.log("epoch_seconds", self._seconds)
-        pl_module.log("images_per_second", self._images * trainer.world_size / self._seconds)
+        pl_module.log("images_per_second", self.images_per_second)
         pl_module.log("peak_gib", _peak_gib(pl_module.device))
 
 

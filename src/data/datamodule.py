@@ -235,7 +235,7 @@ class COSDataModule(LightningDataModule):
         data = COSDataset(train, self.augmentation, self.image_size)
         epoch, batch = self._resume_at
         self._resume_at = (0, 0)
-        sampler = EpochSampler(data, torch.initial_seed(), epoch, self._train_sizes(), self.batch_size, batch)
+        sampler = EpochSampler(data, torch.initial_seed(), epoch, self._train_sizes(), self.batch_size, batch, drop_last)
         return DataLoader(data, batch_size=self.batch_size, sampler=sampler, drop_last=drop_last, **self._loader_options())
 
     def state_dict(self) -> dict[str, int]:

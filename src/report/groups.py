@@ -35,6 +35,11 @@ class Group:
     def finished(self) -> list[Job]:
         return [job for job in self.jobs if job.state == "finished"]
 
+    @property
+    def holdout(self) -> list[float]:
+        """The best S_α on the hold-out of each finished job that logged one."""
+        return [job.best for job in self.finished if not math.isnan(job.best)]
+
     def means(self, dataset: str, measure: str) -> list[float]:
         """The data set's number in each finished job."""
         return [float(one.values(measure).mean()) for job in self.finished for one in job.scores if one.dataset == dataset]

@@ -14,13 +14,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from src.loggers.tracker import short_override
 from src.report.files import read_image_rows
 from src.scoring import SetScores
 from src.utils.errors import UserError
 from src.utils.job_record import read_record
 
-REPLICATES = frozenset({"seed", "data.seed"})
-"""Overrides that repeat a configuration rather than make another."""
+REPLICATES = frozenset({"seed", "data.seed", "ckpt_path", "paths.output_dir"})
+"""Overrides that repeat, resume or move a configuration rather than make another."""
 
 
 @dataclass
@@ -67,18 +68,18 @@ def read_jobs(folder: Path) -> list[Job]:
 
 
 def read_job(folder: Path) -> Job:
-    """One job. It is finished when what it was to leave is there: the test's scores, or with test=false all its epochs."""
+    """One job. It is finished when its note says so or what it was to leave is there: the test's scores, with test=false all its epochs."""
     job = Job(folder, _overrides(folder / ".hydra" / "overrides.yaml"), "", config=_config(folder))
     _read_logs(job)
     record = read_record(folder)
     asked = int(job.config.get("trainer", {}).get("max_epochs") or 0)
     finished = _read_scores(job) if job.config.get("test", True) else 0 < asked <= job.epochs
-    if finished:
+    if finished or (record.get("state") == "finished" and not job.why):
         job.state = "finished"
     elif record.get("state") == "running":
         job.state, job.why = "running", f"on {record.get('host')}"
-    elif record.get("state") == "ended":
-        job.state, job.why = "failed", job.why or record.get("error", "ended without results; its message is in the terminal's output")
+    elif record.get("state") == "failed":
+        job.state, job.why = "failed", record["error"]
     else:
         job.state, job.why = "stopped", job.why or "its process is gone; ckpt_path=last resumes it"
     return job
@@ -94,11 +95,7 @@ def name_jobs(overrides: Sequence[dict[str, str]]) -> list[str]:
     """
     keys = [key for key in dict.fromkeys(key for one in overrides for key in one) if key not in REPLICATES]
     varying = [key for key in keys if len({one.get(key) for one in overrides}) > 1]
-    return [", ".join(_short(key, one[key]) for key in varying if key in one) or "default" for one in overrides]
-
-
-def _short(key: str, value: str) -> str:
-    return value if key == "ablation" else f"{key.rsplit('.', 1)[-1]}={value}"
+    return [", ".join(short_override(key, one[key]) for key in varying if key in one) or "default" for one in overrides]
 
 
 def _overrides(path: Path) -> dict[str, str]:

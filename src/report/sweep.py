@@ -8,8 +8,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean, stdev
+from textwrap import wrap
 from typing import Any
 
+from matplotlib.axes import Axes
 from rich.markup import escape
 
 from src.report.columns import heading, number
@@ -33,45 +35,43 @@ def write_sweep(folder: Path, sweep: Sweep) -> list[Table]:
     (folder / "sweep.md").write_text("\n".join(["# Sweep\n", *map(markdown, [*tables, *tests])]), encoding="utf-8")
     write_csv(folder / "sweep.csv", _rows(sweep))
     write_csv(folder / "sweep_comparisons.csv", (vars(one) for found in sweep.comparisons.values() for one in found))
-    if sweep.datasets:
+    if any(group.finished for group in sweep.groups):
         save_picture(folder / "sweep.png", sweep)
     return tables
 
 
 def save_picture(path: Path, sweep: Sweep) -> None:
-    """Each group's first measure on each data set: a dot a seed, the mean and ± std; the reference's mean as a line. Also as PDF."""
+    """Each group's first measure on each data set, or without a test S_α on the hold-out: a dot a seed, the mean and ± std.
+
+    The reference's mean is a line. Also as PDF.
+    """
     groups = [group for group in sweep.groups if group.finished]
-    measure, count = sweep.columns[0], len(sweep.datasets)
+    count = max(1, len(sweep.datasets))
     figure, axes = figure_of(1, count, 2.4 + 3.4 * count, 0.9 + 0.26 * len(groups), sharey=True)
-    for axis, dataset in zip(axes[0], sweep.datasets, strict=True):
+    for axis, dataset in zip(axes[0], sweep.datasets or [""], strict=True):
+        measure = sweep.columns[0] if dataset else "s_alpha"
         marks = sweep.marks(dataset)
         for y, group in enumerate(groups):
-            values = group.means(dataset, measure)
-            if not values:
-                continue
-            color = {"▲": "#0072b2", "▼": "#d55e00"}.get(marks.get((group.name, measure), ""), "#555555")
-            axis.plot(values, [y] * len(values), "o", color=color, alpha=0.6, markersize=5, markeredgewidth=0, zorder=3)
-            axis.errorbar(
-                mean(values),
-                y,
-                xerr=_std(values) if len(values) > 1 else None,
-                fmt="|",
-                color=color,
-                markersize=11,
-                markeredgewidth=2,
-                capsize=3,
-            )
-            if group.name == sweep.reference:
+            values = group.means(dataset, measure) if dataset else group.holdout
+            if values:
+                _draw_seeds(axis, y, values, {"▲": "#0072b2", "▼": "#d55e00"}.get(marks.get((group.name, measure), ""), "#555555"))
+            if values and group.name == sweep.reference:
                 axis.axvline(mean(values), color="black", linewidth=0.8, linestyle=":")
-        axis.set_title(dataset, fontsize=10)
+        axis.set_title(dataset or "hold-out", fontsize=10)
         axis.set_xlabel(heading(measure))
         axis.grid(axis="x", alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     if any(map(sweep.marks, sweep.datasets)):
         figure.supxlabel(f"blue: better, orange: worse than {sweep.reference}", fontsize=8)
-    axes[0][0].set_yticks(range(len(groups)), [group.name for group in groups])
+    axes[0][0].set_yticks(range(len(groups)), ["\n".join(wrap(group.name, 60)) for group in groups])
     axes[0][0].set_ylim(len(groups) - 0.5, -0.5)
     save_figure(figure, path, path.with_suffix(".pdf"))
+
+
+def _draw_seeds(axis: Axes, y: int, values: Sequence[float], color: str) -> None:
+    axis.plot(values, [y] * len(values), "o", color=color, alpha=0.6, markersize=5, markeredgewidth=0, zorder=3)
+    spread = _std(values) if len(values) > 1 else None
+    axis.errorbar(mean(values), y, xerr=spread, fmt="|", color=color, markersize=11, markeredgewidth=2, capsize=3)
 
 
 def main() -> None:
@@ -98,17 +98,19 @@ def _main_table(sweep: Sweep, dataset: str) -> Table:
     header = [Head("config", is_number=False), Head("seeds"), *(Head(heading(name)) for name in sweep.columns)]
     header += [Head("hold-out S_α ↑"), Head("params (M)"), Head("GMACs"), Head("s / epoch")]
     marks, rows = sweep.marks(dataset), []
+    top = max((mean(group.holdout) for group in sweep.groups if group.holdout), default=math.nan)
     for group in sweep.groups:
         cells = [Cell(group.name), Cell(_seeds(group))]
         for name in sweep.columns:
             cells.append(Cell(f"{_spread(group.means(dataset, name))} {marks.get((group.name, name), '')}".strip()))
         seconds = [job.epoch_seconds for job in group.jobs if not math.isnan(job.epoch_seconds)]
-        cells += [Cell(_spread([job.best for job in group.finished if not math.isnan(job.best)])), Cell(number(group.parameters / 1e6, 2))]
+        is_best = not sweep.datasets and len(sweep.groups) > 1 and bool(group.holdout) and mean(group.holdout) == top
+        cells += [Cell(_spread(group.holdout), "best" if is_best else ""), Cell(number(group.parameters / 1e6, 2))]
         cells += [Cell(number(group.gmacs, 2)), Cell(number(mean(seconds) if seconds else None, 1))]
         rows.append(cells)
-    notes = [
-        "Mean ± standard deviation over the finished seeds (one seed: no deviation); the test is read by the best hold-out checkpoint."
-    ]
+    notes = ["Mean ± standard deviation over the finished seeds (one seed: no deviation)."]
+    if dataset:
+        notes[0] += " The test is read by the best hold-out checkpoint."
     if sweep.protocol:
         notes.append(f"Protocol {PROTOCOLS[sweep.protocol]}.")
     if sweep.comparisons.get(dataset):

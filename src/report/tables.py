@@ -92,8 +92,8 @@ def terminal(table: Table) -> RichTable:
     """For `rich.console`; best in bold, second underlined."""
     styles = {"": "{}", "best": "[bold]{}[/bold]", "second": "[underline]{}[/underline]"}
     out = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
-    for head in table.header:
-        out.add_column(head.text, justify="right" if head.is_number else "left")
+    for head in table.header:  # in a narrow terminal a name goes on in the next line: cut, two could look the same
+        out.add_column(head.text, justify="right" if head.is_number else "left", overflow="fold")
     for i, row in enumerate(table.rows):
         out.add_row(*(styles[cell.mark].format(rich_escape(cell.text)) for cell in row), end_section=i + 1 in table.breaks)
     return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,17 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from src.utils.errors import UserError, user_error
+from src.utils.job_record import recorded
+from src.utils.launch import global_rank, launched
 from src.utils.memory import keep_freed_memory
 
 CONF = str(Path(__file__).parents[2] / "conf")
+sys.path.append(str(Path(__file__).parents[1] / "plugins"))  # Hydra takes sweepers from a package `hydra_plugins` alone
 NOISE = (
     ".*does not have many workers.*",
     ".*exists and is not empty.*",
@@ -40,8 +45,8 @@ Task = Callable[[DictConfig], Any]
 def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
     """Turn ``task(cfg)`` into a ``main()`` configured by ``conf/<config_name>.yaml``.
 
-    What the user can mend is printed without a traceback and ends the process with status 2; in a multirun the other
-    jobs run first, and ``paths.output_dir`` becomes the job's own folder.
+    What the user can mend is printed without a traceback and ends the process with status 2. In a multirun
+    ``paths.output_dir`` becomes the job's own folder; a job that fails leaves the others alone, and the end lists those that did.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -53,15 +58,24 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
             hydra_cfg = HydraConfig.get()
             if hydra_cfg.mode == RunMode.MULTIRUN:
                 OmegaConf.update(cfg, "paths.output_dir", hydra_cfg.runtime.output_dir)
+                return _run_job(task, cfg, failed)
             with reported_mistakes(failed):
                 _check_complete(cfg)
                 return task(cfg)
-            return None if hydra_cfg.mode == RunMode.MULTIRUN else sys.exit(2)
+            return sys.exit(2)
 
         configured = hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(run)
 
         def main() -> None:
-            configured()
+            launch = launched()
+            if launch is None or launch.processes == 1:
+                configured()
+            elif [word for word in sys.argv[1:] if word.startswith("-")]:
+                sys.exit(f"error: under {launch.by} only overrides can be given; a multirun starts its processes itself: python -m … -m …")
+            elif global_rank() == 0:
+                configured()
+            else:
+                _compose_and_run(config_name, task, failed)
             if failed:
                 print(f"error: {len(failed)} of the jobs failed", file=sys.stderr)
                 sys.exit(2)
@@ -69,6 +83,20 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
         return main
 
     return decorate
+
+
+def _run_job(task: Task, cfg: DictConfig, failed: list[str]) -> Any:
+    """One job of a multirun: its error is printed and noted in its folder, not raised, as that would end the other jobs."""
+    with recorded() as note:
+        try:
+            _check_complete(cfg)
+            return task(cfg)
+        except Exception as error:
+            text = _mistake(error)
+            failed.append(text or f"{type(error).__name__}: {error}")
+            note.failed(error, failed[-1], mistake=text is not None)
+            print(f"error: {text}" if text else traceback.format_exc(), file=sys.stderr)
+            return None
 
 
 @contextmanager
@@ -82,6 +110,19 @@ def reported_mistakes(failed: list[str]) -> Iterator[None]:
             raise
         failed.append(text)
         print(f"error: {text}", file=sys.stderr)
+
+
+def _compose_and_run(config_name: str, task: Task, failed: list[str]) -> None:
+    """What `hydra.main` does, without its folder, its `.hydra` and its callbacks: these are of rank 0 alone."""
+    prepare()
+    try:
+        with initialize_config_dir(CONF, version_base="1.3"):
+            cfg = compose(config_name, sys.argv[1:])
+    except HydraException:
+        sys.exit(1)  # rank 0 says why
+    with reported_mistakes(failed):
+        _check_complete(cfg)
+        task(cfg)
 
 
 def _check_complete(cfg: DictConfig) -> None:
@@ -113,7 +154,7 @@ def prepare() -> None:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     for pattern in NOISE:
         warnings.filterwarnings("ignore", pattern)
-    for name in ("lightning.pytorch.utilities.rank_zero", "timm"):
+    for name in ("lightning.pytorch", "lightning.fabric", "timm"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

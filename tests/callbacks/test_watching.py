@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from src.callbacks.panel import _with_values
+from src.callbacks.progress import ProgressBar
 from src.checkpoints import read_checkpoint, rebuild
 from src.losses import StagewiseLoss
 from src.module import COSModule
@@ -103,6 +104,26 @@ def validated(module: COSModule, folder: Path) -> dict[str, float]:
         module, data, verbose=False
     )
     return {name: scores[f"val/{name}"] for name in ("mae", "s_alpha")}
+
+
+@pytest.mark.slow
+def test_the_bar_shows_the_loss_and_its_terms_the_holdout_speed_and_time_left(tmp_path, monkeypatch):
+    whole, shown = ProgressBar.get_metrics, []
+
+    def record(bar: ProgressBar, *arguments: Any) -> dict[str, Any]:
+        shown.append(whole(bar, *arguments))
+        return shown[-1]
+
+    monkeypatch.setattr(ProgressBar, "get_metrics", record)
+    run(tmp_path, "trainer.max_epochs=2")
+    last = shown[-1]
+    assert list(last) == ["img/s", "ETA", "loss", "structure", "edge", "recon", "S_α", "MAE"]
+    assert last["loss"] == pytest.approx(last["structure"] + last["edge"] + last["recon"], rel=1e-5)
+    assert last["S_α"] == pytest.approx(float([row["val/s_alpha"] for row in rows(tmp_path) if row["val/s_alpha"]][-1]), abs=1e-5)
+    assert float(last["img/s"]) > 0
+    assert last["ETA"] == "0:00:00"
+    middle = next(figures for figures in shown if "ETA" in figures and "S_α" in figures)
+    assert middle["ETA"] != "0:00:00"
 
 
 @pytest.mark.slow

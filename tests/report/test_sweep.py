@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from src.report.files import image_rows, write_csv
@@ -23,7 +21,7 @@ from src.report.jobs import name_jobs, read_jobs
 from src.report.sweep import write_sweep
 from src.utils.cli import CONF
 from src.utils.errors import UserError
-from src.utils.job_record import JobRecord, read_record
+from src.utils.job_record import FailureNote, read_record
 from tests.report.made import set_scores
 
 BASE = np.random.default_rng(0).uniform(0.4, 0.6, 40)
@@ -58,7 +56,7 @@ def multirun(tmp_path):
     here = {"state": "running", "host": socket.gethostname()}
     make_job(tmp_path, 4, "no_residual", 0, shift=None, record=here | {"pid": os.getpid()})
     make_job(tmp_path, 5, "no_residual", 1, shift=None, record=here | {"pid": 2**22 + 1})
-    make_job(tmp_path, 6, "stages_1", 0, shift=None, record={"state": "ended", "error": "ValueError: NaN loss"})
+    make_job(tmp_path, 6, "stages_1", 0, shift=None, record={"state": "failed", "error": "ValueError: NaN loss"})
     make_job(tmp_path, 10, "stages_1", 1, shift=None)
     return tmp_path
 
@@ -75,9 +73,9 @@ def test_every_job_has_its_state(multirun):
 
 def test_without_a_test_a_job_is_finished_with_its_last_epoch(tmp_path):
     make_job(tmp_path, 0, "full", 0, shift=0.0, test=False)
-    make_job(tmp_path, 1, "full", 1, shift=None, test=False, record={"state": "ended"})
+    make_job(tmp_path, 1, "full", 1, shift=None, test=False)
     first, second = read_jobs(tmp_path)
-    assert (first.state, second.state) == ("finished", "failed")
+    assert (first.state, second.state) == ("finished", "stopped")
     (tmp_path / "0" / "per_image.csv").unlink()
     assert read_jobs(tmp_path)[0].state == "finished"
 
@@ -128,18 +126,22 @@ def test_cost_comes_from_the_configuration_alone(tmp_path):
     assert math.isnan(broken.parameters)
 
 
-def test_a_job_of_a_multirun_notes_its_state_and_its_error(tmp_path):
-    config = OmegaConf.create({"hydra": {"mode": RunMode.MULTIRUN, "runtime": {"output_dir": str(tmp_path)}}})
-    JobRecord().on_job_start(config)
+def test_a_job_notes_how_it_ended(tmp_path):
+    note = FailureNote(tmp_path)
+    note.write({"state": "running", "host": socket.gethostname(), "pid": os.getpid()})
     assert read_record(tmp_path)["state"] == "running"
-    failure = JobReturn(status=JobStatus.FAILED)
-    failure.return_value = RuntimeError("out of memory\nTried to allocate")
-    JobRecord().on_job_end(config, failure)
-    assert read_record(tmp_path) == {"state": "ended", "error": "RuntimeError: out of memory"}
-    (tmp_path / "job.json").unlink()
-    config.hydra.mode = RunMode.RUN
-    JobRecord().on_job_start(config)
-    assert read_record(tmp_path) == {}
+    note.failed(RuntimeError("out of memory"), "RuntimeError: out of memory\nTried to allocate", mistake=False)
+    record = read_record(tmp_path)
+    assert (record["state"], record["error"], record["mistake"]) == ("failed", "RuntimeError: out of memory Tried to allocate", False)
+    assert record["traceback"].endswith("RuntimeError: out of memory\n")
+
+
+def test_a_job_that_ended_early_is_finished_and_one_that_was_stopped_is_not(tmp_path):
+    make_job(tmp_path, 0, "full", 0, shift=None, test=False, record={"state": "finished"})
+    make_job(tmp_path, 1, "full", 1, shift=None, test=False, record={"state": "stopped"})
+    early, stopped = read_jobs(tmp_path)
+    assert (early.state, early.epochs, early.config["trainer"]["max_epochs"]) == ("finished", 2, 3)
+    assert (stopped.state, stopped.why) == ("stopped", "its process is gone; ckpt_path=last resumes it")
 
 
 def test_names_come_from_what_varies():

@@ -1,0 +1,85 @@
+"""Weights & Biases: offline unless asked, one run from its first start to its last resumption, sweeps as groups."""
+
+from __future__ import annotations
+
+import csv
+import secrets
+from pathlib import Path
+from typing import Any
+
+import wandb
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.utilities import rank_zero_only
+
+from src.loggers.tracker import Tracker, sweep_and_name
+from src.utils.errors import UserError
+
+ID_FILE = "run_id.txt"
+
+
+class Wandb(WandbLogger, Tracker):
+    """Configuration, curves, pictures and the tables of the test; the checkpoints too if asked.
+
+    The run's id lies in ``<save_dir>/wandb/run_id.txt``: a resumed training goes on with the same run.
+
+    Args:
+        offline: everything stays in ``<save_dir>/wandb`` (`wandb sync` sends it later).
+        checkpoints: upload ``best.ckpt`` and ``last.ckpt`` as an artifact when the training is complete.
+        options: more for `wandb.init`: ``entity``, ``tags``, ``notes``, ``name``, ``group`` …
+    """
+
+    def __init__(self, save_dir: str, project: str, offline: bool, checkpoints: bool, **options: Any) -> None:
+        group, name = sweep_and_name(Path(save_dir))
+        self._id_file = Path(save_dir) / "wandb" / ID_FILE
+        run_id = self._id_file.read_text().strip() if self._id_file.is_file() else secrets.token_hex(4)
+        chosen: dict[str, Any] = {"group": group, "name": name, "mode": "offline" if offline else "online"} | options
+        # Lightning's own `offline` would stay in the environment, and refuses artifacts, which `wandb sync` does send later
+        super().__init__(save_dir=save_dir, project=project, id=run_id, log_model=checkpoints, **chosen)
+        del self._wandb_init["anonymous"]  # W&B warns of it
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The run; a UserError where an online one cannot begin."""
+        if self._experiment is None:
+            self._id_file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                run = super().experiment
+            except wandb.Error as error:
+                way = "`wandb login` first, or take logger.wandb.offline=true and `wandb sync` the folder later"
+                raise UserError(f"logger.wandb: W&B does not begin ({str(error).splitlines()[0]}); {way}") from error
+            self._id_file.write_text(run.id + "\n")
+        return self._experiment
+
+    @rank_zero_only
+    def log_picture(self, name: str, path: Path, step: int) -> None:
+        self.log_image(name, [str(path)], step)
+
+    @rank_zero_only
+    def log_report(self, folder: Path, scores: dict[str, float]) -> None:
+        found: dict[str, Any] = {name: value for name, value in scores.items() if name.startswith("test/")}
+        found |= {f"test/{path.stem}": _table(path) for path in (folder / "metrics.csv", folder / "per_image.csv") if path.is_file()}
+        for kind in ("gallery", "curves"):
+            found |= {f"test/{path.stem}": wandb.Image(str(path)) for path in sorted(folder.glob(f"{kind}_*.png"))}
+        self.experiment.log(found)
+
+    def _scan_and_log_checkpoints(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Each of the callbacks `best`, `last` … as an artifact of its own: one name for all would mix their versions."""
+        self._checkpoint_name = f"{self.version}-{checkpoint_callback.filename}"
+        super()._scan_and_log_checkpoints(checkpoint_callback)
+
+
+def _table(path: Path) -> wandb.Table:
+    """A CSV file; columns of numbers as numbers."""
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    return wandb.Table(columns=list(header), data=[[_number(cell) for cell in row] for row in rows])
+
+
+def _number(cell: str) -> float | str | None:
+    try:
+        return float(cell) if cell else None
+    except ValueError:
+        return cell

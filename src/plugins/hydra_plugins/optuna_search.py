@@ -1,0 +1,194 @@
+"""Hyper-parameter search: the Hydra sweeper behind ``python -m src.train sweep=optuna`` (`conf/sweep/optuna.yaml`).
+
+Hydra finds sweepers in the namespace package `hydra_plugins` alone, and imports it with every command: heavy imports come late.
+Its own plugin (hydra-optuna-sweeper 1.3.0) still asks for Optuna 2; the syntax of the space is the same.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from src.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+
+STUDY = "optuna.db"
+BEST = "best.yaml"
+
+
+class OptunaSweeper(Sweeper):
+    """Searches with Optuna's TPE for the highest S_α on the hold-out, the best epoch's; no test set is read.
+
+    The study lies in the multirun's folder: the same command with the same ``paths.output_dir`` goes on where it was stopped,
+    also in the middle of a trial. A trial that fails is noted, and the search goes on.
+
+    Args:
+        trials: how many in all; more of them may be asked for later.
+        parallel: how many the launcher gets at once; more than one only helps with a launcher for clusters.
+        seed: of the sampler, not of the trainings.
+        space: key → ``interval(a,b)``, ``tag(log,interval(a,b))``, ``int(interval(a,b))``, ``range(…)`` or ``choice(…)``;
+            what is typed goes before it: ``KEY=VALUE`` fixes a key, ``'KEY=interval(a,b)'`` searches it.
+    """
+
+    hydra_context: HydraContext
+    config: DictConfig
+    launcher: Launcher
+
+    def __init__(self, trials: int, parallel: int, seed: int, space: Mapping[str, str]) -> None:
+        self.trials, self.parallel, self.seed, self.given = trials, parallel, seed, dict(space)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.folder = Path(config.hydra.sweep.dir)
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run what is missing, and tell the best. Mistakes end the process with status 2."""
+        try:
+            if find_spec("optuna") is None:
+                raise UserError("sweep=optuna needs the package optuna: pip install -e '.[sweep]'")
+            self._search(arguments)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+
+    def _search(self, arguments: Sequence[str]) -> None:
+        self.fixed, space = self._split(arguments)
+        self._check(space)
+        study = self._study(space)
+        OmegaConf.save(self.config, self.folder / "multirun.yaml")
+        try:
+            for trial in study.trials:
+                if not trial.state.is_finished():  # of a process that was killed
+                    self._run(study, {trial.number: trial.params}, resumed=True)
+            while (missing := self.trials - len(study.trials)) > 0:
+                asked = [study.ask(space) for _ in range(min(self.parallel, missing))]
+                self._run(study, {trial.number: trial.params for trial in asked})
+        except BaseException:
+            typed = [*arguments, *(word for word in self.config.hydra.overrides.hydra if not word.startswith("hydra.mode="))]
+            print(f"the search goes on with: {self._line(typed, f'paths.output_dir={self.folder}')}", file=sys.stderr)
+            raise
+        self._tell_best(study)
+
+    def _split(self, arguments: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribution]]:
+        """Overrides for every trial, and the space."""
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        given = parser.parse_overrides([f"{key}={value}" for key, value in self.given.items()])
+        chosen = {override.get_key_element(): override for override in [*given, *parser.parse_overrides(list(arguments))]}
+        fixed = [f"{key}={one.get_value_element_as_str()}" for key, one in chosen.items() if not one.is_sweep_override()]
+        return fixed, {key: distribution(one) for key, one in chosen.items() if one.is_sweep_override()}
+
+    def _check(self, space: Mapping[str, BaseDistribution]) -> None:
+        from src.report.jobs import REPLICATES
+
+        problems = [f"{key}: makes no other configuration; over seeds a search finds luck" for key in space if key in REPLICATES]
+        problems += [] if space else ["nothing to search: hydra.sweeper.space is empty, and no KEY=interval(a,b) was typed"]
+        problems += ["test=true: a search must not read the test sets; test the best trial afterwards"] if self.config.test else []
+        problems += [f"hydra.sweeper.{key} must be at least 1" for key in ("trials", "parallel") if getattr(self, key) < 1]
+        if problems:
+            raise UserError("sweep=optuna:", problems)
+        self.validate_batch_is_legal([[*self.fixed, *_overrides({key: _first(one) for key, one in space.items()})]])
+
+    def _study(self, space: Mapping[str, BaseDistribution]) -> Study:
+        """The folder's study, or a new one.
+
+        Raises:
+            UserError: it was begun with another space or with other overrides.
+        """
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage = f"sqlite:///{(self.folder / STUDY).absolute()}"
+        study = optuna.create_study(storage=storage, study_name="search", direction="maximize", load_if_exists=True)
+        study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(study.trials), constant_liar=self.parallel > 1)
+        own = sorted([*(f"{key}={one}" for key, one in space.items()), *(word for word in self.fixed if not _is_place(word))])
+        before = study.user_attrs.get("overrides", own)
+        if before != own:
+            differences = [*(f"there, not here: {word}" for word in before if word not in own)]
+            differences += [f"here, not there: {word}" for word in own if word not in before]
+            raise UserError(f"{self.folder} holds a search that was begun otherwise; take another paths.output_dir, or mend:", differences)
+        study.set_user_attr("overrides", own)
+        return study
+
+    def _run(self, study: Study, trials: Mapping[int, Mapping[str, Any]], resumed: bool = False) -> None:
+        """Launch the trials (number → parameters, numbers without a gap) and tell the study what they gave."""
+        from optuna.trial import TrialState
+
+        from src.report.jobs import read_job
+
+        batch = []
+        for number, parameters in trials.items():
+            whole = resumed and any((self.folder / str(number) / "checkpoints").glob("*.ckpt"))
+            batch.append([*self.fixed, *_overrides(parameters), *(["ckpt_path=last"] if whole else [])])
+        self.launcher.launch(batch, initial_job_idx=min(trials))
+        for number, parameters in trials.items():
+            job = read_job(self.folder / str(number))
+            if job.state == "finished" and not math.isnan(job.best):
+                study.tell(number, job.best)
+                words = ", ".join(_overrides(parameters))
+                print(f"trial {number} of {self.trials}: S_α {job.best:.4f} (best {study.best_value:.4f}); {words}")
+            else:
+                study.tell(number, state=TrialState.FAIL)
+                print(f"trial {number} of {self.trials}: {job.state}; {job.why or 'there is no S_α of a hold-out in its log'}")
+
+    def _tell_best(self, study: Study) -> None:
+        done = [trial for trial in study.trials if trial.value is not None]
+        if not done:
+            raise UserError(f"none of the {len(study.trials)} trials gave an S_α; python -m src.report.sweep {self.folder} lists why")
+        best = study.best_trial
+        found = _overrides(best.params)
+        OmegaConf.save({"trial": best.number, "val/s_alpha": best.value, "overrides": found}, self.folder / BEST)
+        words = [word for word in self.fixed if not word.startswith(("sweep=", "test=", "ckpt_path=")) and not _is_place(word)]
+        print(f"best of {len(done)}: trial {best.number}, S_α {best.value:.4f} on the hold-out ({self.folder / BEST}); train and test it:")
+        print(f"  {self._line([*words, *found])}")
+        print(f"all of them: python -m src.report.sweep {shlex.quote(str(self.folder))}")
+
+    def _line(self, words: Sequence[str], *more: str) -> str:
+        return shlex.join(["python", "-m", "src.train", *(word for word in words if not (more and _is_place(word))), *more])
+
+
+def distribution(override: Override) -> BaseDistribution:
+    """What Optuna draws from for a sweep in Hydra's syntax."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    value: Any = override.value()
+    if isinstance(value, IntervalSweep):
+        low, high, log = value.start, value.end, "log" in value.tags
+        if low is None or high is None or not low < high or (log and low <= 0):
+            needs = "0 < a < b for log" if log else "a < b"
+            raise UserError(f"{override.input_line}: an interval(a,b) needs {needs}")
+        whole = isinstance(low, int) and isinstance(high, int)
+        return IntDistribution(int(low), int(high), log=log) if whole else FloatDistribution(low, high, log=log)
+    numbers = list(override.sweep_iterator())
+    if override.is_range_sweep() and all(isinstance(number, int) for number in numbers) and len(numbers) > 1:
+        return IntDistribution(min(numbers), max(numbers), step=abs(numbers[1] - numbers[0]))  # type: ignore[operator, type-var, arg-type]
+    return CategoricalDistribution(list(override.sweep_string_iterator()))
+
+
+def _overrides(parameters: Mapping[str, Any]) -> list[str]:
+    """Three digits are enough for a search, and can be read and typed."""
+    return [f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in parameters.items()]
+
+
+def _first(one: BaseDistribution) -> Any:
+    return getattr(one, "low", None) if hasattr(one, "low") else one.choices[0]  # type: ignore[attr-defined]
+
+
+def _is_place(word: str) -> bool:
+    return word.startswith("paths.output_dir=")

@@ -1,0 +1,120 @@
+"""What W&B (offline) and TensorBoard are left with by a training that is resumed and tested."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import wandb
+from PIL import Image
+
+from src.loggers.tracker import job_name
+from src.train import train
+from src.utils.errors import UserError, user_error
+from src.utils.revision import revision
+from tests.loggers.wandb_file import OfflineRun
+from tests.test_resume import SMALL
+from tests.test_train import config
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+WATCHED = ["logger=[wandb,tensorboard]", "logger.wandb.checkpoints=true", "callbacks=[default,panel]", "callbacks.panel.every_n_epochs=1"]
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory):
+    """One epoch, then from its checkpoint a second one with the test."""
+    folder = tmp_path_factory.mktemp("runs") / "my_run"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+            patch.setenv(name, str(folder.parent / name.lower()))
+        for more in (["trainer.max_epochs=1"], ["trainer.max_epochs=2", "ckpt_path=last", "test=true"]):
+            train(config("train", *SMALL, *WATCHED, f"paths.output_dir={folder}", *more))
+        wandb.teardown()  # what a process does at its end: waits until W&B's own process has written everything
+    return folder
+
+
+def logged(folder: Path, key: str) -> list[float]:
+    """A column of the CSV logs, first run and resumption."""
+    files = sorted(folder.glob("logs/version_*/metrics.csv"))
+    return [float(row[key]) for file in files for row in csv.DictReader(file.open()) if row.get(key)]
+
+
+def runs(folder: Path) -> list[OfflineRun]:
+    return [OfflineRun(path) for path in sorted(folder.glob("wandb/offline-run-*"))]
+
+
+@pytest.mark.slow
+def test_wandb_goes_on_with_the_same_run(tracked):
+    first, second = runs(tracked)
+    assert first.run.run_id == second.run.run_id == (tracked / "wandb" / "run_id.txt").read_text().strip()
+    assert (first.run.project, first.run.display_name, first.run.run_group) == ("run", "my_run", "")
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert wandb.run is None
+    assert [*first.series("val/s_alpha"), *second.series("val/s_alpha")] == pytest.approx(logged(tracked, "val/s_alpha"))
+    assert max(first.series("trainer/global_step")) <= 8 < max(second.series("trainer/global_step"))
+    assert {"train/structure", "train/edge", "learning_rate", "gradient_norm", "images_per_second", "unfolding/mu_0"} <= first.keys
+
+
+@pytest.mark.slow
+def test_wandb_has_configuration_and_revision(tracked):
+    first, second = runs(tracked)
+    assert first.config["model"]["net"]["num_stages"] == 2
+    assert (first.config["trainer"]["max_epochs"], second.config["trainer"]["max_epochs"]) == (1, 2)
+    assert first.config["commit"] == revision()
+
+
+@pytest.mark.slow
+def test_wandb_has_pictures_tables_and_checkpoints(tracked):
+    first, second = runs(tracked)
+    for run, epoch in ((first, 0), (second, 1)):
+        ((name,),) = run.series("validation.filenames")
+        assert (run.folder / "files" / name).read_bytes() == (tracked / "panels" / f"epoch_{epoch:03d}.png").read_bytes()
+    assert not first.series("test/per_image.path")
+    (path,) = second.series("test/per_image.path")
+    table = json.loads((second.folder / "files" / path).read_text())
+    rows = list(csv.DictReader((tracked / "per_image.csv").open()))
+    assert [row[table["columns"].index("image")] for row in table["data"]] == [row["image"] for row in rows]
+    assert [row[table["columns"].index("s_alpha")] for row in table["data"]] == [float(row["s_alpha"]) for row in rows]
+    (path,) = second.series("test/gallery_synthetic.path")
+    assert (second.folder / "files" / path).read_bytes() == (tracked / "gallery_synthetic.png").read_bytes()
+    means = [float(row["s_alpha"]) for row in csv.DictReader((tracked / "metrics.csv").open())]
+    assert second.series("test/synthetic/s_alpha") == pytest.approx([means[-1]])
+    run_id = first.run.run_id
+    assert {artifact.name for artifact in second.artifacts if artifact.type == "model"} == {f"{run_id}-best", f"{run_id}-last"}
+
+
+@pytest.mark.slow
+def test_tensorboard_has_curves_and_pictures(tracked):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(tracked / "tensorboard"), size_guidance={"images": 0})
+    events.Reload()
+    found = {event.step: event.value for event in events.Scalars("val/s_alpha")}
+    assert list(found.values()) == pytest.approx(logged(tracked, "val/s_alpha"))
+    with Image.open(tracked / "panels" / "epoch_001.png") as picture:
+        assert [(event.width, event.height) for event in events.Images("validation")][-1] == picture.size
+    assert {"test/gallery_synthetic", "test/curves_synthetic"} <= set(events.Tags()["images"])
+    text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "num_stages: 2" in text
+
+
+def test_tensorboard_that_is_not_there_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr("src.loggers.tensorboard.find_spec", lambda name: None)
+    with pytest.raises(Exception, match="tensorboard") as raised:
+        train(config("train", *SMALL, "logger=tensorboard", f"paths.output_dir={tmp_path}"))
+    assert r"pip install -e '.[tensorboard]'" in str(user_error(raised.value))
+
+
+@pytest.mark.slow
+def test_online_without_an_account_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    with pytest.raises(UserError, match=r"logger\.wandb.*wandb login"):
+        train(config("train", *SMALL, "logger=wandb", "logger.wandb.offline=false", f"paths.output_dir={tmp_path / 'run'}"))
+    assert wandb.run is None
+
+
+def test_a_job_is_named_by_its_overrides():
+    assert job_name(["ablation=no_robe", "+model.optimizer.lr=0.001", "seed=1"]) == "no_robe, lr=0.001, seed=1"
