@@ -33,8 +33,8 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from yaml import YAMLError
 
-from src.data.fetch import Source, download, forget, probe
-from src.data.unpack import receipt_of, unpack
+from src.data.archives.fetch import Source, download, forget, probe
+from src.data.archives.unpack import receipt_of, unpack
 from src.utils.cli import console, prepare, reported_mistakes
 from src.utils.errors import Mistakes, UserError
 

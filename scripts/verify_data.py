@@ -23,12 +23,12 @@ from rich.table import Table
 from rich.text import Text
 
 from src.data.datamodule import COSDataModule
-from src.data.findings import Finding, one_line
-from src.data.inspection import Inspection
 from src.data.layouts import locate_set, missing_root, missing_set
 from src.data.synthetic import SyntheticDataModule
 from src.data.tasks import Split, is_published, spec_of
-from src.data.verify import Report, SetReport, verify
+from src.data.verify.findings import Finding, one_line
+from src.data.verify.inspection import Inspection
+from src.data.verify.report import Report, SetReport, verify
 from src.utils.cli import command, console
 from src.utils.errors import UserError
 

@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.utilities import rank_zero_warn
 from omegaconf import OmegaConf
 
+from src.exported import SUFFIX, read_exported
 from src.module import COSModule
 from src.utils.errors import UserError
 
@@ -44,11 +45,13 @@ def resolve_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | 
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint's plain values and tensors (``weights_only=True``), on the CPU.
+    """The checkpoint's plain values and tensors (``weights_only=True``), on the CPU; of exported weights ``state_dict`` and ``config``.
 
     Raises:
         UserError: not a checkpoint, cut short, or one that this project did not write.
     """
+    if path.suffix == SUFFIX:
+        return read_exported(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:

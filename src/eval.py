@@ -7,10 +7,12 @@ from typing import Any
 
 import lightning as L
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from src.callbacks.progress import ProgressBar
 from src.checkpoints import read_checkpoint, rebuild, resolve_checkpoint
+from src.data.datamodule import COSDataModule
 from src.metrics import MEASURES
 from src.module import COSModule
 from src.report.report import ReportOptions
@@ -18,6 +20,8 @@ from src.report.results import write_results
 from src.scoring import MapScorer, WorkerPool
 from src.utils.cli import command, console
 from src.utils.errors import Mistakes, UserError
+
+SPLITS = ("test", "holdout")
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
@@ -34,8 +38,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     output_dir, options = Path(cfg.paths.output_dir), instantiate(cfg.report)
     mistakes, measures, datasets = Mistakes(), list(MEASURES), list[str]()
     with mistakes.collected():
-        datamodule = instantiate(OmegaConf.merge(data, overrides))
-        datamodule.setup("test")
+        datamodule = _open(data, overrides, cfg.split)
         datasets = datamodule.test_names
     with mistakes.collected():
         module = rebuild(checkpoint, path, metrics=_given(cfg.metrics))
@@ -70,14 +73,31 @@ def run_test(
         workers: threads that score (None: one a core); the numbers do not depend on it.
         maps_dir: where the maps go, ``<maps_dir>/<SET>/<image>.png``; None: nowhere.
     """
+    alone = {"devices": 1, "num_nodes": 1, "strategy": "auto", "plugins": [LightningEnvironment()]}  # also in a job of several processes
     callbacks = [ProgressBar()] if trainer_cfg.get("enable_progress_bar", True) else []
-    trainer: L.Trainer = instantiate(trainer_cfg, devices=1, strategy="auto", logger=False, callbacks=callbacks)
+    trainer: L.Trainer = instantiate(trainer_cfg, **alone, logger=False, callbacks=callbacks)
     metrics = module.val_metrics
     with WorkerPool(workers) as pool:
         module.scorer = MapScorer(metrics.protocol, metrics.extra, pool, maps_dir)
         trainer.test(module, datamodule=datamodule, verbose=False)
     write_results(output_dir, module, datamodule, ckpt_path, console(), options)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def _open(data: dict[str, Any], overrides: dict[str, Any], split: str) -> COSDataModule:
+    """The checkpoint's data with the test sets, or the hold-out in their place, set up and checked."""
+    if split not in SPLITS:
+        raise UserError(f"split={split}: expected {' or '.join(SPLITS)}")
+    if split == "test":
+        datamodule: COSDataModule = instantiate(OmegaConf.merge(data, overrides))
+        datamodule.setup("test")
+        return datamodule
+    if "test_sets" in overrides:
+        raise UserError("data.test_sets: split=holdout reads no test set; leave one of the two out")
+    unread = {"test_sets": [], "cache": False}  # neither has to be there
+    datamodule = instantiate(OmegaConf.merge(data, {key: value for key, value in unread.items() if key in data}, overrides))
+    datamodule.test_on_holdout()
+    return datamodule
 
 
 def _given(overrides: DictConfig) -> dict[str, Any]:

@@ -69,11 +69,20 @@ class StagewiseLoss(nn.Module):
         background: weight of mean |B_k − (1−G)·C| (our switch; 0 is the paper).
         uncertainty: weight of the uncertainty loss on the final mask, ramped up by a cosine over the training
             (released code: 2; off by default).
+        coarse: weight of M_0's structure loss, on top of its 2^−K.
     """
 
-    def __init__(self, edge: float = 1.0, reconstruction: float = 1.0, background: float = 0.0, uncertainty: float = 0.0) -> None:
+    def __init__(
+        self, edge: float = 1.0, reconstruction: float = 1.0, background: float = 0.0, uncertainty: float = 0.0, coarse: float = 1.0
+    ) -> None:
         super().__init__()
-        self.edge, self.reconstruction, self.background, self.uncertainty = edge, reconstruction, background, uncertainty
+        self.coarse, self.edge, self.reconstruction, self.background, self.uncertainty = (
+            coarse,
+            edge,
+            reconstruction,
+            background,
+            uncertainty,
+        )
 
     def forward(self, output: RUNOutput | MaskOutput, image: Tensor, target: Tensor, progress: float = 1.0) -> dict[str, Tensor]:
         """All terms, already weighted and summed over stages, and their sum under ``loss``.
@@ -98,7 +107,9 @@ class StagewiseLoss(nn.Module):
         last = len(output.stages)
         edges = edge_target(target)
         for k, logits in enumerate(output.stage_logits[:-1]):
-            terms["structure"] = terms["structure"] + 2.0 ** (k - last) * structure_loss(upsample(logits, factor, size), target, weight)
+            share = 2.0 ** (k - last) * (self.coarse if k == 0 else 1.0)
+            if share:
+                terms["structure"] = terms["structure"] + share * structure_loss(upsample(logits, factor, size), target, weight)
         sums: dict[str, Tensor] = {}
         for k, stage in enumerate(output.stages, start=1):
             for name, term in self._stage_terms(stage, image, small_target, edges, factor).items():

@@ -56,6 +56,7 @@ class COSModule(LightningModule):
         self.config: dict[str, Any] = {}
         self.scorer: MapScorer | None = None
         self.test_results: dict[str, dict[str, SetScores]] = {}
+        self._gains: list[Tensor] = []
 
     def forward(self, image: Tensor) -> Output:
         """(N,3,H,W) RGB in [0,1] → the network's output."""
@@ -79,11 +80,14 @@ class COSModule(LightningModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         output = self(batch["image"])
         self.val_metrics.update(masks_at_size(output.mask_logits, batch["mask"]), batch["mask"], batch.get("valid"))
-        steps = mask_step_gains(output, batch["mask"], batch.get("valid"))
-        gains = {f"val/gain_{k}": gain for k, gain in enumerate(steps, start=1)}
-        self.log_dict(gains, batch_size=len(batch["image"]), sync_dist=True)
+        gains = mask_step_gains(output, batch["mask"], batch.get("valid"))
+        self._gains.append(torch.stack([*gains, torch.ones((), device=self.device)]) * len(batch["image"]))
 
     def on_validation_epoch_end(self) -> None:
+        # Not by `sync_dist`: Lightning divides the number of images by that of the processes, and rounds it down.
+        *gains, count = self.trainer.strategy.reduce(torch.stack(self._gains).sum(0), reduce_op="sum")
+        self._gains = []
+        self.log_dict({f"val/gain_{k}": gain / count for k, gain in enumerate(gains, start=1)})
         scores = _scalars(self.val_metrics.compute())
         self.val_metrics.reset()
         self.log_dict({f"val/{name}": value for name, value in scores.items()})

@@ -1,4 +1,4 @@
-"""Segment a folder of images: ``python -m src.predict ckpt_path=FILE input=FOLDER output=FOLDER [overlay=true]``."""
+"""Segment a folder of images: ``python -m src.predict ckpt_path=FILE input=FOLDER output=FOLDER [overlay=true] [stages=true]``."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from src.data.settings import MIN_IMAGE_SIZE
 from src.data.sources import list_images
 from src.data.transforms import resize_image
 from src.metrics.functional import to_8bit
+from src.models.run import RUN
 from src.module import COSModule, masks_at_size
 from src.report.overlay import overlay
+from src.report.unfolding import draw_unfolding
 from src.utils.cli import command, console
 from src.utils.errors import UserError
 
 
 def predict(cfg: DictConfig) -> list[Path]:
-    """Write one grey PNG an image, at the image's own size (0 background, 255 object), and overlays if asked for.
+    """Write one grey PNG an image, at the image's own size (0 background, 255 object), overlays and pictures of the stages if asked for.
 
     Returns:
         The maps' paths, in the order of the images' names.
@@ -41,11 +43,16 @@ def predict(cfg: DictConfig) -> list[Path]:
     images = _images(Path(cfg.input))
     written = {stem: output / f"{stem}.png" for stem in images}
     overlays = {stem: output / "overlay" / f"{stem}.png" for stem in images} if cfg.overlay else {}
-    _check(images, [*written.values(), *overlays.values()], cfg)
+    stages = {stem: output / "stages" / f"{stem}.png" for stem in images} if cfg.stages else {}
+    files = [*written.values(), *overlays.values(), *stages.values()]
+    _check(images, files, cfg)
     checkpoint = read_checkpoint(path)
     module = rebuild(checkpoint, path).eval().to(_device(cfg.device))
+    net = module.net
+    if stages and not isinstance(net, RUN):
+        raise UserError(f"stages=true: {type(net).__name__} of {path} has no stages; leave it out")
     size = cfg.data.image_size or checkpoint["config"]["data"]["image_size"]
-    for file in [*written.values(), *overlays.values()]:
+    for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
     stems, start = list(images), time.perf_counter()
     batches = [stems[i : i + cfg.batch_size] for i in range(0, len(stems), cfg.batch_size)]
@@ -55,6 +62,8 @@ def predict(cfg: DictConfig) -> list[Path]:
             Image.fromarray(to_8bit(mask)).save(written[stem])
             if stem in overlays:
                 Image.fromarray(overlay(picture, mask)).save(overlays[stem])
+            if stem in stages and isinstance(net, RUN):
+                draw_unfolding(stages[stem], net, to_tensor(resize_image(picture, size)).to(module.device), images[stem].name)
     seconds = time.perf_counter() - start
     console().print(f"Written: {len(stems)} maps to {output}/ ({len(stems) / seconds:.1f} images/s at {size} × {size} px)", highlight=False)
     return list(written.values())

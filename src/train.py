@@ -17,10 +17,16 @@ from src.callbacks.step_checkpoint import StopWhenAsked
 from src.checkpoint_io import AtomicCheckpointIO, remove_leftovers, writable
 from src.checkpoints import check_fits, read_checkpoint, rebuild, resolve_checkpoint
 from src.eval import run_test
-from src.loggers.tracker import Tracker, git_revision
+from src.exported import SUFFIX
+from src.loggers.tracker import Tracker
 from src.module import COSModule
+from src.ranks import other_ranks
+from src.sync_norm import SyncNorm
 from src.utils.cli import command, console
+from src.utils.devices import check_devices, cluster
 from src.utils.errors import Mistakes, UserError
+from src.utils.launch import launched, restarted
+from src.utils.revision import revision
 from src.utils.stop import Interrupted, StopRequest
 
 
@@ -44,13 +50,18 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
 def _train(cfg: DictConfig) -> dict[str, float]:
     output_dir = Path(cfg.paths.output_dir)
-    ckpt_path = resolve_checkpoint(cfg.ckpt_path, output_dir)
-    if cfg.train and ckpt_path is None and any((output_dir / "checkpoints").glob("*.ckpt")):
+    begun = cfg.train and any((output_dir / "checkpoints").glob("*.ckpt"))
+    ckpt_path = resolve_checkpoint("last" if begun and restarted() else cfg.ckpt_path, output_dir)
+    if begun and ckpt_path is None:
         raise UserError(f"{output_dir} already holds a training: ckpt_path=last resumes it, another paths.output_dir starts a new one")
     if not cfg.train and ckpt_path is None:
         raise UserError("train=false needs a ckpt_path to test")
+    if cfg.train and ckpt_path is not None and ckpt_path.suffix == SUFFIX:
+        raise UserError(f"ckpt_path: {ckpt_path} holds weights alone; a training goes on from a .ckpt, src.eval and src.predict read this")
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    mistakes = Mistakes()
+    mistakes, launch, devices = Mistakes(), launched(), dict[str, Any]()
+    with mistakes.collected():
+        devices = check_devices(cfg.trainer, launch)
     with mistakes.collected():
         datamodule = instantiate(cfg.data)
         for stage in ["fit"] * cfg.train + ["test"] * cfg.test:
@@ -58,23 +69,27 @@ def _train(cfg: DictConfig) -> dict[str, float]:
     with mistakes.collected():
         module: COSModule = instantiate(cfg.model)
     mistakes.raise_all()
-    module.config = {**OmegaConf.to_container(cfg, resolve=True), "git": git_revision()}  # type: ignore[dict-item]
+    module.config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    module.config["commit"] = revision()
     if ckpt_path is not None:
         check_fits(module, read_checkpoint(ckpt_path), ckpt_path)
     with writable(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(output_dir / "checkpoints")
-        OmegaConf.save(OmegaConf.create(module.config), output_dir / "config.yaml")
     request = StopRequest()
     callbacks = _callbacks(cfg, validates=cfg.train and datamodule.validates)
     trainer: L.Trainer = instantiate(
         cfg.trainer,
-        plugins=[*instantiate(cfg.trainer.get("plugins") or []), AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), cluster(launch), *[SyncNorm()] * bool(cfg.trainer.get("sync_batchnorm"))],
         callbacks=[*callbacks, StopWhenAsked(output_dir / "checkpoints", request)],
         logger=list(instantiate(cfg.get("logger") or {}).values()),
+        **devices,
     )
     if cfg.effective_batch is not None:
         trainer.accumulate_grad_batches = accumulation(cfg.effective_batch, cfg.data.batch_size, trainer.world_size)
+    if trainer.is_global_zero:
+        with writable(output_dir):
+            remove_leftovers(output_dir / "checkpoints")
+            OmegaConf.save(OmegaConf.create(module.config), output_dir / "config.yaml")
     scores: dict[str, float] = {}
     for logger in trainer.loggers:
         logger.log_hyperparams(module.config)
@@ -85,26 +100,28 @@ def _train(cfg: DictConfig) -> dict[str, float]:
             console().print(f"images a step of the optimiser: {cfg.effective_batch} = {parts}", highlight=False)
     if cfg.train:
         try:
-            with writable(output_dir), request:
-                trainer.fit(module, datamodule=datamodule, ckpt_path=str(ckpt_path) if ckpt_path else None)
+            start = str(ckpt_path) if ckpt_path else None
+            with writable(output_dir), request, other_ranks(trainer, cfg, start):
+                trainer.fit(module, datamodule=datamodule, ckpt_path=start)
         except Interrupted as stop:
             if trainer.is_global_zero:
-                print(
-                    f"stopped by {stop.signal.name} at step {trainer.global_step}; go on with: {_resume_line(output_dir)}", file=sys.stderr
-                )
+                again = _command_line(output_dir, "ckpt_path=last")
+                print(f"stopped by {stop.signal.name} at step {trainer.global_step}; go on with: {again}", file=sys.stderr)
             raise
         scores |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         ckpt_path = Path(best) if best else None
-    if not cfg.test:
-        return scores
-    if trainer.world_size > 1:
-        if trainer.is_global_zero:
-            console().print(f"One process reads the test sets: python -m src.eval ckpt_path={ckpt_path}", highlight=False)
-        return scores
+    if not cfg.test or not trainer.is_global_zero:
+        return scores  # one process reads the test sets: the report is about single images in their order
     if ckpt_path is not None:
         module = rebuild(read_checkpoint(ckpt_path), ckpt_path)
-    scores |= run_test(module, datamodule, cfg.trainer, output_dir, ckpt_path)
+    try:
+        with StopRequest(at_once=True):
+            scores |= run_test(module, datamodule, cfg.trainer, output_dir, ckpt_path)
+    except Interrupted as stop:
+        again = _command_line(output_dir, f"ckpt_path={ckpt_path}", "train=false")
+        print(f"stopped by {stop.signal.name} in the test; test again with: {again}", file=sys.stderr)
+        raise
     for logger in trainer.loggers:
         if isinstance(logger, Tracker):
             logger.log_report(output_dir, scores)
@@ -129,15 +146,19 @@ def accumulation(effective: int, batch_size: int, devices: int) -> int:
 
 
 def _callbacks(cfg: DictConfig, validates: bool) -> list[L.Callback]:
-    """The configured callbacks; without validation none that waits for its measures: the last epoch counts."""
-    callbacks = instantiate(cfg.get("callbacks") or {}).values()
+    """The configured callbacks (``callbacks.NAME=null`` leaves one out); without validation none that waits for its measures."""
+    callbacks = [callback for callback in instantiate(cfg.get("callbacks") or {}).values() if callback is not None]
     return [callback for callback in callbacks if validates or not str(getattr(callback, "monitor", "")).startswith("val/")]
 
 
-def _resume_line(output_dir: Path) -> str:
+def _command_line(output_dir: Path, *overrides: str) -> str:
+    """What was typed, in the run's own folder and with other overrides."""
     typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    words = [word for word in typed if not word.startswith(("ckpt_path=", "paths.output_dir=", "sweep="))]  # the job alone, not the sweep
-    return shlex.join(["python", "-m", "src.train", *words, f"paths.output_dir={output_dir}", "ckpt_path=last"])
+    replaced = ("paths.output_dir=", "sweep=", *(f"{override.partition('=')[0]}=" for override in overrides))
+    words = [word for word in typed if not word.startswith(replaced)]
+    launch = launched()
+    start = {"torchrun": "torchrun …", "srun": "srun python"}.get(launch.by if launch else "", "python")
+    return f"{start} {shlex.join(['-m', 'src.train', *words, f'paths.output_dir={output_dir}', *overrides])}"
 
 
 def _summary(module: COSModule, data: dict[str, Any], output_dir: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from src.data.holdout import name_position
 from src.eval import evaluate
 from src.score import score_maps_of
 from src.train import train
@@ -116,3 +117,34 @@ def test_mistakes_are_told_together_and_a_report_is_not_overwritten(evaluated, c
     for words in ("report.digits=9", "workers=-1", "context_weighted looks at the images", "holds a report or maps already"):
         assert words in str(error.value), words
     assert (folder / "metrics.csv").read_bytes() == before
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_holdout_is_read_as_a_test_set_and_the_test_sets_are_not(checkpoint, root, tmp_path):
+    moved = root / "TestDataset"
+    moved.rename(root / "elsewhere")
+    try:
+        scores = evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path}", "split=holdout"))
+    finally:
+        (root / "elsewhere").rename(moved)
+    rows = _rows(tmp_path / "per_image.csv")
+    stems = [path.stem for path in (root / "TrainDataset" / "CAMO" / "GT").iterdir()]
+    assert sorted(row["image"] for row in rows) == sorted(stem for stem in stems if name_position(stem) < 0.1) != []
+    assert {row["dataset"] for row in rows} == {"CAMO-holdout"}
+    assert scores["test/CAMO-holdout/mae"] == pytest.approx(sum(float(row["mae"]) for row in rows) / len(rows), abs=1e-6)
+    text = (tmp_path / "metrics.md").read_text(encoding="utf-8")
+    assert "CAMO-Test" not in text
+    assert "published" not in text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["split=val"], "split=val: expected test or holdout"),
+        (["split=holdout", "data.test_sets=[CAMO]"], "split=holdout reads no test set"),
+    ],
+)
+def test_splits_that_are_not_there_are_refused(checkpoint, tmp_path, overrides, words):
+    with pytest.raises(UserError, match=words):
+        evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path / 'out'}", *overrides))
+    assert not (tmp_path / "out").exists()

@@ -192,6 +192,10 @@ def test_the_mask_of_a_later_stage_weighs_twice_as_much():
     loss = StagewiseLoss()(RUNOutput(leaves[3], leaves[0], stages), image, target)["loss"]
     norms = [grad.norm().item() for grad in torch.autograd.grad(loss, leaves)]
     assert [norm / norms[-1] for norm in norms] == pytest.approx([1 / 8, 1 / 4, 1 / 2, 1], rel=1e-5)
+    without = StagewiseLoss(coarse=0)(RUNOutput(leaves[3], leaves[0], stages), image, target)["loss"]
+    first, *others = torch.autograd.grad(without, leaves, allow_unused=True)
+    assert first is None
+    assert [grad.norm().item() for grad in others] == norms[1:]
 
 
 def test_terms_that_are_off_or_have_nothing_to_read_are_absent():

@@ -16,6 +16,8 @@ from scripts import quickstart
 from src.checkpoints import read_checkpoint, rebuild
 from src.eval import evaluate
 from src.predict import predict
+from src.report.figures import DPI
+from src.report.unfolding import INCHES
 from src.train import train
 from src.utils.cli import CONF
 from src.utils.errors import UserError, user_error
@@ -159,10 +161,22 @@ def test_predict_writes_maps_at_the_images_size(trained, data_root, tmp_path):
             assert (map_.size, map_.mode) == ((90, 70), "L")
         assert (tmp_path / "maps" / "overlay" / path.name).is_file()
     one = predict(config("predict", *overrides, f"input={images / 'camourflage_9000.jpg'}", f"output={tmp_path / 'one'}", "batch_size=1"))
+    assert not (tmp_path / "one" / "stages").exists()
     alone, together = (np.asarray(Image.open(path)).astype(int) for path in (one[0], written[0]))
     assert np.abs(alone - together).max() <= 1
     with pytest.raises(UserError, match="overwrite=true"):
         predict(config("predict", *overrides))
+
+
+def test_predict_draws_the_stages(trained, data_root, tmp_path):
+    """A row a stage; thirteen pictures: the image, two masks, the step and its four parts, w, R, E, B, Ĉ."""
+    (image, *_) = sorted((data_root / "TestDataset" / "CAMO" / "Imgs").iterdir())
+    checkpoint = trained[0] / "checkpoints" / "best.ckpt"
+    predict(config("predict", f"ckpt_path={checkpoint}", f"input={image}", f"output={tmp_path}", "stages=true", "device=cpu"))
+    with Image.open(tmp_path / "stages" / f"{image.stem}.png") as drawn:
+        columns, rows = (round(side / DPI / INCHES - margin) for side, margin in zip(drawn.size, (0.2, 0.4), strict=True))
+    net = rebuild(read_checkpoint(checkpoint), checkpoint).net
+    assert (columns, rows) == (13, len(net.levels))
 
 
 def _mistakes(tmp_path: Path, root: Path) -> dict[str, tuple[DictConfig, str]]:
@@ -197,7 +211,7 @@ def test_a_mistake_is_named_before_any_work(mistake, tmp_path, data_root):
 
 @pytest.mark.slow
 def test_without_validation_the_last_epoch_counts(tmp_path):
-    scores = train(tiny_quickstart(tmp_path, "data.num_val=0"))
+    scores = train(tiny_quickstart(tmp_path, "data.num_val=0", "callbacks.step=null"))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
     assert 0 < scores["test/synthetic/s_alpha"] < 1
     assert "last.ckpt" in (tmp_path / "metrics.md").read_text(encoding="utf-8")

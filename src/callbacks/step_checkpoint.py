@@ -47,8 +47,11 @@ class StopWhenAsked(Checkpoint):
         self.path = dirpath / FILE
         self.request = request
 
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.request.listen()  # Lightning has put its own handler there: it waits for the epoch's end, and speaks to other ranks at once
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.request.listen()  # Lightning has put its own handler there, which waits for the end of the epoch
+        self.request.listen()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         if between_steps(trainer) and self._asked(trainer):

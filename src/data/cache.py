@@ -26,7 +26,7 @@ from src.data.cachedir import cache_dir, write_whole
 from src.data.readers import read_header
 from src.data.sources import FolderPairs, RawSample
 from src.data.transforms import resize_image
-from src.data.verdicts import fingerprint
+from src.data.verify.verdicts import fingerprint
 from src.utils.cli import console
 
 VERSION = "1"

@@ -13,7 +13,6 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
 from src.data.cache import Cached
-from src.data.checks import open_set
 from src.data.dataset import COSDataset, COSEvalDataset, collate_eval
 from src.data.description import describe
 from src.data.holdout import Holdout, fold_names, split_names
@@ -23,9 +22,11 @@ from src.data.settings import part_problems, setting_problems, split_problems
 from src.data.sources import Concat, FolderPairs, Source, Subset
 from src.data.tasks import count_note, group_of, is_published
 from src.data.transforms import paper_recipe
+from src.data.verify.checks import open_set
 from src.utils.errors import UserError
 
 HELD_OUT_TEST = "held-out"
+HOLDOUT = "-holdout"
 
 
 class COSDataModule(LightningDataModule):
@@ -94,6 +95,7 @@ class COSDataModule(LightningDataModule):
         self._resume_at = (0, 0)
         self._parts: tuple[Source, Source, Source] | None = None
         self._tests: dict[str, Source] | None = None
+        self._tests_holdout = False
 
     # The two methods that a data module over other sources replaces.
 
@@ -202,6 +204,19 @@ class COSDataModule(LightningDataModule):
             self.notes.append(note)
             rank_zero_warn(note)
 
+    def test_on_holdout(self) -> None:
+        """Set up with the held-out validation images as the only test set, `<training sets>-holdout`.
+
+        Raises:
+            UserError: what `setup` raises, or this training holds nothing out.
+        """
+        if self.selection != "holdout":
+            raise UserError(f"data.selection={self.selection}: this training held nothing out; only its test sets can be read")
+        self._tests_holdout = True
+        self.setup("validate")
+        if not self._opened_parts()[1]:
+            raise UserError("data.val_fraction=0: this training held nothing out; only its test sets can be read")
+
     @property
     def validates(self) -> bool:
         """Whether there is anything to select a model on."""
@@ -220,7 +235,7 @@ class COSDataModule(LightningDataModule):
         data = COSDataset(train, self.augmentation, self.image_size)
         epoch, batch = self._resume_at
         self._resume_at = (0, 0)
-        sampler = EpochSampler(data, torch.initial_seed(), epoch, self._train_sizes(), self.batch_size, batch)
+        sampler = EpochSampler(data, torch.initial_seed(), epoch, self._train_sizes(), self.batch_size, batch, drop_last)
         return DataLoader(data, batch_size=self.batch_size, sampler=sampler, drop_last=drop_last, **self._loader_options())
 
     def state_dict(self) -> dict[str, int]:
@@ -272,6 +287,8 @@ class COSDataModule(LightningDataModule):
         return self._parts
 
     def _test_sources(self) -> dict[str, Source]:
+        if self._tests_holdout:
+            return {"+".join(self.train_sets) + HOLDOUT: self._opened_parts()[1]}
         sources = dict(self._tests or {})
         if self._parts is not None and len(self._parts[2]):
             sources[HELD_OUT_TEST] = self._parts[2]

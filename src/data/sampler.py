@@ -23,16 +23,27 @@ class EpochSampler(DistributedSampler):
     """Shuffles anew every epoch and yields :class:`SeededIndex`.
 
     The epoch travels with the index because persistent workers hold a copy of the data set that nobody can tell it.
-    Each rank draws its own part (a few samples twice where the count does not divide).
+    Each rank draws every n-th sample, so that the i-th batches of n ranks are together the i-th batch of one process that takes
+    n times as many.
 
     Args:
         epoch, batch: the first epoch, and how many of its batches to leave out: a resumed training starts in the middle.
         sizes: sides to train at; each batch of `batch_size` draws one, the same on every rank.
+        drop_last: where the count does not divide by the ranks, leave a few samples out of the epoch (else draw a few twice).
     """
 
-    def __init__(self, dataset: Dataset, seed: int, epoch: int = 0, sizes: Sequence[int] = (), batch_size: int = 1, batch: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        seed: int,
+        epoch: int = 0,
+        sizes: Sequence[int] = (),
+        batch_size: int = 1,
+        batch: int = 0,
+        drop_last: bool = False,
+    ) -> None:
         ranks, rank = _place()
-        super().__init__(dataset, num_replicas=ranks, rank=rank, shuffle=True, seed=seed % 2**32)
+        super().__init__(dataset, num_replicas=ranks, rank=rank, shuffle=True, seed=seed % 2**32, drop_last=drop_last)
         self.sizes, self.batch_size = tuple(sizes), batch_size
         self.epoch, self.first_batch = epoch, batch
 

@@ -47,7 +47,7 @@ class FolderPairs:
     """Images and masks of two folders, paired by name (never by sort order) and sorted by it.
 
     A name is a file's stem, or the part of it that the set's patterns select. Only names present on both sides, and among the fields of
-    view where there are any, are in the set; `src.data.checks` reports the others. `shrink_to`: see `readers.read_image`.
+    view where there are any, are in the set; `src.data.verify.checks` reports the others. `shrink_to`: see `readers.read_image`.
     """
 
     def __init__(self, folders: SetFolders, name: str, shrink_to: int | None = None) -> None:

@@ -1,19 +1,15 @@
-"""What a logger may do beside numbers, and who a run is: its name, its sweep and the revision of the code that it ran."""
+"""What a logger may do beside numbers, and who a run is: its name and its sweep."""
 
 from __future__ import annotations
 
-import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import OmegaConf
-
-ROOT = Path(__file__).parents[2]
 
 
 class Tracker(ABC):
@@ -26,15 +22,6 @@ class Tracker(ABC):
     @abstractmethod
     def log_report(self, folder: Path, scores: dict[str, float]) -> None:
         """What the test left in ``folder`` (``metrics.csv``, ``per_image.csv``, galleries and curves) and its means."""
-
-
-def git_revision(root: Path = ROOT) -> dict[str, Any]:
-    """``revision`` of the checkout and whether tracked files were changed since (``dirty``); None for both without git."""
-    try:
-        revision = _git(root, "rev-parse", "HEAD").strip()
-        return {"revision": revision, "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no").strip())}
-    except (OSError, subprocess.SubprocessError):
-        return {"revision": None, "dirty": None}
 
 
 def sweep_and_name(folder: Path) -> tuple[str | None, str]:
@@ -67,7 +54,3 @@ def job_name(overrides: Sequence[str]) -> str:
 def short_override(key: str, value: str) -> str:
     """The last part of the key with its value."""
     return value if key == "ablation" else f"{key.rsplit('.', 1)[-1]}={value}"
-
-
-def _git(root: Path, *words: str) -> str:
-    return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=20).stdout

@@ -1,8 +1,9 @@
-"""Is the unfolding at work? What its mask step gains, and where its few numbers stand."""
+"""Is the unfolding at work? What its mask step gains and of which parts it is made, and where its few numbers stand."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 
 from src.models.outputs import MaskOutput, RUNOutput
 from src.models.resample import pool
+from src.models.robe import background_step
+from src.models.run import RUN, of_stage
+from src.models.sofs import MaskStep, filtered_residual, residual_filter
 
 
 def mask_step_gains(output: RUNOutput | MaskOutput, targets: Sequence[Tensor], valid: Sequence[Tensor] | None = None) -> list[Tensor]:
@@ -37,6 +41,58 @@ def mask_step_gains(output: RUNOutput | MaskOutput, targets: Sequence[Tensor], v
 
     before = [logits.sigmoid() for logits in output.stage_logits[:-1]]
     return [error(mask) - error(stage.mask_hat) for mask, stage in zip(before, output.stages, strict=True)]
+
+
+class StepParts(NamedTuple):
+    """The step M̂_k − M_{k−1} of one stage, before clamping, as a sum of four maps (N,1,h,w) (method.md 3.5).
+
+    Fields:
+        evidence: −⟨C, U_{k−1}⟩ / Q_a, what the RGB network says; zero at k = 1.
+        memory: −⟨C, δ_{k−1} − U_{k−1}⟩ / Q_a, the pull of λ towards older masks.
+        gradient: −w_k s ∇S(r_{k−1}) / Q_a, the residual network.
+        sparsity: −w_k α L_S (ρ_k − r_{k−1}) / Q_a.
+        weight: w_k.
+    """
+
+    evidence: Tensor
+    memory: Tensor
+    gradient: Tensor
+    sparsity: Tensor
+    weight: Tensor
+
+
+@torch.no_grad()
+def mask_step_parts(net: RUN, image: Tensor, output: RUNOutput) -> list[StepParts]:
+    """Of which parts each mask step was made; empty where the mask step is off.
+
+    Args:
+        image: (N,3,H,W) in [0,1], what ``output = net(image)`` has seen.
+    """
+    if not net.mask_steps:
+        return []
+    image = pool(image.float(), net.unfold_stride)
+    masks = [logits.sigmoid() for logits in output.stage_logits]
+    backgrounds = [(1 - masks[0]) * image, *(stage.background for stage in output.stages)]
+    repairs = [torch.zeros_like(image)]
+    for k, mask in enumerate(masks[1:]):
+        estimate = background_step(image, mask, backgrounds[k], of_stage(net.robes, k).lam()) if net.robes else backgrounds[k + 1]
+        repairs.append(backgrounds[k + 1] - estimate)
+    return [
+        _parts(of_stage(net.mask_steps, k), image, masks[k], masks[max(k - 1, 0)], backgrounds[k], repairs[k])
+        for k in range(len(output.stages))
+    ]
+
+
+def _parts(step: MaskStep, image: Tensor, mask: Tensor, mask_prev: Tensor, background: Tensor, repair: Tensor) -> StepParts:
+    weight, tilde = residual_filter(mask, step.uncertain_band)
+    residual = filtered_residual(mask, mask_prev, step.uncertain_band)
+    strength = step.alpha() * step.lipschitz if step.residual else 0.0
+    grad_s = step.scale * step.gradient(residual).float() if step.residual else torch.zeros_like(mask)
+    q_a = image.square().sum(1, keepdim=True) + strength * weight.square() + step.mu()
+    evidence = (image * repair).sum(1, keepdim=True)
+    difference = (image * (background - (1 - mask) * image)).sum(1, keepdim=True)
+    sparsity = weight * strength * (weight * (mask - tilde) - residual)
+    return StepParts(-evidence / q_a, (evidence - difference) / q_a, -weight * grad_s / q_a, -sparsity / q_a, weight)
 
 
 def unfolding_values(net: nn.Module) -> dict[str, float]:

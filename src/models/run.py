@@ -41,8 +41,8 @@ class RUN(nn.Module):
         branches: of the state space: ``both``, or VSS_s (``small``) or VSS_l (``large``) alone; what only the
             other one would read is then off too: R without VSS_l; without VSS_s the mask step (unless ``mask_residual`` reads M̂).
         context: False leaves the top-down merging out of E(C): each level is reduced to ``channels`` by itself.
-        mask_residual: M_k = σ(up(conv(T)) + γ·logit(clip(M̂_k, .01, .99))), γ learnable from 0 (our switch; the paper: False).
-        mu, lam, alpha, residual_scale, lipschitz: initial μ, λ, α, s, and the constant L_S.
+        mask_residual: M_k = σ(up(conv(T)) + γ·logit(clip(M̂_k, .01, .99))), γ learnable (our switch; the paper: False).
+        mu, lam, alpha, gamma, residual_scale, lipschitz: initial μ, λ, α, γ, s, and the constant L_S.
         residual_depth, residual_width: convolutions of ∇S and their channels (released code: 8, 32).
         uncertain_band: see :func:`src.models.sofs.residual_filter`.
         gradient_checkpointing: recompute the stages in the backward instead of keeping them.
@@ -74,6 +74,7 @@ class RUN(nn.Module):
         mu: float = 0.01,
         lam: float = 0.01,
         alpha: float = 0.01,
+        gamma: float = 0.0,
         residual_scale: float = 0.1,
         lipschitz: float = 1.0,
         residual_depth: int = 3,
@@ -103,7 +104,7 @@ class RUN(nn.Module):
             ReversibleStateSpace(channels, state_space, edge_head, coupling, branches) for _ in range(1 if shared_all else num_stages)
         )
         self.robes = nn.ModuleList(ROBE(lam) for _ in range(unfolding_copies if robe else 0))
-        self.gammas = nn.ParameterList(nn.Parameter(torch.zeros(())) for _ in range(num_stages if mask_residual else 0))
+        self.gammas = nn.ParameterList(nn.Parameter(torch.tensor(gamma)) for _ in range(num_stages if mask_residual else 0))
 
     def forward(self, image: Tensor) -> RUNOutput:
         size = (image.shape[-2], image.shape[-1])
@@ -139,10 +140,10 @@ class RUN(nn.Module):
         level = self.levels[k]
         mask_hat, residual = mask, torch.zeros_like(mask)
         if self.mask_steps:
-            mask_hat, residual = _of_stage(self.mask_steps, k)(image, background, mask, mask_prev)
+            mask_hat, residual = of_stage(self.mask_steps, k)(image, background, mask, mask_prev)
         reverse = reversed_mask(image, background, mask) if self.background_evidence else 1 - mask
         factor = level // self.unfold_stride
-        logits, edge_logits = _of_stage(self.state_spaces, k)(feature, pool(mask_hat, factor), pool(reverse, factor))
+        logits, edge_logits = of_stage(self.state_spaces, k)(feature, pool(mask_hat, factor), pool(reverse, factor))
         mask_logits = self._to_unfolding(logits, level, image)
         if self.gammas:
             mask_logits = mask_logits + self.gammas[k] * torch.logit(mask_hat.clamp(0.01, 0.99))
@@ -150,7 +151,7 @@ class RUN(nn.Module):
             edge_logits = self._to_unfolding(edge_logits, level, image)
         new_mask = mask_logits.sigmoid()
         if self.robes:
-            background, reconstruction = _of_stage(self.robes, k)(image, new_mask, background)
+            background, reconstruction = of_stage(self.robes, k)(image, new_mask, background)
         else:
             background, reconstruction = (1 - new_mask) * image, None
         return StageOutput(mask_hat, mask_logits, new_mask, edge_logits, background, reconstruction, residual)
@@ -178,8 +179,8 @@ class CoarseHead(nn.Module):
         return self.head(self.local(feature) + self.overall(feature.mean((2, 3), keepdim=True)))
 
 
-def _of_stage(modules: nn.ModuleList, k: int) -> nn.Module:
-    """The module of stage k, or the shared one."""
+def of_stage(modules: nn.ModuleList, k: int) -> Any:
+    """The module of stage k, counted from 0, or the shared one."""
     return modules[k if len(modules) > 1 else 0]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +87,8 @@ def collect(folder: Path, reference: str | None = None, columns: Sequence[str] |
     shown = _columns([one for job in scored for one in job.scores], columns, datasets) if scored else []
     if cost:
         for group in groups:
-            group.parameters, group.gmacs = _cost(group.jobs)
+            config = next((job.config for job in group.jobs if "model" in job.config), None)
+            group.parameters, group.gmacs = (math.nan, math.nan) if config is None else network_cost(config)
     comparisons = {dataset: _compare(groups, dataset, shown, chosen) for dataset in datasets} if chosen else {}
     return Sweep(groups, shown, datasets, next(iter(protocols.values()), ""), chosen, comparisons)
 
@@ -120,13 +122,10 @@ def _over_seeds(group: Group, dataset: str) -> SetScores | None:
     return merged
 
 
-def _cost(jobs: Sequence[Job]) -> tuple[float, float]:
-    """Parameters and GMACs of one image, from the configuration alone; NaN where that cannot be built any more."""
-    config = next((job.config for job in jobs if "model" in job.config), None)
-    if config is None:
-        return math.nan, math.nan
+def network_cost(config: Mapping[str, Any]) -> tuple[float, float]:
+    """Parameters and GMACs of one image, from a run's configuration alone; NaN where that cannot be built any more."""
     try:
-        cfg = OmegaConf.create(config)
+        cfg = OmegaConf.create(dict(config))
         cfg.encoder.weights = None
         cfg.model.net.encoder.weights = None
         size = int(cfg.data.image_size)

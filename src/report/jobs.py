@@ -26,7 +26,10 @@ REPLICATES = frozenset({"seed", "data.seed", "ckpt_path", "paths.output_dir"})
 
 @dataclass
 class Job:
-    """One folder of a multirun. `state`: finished, failed, running or stopped (its process is gone); `why`: what is known of that."""
+    """One folder of a multirun. `state`: finished, failed, running or stopped (its process is gone); `why`: what is known of that.
+
+    `seconds`: of all epochs together, validation included; `epoch_seconds`: their median.
+    """
 
     folder: Path
     overrides: dict[str, str]
@@ -35,6 +38,7 @@ class Job:
     config: dict[str, Any] = field(default_factory=dict)
     epochs: int = 0
     epoch_seconds: float = math.nan
+    seconds: float = 0.0
     best: float = math.nan
     protocol: str = ""
     scores: list[SetScores] = field(default_factory=list)
@@ -143,5 +147,5 @@ def _read_logs(job: Job) -> None:
             if row.get("val/s_alpha"):
                 alphas.append(float(row["val/s_alpha"]))
     job.epochs = max(epochs) + 1
-    job.epoch_seconds = median(seconds) if seconds else math.nan
+    job.epoch_seconds, job.seconds = median(seconds) if seconds else math.nan, sum(seconds)
     job.best = max(alphas, default=math.nan)

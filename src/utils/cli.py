@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
@@ -22,6 +23,7 @@ from rich.console import Console
 
 from src.utils.errors import UserError, user_error
 from src.utils.job_record import recorded
+from src.utils.launch import global_rank, launched
 from src.utils.memory import keep_freed_memory
 
 CONF = str(Path(__file__).parents[2] / "conf")
@@ -64,7 +66,15 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
         configured = hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(run)
 
         def main() -> None:
-            configured()  # `FailedJobs` ends it where jobs leave notes; what follows is for commands without folders
+            launch = launched()
+            if launch is None or launch.processes == 1:
+                configured()  # `FailedJobs` ends it where jobs leave notes; what follows is for commands without folders
+            elif [word for word in sys.argv[1:] if word.startswith("-")]:
+                sys.exit(f"error: under {launch.by} only overrides can be given; a multirun starts its processes itself: python -m … -m …")
+            elif global_rank() == 0:
+                configured()
+            else:
+                _compose_and_run(config_name, task, failed)
             if failed:
                 print(f"error: {len(failed)} of the jobs failed", file=sys.stderr)
                 sys.exit(2)
@@ -101,6 +111,19 @@ def reported_mistakes(failed: list[str]) -> Iterator[None]:
         print(f"error: {text}", file=sys.stderr)
 
 
+def _compose_and_run(config_name: str, task: Task, failed: list[str]) -> None:
+    """What `hydra.main` does, without its folder, its `.hydra` and its callbacks: these are of rank 0 alone."""
+    prepare()
+    try:
+        with initialize_config_dir(CONF, version_base="1.3"):
+            cfg = compose(config_name, sys.argv[1:])
+    except HydraException:
+        sys.exit(1)  # rank 0 says why
+    with reported_mistakes(failed):
+        _check_complete(cfg)
+        task(cfg)
+
+
 def _check_complete(cfg: DictConfig) -> None:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
@@ -130,7 +153,7 @@ def prepare() -> None:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     for pattern in NOISE:
         warnings.filterwarnings("ignore", pattern)
-    for name in ("lightning.pytorch.utilities.rank_zero", "timm"):
+    for name in ("lightning.pytorch", "lightning.fabric", "timm"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -18,6 +18,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from src.utils.launch import global_rank
+
 FILE = "job.json"
 
 
@@ -89,10 +91,10 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def _job_folder() -> Path | None:
-    """None for commands whose jobs have no folder of their own (`python -m src.profile -m`)."""
+    """None for commands whose jobs have no folder of their own (`python -m src.profile -m`), and for all ranks but the first."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN or HydraConfig.get().output_subdir is None:
         return None
-    return Path(HydraConfig.get().runtime.output_dir)
+    return Path(HydraConfig.get().runtime.output_dir) if global_rank() == 0 else None
 
 
 def _is_alive(pid: int) -> bool:

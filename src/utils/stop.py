@@ -9,6 +9,8 @@ import threading
 from types import FrameType
 from typing import Any
 
+from src.utils.launch import global_rank
+
 
 class Interrupted(SystemExit):
     """The training was asked to stop and has saved its state; as a process's end the status is 128 + the signal's number."""
@@ -19,9 +21,13 @@ class Interrupted(SystemExit):
 
 
 class StopRequest:
-    """A context in which the first signal is noted in ``signum``; a second Ctrl-C kills at once."""
+    """A context in which the first signal is noted in ``signum``; a second Ctrl-C kills at once.
 
-    def __init__(self) -> None:
+    ``at_once``: there is nothing to save, the first signal raises `Interrupted` where it meets the process.
+    """
+
+    def __init__(self, at_once: bool = False) -> None:
+        self.at_once = at_once
         self.signum: int | None = None
         self._before: dict[int, Any] = {}
         self._process = os.getpid()
@@ -50,9 +56,12 @@ class StopRequest:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(self._process, signum)
         elif self.signum is None:
-            again = "; again: stop at once, without saving" if signum == signal.SIGINT else ""
-            print(f"\n{signal.Signals(signum).name}: stopping after this step, the state is saved{again}", file=sys.stderr)
             self.signum = signum
+            if self.at_once:
+                raise Interrupted(signum)
+            again = "; again: stop at once, without saving" if signum == signal.SIGINT else ""
+            if global_rank() == 0:
+                print(f"\n{signal.Signals(signum).name}: stopping after this step, the state is saved{again}", file=sys.stderr)
 
 
 def _in_main_thread() -> bool:

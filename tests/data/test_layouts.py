@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.data.checks import check_pairs
 from src.data.datamodule import COSDataModule
 from src.data.layouts import locate_set, missing_root, missing_set
 from src.data.sources import FolderPairs
 from src.data.tasks import SETS, Split, clinic_sequence, group_of, spec_of
+from src.data.verify.checks import check_pairs
 from src.utils.errors import UserError
 from tests.folders import write_set
 

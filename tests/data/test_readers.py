@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from src.data.inspection import inspect
 from src.data.layouts import SetFolders
 from src.data.readers import Header, mask_orientation, read_header, read_image, read_mask, read_whole_header
 from src.data.sources import FolderPairs
+from src.data.verify.inspection import inspect
 from src.utils.errors import UserError
 
 TRUTH = np.zeros((20, 30), dtype=bool)

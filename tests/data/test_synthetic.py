@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from src.data.shapes import grow_to_area
 from src.data.synthetic import SyntheticCamouflage, SyntheticDataModule
-from src.data.textures import KINDS, random_texture
+from src.data.synthetic.shapes import grow_to_area
+from src.data.synthetic.textures import KINDS, random_texture
 from src.utils.errors import UserError
 
 

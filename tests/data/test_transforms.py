@@ -9,7 +9,7 @@ from PIL import Image, ImageEnhance
 
 from src.data.dataset import COSDataset, COSEvalDataset, collate_eval
 from src.data.sources import RawSample
-from src.data.synthetic import SyntheticCamouflage, draw_mask
+from src.data.synthetic.scenes import SyntheticCamouflage, draw_mask
 from src.data.transforms import CropUpTo, Sharpness, paper_recipe, reseed, resize_image, resize_mask, resize_only
 
 

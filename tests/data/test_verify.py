@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.data import checks
-from src.data.checks import check_pairs, open_set
 from src.data.datamodule import COSDataModule
-from src.data.duplicates import find_copies
-from src.data.findings import Finding
-from src.data.inspection import inspect, signature
 from src.data.layouts import SetFolders
 from src.data.sources import FolderPairs
 from src.data.synthetic import SyntheticCamouflage
-from src.data.verdicts import fingerprint
-from src.data.verify import Report, verify
+from src.data.verify import checks
+from src.data.verify.checks import check_pairs, open_set
+from src.data.verify.duplicates import find_copies
+from src.data.verify.findings import Finding
+from src.data.verify.inspection import inspect, signature
+from src.data.verify.report import Report, verify
+from src.data.verify.verdicts import fingerprint
 from src.utils.errors import UserError
 from tests.folders import write_scenes
 
@@ -276,7 +276,7 @@ def test_names_that_cannot_be_printed(root: Path) -> None:
 
 def test_bombs_are_not_decoded_by_the_search_for_damage(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    monkeypatch.setattr("src.data.inspection.damage", lambda content: pytest.fail("was decoded"))
+    monkeypatch.setattr("src.data.verify.inspection.damage", lambda content: pytest.fail("was decoded"))
     found = inspect("n004", image(root), mask(root)).findings
     assert [(finding.kind, finding.path) for finding in found] == [("unreadable", image(root)), ("unreadable", mask(root))]
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 import wandb
 from PIL import Image
 
-from src.loggers.tracker import git_revision, job_name
+from src.loggers.tracker import job_name
 from src.train import train
 from src.utils.errors import UserError, user_error
+from src.utils.revision import revision
 from tests.loggers.wandb_file import OfflineRun
 from tests.test_resume import SMALL
 from tests.test_train import config
@@ -62,8 +62,7 @@ def test_wandb_has_configuration_and_revision(tracked):
     first, second = runs(tracked)
     assert first.config["model"]["net"]["num_stages"] == 2
     assert (first.config["trainer"]["max_epochs"], second.config["trainer"]["max_epochs"]) == (1, 2)
-    assert first.config["git"] == git_revision()
-    assert first.config["git"]["revision"] is None or len(first.config["git"]["revision"]) == 40
+    assert first.config["commit"] == revision()
 
 
 @pytest.mark.slow
@@ -115,18 +114,6 @@ def test_online_without_an_account_says_what_to_do(monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"logger\.wandb.*wandb login"):
         train(config("train", *SMALL, "logger=wandb", "logger.wandb.offline=false", f"paths.output_dir={tmp_path / 'run'}"))
     assert wandb.run is None
-
-
-def test_the_revision_says_whether_the_tree_is_dirty(tmp_path):
-    assert git_revision(tmp_path / "nowhere") == {"revision": None, "dirty": None}
-    (tmp_path / "file").write_text("one")
-    me = ["-c", "user.name=me", "-c", "user.email=me@example.org", "-c", "commit.gpgsign=false"]
-    for words in (["init", "-q"], ["add", "file"], [*me, "commit", "-qm", "one"]):
-        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
-    clean = git_revision(tmp_path)
-    (tmp_path / "file").write_text("two")
-    assert (clean["dirty"], git_revision(tmp_path)["dirty"]) == (False, True)
-    assert len(clean["revision"]) == 40
 
 
 def test_a_job_is_named_by_its_overrides():

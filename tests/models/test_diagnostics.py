@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from src.models.diagnostics import mask_step_gains, unfolding_values
+from src.models.diagnostics import mask_step_gains, mask_step_parts, unfolding_values
 from src.models.outputs import MaskOutput, RUNOutput, StageOutput
 
 
@@ -31,3 +31,26 @@ def test_values_of_the_unfolding(make_run):
     assert shared == pytest.approx({"mu_0": 0.01, "alpha_0": 0.01, "s_0": 0.1, "lambda_0": 0.01}, rel=1e-5)
     assert len(unfolding_values(make_run(share_stages="none", mask_residual=True))) == 4 * 5
     assert unfolding_values(make_run(coupling=False)) == {}
+
+
+@pytest.mark.parametrize("residual", [True, False])
+def test_parts_add_up_to_the_step(make_run, residual):
+    """Where nothing was clamped, the four parts are the whole step; the first stage has no evidence of U yet (method.md 3.5)."""
+    net = make_run(unfold_stride=4, residual=residual, lam=0.3, uncertain_band="one").eval()
+    with torch.no_grad():  # a U that says something, but too little to leave [0, 1]
+        net.robes[0].network.head.weight.mul_(20)
+    image = 0.2 + 0.6 * torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        output = net(image)
+    parts = mask_step_parts(net, image, output)
+    masks = [logits.sigmoid() for logits in output.stage_logits]
+    assert len(parts) == len(output.stages) == 4
+    for before, stage, part in zip(masks, output.stages, parts, strict=False):
+        inside = (stage.mask_hat > 0) & (stage.mask_hat < 1)
+        assert inside.float().mean() > 0.9
+        total = part.evidence + part.memory + part.gradient + part.sparsity
+        assert (total - (stage.mask_hat - before))[inside].abs().max() < 1e-5
+    assert parts[0].evidence.abs().max() == 0
+    assert parts[1].evidence.abs().max() > 1e-3
+    assert (parts[1].gradient.abs().max() > 0) == residual
+    assert mask_step_parts(make_run(mask_step=False), image, output) == []

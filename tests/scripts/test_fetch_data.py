@@ -26,9 +26,9 @@ import pytest
 
 from scripts import fetch_data
 from scripts.fetch_data import fetch, read_registry
-from src.data import unpack as unpacking
-from src.data.fetch import CHUNK
-from src.data.unpack import RECEIPT, receipt_of, unpack
+from src.data.archives import unpack as unpacking
+from src.data.archives.fetch import CHUNK
+from src.data.archives.unpack import RECEIPT, receipt_of, unpack
 from src.utils.errors import UserError
 
 NOISE = bytes(os.urandom(3 * CHUNK))

@@ -151,6 +151,94 @@ def _through_softplus(d_delta, raw, steps, table):  # type: ignore[no-untyped-de
         store(d_delta, i * LANES, load(d_delta, i * LANES) * divide(below, one + e))
 
 
+@njit
+def _constants(decay, W_tile, D_tile, bias_tile, A, weights, D, bias, g, d, S, R, begin, end):  # type: ignore[no-untyped-def]
+    """Group g's A (in powers of two), weights of Δ, D and bias for the blocks from ``begin`` to ``end``, one after the other."""
+    width = S + S % 2
+    for b in range(begin, end):
+        channel, rows = g * d + b * LANES, min(LANES, d - b * LANES)
+        _columns(decay[b * width * LANES :], A, channel * S, rows, S, width, LOG2E)
+        _columns(W_tile[b * R * LANES :], weights, channel * R, rows, R, R, 1.0)
+        _columns(D_tile[b * LANES :], D, channel, rows, min(1, D.size), 1, 1.0)
+        _columns(bias_tile[b * LANES :], bias, channel, rows, min(1, bias.size), 1, 1.0)
+
+
+@njit
+def _scan(x_tile, h, step, decay, B_tile, C_tile, D_tile, width, steps, table):  # type: ignore[no-untyped-def]
+    """The recurrence over one block's chunk: x_tile holds u before and y after, h the state before and after."""
+    registers, zero, skip = in_registers(table), splat(table, 0.0), load(D_tile, 0)
+    for i in range(steps):
+        dt, x = load(step, i * LANES), load(x_tile, i * LANES)
+        drive, even, odd = dt * x, skip * x, zero
+        for s in range(0, width, 2):
+            at, to = s * LANES, i * width + s
+            h0 = fma(exp2(dt * load(decay, at), registers), load(h, at), drive * broadcast(B_tile, to))
+            h1 = fma(exp2(dt * load(decay, at + LANES), registers), load(h, at + LANES), drive * broadcast(B_tile, to + 1))
+            store(h, at, h0)
+            store(h, at + LANES, h1)
+            even, odd = fma(h0, broadcast(C_tile, to), even), fma(h1, broadcast(C_tile, to + 1), odd)
+        store(x_tile, i * LANES, even + odd)
+
+
+@njit
+def _recompute(carries, h, step, u_tile, decay, B_tile, width, steps, table):  # type: ignore[no-untyped-def]
+    """exp(ΔA)·h of every step of one block's chunk, from h at its start."""
+    registers = in_registers(table)
+    for i in range(steps):
+        dt = load(step, i * LANES)
+        drive = dt * load(u_tile, i * LANES)
+        for s in range(0, width * LANES, LANES):
+            carried = exp2(dt * load(decay, s), registers) * load(h, s)
+            store(carries, i * width * LANES + s, carried)
+            store(h, s, fma(drive, broadcast(B_tile, i * width + s // LANES), carried))
+
+
+@njit
+def _reverse(  # type: ignore[no-untyped-def]
+    du_tile, d_step, dB_sum, dC_sum, dA_sum, dh, dD_sum, dB_lanes, dC_lanes,
+    carries, step, u_tile, dy_tile, decay, B_tile, C_tile, D_tile, width, steps, table,
+):  # fmt: skip
+    """The recurrence backwards over one block's chunk: writes du and dΔ, adds to the sums, moves dh to the chunk's start."""
+    registers, zero, ln2 = in_registers(table), splat(table, 0.0), splat(table, 1 / LOG2E)
+    padded, skip, dD_block = dB_lanes.size // LANES, load(D_tile, 0), load(dD_sum, 0)
+    for i in range(steps - 1, -1, -1):
+        dt, x, dy_t = load(step, i * LANES), load(u_tile, i * LANES), load(dy_tile, i * LANES)
+        drive, d_drive, d_exponent = dt * x, zero, zero
+        for s in range(width):
+            lanes, to = s * LANES, i * width + s
+            B_t, decay_s, carried = broadcast(B_tile, to), load(decay, lanes), load(carries, to * LANES)
+            dh_t = fma(dy_t, broadcast(C_tile, to), load(dh, lanes))
+            through_decay = dh_t * carried
+            store(dC_lanes, lanes, dy_t * fma(drive, B_t, carried))
+            store(dB_lanes, lanes, dh_t * drive)
+            store(dA_sum, lanes, fma(through_decay, dt, load(dA_sum, lanes)))
+            store(dh, lanes, dh_t * exp2(dt * decay_s, registers))
+            d_drive = fma(dh_t, B_t, d_drive)
+            d_exponent = fma(through_decay, decay_s, d_exponent)
+        for s in range(0, padded, LANES):
+            at = i * padded + s
+            store(dB_sum, at, load(dB_sum, at) + fold(dB_lanes, s * LANES))
+            store(dC_sum, at, load(dC_sum, at) + fold(dC_lanes, s * LANES))
+        store(du_tile, i * LANES, fma(dt, d_drive, skip * dy_t))
+        store(d_step, i * LANES, fma(x, d_drive, d_exponent * ln2))
+        dD_block = fma(dy_t, x, dD_block)
+    store(dD_sum, 0, dD_block)
+
+
+@njit
+def _through_projection(d_low_sum, dW_sum, d_bias_sum, d_step, W_tile, low, rank, steps):  # type: ignore[no-untyped-def]
+    """What dΔ of one block's chunk adds to the gradients of the bias, of the projection and of what was projected."""
+    d_bias = load(d_bias_sum, 0)
+    for i in range(steps):
+        d_raw = load(d_step, i * LANES)
+        d_bias = d_bias + d_raw
+        for j in range(rank):
+            at, to = (i * rank + j) * LANES, j * LANES
+            store(d_low_sum, at, fma(d_raw, load(W_tile, to), load(d_low_sum, at)))
+            store(dW_sum, to, fma(d_raw, broadcast(low, i * rank + j), load(dW_sum, to)))
+    store(d_bias_sum, 0, d_bias)
+
+
 @_kernel
 def forward(task, u, delta, A, B, C, D, bias, weights, order, y, states, table, sizes, strides, softplus):  # type: ignore[no-untyped-def]
     """One task; ``strides`` of u, delta, B, C, y. Empty ``states`` are not kept."""
@@ -158,7 +246,6 @@ def forward(task, u, delta, A, B, C, D, bias, weights, order, y, states, table, 
     u_strides, delta_strides, B_strides, C_strides, y_strides = strides
     blocks, width, chunks = (d + LANES - 1) // LANES, S + S % 2, (L + chunk - 1) // chunk
     block = width * LANES
-    registers, zero = in_registers(table), splat(table, 0.0)
     B_tile, C_tile, low = _scratch(chunk * width, u), _scratch(chunk * width, u), _scratch(chunk * R, u)
     x_tile, step = _scratch(chunk * LANES, u), _scratch(chunk * LANES, u)  # x_tile: u at first, y at last
     decay, h = _scratch(blocks * block, u), _scratch(blocks * block, u)
@@ -168,12 +255,7 @@ def forward(task, u, delta, A, B, C, D, bias, weights, order, y, states, table, 
     for k in range(K):
         g = p * K + k
         h[:] = 0
-        for b in range(begin, end):
-            channel, rows = g * d + b * LANES, min(LANES, d - b * LANES)
-            _columns(decay[b * block :], A, channel * S, rows, S, width, LOG2E)
-            _columns(W_tile[b * R * LANES :], weights, channel * R, rows, R, R, 1.0)
-            _columns(D_tile[b * LANES :], D, channel, rows, min(1, D.size), 1, 1.0)
-            _columns(bias_tile[b * LANES :], bias, channel, rows, min(1, bias.size), 1, 1.0)
+        _constants(decay, W_tile, D_tile, bias_tile, A, weights, D, bias, g, d, S, R, begin, end)
         for c in range(chunks):
             t, steps = c * chunk, min(chunk, L - c * chunk)
             _fetch(B_tile, width, B, n * B_strides[0] + g * S * B_strides[1], B_strides, S, order, g * L, t, steps)
@@ -191,18 +273,7 @@ def forward(task, u, delta, A, B, C, D, bias, weights, order, y, states, table, 
                 if states.size > 0:
                     keep = ((n * P * K + g) * chunks + c) * blocks + b
                     states[keep * block : (keep + 1) * block] = h[b * block : (b + 1) * block]
-                skip = load(D_tile, b * LANES)
-                for i in range(steps):
-                    dt, x = load(step, i * LANES), load(x_tile, i * LANES)
-                    drive, even, odd = dt * x, skip * x, zero
-                    for s in range(0, width, 2):
-                        at, to = b * block + s * LANES, i * width + s
-                        h0 = fma(exp2(dt * load(decay, at), registers), load(h, at), drive * broadcast(B_tile, to))
-                        h1 = fma(exp2(dt * load(decay, at + LANES), registers), load(h, at + LANES), drive * broadcast(B_tile, to + 1))
-                        store(h, at, h0)
-                        store(h, at + LANES, h1)
-                        even, odd = fma(h0, broadcast(C_tile, to), even), fma(h1, broadcast(C_tile, to + 1), odd)
-                    store(x_tile, i * LANES, even + odd)
+                _scan(x_tile, h[b * block :], step, decay[b * block :], B_tile, C_tile, D_tile[b * LANES :], width, steps, table)
                 at = n * y_strides[0] + (p * d + channel) * y_strides[1]
                 _put(x_tile, y, at, y_strides, rows, order, g * L, t, steps, k > 0)
 
@@ -221,7 +292,6 @@ def backward(  # type: ignore[no-untyped-def]
     u_strides, delta_strides, B_strides, C_strides, dy_strides, du_strides, d_delta_strides = strides
     G, blocks, width, chunks = P * K, (d + LANES - 1) // LANES, S + S % 2, (L + chunk - 1) // chunk
     block = width * LANES
-    registers, zero, ln2 = in_registers(table), splat(table, 0.0), splat(table, 1 / LOG2E)
     B_tile, C_tile, low = _scratch(chunk * width, u), _scratch(chunk * width, u), _scratch(chunk * R, u)
     u_tile, dy_tile, du_tile = _scratch(chunk * LANES, u), _scratch(chunk * LANES, u), _scratch(chunk * LANES, u)
     raw, step, d_step = _scratch(chunk * LANES, u), _scratch(chunk * LANES, u), _scratch(chunk * LANES, u)
@@ -238,12 +308,7 @@ def backward(  # type: ignore[no-untyped-def]
         g = p * K + k
         for sums in (dh, dA_sum, dW_sum, dD_sum, d_bias_sum):
             sums[:] = 0
-        for b in range(begin, end):
-            channel, rows = g * d + b * LANES, min(LANES, d - b * LANES)
-            _columns(decay[b * block :], A, channel * S, rows, S, width, LOG2E)
-            _columns(W_tile[b * R * LANES :], weights, channel * R, rows, R, R, 1.0)
-            _columns(D_tile[b * LANES :], D, channel, rows, min(1, D.size), 1, 1.0)
-            _columns(bias_tile[b * LANES :], bias, channel, rows, min(1, bias.size), 1, 1.0)
+        _constants(decay, W_tile, D_tile, bias_tile, A, weights, D, bias, g, d, S, R, begin, end)
         for c in range(chunks - 1, -1, -1):
             t, steps = c * chunk, min(chunk, L - c * chunk)
             for sums in (dB_sum, dC_sum, d_low_sum):
@@ -264,47 +329,15 @@ def backward(  # type: ignore[no-untyped-def]
                 _step_sizes(step, raw, low, W_tile[b * R * LANES :], bias_tile[b * LANES :], R, steps, softplus, table)
                 keep = ((n * G + g) * chunks + c) * blocks + b
                 h[:] = states[keep * block : (keep + 1) * block]
-                for i in range(steps):
-                    dt = load(step, i * LANES)
-                    drive = dt * load(u_tile, i * LANES)
-                    for s in range(0, width * LANES, LANES):
-                        carried = exp2(dt * load(decay, b * block + s), registers) * load(h, s)
-                        store(carries, i * block + s, carried)
-                        store(h, s, fma(drive, broadcast(B_tile, i * width + s // LANES), carried))
-                skip, dD_block = load(D_tile, b * LANES), load(dD_sum, b * LANES)
-                for i in range(steps - 1, -1, -1):
-                    dt, x, dy_t = load(step, i * LANES), load(u_tile, i * LANES), load(dy_tile, i * LANES)
-                    drive, d_drive, d_exponent = dt * x, zero, zero
-                    for s in range(width):
-                        lanes, to = s * LANES, b * block + s * LANES
-                        B_t, decay_s, carried = broadcast(B_tile, i * width + s), load(decay, to), load(carries, i * block + lanes)
-                        dh_t = fma(dy_t, broadcast(C_tile, i * width + s), load(dh, to))
-                        through_decay = dh_t * carried
-                        store(dC_lanes, lanes, dy_t * fma(drive, B_t, carried))
-                        store(dB_lanes, lanes, dh_t * drive)
-                        store(dA_sum, to, fma(through_decay, dt, load(dA_sum, to)))
-                        store(dh, to, dh_t * exp2(dt * decay_s, registers))
-                        d_drive = fma(dh_t, B_t, d_drive)
-                        d_exponent = fma(through_decay, decay_s, d_exponent)
-                    for s in range(0, padded, LANES):
-                        at = i * padded + s
-                        store(dB_sum, at, load(dB_sum, at) + fold(dB_lanes, s * LANES))
-                        store(dC_sum, at, load(dC_sum, at) + fold(dC_lanes, s * LANES))
-                    store(du_tile, i * LANES, fma(dt, d_drive, skip * dy_t))
-                    store(d_step, i * LANES, fma(x, d_drive, d_exponent * ln2))
-                    dD_block = fma(dy_t, x, dD_block)
-                store(dD_sum, b * LANES, dD_block)
+                _recompute(carries, h, step, u_tile, decay[b * block :], B_tile, width, steps, table)
+                _reverse(
+                    du_tile, d_step, dB_sum, dC_sum, dA_sum[b * block :], dh[b * block :], dD_sum[b * LANES :], dB_lanes, dC_lanes,
+                    carries, step, u_tile, dy_tile, decay[b * block :], B_tile, C_tile, D_tile[b * LANES :], width, steps, table,
+                )  # fmt: skip
                 if softplus:
                     _through_softplus(d_step, raw, steps, table)
-                d_bias_block = load(d_bias_sum, b * LANES)
-                for i in range(steps):
-                    d_raw = load(d_step, i * LANES)
-                    d_bias_block = d_bias_block + d_raw
-                    for j in range(R):
-                        at, to = (i * R + j) * LANES, (b * R + j) * LANES
-                        store(d_low_sum, at, fma(d_raw, load(W_tile, to), load(d_low_sum, at)))
-                        store(dW_sum, to, fma(d_raw, broadcast(low, i * R + j), load(dW_sum, to)))
-                store(d_bias_sum, b * LANES, d_bias_block)
+                to = b * R * LANES
+                _through_projection(d_low_sum, dW_sum[to:], d_bias_sum[b * LANES :], d_step, W_tile[to:], low, R, steps)
                 at = n * du_strides[0] + (p * d + channel) * du_strides[1]
                 _put(du_tile, du, at, du_strides, rows, order, g * L, t, steps, k > 0)
                 if R == 0:

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from src.data.checks import check_pairs
-from src.data.damage import listen
-from src.data.duplicates import find_copies
-from src.data.findings import Finding
-from src.data.inspection import Inspection, inspect
 from src.data.layouts import WHOLE_FOLDER, locate_set
 from src.data.sources import FolderPairs
 from src.data.tasks import Split, count_note, group_of, spec_of
-from src.data.verdicts import remember_usable
+from src.data.verify.checks import check_pairs
+from src.data.verify.damage import listen
+from src.data.verify.duplicates import find_copies
+from src.data.verify.findings import Finding
+from src.data.verify.inspection import Inspection, inspect
+from src.data.verify.verdicts import remember_usable
 
 Progress = Callable[[Iterable[Inspection], str, int], Iterable[Inspection]]
 

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from src.data.damage import damage
-from src.data.findings import Finding
 from src.data.readers import mask_values, open_image, read_image, value_range
+from src.data.verify.damage import damage
+from src.data.verify.findings import Finding
 from src.utils.errors import UserError
 
 GREY_SHARE = 0.05

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from src.data.findings import UNPRINTABLE, one_line
+from src.data.verify.findings import UNPRINTABLE, one_line
 from src.utils.errors import UserError
 
 RECEIPT = ".fetched.json"

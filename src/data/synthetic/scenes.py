@@ -17,9 +17,9 @@ import numpy as np
 from numpy.random import Generator, SeedSequence
 
 from src.data.datamodule import COSDataModule
-from src.data.shapes import blob, grow_to_area
 from src.data.sources import RawSample, Source
-from src.data.textures import Texture, colourise, random_texture, smooth_noise, standardised
+from src.data.synthetic.shapes import blob, grow_to_area
+from src.data.synthetic.textures import Texture, colourise, random_texture, smooth_noise, standardised
 from src.data.transforms import resize_only
 
 SPLITS = ("train", "val", "test")

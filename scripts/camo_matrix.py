@@ -1,0 +1,222 @@
+"""The trainings behind docs/results.md, one after the other: ``python -m scripts.camo_matrix [PHASE …] --data DATA [-- OVERRIDE …]``.
+
+    lr        every network at three learning rates, 4 epochs, hold-out alone
+    core      run, fpn, fpn_ds, fpn_wide × 3 seeds and unet, 12 epochs at 224 px, each at its best rate; hold-out, then test
+    ablation  parts, choices and numbers of stages of RUN, 160 px, hold-out alone
+    large     run and the rival that is best on the hold-out, 352 px; hold-out, then test
+
+Each training has a folder of its own below --output. What is finished is skipped and what was interrupted goes on from its last checkpoint,
+so the same command again continues. As each ends, its numbers go to docs/results and the page is made anew. Ctrl-C or SIGTERM stops after
+the running training has saved itself. Overrides go to every training, e.g. ``-- trainer=gpu data.num_workers=8``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from src.report.evidence import PAGE, RESULTS, write_page
+from src.report.store import store_run
+from src.report.stored import read_results
+from src.utils.cli import prepare, reported_mistakes
+from src.utils.errors import UserError
+
+RIVALS = ("fpn_ds", "fpn", "fpn_wide", "unet")
+RATES = ("2e-4", "5e-4", "1e-3")
+RATE_EPOCHS = 4
+UNFOLDING = ("residual", "mask_step", "background_evidence", "robe", "unfolding", "coupling", "reconstruction")
+NETWORK = ("state_space", "edge_head", "context", "coarse_loss")
+CHOICES = ("background_loss", "mask_residual", "uncertain_band_one", "lambda_large", "share_all", "share_none")
+STAGES = ("stages_1", "stages_2", "stages_6")
+DONE = "done"
+"""An empty file in a run's folder: all its epochs are trained; in a split's folder: all of it is scored."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: its name, its name in the tables, what `src.train` is told, and the splits that are scored."""
+
+    name: str
+    model: str
+    overrides: tuple[str, ...]
+    splits: tuple[str, ...]
+    seed: int = 0
+
+    @property
+    def folder(self) -> str:
+        return f"{self.name}_seed{self.seed}"
+
+    def is_done(self, folder: Path) -> bool:
+        return all((folder / split / DONE).exists() for split in ("", *self.splits))
+
+
+def rate_runs(results: Path) -> list[Run]:
+    words = ("experiment=camo_core", f"trainer.max_epochs={RATE_EPOCHS}")
+    return [
+        Run(f"lr_{model}_{rate}", model, (*words, *_model(model), f"model.optimizer.lr={rate}"), splits=())
+        for model in ("run", *RIVALS)
+        for rate in RATES
+    ]
+
+
+def core_runs(results: Path) -> list[Run]:
+    rates = best_rates(results, ("run", *RIVALS))
+    return [
+        Run(f"core_{model}", model, ("experiment=camo_core", *_model(model), rates[model]), ("holdout", "test"), seed)
+        for seed in range(3)
+        for model in ("run", *RIVALS)
+        if model != "unet" or seed == 0
+    ]
+
+
+def ablation_runs(results: Path) -> list[Run]:
+    words = ("experiment=camo_ablation", best_rates(results, ("run",))["run"])
+    named: dict[str, tuple[str, ...]] = {"run": ()}
+    named |= {f"run-{part}": (f"ablation=no_{part}",) for part in (*UNFOLDING, *NETWORK)}
+    named |= {f"run+{choice}": (f"ablation={choice}",) for choice in (*CHOICES, *STAGES)}
+    named["run_paper"] = _model("run_paper")
+    return [Run(f"ablation_{model}", model, (*words, *what), ("holdout",)) for model, what in named.items()]
+
+
+def large_runs(results: Path) -> list[Run]:
+    models = ("run", best_rival(results))
+    rates = best_rates(results, models)
+    return [Run(f"large_{model}", model, ("experiment=camo_352", *_model(model), rates[model]), ("holdout", "test")) for model in models]
+
+
+PHASES: dict[str, Callable[[Path], list[Run]]] = {"lr": rate_runs, "core": core_runs, "ablation": ablation_runs, "large": large_runs}
+
+
+def best_rates(results: Path, models: Sequence[str]) -> dict[str, str]:
+    """Model → the override of the learning rate with the best hold-out S_α in the runs of the phase `lr`.
+
+    Raises:
+        UserError: models whose rates are not all tried yet.
+    """
+    short = [one for one in read_results(results).trainings if one.epochs == RATE_EPOCHS and one.dataset == "CAMO"]
+    found = {model: {one.lr: one.holdout_s_alpha for one in short if one.model == model} for model in models}
+    lacking = [model for model, rates in found.items() if not {float(rate) for rate in RATES} <= rates.keys()]
+    if lacking:
+        raise UserError(f"learning rates of {', '.join(lacking)} are not chosen yet: python -m scripts.camo_matrix lr")
+    return {model: f"model.optimizer.lr={max(rates, key=lambda rate: rates[rate]):g}" for model, rates in found.items()}
+
+
+def best_rival(results: Path) -> str:
+    """The rival with the best mean S_α on the hold-out at 224 px; the test set has no say."""
+    runs = [one for one in read_results(results).runs if one.key[:3] == ("CAMO", "holdout", 224)]
+    scores = {model: [one.mean("s_alpha") for one in runs if one.key.model == model] for model in RIVALS}
+    if not all(scores.values()):
+        raise UserError(f"{', '.join(m for m in RIVALS if not scores[m])}: not trained yet: python -m scripts.camo_matrix core")
+    return max(scores, key=lambda model: mean(scores[model]))
+
+
+def train_command(run: Run, folder: Path, data: Path, overrides: Sequence[str]) -> list[str]:
+    """What trains a run, or goes on where it stopped."""
+    resume = ["ckpt_path=last"] if any((folder / "checkpoints").glob("*.ckpt")) else []
+    places = [f"seed={run.seed}", "test=false", f"data.root={data}", f"paths.output_dir={folder}"]
+    return [sys.executable, "-m", "src.train", *run.overrides, *places, *overrides, *resume]
+
+
+def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], results: Path, page: Path) -> None:
+    """Do what of a run is not done, and store its numbers.
+
+    Raises:
+        subprocess.CalledProcessError: a command failed.
+    """
+    if not (folder / DONE).exists():
+        _call(train_command(run, folder, data, overrides))
+        (folder / DONE).touch()
+    for split in run.splits:
+        if not (folder / split / DONE).exists():
+            shutil.rmtree(folder / split, ignore_errors=True)  # what an interrupted reading left
+            where = [f"split={split}", f"data.root={data}", f"paths.output_dir={folder / split}"]
+            _call([sys.executable, "-m", "src.eval", f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}", *where])
+            (folder / split / DONE).touch()
+    store_run(folder, run.model, results, replace=True)
+    write_page(page, results)
+
+
+def main() -> None:
+    """The command line."""
+    output = Path.home() / "run-outputs" / "camo_matrix"
+    parser = argparse.ArgumentParser("python -m scripts.camo_matrix", None, __doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("phases", nargs="*", metavar="PHASE", help=f"of {', '.join(PHASES)} (default: all, in this order)")
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("COS_DATA", "data")), help="data.root (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=output, help="folder of the runs (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where numbers are stored (default: %(default)s)")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page that is made of them (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", metavar="MODEL", help="of the phase, e.g. run run-robe")
+    parser.add_argument("--seed", type=int, help="in the place of the phase's own, e.g. a second one where it is close")
+    parser.add_argument("--list", action="store_true", help="only print the trainings and whether they are done")
+    own, overrides = _parted(sys.argv[1:])
+    arguments = parser.parse_args(own)
+    prepare()
+    failed: list[str] = []
+    for phase in arguments.phases or PHASES:
+        with reported_mistakes(failed):
+            if phase not in PHASES:
+                raise UserError(f"{phase}: no such phase; there are {', '.join(PHASES)}")
+            _phase(phase, arguments, overrides, failed)
+    sys.exit(2 if failed else 0)
+
+
+def _phase(phase: str, arguments: Any, overrides: Sequence[str], failed: list[str]) -> None:
+    runs = PHASES[phase](arguments.results)
+    if unknown := sorted({*(arguments.only or [])} - {run.model for run in runs}):
+        raise UserError(
+            f"--only {' '.join(unknown)}: not in the phase {phase}, which has {' '.join(dict.fromkeys(run.model for run in runs))}"
+        )
+    runs = [run for run in runs if not arguments.only or run.model in arguments.only]
+    if arguments.seed is not None:
+        runs = list(dict.fromkeys(replace(run, seed=arguments.seed) for run in runs))
+    for number, run in enumerate(runs, start=1):
+        folder = arguments.output / run.folder
+        state = "done" if run.is_done(folder) else "to resume" if folder.exists() else "to do"
+        print(f"{phase} {number}/{len(runs)} {run.folder}: {state}", flush=True)
+        if arguments.list:
+            print(f"    {shlex.join(train_command(run, folder, arguments.data, overrides))}")
+        else:
+            with reported_mistakes(failed):
+                execute(run, folder, arguments.data, overrides, arguments.results, arguments.page)
+
+
+def _call(words: Sequence[str]) -> None:
+    """Run a command to its end; where it was asked to stop, so do we, with its status."""
+    process = subprocess.Popen(words)
+    handlers = {
+        signum: signal.signal(signum, lambda number, _: process.send_signal(number) if number == signal.SIGTERM else None)
+        for signum in (signal.SIGINT, signal.SIGTERM)  # Ctrl-C reaches the child by itself
+    }
+    try:
+        status = process.wait()
+    finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+    if status in (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM):
+        print("stopped; the same command goes on", file=sys.stderr)
+        sys.exit(status if status > 0 else 128 - status)
+    if status:
+        raise UserError(f"ended with status {status}: {shlex.join(words)}")
+
+
+def _model(name: str) -> tuple[str, ...]:
+    """The overrides of a name; `run` is what the experiments name themselves."""
+    return {"run": (), "run_paper": ("model=run_paper", "loss=paper")}.get(name, (f"model={name}",))
+
+
+def _parted(words: list[str]) -> tuple[list[str], list[str]]:
+    return (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+
+
+if __name__ == "__main__":
+    main()

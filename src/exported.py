@@ -1,0 +1,71 @@
+"""Weights to hand on: half the size of a checkpoint's, safetensors, with the configuration that rebuilds the network in the header."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from src.utils.errors import UserError
+
+SUFFIX = ".safetensors"
+KEPT = ("seed", "encoder", "model", "data", "commit")
+"""Of the configuration; the rest is about the machine that trained."""
+
+
+def export_bytes(checkpoint: dict[str, Any], path: Path) -> bytes:
+    """A checkpoint (`checkpoints.read_checkpoint`) as the bytes of a safetensors file: floats in half precision, everything else as it is.
+
+    The header holds ``config`` (JSON; ``data.root`` left out, it names the trainer's own folder) and ``note``: the field's sets are for
+    research use, and so is what was trained on them.
+
+    Args:
+        path: where the checkpoint came from, for messages.
+
+    Raises:
+        UserError: a weight that half precision cannot hold (infinite, NaN or beyond ±65504).
+    """
+    state = {name: _half(tensor) for name, tensor in checkpoint["state_dict"].items()}
+    broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
+    if broken:
+        raise UserError(f"ckpt_path: {path} cannot be exported; {len(broken)} tensors are not finite in half precision:", broken, limit=5)
+    config = {key: value for key, value in checkpoint["config"].items() if key in KEPT}
+    config["data"] = {key: value for key, value in config["data"].items() if key != "root"}
+    trained_on = "+".join(config["data"].get("train_sets", ["synthetic"]))
+    return save(state, {"config": json.dumps(config), "note": f"research use, trained on {trained_on}"})
+
+
+def read_exported(path: Path) -> dict[str, Any]:
+    """``state_dict`` (floats in single precision) and ``config`` of an exported file, as a checkpoint has them.
+
+    ``data.root`` is what `conf/data` says by default: ``$COS_DATA``, or ``data``.
+
+    Raises:
+        UserError: not a whole safetensors file, or not one that `scripts.export_weights` wrote.
+    """
+    try:
+        with safe_open(str(path), "pt") as file:
+            header = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"ckpt_path: {path} cannot be read as safetensors ({str(error)[:160]})") from error
+    try:
+        config = json.loads(header.get("config", ""))
+    except ValueError:
+        config = None
+    if not isinstance(config, dict) or not {"model", "data"} <= config.keys():
+        raise UserError(f"ckpt_path: the header of {path} holds no `config`; take a file that scripts.export_weights wrote")
+    if "train_sets" in config["data"]:  # the synthetic set has no root
+        config["data"]["root"] = os.environ.get("COS_DATA", "data")
+    single = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    return {"state_dict": single, "config": config}
+
+
+def _half(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.float16).contiguous() if tensor.is_floating_point() else tensor.contiguous()

@@ -1,0 +1,258 @@
+"""The tables of docs/results.md: what each one asks of the stored results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.metrics import MEASURES
+from src.report.columns import heading, number, ranks
+from src.report.paired import Difference, paired_difference
+from src.report.scores import PROTOCOLS
+from src.report.statistics import RESAMPLES, SEED
+from src.report.store import PROTOCOL
+from src.report.stored import Results, Stored, Training
+from src.report.tables import Cell, Head, Table
+
+OURS, TWIN = "run", "fpn_ds"
+SHOWN = ("s_alpha", "e_mean", "f_weighted", "mae")
+ALL = ("s_alpha", "e_mean", "f_weighted", "f_adp", "mae", "iou")
+DIGITS = 4
+STAGES = {"run+stages_1": 1, "run+stages_2": 2, "run+stages_3": 3, OURS: 4, "run+stages_5": 5, "run+stages_6": 6}
+INTERVAL = (
+    f"Interval: 95 %, percentile bootstrap over images (the same for both networks) and over each network's seeds, {RESAMPLES} resamples, "
+    f"seed {SEED}. With one seed it speaks of new images, not of new trainings. In bold where it leaves out 0."
+)
+
+
+@dataclass(frozen=True)
+class Network:
+    """All seeds of one model on one split at one size."""
+
+    dataset: str
+    split: str
+    size: int
+    model: str
+    seeds: tuple[Stored, ...]
+
+    def values(self, measure: str) -> NDArray[np.float64]:
+        """(seeds, images)."""
+        return np.stack([one.values(measure) for one in self.seeds])
+
+    def means(self, measure: str) -> list[float]:
+        """One value a seed."""
+        return [one.mean(measure) for one in self.seeds]
+
+
+def networks(results: Results, split: str) -> dict[tuple[str, int], dict[str, Network]]:
+    """(data set, size) → model → its seeds; `run` first, then by name."""
+    keys = sorted({(one.key.dataset, one.key.size, one.key.model != OURS, one.key.model) for one in results.runs if one.key.split == split})
+    found: dict[tuple[str, int], dict[str, Network]] = {}
+    for dataset, size, _, model in keys:
+        seeds = [one for one in results.runs if one.key[:4] == (dataset, split, size, model)]
+        found.setdefault((dataset, size), {})[model] = Network(dataset, split, size, model, tuple(seeds))
+    return found
+
+
+def differences(ours: Network, theirs: Network, measures: Sequence[str] = SHOWN) -> dict[str, Difference]:
+    return {name: paired_difference(ours.values(name), theirs.values(name)) for name in measures}
+
+
+def main_tables(results: Results) -> list[Table]:
+    """Every network on every test set, and what it scored on the hold-out that selected it."""
+    holdout = networks(results, "holdout")
+    tables = []
+    for (dataset, size), models in networks(results, "test").items():
+        header = [Head("model", is_number=False), Head("seeds"), *(Head(heading(name)) for name in ALL)]
+        header += [Head("hold-out S_α ↑"), Head("params (M)"), Head("GMACs")]
+        printed = {name: _marked([one.means(name) for one in models.values()], name) for name in ALL}
+        rows = []
+        for i, one in enumerate(models.values()):
+            chosen = holdout.get((dataset, size), {}).get(one.model)
+            parameters, gmacs = _cost(results.trainings, one)
+            cells = [Cell(f"`{one.model}`"), Cell(str(len(one.seeds))), *(printed[name][i] for name in ALL)]
+            rows.append([*cells, Cell(_spread(chosen.means("s_alpha")) if chosen else "–"), Cell(parameters), Cell(gmacs)])
+        notes = [
+            f"{_images(models)}, at original size, protocol {PROTOCOLS[PROTOCOL]}.",
+            "Mean over seeds ± standard deviation (one seed: none); best bold, second underlined, ranked as printed.",
+            f"Commits: {_commits(list(models.values()))}.",
+        ]
+        tables.append(Table(f"{dataset}-Test, input {size} × {size} px", header, rows, notes))
+    return tables
+
+
+def difference_tables(results: Results) -> list[Table]:
+    """RUN against every rival on the test sets."""
+    tables = []
+    for (dataset, size), models in networks(results, "test").items():
+        rivals = {model: one for model, one in models.items() if not model.startswith(OURS)}
+        if OURS not in models or not rivals:
+            continue
+        best = _best_on_holdout(results, dataset, size, list(rivals))
+        titles = {model: f"`{OURS}` − `{model}`" + " (best rival)" * (model == best) for model in rivals}
+        rows = [_difference_row(titles[model], models[OURS], one) for model, one in rivals.items()]
+        notes = [f"{_images(models)}. {INTERVAL}"]
+        notes += [f"Best rival: the highest mean S_α on the hold-out, `{best}`."] if best else []
+        tables.append(Table(f"{dataset}-Test at {size} px: RUN minus its rivals", _difference_header(SHOWN), rows, notes))
+    return tables
+
+
+def stage_tables(results: Results) -> list[Table]:
+    """M_0 … M_K of RUN beside its twin's: levels and loss weights rise in both, so only the difference counts."""
+    tables = []
+    for split in ("test", "holdout"):
+        for (dataset, size), models in networks(results, split).items():
+            pair = [models[name] for name in (OURS, TWIN) if name in models]
+            if OURS not in models or not models[OURS].seeds[0].stages:
+                continue
+            has_gain = any(not math.isnan(values["gain"]) for one in models[OURS].seeds for values in one.stages.values())
+            header = [Head("map", is_number=False), *(Head(f"{one.model}: {heading(name)}") for one in pair for name in SHOWN)]
+            header += [Head("S_α: run − fpn_ds")] * (len(pair) == 2) + [Head("gain of the mask step")] * has_gain
+            rows = []
+            for name in models[OURS].seeds[0].stages:
+                means = [[_stage_mean(one, name, measure) for measure in SHOWN] for one in pair]
+                row = [Cell(name), *(Cell(number(value, DIGITS)) for values in means for value in values)]
+                row += [Cell(_signed(means[0][0] - means[1][0]))] if len(pair) == 2 else []
+                rows.append([*row, Cell(_signed(_stage_mean(models[OURS], name, "gain")))] if has_gain else row)
+            notes = ["Means over seeds and images."]
+            if has_gain:
+                notes.append("Gain of the mask step: mean|M_{k−1} − G| − mean|M̂_k − G| on the hold-out, at the best checkpoint's epoch.")
+            title = f"{dataset}, {'test' if split == 'test' else 'hold-out'}, {size} px: stage by stage"
+            tables.append(Table(title, header, rows, notes))
+    return tables
+
+
+def part_tables(results: Results) -> list[Table]:
+    """What each part of RUN is worth, and the number of stages, on the hold-out."""
+    tables = []
+    for (dataset, size), models in networks(results, "holdout").items():
+        variants = {name: one for name, one in models.items() if name.startswith(OURS) and name != OURS}
+        if OURS not in models or not variants:
+            continue
+        parts = {name: one for name, one in variants.items() if name not in STAGES}
+        if parts:
+            rows = [_difference_row(f"`{name}`", one, models[OURS]) for name, one in parts.items()]
+            own = [Cell(f"`{OURS}`"), Cell(str(len(models[OURS].seeds))), *(Cell(_spread(models[OURS].means(name))) for name in SHOWN)]
+            notes = [
+                f"{_images(models)}. First row: the scores; the others: the variant minus `{OURS}` (a minus in S_α speaks for RUN).",
+                "`run-X`: without X (`ablation=no_X`); `run+X`: `ablation=X`; `run_paper`: the letter of the paper.",
+                INTERVAL,
+            ]
+            tables.append(Table(f"{dataset} hold-out at {size} px: parts and choices", _difference_header(SHOWN), [own, *rows], notes))
+        if any(name in STAGES for name in variants):
+            header = [Head("K"), Head("seeds"), *(Head(heading(name)) for name in SHOWN), Head("params (M)"), Head("GMACs")]
+            rows = []
+            for name, stages in STAGES.items():
+                if name in models:
+                    scores = [Cell(_spread(models[name].means(measure))) for measure in SHOWN]
+                    cost = map(Cell, _cost(results.trainings, models[name]))
+                    rows.append([Cell(str(stages)), Cell(str(len(models[name].seeds))), *scores, *cost])
+            tables.append(Table(f"{dataset} hold-out at {size} px: number of stages", header, rows, [f"{_images(models)}."]))
+    return tables
+
+
+def rate_tables(results: Results) -> list[Table]:
+    """Models by learning rates: best hold-out S_α of the short runs."""
+    groups: dict[tuple[str, int, int], list[Training]] = {}
+    for one in results.trainings:
+        groups.setdefault((one.dataset, one.size, one.epochs), []).append(one)
+    tables = []
+    for (dataset, size, epochs), group in sorted(groups.items()):
+        several = {one.model for one in group if any(other.model == one.model and other.lr != one.lr for other in group)}
+        chosen = [one for one in group if one.model in several]
+        if not chosen:
+            continue
+        rates = sorted({one.lr for one in chosen})
+        rows = []
+        for model in sorted(several, key=lambda model: (model != OURS, model)):
+            values = [[one.holdout_s_alpha for one in chosen if (one.model, one.lr) == (model, lr)] for lr in rates]
+            marks = ranks([mean(found) if found else None for found in values], True, DIGITS)
+            rows.append([Cell(f"`{model}`"), *(Cell(_spread(found), mark) for found, mark in zip(values, marks, strict=True))])
+        notes = ["Best S_α on the hold-out (validation, at the masks' size) over the epochs; the best rate of each row is taken."]
+        header = [Head("model", is_number=False), *(Head(f"lr {lr:g}") for lr in rates)]
+        tables.append(Table(f"{dataset}, {size} px, {epochs} epochs: learning rates", header, rows, notes))
+    return tables
+
+
+def cost_tables(results: Results) -> list[Table]:
+    """Hours of training."""
+    rows = []
+    for group in sorted({(one.dataset, one.size, one.epochs) for one in results.trainings}):
+        of = [one for one in results.trainings if (one.dataset, one.size, one.epochs) == group]
+        rows.append([*map(Cell, map(str, group)), Cell(str(len(of))), Cell(_hours(of))])
+    if not rows:
+        return []
+    rows.append([Cell("all"), Cell(""), Cell(""), Cell(str(len(results.trainings))), Cell(_hours(results.trainings))])
+    header = [Head("training set", is_number=False), Head("px"), Head("epochs"), Head("trainings"), Head("hours")]
+    notes = ["Wall clock of all epochs, validation included, of the trainings on this page."]
+    unknown = sum(math.isnan(one.hours) for one in results.trainings)
+    return [Table("Hours", header, rows, [*notes, *([f"{unknown} of them left no times."] if unknown else [])])]
+
+
+def _hours(trainings: Sequence[Training]) -> str:
+    known = [one.hours for one in trainings if not math.isnan(one.hours)]
+    return f"{sum(known):.2f}" if known else "–"
+
+
+def _difference_header(measures: Sequence[str]) -> list[Head]:
+    return [Head("networks", is_number=False), Head("seeds"), *(Head(heading(name)) for name in measures)]
+
+
+def _difference_row(title: str, first: Network, second: Network) -> list[Cell]:
+    found = differences(first, second)
+    seeds = f"{len(first.seeds)} / {len(second.seeds)}"
+    texts = [f"{_signed(one.mean)} [{_signed(one.low)}, {_signed(one.high)}]" for one in found.values()]
+    marks = ["best" if one.excludes_zero else "" for one in found.values()]
+    return [Cell(title), Cell(seeds), *map(Cell, texts, marks)]
+
+
+def _best_on_holdout(results: Results, dataset: str, size: int, rivals: Sequence[str]) -> str | None:
+    found = networks(results, "holdout").get((dataset, size), {})
+    scored = {model: mean(found[model].means("s_alpha")) for model in rivals if model in found}
+    return max(scored, key=lambda model: scored[model], default=None)
+
+
+def _marked(values: Sequence[Sequence[float]], measure: str) -> list[Cell]:
+    marks = ranks([mean(one) for one in values], MEASURES[measure].higher_is_better, DIGITS)
+    return [Cell(_spread(one), mark) for one, mark in zip(values, marks, strict=True)]
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    return number(mean(values), DIGITS) + (f" ± {stdev(values):.{DIGITS}f}" if len(values) > 1 else "")
+
+
+def _stage_mean(network: Network, name: str, measure: str) -> float:
+    found = [one.stages[name][measure] for one in network.seeds if name in one.stages]
+    return mean(found) if found else math.nan
+
+
+def _cost(trainings: Sequence[Training], network: Network) -> tuple[str, str]:
+    for one in trainings:
+        if (one.dataset, one.size, one.model) == (network.dataset, network.size, network.model):
+            return number(one.parameters / 1e6, 2), number(one.gmacs, 2)
+    return "–", "–"
+
+
+def _images(models: dict[str, Network]) -> str:
+    one = next(iter(models.values()))
+    count = len(one.seeds[0].images)
+    return f"{one.dataset}: {count} image{'s' * (count != 1)}"
+
+
+def _commits(found: Sequence[Network]) -> str:
+    return "; ".join(f"{one.model} {', '.join(_unique(seed.commit for seed in one.seeds))}" for one in found)
+
+
+def _unique(names: Iterator[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _signed(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:+.{DIGITS}f}".replace("-", "−")

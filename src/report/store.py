@@ -1,0 +1,174 @@
+"""Keep a finished run's numbers: ``python -m src.report.store RUN --model fpn_ds``; docs/results.md is made of what is kept.
+
+``RUN`` is a training's folder. Test scores are read from it or from ``RUN/test``, those of the hold-out from ``RUN/holdout``:
+
+    python -m src.eval ckpt_path=RUN/checkpoints/best.ckpt split=holdout paths.output_dir=RUN/holdout
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from src.checkpoint_io import writable
+from src.data.datamodule import HOLDOUT
+from src.report.files import read_image_rows
+from src.report.groups import network_cost
+from src.report.jobs import Job, read_job
+from src.report.stored import COLUMNS, MEASURED, Key, file_name
+from src.scoring import SetScores
+from src.utils.cli import console, prepare, reported_mistakes
+from src.utils.errors import UserError
+from src.utils.revision import UNKNOWN
+
+DEFAULT = Path("docs/results")
+DIGITS = 6
+PROTOCOL = "field"
+
+
+def store_run(run: Path, model: str, results: Path = DEFAULT, commit: str | None = None, replace: bool = False) -> list[Path]:
+    """Write the rows of one run below ``results``; a run without any scores leaves the row of its training alone.
+
+    Args:
+        model: its name in the tables.
+        commit: for a run that did not note its own.
+        replace: put these numbers in the place of others of the same model, size and seed.
+
+    Returns:
+        The files, those that were there already included.
+
+    Raises:
+        UserError: no run, unknown commit, scores of another protocol, or other numbers stored under the same name. Nothing is written then.
+    """
+    job = read_job(run)
+    if "model" not in job.config or "data" not in job.config:
+        raise UserError(f"{run}: holds no config.yaml of a training")
+    own = job.config.get("commit", UNKNOWN)
+    commit = commit if own == UNKNOWN else own
+    if not commit:
+        raise UserError(f"{run}: its config.yaml does not say of which commit it is: name it with --commit")
+    files: dict[Path, str] = {}
+    for scores, folder, split in _scores(run):
+        key = Key(scores.dataset.removesuffix(HOLDOUT), split, int(job.config["data"]["image_size"]), model, int(job.config["seed"]))
+        about = key._asdict() | {"commit": commit}
+        files[results / file_name(key)] = _text(_image_rows(scores, about), "")
+        gains = _gains(run) if split == "holdout" else {}
+        files[results / "stages" / file_name(key)] = _text(_stage_rows(folder, scores.dataset, about, gains), "stages")
+    training = _training_row(job, model, commit)
+    name = "{dataset}_{size}_{model}_seed{seed}_epochs{epochs}_lr{lr:g}.csv".format(**training)
+    files[results / "runs" / name] = _text([training], "runs")
+    different = [path for path, text in files.items() if path.exists() and path.read_text(encoding="utf-8") != text]
+    if different and not replace:
+        raise UserError("other numbers are stored there (replace them with --replace):", [str(path) for path in different])
+    with writable(results):
+        for path, text in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_name(f".{path.name}.tmp")
+            unfinished.write_text(text, encoding="utf-8")
+            os.replace(unfinished, path)
+    return list(files)
+
+
+def main() -> None:
+    """The command line of :func:`store_run`."""
+    parser = argparse.ArgumentParser(prog="python -m src.report.store", description="Keep a finished run's numbers in docs/results.")
+    parser.add_argument("run", type=Path, help="the training's folder")
+    parser.add_argument("--model", required=True, help="its name in the tables: run, fpn_ds, …; run-X: without X, run+X: with X")
+    parser.add_argument("--results", type=Path, default=DEFAULT, help=f"default: {DEFAULT}")
+    parser.add_argument("--commit", help="for a run that did not note its own")
+    parser.add_argument("--replace", action="store_true", help="put these numbers in the place of stored ones")
+    arguments = parser.parse_args()
+    prepare()
+    failed: list[str] = []
+    with reported_mistakes(failed):
+        for path in store_run(arguments.run, arguments.model, arguments.results, arguments.commit, arguments.replace):
+            console().print(f"Stored: {path}", highlight=False)
+    sys.exit(2 if failed else 0)
+
+
+def _scores(run: Path) -> Iterable[tuple[SetScores, Path, str]]:
+    """Every scored set of a run with the folder of its report and its split."""
+    own = run / "test"
+    for folder, split in ((own if own.is_dir() else run, "test"), (run / "holdout", "holdout")):
+        path = folder / "per_image.csv"
+        if not path.is_file():
+            continue
+        protocol, found = read_image_rows(path)
+        if protocol != PROTOCOL:
+            raise UserError(f"{path}: has the protocol {protocol}; {PROTOCOL} is what is stored")
+        lacking = [name for name in MEASURED if name not in found[0].measures]
+        if lacking:
+            raise UserError(f"{path}: lacks {', '.join(lacking)}")
+        yield from ((one, folder, split) for one in found)
+
+
+def _image_rows(scores: SetScores, about: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    for row in sorted(scores.rows, key=lambda row: str(row["image"])):
+        yield {**about, "image": row["image"]} | {name: round(row[name], DIGITS) for name in MEASURED}
+
+
+def _stage_rows(folder: Path, dataset: str, about: Mapping[str, Any], gains: Mapping[str, float]) -> Iterable[dict[str, Any]]:
+    """The means by map, as the report beside the images' scores has them."""
+    for row in _read(folder / "metrics.csv"):
+        if row["numbers"] == "measured" and row["dataset"] == dataset:
+            name = row["map"] or "M"
+            gain = round(gains[name], DIGITS) if name in gains else ""
+            yield {**about, "map": name} | {measure: round(float(row[measure]), DIGITS) for measure in MEASURED} | {"gain": gain}
+
+
+def _gains(run: Path) -> dict[str, float]:
+    """M_k → mean|M_{k−1} − G| − mean|M̂_k − G| on the hold-out, at the epoch of the best checkpoint."""
+    rows = [row for path in sorted(run.glob("logs/version_*/metrics.csv")) for row in _read(path) if row.get("val/s_alpha")]
+    best = max(rows, key=lambda row: float(row["val/s_alpha"]), default={})
+    return {name.replace("val/gain_", "M_"): float(value) for name, value in best.items() if name.startswith("val/gain_") and value}
+
+
+def _training_row(job: Job, model: str, commit: str) -> dict[str, Any]:
+    config = job.config
+    parameters, gmacs = network_cost(config)
+    sets = config["data"].get("train_sets") or ["synthetic"]
+    return {
+        "dataset": "+".join(sets),
+        "size": int(config["data"]["image_size"]),
+        "model": model,
+        "seed": int(config["seed"]),
+        "commit": commit,
+        "epochs": job.epochs or int(config["trainer"]["max_epochs"]),  # the log of a copied run may be missing
+        "lr": float(config["model"]["optimizer"]["lr"]),
+        "parameters": "" if math.isnan(parameters) else int(parameters),
+        "gmacs": _or_empty(gmacs),
+        "hours": round(job.seconds / 3600, 4) if job.seconds else "",
+        "holdout_s_alpha": _or_empty(job.best),
+    }
+
+
+def _or_empty(value: float) -> float | str:
+    return "" if math.isnan(value) else round(value, DIGITS)
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+
+
+def _text(rows: Iterable[Mapping[str, Any]], kind: str) -> str:
+    columns: Sequence[str] = COLUMNS[kind]
+    memory = io.StringIO()
+    writer = csv.DictWriter(memory, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return memory.getvalue()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""The results that docs/results keeps: files of one row an image, a map M_k or a run, and what is wrong with them.
+
+docs/results/NAME.csv          one row an image
+docs/results/stages/NAME.csv   one row a map M_0 … M_K (M for a network without stages)
+docs/results/runs/NAME.csv     one row: what the training was, and what it cost
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.utils.errors import UserError
+
+SPLITS = ("test", "holdout")
+MEASURED = ("mae", "s_alpha", "e_mean", "f_adp", "f_weighted", "iou")
+IDENTITY = ("dataset", "split", "size", "model", "seed", "commit")
+IMAGE_COLUMNS = (*IDENTITY, "image", *MEASURED)
+STAGE_COLUMNS = (*IDENTITY, "map", *MEASURED, "gain")
+RUN_COLUMNS = ("dataset", "size", "model", "seed", "commit", "epochs", "lr", "parameters", "gmacs", "hours", "holdout_s_alpha")
+COLUMNS = {"": IMAGE_COLUMNS, "stages": STAGE_COLUMNS, "runs": RUN_COLUMNS}
+"""By folder below docs/results."""
+
+
+class Key(NamedTuple):
+    """What tells stored runs apart. `size`: side of the square input in pixels."""
+
+    dataset: str
+    split: str
+    size: int
+    model: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One trained network on one split: values by image, and the mean values by map with the mask step's gain."""
+
+    key: Key
+    commit: str
+    images: dict[str, dict[str, float]]
+    stages: dict[str, dict[str, float]]
+
+    def values(self, measure: str) -> NDArray[np.float64]:
+        """One value an image, in the order of the images' names."""
+        return np.array([self.images[image][measure] for image in sorted(self.images)])
+
+    def mean(self, measure: str) -> float:
+        return float(self.values(measure).mean())
+
+
+@dataclass(frozen=True)
+class Training:
+    """A row of `runs`: `lr` as it was set, `parameters` and `gmacs` of one image, `hours` of all epochs (wall clock), best hold-out S_α."""
+
+    dataset: str
+    size: int
+    model: str
+    seed: int
+    commit: str
+    epochs: int
+    lr: float
+    parameters: float
+    gmacs: float
+    hours: float
+    holdout_s_alpha: float
+
+
+class Results(NamedTuple):
+    """All that is stored, in the order of the files' names."""
+
+    runs: list[Stored]
+    trainings: list[Training]
+
+
+def read_results(folder: Path) -> Results:
+    """Everything in ``folder``.
+
+    Raises:
+        UserError: all at once: unreadable files, other columns, values that are none, an image, map or run that is there twice, two
+            commits of one run, and runs on one split that were not scored on the same images.
+    """
+    problems: list[str] = []
+    runs = {key: Stored(key, commit, images, {}) for key, commit, images in _keyed(folder, "", "image", problems)}
+    for key, _, stages in _keyed(folder, "stages", "map", problems):
+        if key in runs:
+            runs[key].stages.update(stages)
+        else:
+            problems.append(f"{folder / 'stages'}: {_words(key)} has no images in {folder}")
+    problems += _other_images(list(runs.values()))
+    trainings = _trainings(folder, problems)
+    if problems:
+        raise UserError(f"{folder} cannot be used:", problems)
+    return Results(list(runs.values()), trainings)
+
+
+def read_rows(path: Path, columns: Sequence[str], problems: list[str]) -> Iterator[dict[str, Any]]:
+    """The rows of one file with numbers as numbers; what is wrong goes to ``problems``, and the row is left out."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows, header = list(reader), list(reader.fieldnames or [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        problems.append(f"{path}: cannot be read ({error})")
+        return
+    if header != list(columns):
+        problems.append(f"{path}: has the columns {', '.join(header) or '(none)'}; expected {', '.join(columns)}")
+        return
+    for line, row in enumerate(rows, start=2):
+        wrong = list(_wrong_values(row))
+        problems += [f"{path}, line {line}: {words}" for words in wrong]
+        if not wrong:
+            yield {name: _value(name, text) for name, text in row.items()}
+
+
+def file_name(key: Key) -> str:
+    """`CAMO_test_224_run_seed0.csv`"""
+    return f"{key.dataset}_{key.split}_{key.size}_{key.model}_seed{key.seed}.csv"
+
+
+_TEXTS = {"dataset", "split", "model", "commit", "image", "map"}
+_WHOLE = {"size", "seed", "epochs"}
+_MAY_BE_EMPTY = {"gain", "parameters", "gmacs", "hours", "holdout_s_alpha"}
+
+
+def _wrong_values(row: Mapping[str, str | None]) -> Iterator[str]:
+    if None in row or None in row.values():
+        yield "has more or fewer values than there are columns"
+        return
+    for name, text in row.items():
+        assert text is not None
+        if name in _TEXTS:
+            if not text or (name == "split" and text not in SPLITS):
+                yield f"{name}={text}: expected {' or '.join(SPLITS) if name == 'split' else 'a name'}"
+            continue
+        try:
+            value = _value(name, text)
+        except ValueError:
+            yield f"{name}={text}: is no {'whole ' if name in _WHOLE else ''}number"
+            continue
+        if math.isnan(value) and not (name in _MAY_BE_EMPTY and not text):
+            yield f"{name}={text}: is no number"
+        elif name in MEASURED and not 0 <= value <= 1:
+            yield f"{name}={text}: lies outside 0 … 1"
+
+
+def _value(name: str, text: str) -> Any:
+    if name in _TEXTS:
+        return text
+    if name in _WHOLE:
+        return int(text)
+    return math.nan if not text and name in _MAY_BE_EMPTY else float(text)
+
+
+def _keyed(folder: Path, kind: str, item: str, problems: list[str]) -> Iterator[tuple[Key, str, dict[str, dict[str, float]]]]:
+    """Key, commit, and item (image or map) → its numbers."""
+    found: dict[Key, dict[str, dict[str, float]]] = {}
+    commits: dict[Key, str] = {}
+    for path in sorted((folder / kind).glob("*.csv")):
+        for row in read_rows(path, COLUMNS[kind], problems):
+            key = Key(*(row[name] for name in Key._fields))
+            if commits.setdefault(key, row["commit"]) != row["commit"]:
+                problems.append(f"{path}: {_words(key)} is there with the commits {commits[key]} and {row['commit']}")
+            elif row[item] in found.setdefault(key, {}):
+                problems.append(f"{path}: {item} {row[item]} of {_words(key)} is there twice")
+            else:
+                found[key][row[item]] = {name: row[name] for name in COLUMNS[kind] if name not in (*IDENTITY, item)}
+    yield from ((key, commits[key], items) for key, items in found.items())
+
+
+def _trainings(folder: Path, problems: list[str]) -> list[Training]:
+    found: dict[tuple[Any, ...], Training] = {}
+    for path in sorted((folder / "runs").glob("*.csv")):
+        for row in read_rows(path, RUN_COLUMNS, problems):
+            one = Training(**row)
+            key = (one.dataset, one.size, one.model, one.seed, one.epochs, one.lr)
+            if key in found:
+                problems.append(f"{path}: {one.model} of {one.epochs} epochs at {one.size} px, seed {one.seed}, lr {one.lr} is there twice")
+            found[key] = one
+    return list(found.values())
+
+
+def _other_images(runs: Sequence[Stored]) -> Iterator[str]:
+    """Networks are compared image by image, so all of a split must have the same ones."""
+    first: dict[tuple[str, str], Stored] = {}
+    for one in runs:
+        other = first.setdefault((one.key.dataset, one.key.split), one)
+        differing = sorted(one.images.keys() ^ other.images.keys())
+        if differing:
+            yield f"{_words(one.key)} and {_words(other.key)} have other images: {len(differing)} are in one alone, e.g. {differing[0]}"
+
+
+def _words(key: Key) -> str:
+    return f"{key.dataset} {key.split}, {key.model} at {key.size} px, seed {key.seed}"

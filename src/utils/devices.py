@@ -1,0 +1,73 @@
+"""What is asked of `trainer` against what this machine and its launcher have, before any work."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from omegaconf import DictConfig
+
+from src.utils.errors import UserError
+from src.utils.launch import Launch
+
+
+def check_devices(trainer: DictConfig, launch: Launch | None) -> dict[str, Any]:
+    """The devices and machines to train on, as arguments of Lightning's Trainer; under torchrun and srun theirs.
+
+    Raises:
+        UserError: devices that are not there, or a combination that can't work; all problems at once.
+    """
+    gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
+    accelerator, devices, nodes = str(trainer.accelerator), trainer.devices, int(trainer.get("num_nodes", 1))
+    wants_gpu = accelerator in ("gpu", "cuda", "mps")
+    on_gpu = wants_gpu or (accelerator == "auto" and gpus > 0)
+    problems = []
+    if wants_gpu and not gpus:
+        asked = f"trainer.accelerator={accelerator}" + (f", trainer.devices={devices}" if str(devices) not in ("auto", "-1") else "")
+        problems.append(f"{asked}: this machine has no GPU that torch can use; trainer=cpu (one process) and trainer=ddp_cpu need none")
+    count = _count(devices, gpus if on_gpu else 1)
+    if count is None:
+        problems.append(f"trainer.devices={devices}: a number of devices, a list of their indices, or auto")
+    elif on_gpu and gpus and max(count, *_indices(devices), 1) > gpus:
+        problems.append(f"trainer.devices={devices}: this machine has {gpus} GPU{'s'[: gpus > 1]}")
+    if launch is None and nodes > 1:
+        problems.append(f"trainer.num_nodes={nodes}: several machines need torchrun or srun to start the processes (docs/scaling.md)")
+    if launch is not None:
+        if str(devices) not in ("auto", "-1") and count != launch.here:
+            problems.append(f"trainer.devices={devices}: {launch.by} has started {launch.here} processes on this machine; devices=auto")
+        if launch.by == "srun" and "SLURM_NTASKS_PER_NODE" not in os.environ:
+            problems.append("srun has started several processes: say how many on each machine with --ntasks-per-node")
+        if on_gpu and gpus and launch.here > gpus:
+            problems.append(f"{launch.by} has started {launch.here} processes on this machine, which has {gpus} GPU{'s'[: gpus > 1]}")
+    several = nodes > 1 or (launch.processes if launch else count or 1) > 1
+    if several and not on_gpu and trainer.get("sync_batchnorm"):
+        problems.append("trainer.sync_batchnorm=true: works between GPUs only; trainer=ddp_cpu leaves it off")
+    if problems:
+        raise UserError(problems[0]) if len(problems) == 1 else UserError("the trainer cannot be made:", problems)
+    return {} if launch is None else {"devices": launch.here, "num_nodes": launch.processes // launch.here}
+
+
+def cluster(launch: Launch | None) -> ClusterEnvironment:
+    """Lightning's name for who has started the processes. Stopping and requeuing are ours (`scripts/slurm.sbatch`), not its."""
+    if launch is None:
+        return LightningEnvironment()
+    return TorchElasticEnvironment() if launch.by == "torchrun" else SLURMEnvironment(auto_requeue=False)
+
+
+def _count(devices: Any, there: int) -> int | None:
+    """How many devices are meant; None if no number can be read from it."""
+    if str(devices) in ("auto", "-1"):
+        return there
+    try:
+        found = len(_indices(devices)) or int(devices)
+    except (TypeError, ValueError):
+        return None
+    return found if found > 0 else None
+
+
+def _indices(devices: Any) -> list[int]:
+    """The 1-based positions of a list of devices (`[0,2]` or `"0,2"`)."""
+    listed = devices.split(",") if isinstance(devices, str) and "," in devices else devices
+    return [] if isinstance(listed, (int, str)) else [int(index) + 1 for index in listed]

