@@ -141,16 +141,6 @@ def test_unfolding_learns_at_its_own_rate(trained):
     assert groups[1]["weight_decay"] == 0
 
 
-@pytest.mark.slow
-def test_wandb_offline_holds_the_run(tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    train(tiny_quickstart(tmp_path, "logger=wandb", "test=false"))
-    runs = list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
-    assert len(runs) == 1
-    assert runs[0].stat().st_size > 0
-    assert (tmp_path / "logs" / "version_0" / "metrics.csv").is_file()
-
-
 def test_predict_writes_maps_at_the_images_size(trained, data_root, tmp_path):
     checkpoint, images = trained[0] / "checkpoints" / "best.ckpt", data_root / "TestDataset" / "CAMO" / "Imgs"
     overrides = [f"ckpt_path={checkpoint}", f"input={images}", f"output={tmp_path / 'maps'}", "overlay=true", "device=cpu"]

@@ -69,7 +69,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
         def main() -> None:
             launch = launched()
             if launch is None or launch.processes == 1:
-                configured()
+                configured()  # `FailedJobs` ends it where jobs leave notes; what follows is for commands without folders
             elif [word for word in sys.argv[1:] if word.startswith("-")]:
                 sys.exit(f"error: under {launch.by} only overrides can be given; a multirun starts its processes itself: python -m … -m …")
             elif global_rank() == 0:

@@ -91,12 +91,10 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def _job_folder() -> Path | None:
-    """None for commands whose jobs have no folder of their own (`python -m src.profile -m`), and for all processes of a job but one."""
+    """None for commands whose jobs have no folder of their own (`python -m src.profile -m`), and for all ranks but the first."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN or HydraConfig.get().output_subdir is None:
         return None
-    if global_rank() != 0:
-        return None
-    return Path(HydraConfig.get().runtime.output_dir)
+    return Path(HydraConfig.get().runtime.output_dir) if global_rank() == 0 else None
 
 
 def _is_alive(pid: int) -> bool:

@@ -19,7 +19,8 @@ from tests.test_resume import SMALL
 from tests.test_train import config
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-WATCHED = ["logger=[wandb,tensorboard]", "logger.wandb.checkpoints=true", "callbacks=[default,panel]", "callbacks.panel.every_n_epochs=1"]
+WATCHED = ["logger=[wandb,tensorboard]", "logger.wandb.checkpoints=true", "callbacks=[default,panel]"]
+WATCHED += ["callbacks.panel.every_n_epochs=1", "callbacks.panel.images=1"]
 
 
 @pytest.fixture(scope="module")

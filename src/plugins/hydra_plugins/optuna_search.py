@@ -23,6 +23,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from src.utils.errors import UserError
+from src.utils.launch import launched
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -97,10 +98,12 @@ class OptunaSweeper(Sweeper):
     def _check(self, space: Mapping[str, BaseDistribution]) -> None:
         from src.report.jobs import REPLICATES
 
+        launch = launched()
         problems = [f"{key}: makes no other configuration; over seeds a search finds luck" for key in space if key in REPLICATES]
         problems += [] if space else ["nothing to search: hydra.sweeper.space is empty, and no KEY=interval(a,b) was typed"]
         problems += ["test=true: a search must not read the test sets; test the best trial afterwards"] if self.config.test else []
         problems += [f"hydra.sweeper.{key} must be at least 1" for key in ("trials", "parallel") if getattr(self, key) < 1]
+        problems += [f"{launch.by}: a search starts its trials' processes itself"] if launch is not None and launch.processes > 1 else []
         if problems:
             raise UserError("sweep=optuna:", problems)
         self.validate_batch_is_legal([[*self.fixed, *_overrides({key: _first(one) for key, one in space.items()})]])
