@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from src.utils.composing import composition_mistake
+from src.utils.config_types import check_types
 from src.utils.errors import UserError, user_error
 from src.utils.memory import keep_freed_memory
 
@@ -55,13 +58,15 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
                 OmegaConf.update(cfg, "paths.output_dir", hydra_cfg.runtime.output_dir)
             with reported_mistakes(failed):
                 _check_complete(cfg)
+                check_types(cfg)
                 return task(cfg)
             return None if hydra_cfg.mode == RunMode.MULTIRUN else sys.exit(2)
 
         configured = hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(run)
 
         def main() -> None:
-            configured()
+            with _composition_mistakes_reported():
+                configured()
             if failed:
                 print(f"error: {len(failed)} of the jobs failed", file=sys.stderr)
                 sys.exit(2)
@@ -82,6 +87,26 @@ def reported_mistakes(failed: list[str]) -> Iterator[None]:
             raise
         failed.append(text)
         print(f"error: {text}", file=sys.stderr)
+
+
+@contextmanager
+def _composition_mistakes_reported() -> Iterator[None]:
+    """Hydra hands its errors over (by default it prints several lines and exits with 1): a mistake is one line and status 2."""
+    asked = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    except Exception as error:
+        text = None if asked == "1" else composition_mistake(error)
+        if text is None:
+            raise
+        print(f"error: {text}", file=sys.stderr)
+        sys.exit(2)
+    finally:
+        if asked is None:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = asked
 
 
 def _check_complete(cfg: DictConfig) -> None:
