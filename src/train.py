@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.callbacks.step_checkpoint import StopWhenAsked
 from src.checkpoint_io import AtomicCheckpointIO, remove_leftovers, writable
 from src.checkpoints import check_fits, read_checkpoint, rebuild, resolve_checkpoint
+from src.compiling import compile_network
 from src.eval import run_test
 from src.exported import SUFFIX
 from src.loggers.tracker import Tracker
@@ -68,6 +69,8 @@ def _train(cfg: DictConfig) -> dict[str, float]:
             datamodule.setup(stage)
     with mistakes.collected():
         module: COSModule = instantiate(cfg.model)
+        if cfg.compile:
+            compile_network(module.net)
     mistakes.raise_all()
     module.config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     module.config["commit"] = revision()
