@@ -169,7 +169,7 @@ def _mistake(error: Exception) -> str | None:
     if isinstance(error, InstantiationException) and isinstance(cause, (ValueError, TypeError, MisconfigurationException)):
         key = str(error).rsplit("full_key: ", 1)[-1] if "full_key: " in str(error) else "configuration"
         return f"{key}: {cause}"
-    return str(error) if isinstance(error, MisconfigurationException) else None
+    return str(error) if isinstance(error, MisconfigurationException) else composition_mistake(error)
 
 
 def _plain(message: str) -> str:
