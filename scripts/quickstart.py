@@ -19,6 +19,7 @@ from src.data.synthetic import SyntheticCamouflage
 from src.predict import predict
 from src.train import train
 from src.utils.cli import CONF, console, prepare, reported_mistakes
+from src.utils.config_types import check_types
 
 NEXT = """\
 [bold]What next[/bold]
@@ -61,7 +62,9 @@ def run(folder: Path, overrides: Sequence[str] = ()) -> dict[str, float]:
 
 def _config(name: str, overrides: list[str], folder: Path) -> DictConfig:
     with initialize_config_dir(CONF, version_base="1.3"):
-        return compose(name, [*overrides, f"paths.output_dir={folder}"])
+        cfg = compose(name, [*overrides, f"paths.output_dir={folder}"])
+    check_types(cfg)
+    return cfg
 
 
 def _write_scenes(folder: Path, count: int = 8) -> None:

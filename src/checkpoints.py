@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,17 +86,27 @@ def rebuild(checkpoint: dict[str, Any], path: Path, metrics: dict[str, Any] | No
 
 
 def check_fits(module: COSModule, checkpoint: dict[str, Any], path: Path) -> None:
-    """Raise a UserError that names the difference if the checkpoint's weights belong to another architecture."""
+    """Raise a UserError if the checkpoint's weights belong to another architecture: the settings and the parts that differ."""
     own, stored = module.state_dict(), checkpoint["state_dict"]
-    problems = [f"missing in the file: {key}" for key in own if key not in stored]
-    problems += [f"not in the network: {key}" for key in stored if key not in own]
-    problems += [
-        f"{key}: {tuple(stored[key].shape)} in the file, {tuple(own[key].shape)} in the network"
-        for key in own
-        if key in stored and own[key].shape != stored[key].shape
-    ]
-    if problems:
-        raise UserError(f"ckpt_path: {path} belongs to another architecture ({len(problems)} tensors differ):", problems, limit=5)
+    shapes = [{key: tuple(value.shape) for key, value in state.items()} for state in (own, stored)]
+    differing = [key for key in {**own, **stored} if shapes[0].get(key) != shapes[1].get(key)]
+    if not differing:
+        return
+    parts = Counter(".".join(key.split(".")[:2]) for key in differing)
+    there, here = (_flat(config.get("model", {}).get("net", {}), "model.net") for config in (checkpoint["config"], module.config))
+    settings = [f"{key}={there[key]} there, {here[key]} here" for key in there if key in here and there[key] != here[key]]
+    why = f"; {', '.join(settings)}" if settings else ""
+    names = ", ".join(f"{part} ({count})" for part, count in parts.items())
+    raise UserError(f"ckpt_path: {path} belongs to another architecture{why}; tensors that differ: {names}")
+
+
+def _flat(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Dotted key → value of a plain nested configuration; of the network's own class and settings, not where weights come from."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        key = f"{prefix}.{name}"
+        flat |= _flat(value, key) if isinstance(value, Mapping) else {} if name == "weights" else {key: value}
+    return flat
 
 
 def _damage(path: Path) -> str | None:

@@ -1,4 +1,7 @@
-"""Losses: the structure loss, dice on edges, ZoomNet's uncertainty loss, and their sum over the stages (method.md 4)."""
+"""Losses: the structure loss, dice on edges, ZoomNet's uncertainty loss, and their sum over the stages (method.md 4).
+
+All of them compute in float32 (or float64) whatever they are given: a sum over 352² pixels is beyond fp16's 65504.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.outputs import MaskOutput, RUNOutput, StageOutput
+from src.models.precision import full_precision
 from src.models.resample import pool, upsample
 
 WINDOW = 31
@@ -16,6 +20,7 @@ WINDOW = 31
 
 def boundary_weight(target: Tensor) -> Tensor:
     """1 + 5·|avgpool31(G) − G|, in [1, 6]: pixels near the boundary count more. Zero padding, counted. (N,1,H,W) both."""
+    target = full_precision(target)
     columns = F.avg_pool2d(target, (WINDOW, 1), stride=1, padding=(WINDOW // 2, 0))  # one axis after the other: 31 + 31 terms, not 31²
     return 1 + 5 * (F.avg_pool2d(columns, (1, WINDOW), stride=1, padding=(0, WINDOW // 2)) - target).abs()
 
@@ -30,6 +35,7 @@ def structure_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None)
     Returns:
         Scalar. IoU smoothing 1.
     """
+    logits, target = full_precision(logits), full_precision(target)
     weight = boundary_weight(target) if weight is None else weight
     cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     wbce = (weight * cross_entropy).sum((1, 2, 3)) / weight.sum((1, 2, 3))
@@ -41,14 +47,14 @@ def structure_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None)
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """1 − (2Σpg + 1) / (Σp² + Σg² + 1) per image, p = σ(logits), then the mean. Shapes as :func:`structure_loss`."""
-    probability = logits.sigmoid()
+    probability, target = full_precision(logits).sigmoid(), full_precision(target)
     overlap = 2 * (probability * target).sum((1, 2, 3)) + 1
     return (1 - overlap / (probability.square().sum((1, 2, 3)) + target.square().sum((1, 2, 3)) + 1)).mean()
 
 
 def uncertainty_loss(logits: Tensor) -> Tensor:
     """1 − |2p − 1|², the mean over pixels: 1 where the mask is undecided, 0 where it is decided (ZoomNet)."""
-    return (1 - (2 * logits.sigmoid() - 1).square()).mean()
+    return (1 - (2 * full_precision(logits).sigmoid() - 1).square()).mean()
 
 
 def edge_target(mask: Tensor) -> Tensor:
@@ -92,12 +98,12 @@ class StagewiseLoss(nn.Module):
             progress: how much of the training is over, in [0,1].
         """
         weight = boundary_weight(target)
-        terms = {"structure": structure_loss(output.mask_logits.float(), target, weight)}
+        terms = {"structure": structure_loss(output.mask_logits, target, weight)}
         if isinstance(output, RUNOutput):
-            self._add_stages(terms, output, image.float(), target, weight)
+            self._add_stages(terms, output, full_precision(image), full_precision(target), weight)
         if self.uncertainty:
             ramp = (1 - math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
-            terms["uncertainty"] = self.uncertainty * ramp * uncertainty_loss(output.mask_logits.float())
+            terms["uncertainty"] = self.uncertainty * ramp * uncertainty_loss(output.mask_logits)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
     def _add_stages(self, terms: dict[str, Tensor], output: RUNOutput, image: Tensor, target: Tensor, weight: Tensor) -> None:
@@ -123,7 +129,7 @@ class StagewiseLoss(nn.Module):
             terms["edge"] = self.edge * dice_loss(logits, edges)
         if stage.reconstruction is not None:
             if self.reconstruction:
-                terms["reconstruction"] = self.reconstruction * (stage.reconstruction - image).square().mean()
+                terms["reconstruction"] = self.reconstruction * (full_precision(stage.reconstruction) - image).square().mean()
             if self.background:
-                terms["background"] = self.background * (stage.background - (1 - small_target) * image).abs().mean()
+                terms["background"] = self.background * (full_precision(stage.background) - (1 - small_target) * image).abs().mean()
         return terms

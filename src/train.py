@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.callbacks.step_checkpoint import StopWhenAsked
 from src.checkpoint_io import AtomicCheckpointIO, remove_leftovers, writable
 from src.checkpoints import check_fits, read_checkpoint, rebuild, resolve_checkpoint
+from src.compiling import compile_network
 from src.eval import run_test
 from src.exported import SUFFIX
 from src.loggers.tracker import Tracker
@@ -68,6 +69,8 @@ def _train(cfg: DictConfig) -> dict[str, float]:
             datamodule.setup(stage)
     with mistakes.collected():
         module: COSModule = instantiate(cfg.model)
+        if cfg.compile:
+            compile_network(module.net)
     mistakes.raise_all()
     module.config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     module.config["commit"] = revision()
@@ -152,7 +155,7 @@ def _callbacks(cfg: DictConfig, validates: bool) -> list[L.Callback]:
 
 
 def _command_line(output_dir: Path, *overrides: str) -> str:
-    """What was typed, in the run's own folder and with other overrides."""
+    """What was typed, for this job alone, in the run's own folder and with other overrides."""
     typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     replaced = ("paths.output_dir=", "sweep=", *(f"{override.partition('=')[0]}=" for override in overrides))
     words = [word for word in typed if not word.startswith(replaced)]

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 
-from src.utils.cli import _plain
+from src.utils.cli import CONF, _plain
+from src.utils.composing import composition_mistake
 from src.utils.errors import Mistakes, UserError
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +49,7 @@ def test_all_mistakes_at_once_without_a_traceback(tmp_path):
 def test_a_mistake_is_one_clear_message(words, expected, tmp_path):
     place = ["--output", str(tmp_path)] if words[0].startswith("scripts") else [f"paths.output_dir={tmp_path}"]
     result = run(*words, *place)
-    assert result.returncode != 0
+    assert result.returncode == 2
     assert expected in result.stderr
     assert "Traceback" not in result.stderr
 
@@ -59,6 +62,54 @@ def test_an_output_folder_that_cannot_be_written(mode, tmp_path):
     assert result.returncode == 2
     assert result.stderr.startswith(f"error: paths.output_dir: {tmp_path / 'file' / 'run'} cannot be written: Not a directory")
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("model.net.num_stage=2", "model.net.num_stage: there is no such setting; did you mean model.net.num_stages?"),
+        ("modle=fpn", "modle: there is no such setting; did you mean model?"),
+        ("experimnt=quickstart", "experimnt: there is no such setting; did you mean experiment?"),
+        ("lr=3", "lr: there is no such setting; did you mean model.optimizer.lr?"),
+        ("data/augmentaton=strong", "data/augmentaton: there is no such setting; did you mean data/augmentation?"),
+        ("experiment=camo_lite", "experiment=camo_lite: no such choice; did you mean camo_lite0?"),
+        ("logger=zzz", "logger=zzz: no such choice; there are csv, wandb"),
+        ("data.test_sets=[CAMO", "data.test_sets=[CAMO: no viable alternative at input '[CAMO'"),
+        (
+            "trainer.max_time=00:01:00:00",
+            "trainer.max_time: not among the settings of conf/, but Trainer takes it: write +trainer.max_time=…",
+        ),
+    ],
+)
+def test_what_does_not_compose_is_one_line_with_what_is_near(override, expected):
+    with pytest.raises(HydraException) as error, initialize_config_dir(CONF, version_base="1.3"):
+        compose("train", [override])
+    assert composition_mistake(error.value) == expected
+    assert composition_mistake(UserError("ours")) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["model.net.num_stage=2"], ["error: model.net.num_stage: there is no such setting; did you mean model.net.num_stages?"]),
+        (["seed=abc"], ["error: seed=abc: expected a whole number"]),
+        (
+            ["data=tubular"],
+            [
+                "error: 3 settings cannot be meant so:",
+                *(
+                    f"  - data.num_{part}: COSDataModule has no such setting (in conf/experiment/quickstart.yaml)"
+                    for part in ("train", "val", "test")
+                ),
+            ],
+        ),
+    ],
+    ids=["name", "type", "group"],
+)
+def test_the_whole_of_what_a_command_says_of_a_mistake(overrides, expected, tmp_path):
+    result = run("src.train", "experiment=quickstart", *overrides, f"paths.output_dir={tmp_path}")
+    assert (result.returncode, result.stderr.splitlines()) == (2, expected)
 
 
 def test_a_workers_traceback_is_left_out():

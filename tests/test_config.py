@@ -8,6 +8,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from src.utils.config_types import check_types
+
 CONF = Path(__file__).parents[1] / "conf"
 
 
@@ -19,3 +21,5 @@ def test_experiment_composes(experiment, model):
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert plain["model"]["net"]["encoder"]["_target_"] == "src.models.encoder.PyramidEncoder"
     assert plain["callbacks"]["best"]["dirpath"] == "out/checkpoints"
+    if not (experiment == "quickstart" and model):
+        check_types(cfg)

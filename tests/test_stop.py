@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from src.utils.stop import Interrupted, StopRequest
+from torch.utils.data import DataLoader
+
+from src.utils.stop import Interrupted, StopRequest, shield_worker
 
 TWICE = """
 import os, signal, time
@@ -37,3 +39,18 @@ def test_a_second_ctrl_c_kills():
     assert result.returncode == -signal.SIGINT
     assert result.stdout == "still here 2\n"
     assert "again: stop at once" in result.stderr
+
+
+def test_a_clusters_sigterm_does_not_end_the_data_loading_workers():
+    """SLURM signals every process of a job; the worker's parent can still end it."""
+    batches = iter(DataLoader(range(64), batch_size=1, num_workers=1, worker_init_fn=shield_worker))  # type: ignore[arg-type]
+    assert next(batches) == 0
+    (worker,) = batches._workers  # type: ignore[attr-defined]
+    subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)
+    assert [int(batch) for batch in batches] == list(range(1, 64))
+    batches = iter(DataLoader(range(64), batch_size=1, num_workers=1, worker_init_fn=shield_worker))  # type: ignore[arg-type]
+    next(batches)
+    (worker,) = batches._workers  # type: ignore[attr-defined]
+    worker.terminate()
+    worker.join(timeout=20)
+    assert worker.exitcode == 0

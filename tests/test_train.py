@@ -222,8 +222,13 @@ def test_a_finished_run_is_not_overwritten(trained):
 
 def test_a_checkpoint_of_another_architecture(trained, tmp_path):
     checkpoint = trained[0] / "checkpoints" / "best.ckpt"
-    with pytest.raises(UserError, match="another architecture"):
+    with pytest.raises(UserError, match="another architecture") as error:
         train(tiny_quickstart(tmp_path, f"ckpt_path={checkpoint}", "model.net.channels=24"))
+    message = str(error.value)
+    assert "model.net.channels=16 there, 24 here" in message
+    assert "net.context (" in message
+    assert "net.encoder" not in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04 cut short", b""])

@@ -24,6 +24,7 @@ from src.data.tasks import count_note, group_of, is_published
 from src.data.transforms import paper_recipe
 from src.data.verify.checks import open_set
 from src.utils.errors import UserError
+from src.utils.stop import shield_worker
 
 HELD_OUT_TEST = "held-out"
 HOLDOUT = "-holdout"
@@ -319,7 +320,7 @@ class COSDataModule(LightningDataModule):
         # Evaluation loaders run once or seldom: their workers would sit on memory between the epochs.
         persistent = train and self.persistent_workers and self.num_workers > 0
         # A generator of its own: a loader that draws from the global one shifts the network's random numbers when it starts anew.
-        own = {"generator": torch.Generator()}
+        own = {"generator": torch.Generator(), "worker_init_fn": shield_worker}
         return own | {"num_workers": self.num_workers, "pin_memory": self.pin_memory, "persistent_workers": persistent}
 
 

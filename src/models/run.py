@@ -132,6 +132,8 @@ class RUN(nn.Module):
     def _run_stage(self, k: int, *tensors: Tensor) -> StageOutput:
         if not (self.gradient_checkpointing and torch.is_grad_enabled()):
             return self._stage(k, *tensors)
+        if torch.compiler.is_compiling():  # recomputes values alone, no updates of buffers; knows no context_fn
+            return checkpoint(self._stage, k, *tensors, use_reentrant=False)
         return checkpoint(
             self._stage, k, *tensors, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), _frozen_statistics(self))
         )

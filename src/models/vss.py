@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from src.models.precision import full_precision, without_autocast
 from src.ops import selective_scan
 
 Field = Literal["small", "large"]
@@ -62,17 +63,22 @@ class SS2D(nn.Module):
         return self.out_proj(self.norm(x) * F.silu(gate))
 
     def _scan(self, x: Tensor) -> Tensor:
-        """All four directions in one call: tokens stay in place, Δ, B and C are read from one projection of the map."""
+        """All four directions in one call: tokens stay in place, Δ, B and C are read from one projection of the map.
+
+        In float32 under autocast too: Δ stands in an exponent, and sums over thousands of tokens leave the range of fp16.
+        """
         height, width = x.shape[2:]
-        tokens = x.flatten(2)
+        tokens = full_precision(x.flatten(2))
         sizes = [self.rank, self.d_state, self.d_state]
         weights = torch.cat([part.flatten(0, 1) for part in self.x_proj.split(sizes, 1)])
-        step, B, C = F.linear(tokens.mT, weights).split([self.directions * size for size in sizes], -1)
+        with without_autocast(x.device):
+            projected = F.linear(tokens.mT, weights)
+        step, B, C = projected.split([self.directions * size for size in sizes], -1)
         B, C = (part.unflatten(-1, (self.directions, self.d_state)).permute(0, 2, 3, 1) for part in (B, C))
         y = selective_scan(
             tokens,
             step.mT,
-            -self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)).exp(),
+            -full_precision(self.A_log).exp(),
             B,
             C,
             self.D,
@@ -109,6 +115,23 @@ class ChannelAttention(nn.Module):
         return x * self.gate(x)
 
 
+class DilatedDepthwise(nn.Conv2d):
+    """Depthwise 3×3 convolution of dilation 2, (N,C,H,W) → (N,C,H,W); on a CPU in float32 under autocast too.
+
+    There, in bf16 and channels_last, oneDNN's gradient of these weights (torch 2.14) reads memory that nobody wrote: off by
+    100 %, at times by 10¹⁵.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 3, padding=2, dilation=2, groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return super().forward(x)
+        with without_autocast(x.device):
+            return super().forward(full_precision(x))
+
+
 def channel_attention_block(channels: int, field: Field) -> nn.Sequential:
     """CAB: convolutions of a small (3×3, compressed 3-fold) or a large (dilated depthwise) field, then attention."""
     if field == "small":
@@ -124,7 +147,7 @@ def channel_attention_block(channels: int, field: Field) -> nn.Sequential:
             nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
             nn.GELU(),
             nn.Conv2d(channels, channels, 1),
-            nn.Conv2d(channels, channels, 3, padding=2, dilation=2, groups=channels),
+            DilatedDepthwise(channels),
         ]
     return nn.Sequential(*convolutions, ChannelAttention(channels))
 

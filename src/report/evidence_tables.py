@@ -80,7 +80,7 @@ def main_tables(results: Results) -> list[Table]:
         notes = [
             f"{_images(models)}, at original size, protocol {PROTOCOLS[PROTOCOL]}.",
             "Mean over seeds ± standard deviation (one seed: none); best bold, second underlined, ranked as printed.",
-            f"Commits: {_commits(list(models.values()))}.",
+            _commits(list(models.values())),
         ]
         tables.append(Table(f"{dataset}-Test, input {size} × {size} px", header, rows, notes))
     return tables
@@ -247,7 +247,8 @@ def _images(models: dict[str, Network]) -> str:
 
 
 def _commits(found: Sequence[Network]) -> str:
-    return "; ".join(f"{one.model} {', '.join(_unique(seed.commit for seed in one.seeds))}" for one in found)
+    told = "; ".join(f"{one.model} {', '.join(_unique(seed.commit for seed in one.seeds))}" for one in found)
+    return f"Commits: {told}." + " +: with changes that were not committed." * ("+" in told)
 
 
 def _unique(names: Iterator[str]) -> list[str]:

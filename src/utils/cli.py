@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import sys
 import traceback
 import warnings
@@ -21,12 +22,15 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from src.utils.composing import composition_mistake
+from src.utils.config_types import check_types
 from src.utils.errors import UserError, user_error
 from src.utils.job_record import recorded
 from src.utils.launch import global_rank, launched
 from src.utils.memory import keep_freed_memory
 
 CONF = str(Path(__file__).parents[2] / "conf")
+sys.path.append(str(Path(__file__).parents[1] / "plugins"))  # Hydra takes sweepers from a package `hydra_plugins` alone
 NOISE = (
     ".*does not have many workers.*",
     ".*exists and is not empty.*",
@@ -60,6 +64,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
                 return _run_job(task, cfg, failed)
             with reported_mistakes(failed):
                 _check_complete(cfg)
+                check_types(cfg)
                 return task(cfg)
             return sys.exit(2)
 
@@ -67,14 +72,17 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
 
         def main() -> None:
             launch = launched()
-            if launch is None or launch.processes == 1:
-                configured()  # `FailedJobs` ends it where jobs leave notes; what follows is for commands without folders
-            elif [word for word in sys.argv[1:] if word.startswith("-")]:
-                sys.exit(f"error: under {launch.by} only overrides can be given; a multirun starts its processes itself: python -m … -m …")
-            elif global_rank() == 0:
-                configured()
-            else:
-                _compose_and_run(config_name, task, failed)
+            with _composition_mistakes_reported():
+                if launch is None or launch.processes == 1:
+                    configured()  # `FailedJobs` ends it where jobs leave notes; what follows is for commands without folders
+                elif [word for word in sys.argv[1:] if word.startswith("-")]:
+                    sys.exit(
+                        f"error: under {launch.by} only overrides can be given; a multirun starts its processes itself: python -m … -m …"
+                    )
+                elif global_rank() == 0:
+                    configured()
+                else:
+                    _compose_and_run(config_name, task, failed)
             if failed:
                 print(f"error: {len(failed)} of the jobs failed", file=sys.stderr)
                 sys.exit(2)
@@ -89,6 +97,7 @@ def _run_job(task: Task, cfg: DictConfig, failed: list[str]) -> Any:
     with recorded() as note:
         try:
             _check_complete(cfg)
+            check_types(cfg)
             return task(cfg)
         except Exception as error:
             text = _mistake(error)
@@ -121,7 +130,28 @@ def _compose_and_run(config_name: str, task: Task, failed: list[str]) -> None:
         sys.exit(1)  # rank 0 says why
     with reported_mistakes(failed):
         _check_complete(cfg)
+        check_types(cfg)
         task(cfg)
+
+
+@contextmanager
+def _composition_mistakes_reported() -> Iterator[None]:
+    """Hydra hands its errors over (by default it prints several lines and exits with 1): a mistake is one line and status 2."""
+    asked = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    except Exception as error:
+        text = None if asked == "1" else composition_mistake(error)
+        if text is None:
+            raise
+        print(f"error: {text}", file=sys.stderr)
+        sys.exit(2)
+    finally:
+        if asked is None:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = asked
 
 
 def _check_complete(cfg: DictConfig) -> None:
@@ -139,7 +169,7 @@ def _mistake(error: Exception) -> str | None:
     if isinstance(error, InstantiationException) and isinstance(cause, (ValueError, TypeError, MisconfigurationException)):
         key = str(error).rsplit("full_key: ", 1)[-1] if "full_key: " in str(error) else "configuration"
         return f"{key}: {cause}"
-    return str(error) if isinstance(error, MisconfigurationException) else None
+    return str(error) if isinstance(error, MisconfigurationException) else composition_mistake(error)
 
 
 def _plain(message: str) -> str:

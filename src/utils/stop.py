@@ -9,6 +9,8 @@ import threading
 from types import FrameType
 from typing import Any
 
+from lightning.fabric.utilities.seed import pl_worker_init_function
+
 from src.utils.launch import global_rank
 
 
@@ -62,6 +64,24 @@ class StopRequest:
             again = "; again: stop at once, without saving" if signum == signal.SIGINT else ""
             if global_rank() == 0:
                 print(f"\n{signal.Signals(signum).name}: stopping after this step, the state is saved{again}", file=sys.stderr)
+
+
+def shield_worker(worker: int) -> None:
+    """For DataLoader's `worker_init_fn`: only its own process ends a worker, not a SIGTERM that a cluster sends to every process of a job.
+
+    Torch's handler ends it at once, and the training then breaks off before the step after which it would have saved.
+    """
+    pl_worker_init_function(worker)  # what Lightning sets where nothing is
+    if hasattr(signal, "sigwaitinfo"):  # Linux
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def _in_main_thread() -> bool:

@@ -82,6 +82,24 @@ def test_workers_give_reproducible_and_different_samples(tmp_path: Path) -> None
     assert torch.equal(*runs)
 
 
+def test_the_holdout_can_stand_in_the_place_of_the_test_sets(tmp_path: Path) -> None:
+    data = module(write_root(tmp_path), val_fraction=0.3, test_sets=[])
+    data.test_on_holdout()
+    data.setup("test")  # as Lightning calls it once more
+    (loader,) = data.test_dataloader()
+    assert data.test_names == ["MINE-holdout"]
+    assert names(loader) == names(data.val_dataloader()) != []
+    assert data.describe()["test_images"] == {"MINE-holdout": len(names(loader))}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({"val_fraction": 0.0}, "data.val_fraction=0"), ({"selection": "field"}, "selection=field")]
+)
+def test_a_training_that_held_nothing_out_has_no_holdout(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=f"{words}: this training held nothing out"):
+        module(write_root(tmp_path, train=12), **options).test_on_holdout()
+
+
 def test_field_selection_validates_on_the_first_test_set(tmp_path: Path) -> None:
     data = module(write_root(tmp_path, train=12), selection="field")
     data.setup("fit")

@@ -324,3 +324,30 @@ def test_all_impossible_settings_in_one_error():
     assert [key for key in wrong if f"model.net.{key}:" not in str(error.value)] == []
     with pytest.raises(UserError, match=r"model\.net\.num_stages"):
         RUN(PyramidEncoder("resnet18", None), num_stages=0)
+
+
+def _bytes_kept(net: RUN, image: torch.Tensor) -> int:
+    """Bytes of all tensors that the forward pass keeps for the backward one, weights left out; shared memory counts once."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(x: torch.Tensor) -> torch.Tensor:
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        output = net(image)
+    assert output.mask_logits.requires_grad
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def test_gradient_checkpointing_keeps_at_least_35_percent_less(make_run):
+    """K = 4. A stage is computed anew in the backward pass, one at a time: what the largest one keeps comes on top."""
+    image = torch.rand(2, 3, 96, 96)
+    plain, saving, one = (
+        _bytes_kept(make_run(**options), image) for options in ({}, {"gradient_checkpointing": True}, {"num_stages": 1, "levels": [4]})
+    )
+    encoder_alone = _bytes_kept(make_run(num_stages=1, levels=[4], gradient_checkpointing=True), image)
+    assert saving + (one - encoder_alone) <= 0.65 * plain

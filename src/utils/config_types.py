@@ -1,0 +1,223 @@
+"""Values of a configuration against the type hints of what they configure, before anything is made: every mistake at once."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import types
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_object
+from omegaconf import DictConfig, ListConfig, Node, OmegaConf
+
+from src.utils.errors import UserError
+
+CONF = Path(__file__).parents[2] / "conf"
+OWN: dict[str, Any] = {
+    "seed": int,
+    "workers": int | None,
+    "ckpt_path": str | None,
+    "effective_batch": int | None,
+    "train": bool,
+    "test": bool,
+    "compile": bool,
+    "overlay": bool,
+    "overwrite": bool,
+    "full": bool,
+    "image_size": int,
+    "batch_size": int,
+    "warmup": int,
+    "repeats": int,
+    "device": str,
+    "csv": str | None,
+    "paths.output_dir": str,
+    "data.root": str | None,
+    "data.test_sets": list[str] | str | None,
+    "data.image_size": int | None,
+    "data.batch_size": int | None,
+    "data.num_workers": int | None,
+    "metrics.protocol": str | None,
+    "metrics.extra": list[str] | None,
+}
+"""Settings of the commands themselves; all others belong to a class, which says what it takes."""
+NARROWER: dict[str, Any] = {"trainer.precision": Literal["32-true", "bf16-mixed", "16-mixed"]}
+"""Where we take less than the class does: the closed-form steps divide in float32, and so the weights stay float32."""
+LISTS = (list, tuple, set, Sequence, Collection, Iterable)
+IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path", type(None): "null"}
+MADE = "a configuration with _target_"
+
+
+def check_types(cfg: DictConfig) -> None:
+    """Compare each scalar and each list with the annotation of the parameter it is for.
+
+    Every node with a ``_target_`` is looked at; classes and functions without annotations take anything.
+
+    Raises:
+        UserError: all values of a wrong type and all settings that a ``_target_`` does not have: the key, the value, what was
+            expected, and the file of ``conf/`` that says so if it was not typed.
+    """
+    found: dict[str, str] = {}
+    for key, problem in [*_plain_problems(cfg, NARROWER), *_node_problems(cfg, ""), *_plain_problems(cfg, OWN)]:
+        found.setdefault(key, problem)
+    problems = list(found.values())
+    if len(problems) == 1:
+        raise UserError(problems[0])
+    if problems:
+        raise UserError(f"{len(problems)} settings cannot be meant so:", problems)
+
+
+def _plain_problems(cfg: DictConfig, hints: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, hint in hints.items():
+        value = OmegaConf.select(cfg, key, default=...)
+        if value is not ... and not fits(value, hint):
+            yield key, _wrong(key, value, hint)
+
+
+def _node_problems(node: DictConfig | ListConfig, prefix: str) -> Iterator[tuple[str, str]]:
+    """Keys and problems of ``node`` and below; what an interpolation points to is looked at where it stands."""
+    keys: Sequence[Any] = list(node.keys()) if isinstance(node, DictConfig) else range(len(node))
+    parameters = parameters_of(node) if isinstance(node, DictConfig) else None
+    for key in keys:
+        child, path = node._get_node(key), f"{prefix}{key}"
+        if path == "hydra" or not isinstance(child, Node) or child._is_missing():
+            continue
+        if isinstance(node, DictConfig) and parameters is not None and not str(key).startswith("_"):
+            if key not in parameters:
+                yield path, _unknown(path, node, parameters)
+            elif (value := node[key]) is None or not _is_made(value):
+                hint, source = parameters[str(key)], _source(child, path)
+                if not fits(value, hint):
+                    yield source, _wrong(source, value, hint)
+        if isinstance(child, (DictConfig, ListConfig)) and not child._is_interpolation() and not child._is_none():
+            yield from _node_problems(child, f"{path}.")
+
+
+class _Anything(dict[str, Any]):
+    """Parameters of something that takes any keyword."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __missing__(self, key: str) -> Any:
+        return Any
+
+
+def parameters_of(node: DictConfig) -> dict[str, Any] | None:
+    """Name → annotation of what the node's ``_target_`` takes; None without a target."""
+    if node._is_none() or node._is_interpolation() or "_target_" not in node:
+        return None
+    try:
+        target = get_object(node._target_)
+        signature = inspect.signature(target)
+        hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except Exception:  # cannot be found (instantiate says so), or its annotations cannot be read
+        return _Anything()
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values())
+    found = {name: hints.get(name, Any) for name in signature.parameters}
+    return _Anything(found) if takes_all else found
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value can be meant by a type hint; hints that say nothing about plain values take any.
+
+    A whole number is a fine ``float``; ``true`` is no number; a ``Path`` takes text; a callable or an object no scalar.
+    """
+    if hint is Any:
+        return True
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(fits(value, one) for one in inner)
+    if origin is Literal:
+        return any(value == one and type(value) is type(one) for one in inner)
+    if hint in (int, float, bool, str, Path, type(None)):
+        return _is_a(value, hint)
+    kind = origin or hint
+    if not isinstance(kind, type) or kind is object or issubclass(kind, Enum):
+        return True
+    if kind in LISTS:
+        if not isinstance(value, (list, tuple, ListConfig)):
+            return False
+        if kind is tuple and inner and inner[-1] is not ...:
+            return len(inner) == len(value) and all(map(fits, value, inner))
+        return not inner or all(fits(one, inner[0]) for one in value)
+    if issubclass(kind, Mapping):
+        return isinstance(value, (dict, DictConfig))
+    return not isinstance(value, (str, int, float, bool)) and value is not None
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, (str, Path) if kind is Path else kind)
+
+
+def _is_made(value: Any) -> bool:
+    """Whether Hydra makes an object of this value before anybody sees it."""
+    if isinstance(value, DictConfig):
+        return "_target_" in value or any(_is_made(one) for one in value.values())
+    return isinstance(value, ListConfig) and any(_is_made(one) for one in value)
+
+
+def expected(hint: Any) -> str:
+    """A type hint in words: ``a whole number or null``."""
+    if hint in IN_WORDS:
+        return IN_WORDS[hint]
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        words = list(dict.fromkeys(expected(one) for one in inner))
+        return " or ".join([word for word in words if word != MADE] or words)
+    if origin is Literal:
+        return " or ".join(str(one) for one in inner)
+    kind = origin or hint
+    if kind in LISTS:
+        elements = dict.fromkeys(expected(one) for one in inner if one is not ...)
+        return f"a list ({', '.join(elements)})" if elements else "a list"
+    if isinstance(kind, type) and issubclass(kind, Mapping):
+        return "a mapping"
+    return MADE
+
+
+def _wrong(key: str, value: Any, hint: Any) -> str:
+    shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    is_choice = isinstance(value, str) and (CONF / key.replace(".", "/") / f"{value}.yaml").is_file()
+    way = f"; a group is chosen with {key.replace('.', '/')}={value}" if is_choice else ""
+    return f"{key}={shown}: expected {expected(hint)}{_written_in(key)}{way}"
+
+
+def _unknown(key: str, node: DictConfig, parameters: dict[str, Any]) -> str:
+    prefix, _, name = key.rpartition(".")
+    close, written = difflib.get_close_matches(name, parameters, n=1), _written_in(key)
+    nearest = f"; did you mean {prefix}.{close[0]}?" if close and not written else ""
+    return f"{key}: {node._target_.rpartition('.')[2]} has no such setting{written}{nearest}"
+
+
+def _source(child: Any, path: str) -> str:
+    """The key that a scalar's value comes from."""
+    found = re.fullmatch(r"\$\{([\w.]+)\}", str(child._value())) if child._is_interpolation() else None
+    return found[1] if found else path
+
+
+def _written_in(key: str) -> str:
+    """The last of the chosen files of ``conf/`` that sets the key, unless it was typed."""
+    if not HydraConfig.initialized():
+        return ""
+    hydra = HydraConfig.get()
+    if any(override.lstrip("+").partition("=")[0] == key for override in hydra.overrides.task):
+        return ""
+    found = ""
+    for group, choice in hydra.runtime.choices.items():
+        path = CONF / group / f"{choice}.yaml"
+        if group.startswith("hydra/") or not path.is_file():
+            continue
+        is_global = path.read_text(encoding="utf-8").startswith("# @package _global_")
+        own = key if is_global else key.removeprefix(f"{group.replace('/', '.')}.")
+        if (is_global or own != key) and OmegaConf.select(OmegaConf.load(path), own) is not None:
+            found = f" (in conf/{group}/{choice}.yaml)"
+    return found
