@@ -72,8 +72,8 @@ def test_an_output_folder_that_cannot_be_written(mode, tmp_path):
         ("experimnt=quickstart", "experimnt: there is no such setting; did you mean experiment?"),
         ("lr=3", "lr: there is no such setting; did you mean model.optimizer.lr?"),
         ("data/augmentaton=strong", "data/augmentaton: there is no such setting; did you mean data/augmentation?"),
-        ("experiment=run_polp", "experiment=run_polp: no such choice; did you mean run_polyp?"),
-        ("logger=zzz", "logger=zzz: no such choice; there are csv, wandb"),
+        ("experiment=quickstar", "experiment=quickstar: no such choice; did you mean quickstart?"),
+        ("logger=zzz", "logger=zzz: no such choice; there are csv, tensorboard, wandb"),
         ("data.test_sets=[CAMO", "data.test_sets=[CAMO: no viable alternative at input '[CAMO'"),
         (
             "trainer.max_time=00:01:00:00",
