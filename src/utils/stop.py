@@ -66,6 +66,10 @@ class StopRequest:
                 print(f"\n{signal.Signals(signum).name}: stopping after this step, the state is saved{again}", file=sys.stderr)
 
 
+LINGER = 10.0
+"""Seconds for the step that still runs and its checkpoint, where a worker can't know whether its parent wants it to end."""
+
+
 def shield_worker(worker: int) -> None:
     """For DataLoader's `worker_init_fn`: only its own process ends a worker, not a SIGTERM that a cluster sends to every process of a job.
 
@@ -73,7 +77,8 @@ def shield_worker(worker: int) -> None:
     """
     pl_worker_init_function(worker)  # what Lightning sets where nothing is
     if hasattr(signal, "sigwaitinfo"):  # Linux
-        signal.signal(signal.SIGTERM, lambda *_: None)
+        # Threads that a library starts in every fork (gRPC under TensorBoard) don't block the signal; who sent it can't be told then.
+        signal.signal(signal.SIGTERM, lambda *_: threading.Timer(LINGER, os._exit, (0,)).start())
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with_parent, daemon=True).start()
 
