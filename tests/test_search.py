@@ -19,9 +19,8 @@ from tests.test_resume import ROOT, SMALL
 
 optuna = pytest.importorskip("optuna")
 
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution  # noqa: E402
-
 from hydra_plugins.optuna_search import STUDY, OptunaSweeper, distribution  # noqa: E402
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution  # noqa: E402
 
 
 def drawn(words: str) -> object:
