@@ -23,11 +23,13 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(autouse=True)
 def _seed() -> Iterator[None]:
-    """The same random numbers for each test, and as many threads after it as before: sums depend on both."""
+    """The same random numbers for each test; no threads and no rendezvous of its processes stay for the next one."""
     threads = torch.get_num_threads()
     torch.manual_seed(0)
     yield
     torch.set_num_threads(threads)
+    for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE"):  # Lightning leaves them
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,9 @@ class Recorder(L.LightningModule):
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
         self.record("test", batch)
 
+    def teardown(self, stage: str) -> None:
+        self.trainer.strategy.barrier()  # gloo aborts a process whose peer has gone first
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
