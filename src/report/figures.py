@@ -13,6 +13,7 @@ def figure_of(rows: int, columns: int, width: float, height: float, **options: A
     import matplotlib as mpl
 
     mpl.use("Agg")
+    mpl.rcParams["axes.formatter.useoffset"] = False  # 0.28091, not 1 at an axis of "1e-5+0.2809"
     import matplotlib.pyplot as plt
 
     return plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **{"layout": "constrained"} | options)
