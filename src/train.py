@@ -24,7 +24,7 @@ from src.module import COSModule
 from src.ranks import other_ranks
 from src.sync_norm import SyncNorm
 from src.utils.cli import command, console
-from src.utils.devices import check_devices, cluster
+from src.utils.devices import check_devices, cluster, world_size
 from src.utils.errors import Mistakes, UserError
 from src.utils.launch import launched, restarted
 from src.utils.revision import revision
@@ -63,6 +63,10 @@ def _train(cfg: DictConfig) -> dict[str, float]:
     mistakes, launch, devices = Mistakes(), launched(), dict[str, Any]()
     with mistakes.collected():
         devices = check_devices(cfg.trainer, launch)
+    accumulated: int | None = None
+    with mistakes.collected():
+        if cfg.effective_batch is not None and cfg.data.batch_size > 0:
+            accumulated = accumulation(cfg.effective_batch, cfg.data.batch_size, world_size(cfg.trainer, launch))
     with mistakes.collected():
         datamodule = instantiate(cfg.data)
         for stage in ["fit"] * cfg.train + ["test"] * cfg.test:
@@ -87,8 +91,8 @@ def _train(cfg: DictConfig) -> dict[str, float]:
         logger=list(instantiate(cfg.get("logger") or {}).values()),
         **devices,
     )
-    if cfg.effective_batch is not None:
-        trainer.accumulate_grad_batches = accumulation(cfg.effective_batch, cfg.data.batch_size, trainer.world_size)
+    if accumulated is not None:
+        trainer.accumulate_grad_batches = accumulated
     if trainer.is_global_zero:
         with writable(output_dir):
             remove_leftovers(output_dir / "checkpoints")
@@ -98,8 +102,8 @@ def _train(cfg: DictConfig) -> dict[str, float]:
         logger.log_hyperparams(module.config)
     if trainer.is_global_zero:
         console().print(_summary(module, datamodule.describe(), output_dir), highlight=False)
-        if cfg.effective_batch is not None:
-            parts = f"{cfg.data.batch_size} (a batch) × {trainer.world_size} (devices) × {trainer.accumulate_grad_batches} (accumulated)"
+        if accumulated is not None:
+            parts = f"{cfg.data.batch_size} (a batch) × {trainer.world_size} (devices) × {accumulated} (accumulated)"
             console().print(f"images a step of the optimiser: {cfg.effective_batch} = {parts}", highlight=False)
     if cfg.train:
         try:

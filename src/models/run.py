@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from src.models.encoder import STRIDES, PyramidEncoder, TopDownContext
 from src.models.layers import POSITIVE_FLOOR, PositiveScalar, conv_bn_relu
 from src.models.outputs import RUNOutput, StageOutput
+from src.models.recompute import Runner, run, run_recomputed
 from src.models.resample import pool, upsample
 from src.models.robe import ROBE
 from src.models.sofs import Branches, MaskStep, ReversibleStateSpace, UncertainBand, reversed_mask
@@ -40,12 +39,13 @@ class RUN(nn.Module):
         coupling: False is the twin ``fpn_ds``: both branches read E alone and every part of the unfolding is off.
         branches: of the state space: ``both``, or VSS_s (``small``) or VSS_l (``large``) alone; what only the
             other one would read is then off too: R without VSS_l; without VSS_s the mask step (unless ``mask_residual`` reads M̂).
+        phi: False leaves φ out of RSS: LayerNorm then cancels most of what the mask says.
         context: False leaves the top-down merging out of E(C): each level is reduced to ``channels`` by itself.
         mask_residual: M_k = σ(up(conv(T)) + γ·logit(clip(M̂_k, .01, .99))), γ learnable (our switch; the paper: False).
         mu, lam, alpha, gamma, residual_scale, lipschitz: initial μ, λ, α, γ, s, and the constant L_S.
         residual_depth, residual_width: convolutions of ∇S and their channels (released code: 8, 32).
         uncertain_band: see :func:`src.models.sofs.residual_filter`.
-        gradient_checkpointing: recompute the stages in the backward instead of keeping them.
+        gradient_checkpointing: recompute the parts of each stage (mask step, either branch, ROBE) in the backward instead of keeping them.
 
     ``forward(image)``: (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`RUNOutput`.
 
@@ -69,6 +69,7 @@ class RUN(nn.Module):
         edge_head: bool = True,
         coupling: bool = True,
         branches: Branches = "both",
+        phi: bool = True,
         context: bool = True,
         mask_residual: bool = False,
         mu: float = 0.01,
@@ -89,7 +90,8 @@ class RUN(nn.Module):
         levels = tuple(levels)
         robe, mask_residual = robe and coupling, mask_residual and coupling
         mask_step = mask_step and coupling and (branches != "large" or mask_residual)
-        self.levels, self.unfold_stride, self.gradient_checkpointing = levels, unfold_stride, gradient_checkpointing
+        self.levels, self.unfold_stride = levels, unfold_stride
+        self.run_part: Runner = run_recomputed if gradient_checkpointing else run
         self.background_evidence = background_evidence and robe and branches != "small"
         self.encoder = encoder
         self.context = TopDownContext(encoder.channels, channels, [*levels, COARSEST], merge=context)
@@ -101,7 +103,8 @@ class RUN(nn.Module):
             for _ in range(unfolding_copies if mask_step else 0)
         )
         self.state_spaces = nn.ModuleList(
-            ReversibleStateSpace(channels, state_space, edge_head, coupling, branches) for _ in range(1 if shared_all else num_stages)
+            ReversibleStateSpace(channels, state_space, edge_head, coupling, branches, phi, self.run_part)
+            for _ in range(1 if shared_all else num_stages)
         )
         self.robes = nn.ModuleList(ROBE(lam) for _ in range(unfolding_copies if robe else 0))
         self.gammas = nn.ParameterList(nn.Parameter(torch.tensor(gamma)) for _ in range(num_stages if mask_residual else 0))
@@ -115,7 +118,7 @@ class RUN(nn.Module):
         background = (1 - mask) * image
         stages: list[StageOutput] = []
         for k, level in enumerate(self.levels):
-            stage = self._run_stage(k, features[level], image, mask, mask_prev, background)
+            stage = self._stage(k, features[level], image, mask, mask_prev, background)
             mask_prev, mask, background = mask, stage.mask, stage.background
             stages.append(stage)
         return RUNOutput(upsample(stages[-1].mask_logits, self.unfold_stride, size), coarse_logits, tuple(stages))
@@ -129,20 +132,11 @@ class RUN(nn.Module):
                 yield module.scale
         yield from self.gammas
 
-    def _run_stage(self, k: int, *tensors: Tensor) -> StageOutput:
-        if not (self.gradient_checkpointing and torch.is_grad_enabled()):
-            return self._stage(k, *tensors)
-        if torch.compiler.is_compiling():  # recomputes values alone, no updates of buffers; knows no context_fn
-            return checkpoint(self._stage, k, *tensors, use_reentrant=False)
-        return checkpoint(
-            self._stage, k, *tensors, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), _frozen_statistics(self))
-        )
-
     def _stage(self, k: int, feature: Tensor, image: Tensor, mask: Tensor, mask_prev: Tensor, background: Tensor) -> StageOutput:
         level = self.levels[k]
         mask_hat, residual = mask, torch.zeros_like(mask)
         if self.mask_steps:
-            mask_hat, residual = of_stage(self.mask_steps, k)(image, background, mask, mask_prev)
+            mask_hat, residual = self.run_part(of_stage(self.mask_steps, k), image, background, mask, mask_prev)
         reverse = reversed_mask(image, background, mask) if self.background_evidence else 1 - mask
         factor = level // self.unfold_stride
         logits, edge_logits = of_stage(self.state_spaces, k)(feature, pool(mask_hat, factor), pool(reverse, factor))
@@ -153,7 +147,7 @@ class RUN(nn.Module):
             edge_logits = self._to_unfolding(edge_logits, level, image)
         new_mask = mask_logits.sigmoid()
         if self.robes:
-            background, reconstruction = of_stage(self.robes, k)(image, new_mask, background)
+            background, reconstruction = self.run_part(of_stage(self.robes, k), image, new_mask, background)
         else:
             background, reconstruction = (1 - new_mask) * image, None
         return StageOutput(mask_hat, mask_logits, new_mask, edge_logits, background, reconstruction, residual)
@@ -184,20 +178,6 @@ class CoarseHead(nn.Module):
 def of_stage(modules: nn.ModuleList, k: int) -> Any:
     """The module of stage k, counted from 0, or the shared one."""
     return modules[k if len(modules) > 1 else 0]
-
-
-@contextlib.contextmanager
-def _frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """While checkpointing recomputes, BatchNorm must not count the same batch a second time."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.num_batches_tracked is not None]
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, norm.num_batches_tracked.clone()  # type: ignore[union-attr]
-    try:
-        yield
-    finally:
-        for norm, (momentum, count) in zip(norms, before, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def _check_settings(given: Mapping[str, Any]) -> None:

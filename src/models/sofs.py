@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from itertools import pairwise
 from typing import Literal
 
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from src.models.layers import PositiveScalar, conv_bn_relu
-from src.models.vss import VSSBlock
+from src.models.recompute import Runner, run
+from src.models.vss import Field, VSSBlock
 
 UncertainBand = Literal["zero", "one"]
 Branches = Literal["both", "small", "large"]
@@ -143,31 +145,42 @@ class ReversibleStateSpace(nn.Module):
         edge_head: False leaves the edge head out; edge logits are then None.
         coupling: False lets both branches read E alone (the twin ``fpn_ds``).
         branches: ``small`` leaves VSS_l and with it R out of T, ``large`` VSS_s and M̂.
+        phi: False leaves φ out of both branches: the mask then hardly reaches them.
+        run_part: what runs a branch (:mod:`src.models.recompute`).
     """
 
     def __init__(
-        self, channels: int, state_space: bool = True, edge_head: bool = True, coupling: bool = True, branches: Branches = "both"
+        self,
+        channels: int,
+        state_space: bool = True,
+        edge_head: bool = True,
+        coupling: bool = True,
+        branches: Branches = "both",
+        phi: bool = True,
+        run_part: Runner = run,
     ) -> None:
         super().__init__()
-        self.coupling, self.branches = coupling, branches
-        if branches != "large":
-            self.phi_s = conv_bn_relu(channels, channels)
-            self.vss_s = VSSBlock(channels, field="small", state_space=state_space)
-        if branches != "small":
-            self.phi_l = conv_bn_relu(channels, channels)
-            self.vss_l = VSSBlock(channels, field="large", state_space=state_space)
+        self.coupling, self.run_part = coupling, run_part
+        self.small = _branch(channels, "small", state_space, phi) if branches != "large" else None
+        self.large = _branch(channels, "large", state_space, phi) if branches != "small" else None
         self.mask_head = nn.Conv2d(channels, 1, 3, padding=1)
         self.edge_head = nn.Conv2d(channels, 1, 3, padding=1) if edge_head else None
 
     def forward(self, feature: Tensor, mask_hat: Tensor, reverse: Tensor) -> tuple[Tensor, Tensor | None]:
         """feature E(C): (N,C,h,w); mask_hat, reverse: (N,1,h,w) at the same level; returns logits (N,1,h,w) of mask and edge."""
-        parts = []
-        if self.branches != "large":
-            parts.append(self.vss_s(self.phi_s(feature * mask_hat + feature if self.coupling else feature)))
-        if self.branches != "small":
-            parts.append(self.vss_l(self.phi_l(feature * reverse + feature if self.coupling else feature)))
-        evidence = parts[0] + parts[1] if len(parts) == 2 else parts[0]
-        return self.mask_head(evidence), self.edge_head(evidence) if self.edge_head is not None else None
+        parts = [
+            self.run_part(branch, feature * evidence + feature if self.coupling else feature)
+            for branch, evidence in ((self.small, mask_hat), (self.large, reverse))
+            if branch is not None
+        ]
+        total = parts[0] + parts[1] if len(parts) == 2 else parts[0]
+        return self.mask_head(total), self.edge_head(total) if self.edge_head is not None else None
+
+
+def _branch(channels: int, field: Field, state_space: bool, phi: bool) -> nn.Sequential:
+    """φ, then the VSS block."""
+    first = conv_bn_relu(channels, channels) if phi else nn.Identity()
+    return nn.Sequential(OrderedDict(phi=first, vss=VSSBlock(channels, field=field, state_space=state_space)))
 
 
 def _residual_gradient(depth: int, width: int) -> nn.Sequential:

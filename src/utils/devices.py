@@ -49,6 +49,15 @@ def check_devices(trainer: DictConfig, launch: Launch | None) -> dict[str, Any]:
     return {} if launch is None else {"devices": launch.here, "num_nodes": launch.processes // launch.here}
 
 
+def world_size(trainer: DictConfig, launch: Launch | None) -> int:
+    """How many processes train, each on a device; 1 where `trainer.devices` can't be read (:func:`check_devices` says so)."""
+    if launch is not None:
+        return launch.processes
+    gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
+    on_gpu = str(trainer.accelerator) in ("gpu", "cuda", "mps", "auto") and gpus > 0
+    return (_count(trainer.devices, gpus if on_gpu else 1) or 1) * int(trainer.get("num_nodes", 1))
+
+
 def cluster(launch: Launch | None) -> ClusterEnvironment:
     """Lightning's name for who has started the processes. Stopping and requeuing are ours (`scripts/slurm.sbatch`), not its."""
     if launch is None:

@@ -1,0 +1,44 @@
+"""Running a part of a network plainly, or keeping its input alone and computing it anew in the backward pass."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+Runner = Callable[..., Any]
+"""Called as ``run(part, *tensors)``."""
+
+
+def run(part: nn.Module, *tensors: Tensor) -> Any:
+    """``part(*tensors)``."""
+    return part(*tensors)
+
+
+def run_recomputed(part: nn.Module, *tensors: Tensor) -> Any:
+    """``part(*tensors)`` with the same gradients and buffers; what it computes on the way is not kept (gradient checkpointing)."""
+    if not torch.is_grad_enabled():
+        return part(*tensors)
+    if torch.compiler.is_compiling():  # recomputes values alone, no updates of buffers; knows no context_fn
+        return checkpoint(part, *tensors, use_reentrant=False)
+    frozen = functools.partial(_frozen_statistics, part)
+    return checkpoint(part, *tensors, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), frozen()))
+
+
+@contextlib.contextmanager
+def _frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """While checkpointing recomputes, BatchNorm must not count the same batch a second time."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.num_batches_tracked is not None]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, norm.num_batches_tracked.clone()  # type: ignore[union-attr]
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
