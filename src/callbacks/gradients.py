@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
@@ -16,7 +16,7 @@ from src.utils.errors import UserError
 
 
 class Gradients(Callback):
-    """Logs ``gradient_norm`` (L2, before clipping; mean over the epoch and at logged steps) and watches for NaN and infinity.
+    """Logs ``gradient_norm`` (L2, before clipping; mean over the epoch), ``gradient/PART`` of every part, and watches for NaN and infinity.
 
     The first one raises a UserError that names the images, before the weights take the step. ``nonfinite.pt`` in ``dirpath``
     is then a checkpoint of that moment (`src.checkpoints.read_checkpoint`) with the batch beside the weights, under ``batch``.
@@ -35,8 +35,10 @@ class Gradients(Callback):
         self._check("loss", loss, trainer)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        norm = get_total_norm(parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None)
+        norms = gradient_norms(pl_module.net)  # type: ignore[arg-type]
+        norm = torch.stack(list(norms.values())).norm()
         pl_module.log("gradient_norm", norm, on_step=False, on_epoch=True, batch_size=1)
+        pl_module.log_dict({f"gradient/{part}": value for part, value in norms.items()}, on_step=False, on_epoch=True, batch_size=1)
         if getattr(trainer.precision_plugin, "scaler", None) is None:  # fp16's scaler expects infinities, and skips those steps
             self._check("gradient", norm, trainer)
 
@@ -64,3 +66,15 @@ class Gradients(Callback):
             f"weights (before the step), optimiser and batch are in {self.path}; a lower model.optimizer.lr often helps:",
             names,
         )
+
+
+def gradient_norms(net: nn.Module) -> dict[str, Tensor]:
+    """The L2 norm of the gradient of every part of ``net``: a direct child, or what a list of modules holds (``state_spaces_0``, …)."""
+    gradients: dict[str, list[Tensor]] = {}
+    for name, parameter in net.named_parameters():
+        child, _, rest = name.partition(".")
+        is_list = isinstance(getattr(net, child), (nn.ModuleList, nn.ParameterList))
+        part = f"{child}_{rest.partition('.')[0]}" if is_list else child
+        if parameter.grad is not None:
+            gradients.setdefault(part, []).append(parameter.grad)
+    return {part: get_total_norm(found) for part, found in gradients.items()}

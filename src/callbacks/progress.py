@@ -13,7 +13,7 @@ from rich.table import Column
 
 from src.callbacks.resources import Resources
 
-NAMES = {"s_alpha": "S_α", "mae": "MAE", "reconstruction": "recon"}
+NAMES = {"s_alpha": "S_α", "mae": "MAE", "reconstruction": "recon", "background": "back"}
 
 
 class ProgressBar(RichProgressBar):

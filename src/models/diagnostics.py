@@ -84,8 +84,8 @@ def mask_step_parts(net: RUN, image: Tensor, output: RUNOutput) -> list[StepPart
 
 
 def _parts(step: MaskStep, image: Tensor, mask: Tensor, mask_prev: Tensor, background: Tensor, repair: Tensor) -> StepParts:
-    weight, tilde = residual_filter(mask, step.uncertain_band)
-    residual = filtered_residual(mask, mask_prev, step.uncertain_band)
+    weight, tilde = residual_filter(mask, step.uncertain_band, step.softness)
+    residual = filtered_residual(mask, mask_prev, step.uncertain_band, step.softness)
     strength = step.alpha() * step.lipschitz if step.residual else 0.0
     grad_s = step.scale * step.gradient(residual).float() if step.residual else torch.zeros_like(mask)
     q_a = image.square().sum(1, keepdim=True) + strength * weight.square() + step.mu()

@@ -45,6 +45,9 @@ def test_the_gradient_norm_is_the_mean_of_the_norms_before_clipping(tmp_path, mo
     assert len(norms) == 8
     assert scores["gradient_norm"] == pytest.approx(np.mean(norms), rel=1e-5)
     assert max(norms) > 1  # where clipping starts
+    parts = [value for name, value in scores.items() if name.startswith("gradient/")]
+    assert {"encoder", "start", "state_spaces_0", "robes_0", "gammas_0"} <= {n.split("/")[1] for n in scores if n.startswith("gradient/")}
+    assert max(parts) <= scores["gradient_norm"] <= np.linalg.norm(parts) * 1.3  # of the means, not the mean of the norms
     assert scores["images_per_second"] > 0
 
 
@@ -117,8 +120,8 @@ def test_the_bar_shows_the_loss_and_its_terms_the_holdout_speed_and_time_left(tm
     monkeypatch.setattr(ProgressBar, "get_metrics", record)
     run(tmp_path, "trainer.max_epochs=2")
     last = shown[-1]
-    assert list(last) == ["img/s", "ETA", "loss", "structure", "edge", "recon", "S_α", "MAE"]
-    assert last["loss"] == pytest.approx(last["structure"] + last["edge"] + last["recon"], rel=1e-5)
+    assert list(last) == ["img/s", "ETA", "loss", "structure", "edge", "recon", "back", "S_α", "MAE"]
+    assert last["loss"] == pytest.approx(last["structure"] + last["edge"] + last["recon"] + last["back"], rel=1e-5)
     assert last["S_α"] == pytest.approx(float([row["val/s_alpha"] for row in rows(tmp_path) if row["val/s_alpha"]][-1]), abs=1e-5)
     assert float(last["img/s"]) > 0
     assert last["ETA"] == "0:00:00"
