@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from src.report.evidence_figures import draw_differences, draw_stages
-from src.report.evidence_tables import cost_tables, difference_tables, main_tables, part_tables, rate_tables, stage_tables
+from src.report.evidence_figures import draw_differences, draw_stages, draw_unfolding
+from src.report.evidence_tables import cost_tables, difference_tables, main_tables, part_tables, rate_tables, stage_tables, unfolding_tables
 from src.report.stored import Results, read_results
 from src.report.tables import Table, markdown
 from src.utils.cli import console, prepare, reported_mistakes
@@ -24,6 +24,7 @@ BLOCKS: dict[str, Callable[[Results], Sequence[Table]]] = {
     "scores": main_tables,
     "differences": difference_tables,
     "stages": stage_tables,
+    "unfolding": unfolding_tables,
     "parts": part_tables,
     "rates": rate_tables,
     "cost": cost_tables,
@@ -31,6 +32,7 @@ BLOCKS: dict[str, Callable[[Results], Sequence[Table]]] = {
 FIGURES: dict[str, tuple[str, Callable[[Results, Path], bool], str]] = {
     "differences": ("differences.png", draw_differences, "RUN minus each rival, with 95 % intervals"),
     "stages": ("stages.png", draw_stages, "scores of M_0 … M_K"),
+    "unfolding": ("unfolding.png", draw_unfolding, "how μ, λ, α, s, γ, gains and gradients move"),
 }
 NOTHING = "*Not measured yet.*"
 

@@ -10,7 +10,7 @@ from src.report.columns import latex_heading
 from src.report.curves import COLOURS
 from src.report.evidence_tables import OURS, SHOWN, TWIN, differences, networks
 from src.report.figures import figure_of, save_figure
-from src.report.stored import Results
+from src.report.stored import History, Results
 
 
 def draw_differences(results: Results, path: Path) -> bool:
@@ -60,5 +60,51 @@ def draw_stages(results: Results, path: Path) -> bool:
             axis.grid(alpha=0.25)
             axis.spines[["top", "right"]].set_visible(False)
         line[0].legend(frameon=False, fontsize=8)
+    save_figure(figure, path)
+    return True
+
+
+PANELS = (
+    (
+        "learned numbers of the unfolding",
+        {"μ": "unfolding/mu_0", "λ": "unfolding/lambda_0", "α": "unfolding/alpha_0", "s": "unfolding/s_0"},
+    ),
+    ("γ of each stage", {f"$γ_{k}$": f"unfolding/gamma_{k - 1}" for k in range(1, 7)}),
+    ("gain of each mask step (hold-out)", {f"$k={k}$": f"val/gain_{k}" for k in range(1, 7)}),
+    ("gradient norm of each stage's RSS", {f"$k={k}$": f"gradient/state_spaces_{k - 1}" for k in range(1, 7)}),
+    (
+        "gradient norm of the other parts",
+        {"encoder": "gradient/encoder", "start": "gradient/start", "mask step": "gradient/mask_steps_0", "ROBE": "gradient/robes_0"},
+    ),
+)
+"""Of `draw_unfolding`: title, and label → logged name."""
+
+
+def draw_unfolding(results: Results, path: Path) -> bool:
+    """How RUN's few numbers, its mask steps' gains and its gradients move over the epochs; lines are means, bands go from seed to seed.
+
+    A line of panels for every data set and input size; False (and no file) where no epochs are stored.
+    """
+    groups: dict[str, list[History]] = {}
+    for one in results.histories:
+        if one.model == OURS:
+            groups.setdefault(f"{one.dataset} {one.size} px", []).append(one)
+    if not groups:
+        return False
+    figure, axes = figure_of(len(groups), len(PANELS), 3.1 * len(PANELS), 0.5 + 2.6 * len(groups))
+    for line, (name, seeds) in zip(axes, groups.items(), strict=True):
+        for axis, (title, lines) in zip(line, PANELS, strict=True):
+            there = {label: key for label, key in lines.items() if all(key in one.values for one in seeds)}
+            for colour, (label, key) in zip(COLOURS, there.items(), strict=False):
+                epochs = sorted(set.intersection(*(set(one.values[key]) for one in seeds)))
+                values = np.array([[one.values[key][epoch] for epoch in epochs] for one in seeds])
+                axis.plot(epochs, values.mean(0), color=colour, linewidth=1.6, label=label)
+                axis.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+            axis.set_title(f"{title}, {name}", fontsize=8)
+            axis.set_xlabel("epoch")
+            axis.grid(alpha=0.25)
+            axis.spines[["top", "right"]].set_visible(False)
+            if there:
+                axis.legend(frameon=False, fontsize=7, ncols=2)
     save_figure(figure, path)
     return True

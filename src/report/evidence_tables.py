@@ -127,6 +127,35 @@ def stage_tables(results: Results) -> list[Table]:
     return tables
 
 
+def unfolding_tables(results: Results) -> list[Table]:
+    """Where RUN's few numbers start and end, and the gains of its mask steps at the end."""
+    tables = []
+    for dataset, size in sorted({(one.dataset, one.size) for one in results.histories if one.model == OURS}):
+        seeds = [one for one in results.histories if (one.dataset, one.size, one.model) == (dataset, size, OURS)]
+        names = [
+            name for name in seeds[0].values if name.startswith(("unfolding/", "val/gain_")) and all(name in one.values for one in seeds)
+        ]
+        if not names:
+            continue
+        rows = []
+        for name in names:
+            ends = [[one.values[name][pick(one.values[name])] for one in seeds] for pick in (min, max)]
+            rows.append([Cell(_symbol(name)), *(Cell(_spread(values)) for values in ends)])
+        header = [Head("number", is_number=False), Head("after the first epoch"), Head("after the last")]
+        notes = [f"Mean over {len(seeds)} seed{'s'[: len(seeds) > 1]} ± standard deviation. The gains are those of the hold-out."]
+        tables.append(Table(f"{dataset}, {size} px: the unfolding's own numbers", header, rows, notes))
+    return tables
+
+
+def _symbol(name: str) -> str:
+    """A logged name as it is written: `unfolding/gamma_0` → γ of stage 1, `unfolding/mu_0` → μ (shared by the stages or of the first)."""
+    kind, _, index = name.rpartition("/")[2].rpartition("_")
+    if kind == "gain":
+        return f"gain of mask step {index}"
+    symbol = {"mu": "μ", "lambda": "λ", "alpha": "α", "gamma": "γ"}.get(kind, kind)
+    return f"{symbol} of stage {int(index) + 1}" if kind == "gamma" or index != "0" else symbol
+
+
 def part_tables(results: Results) -> list[Table]:
     """What each part of RUN is worth, and the number of stages, on the hold-out."""
     tables = []

@@ -22,7 +22,7 @@ from src.data.datamodule import HOLDOUT
 from src.report.files import read_image_rows
 from src.report.groups import network_cost
 from src.report.jobs import Job, read_job
-from src.report.stored import COLUMNS, MEASURED, Key, file_name
+from src.report.stored import COLUMNS, EPOCH_COLUMNS, MEASURED, Key, file_name
 from src.scoring import SetScores
 from src.utils.cli import console, prepare, reported_mistakes
 from src.utils.errors import UserError
@@ -31,6 +31,7 @@ from src.utils.revision import UNKNOWN
 DEFAULT = Path("docs/results")
 DIGITS = 6
 PROTOCOL = "field"
+WATCHED = ("unfolding/", "val/gain_", "gradient/", "val/s_alpha", "val/mae")
 
 
 def store_run(run: Path, model: str, results: Path = DEFAULT, commit: str | None = None, replace: bool = False) -> list[Path]:
@@ -62,6 +63,9 @@ def store_run(run: Path, model: str, results: Path = DEFAULT, commit: str | None
         gains = _gains(run) if split == "holdout" else {}
         files[results / "stages" / file_name(key)] = _text(_stage_rows(folder, scores.dataset, about, gains), "stages")
     training = _training_row(job, model, commit)
+    if files:
+        name = "{dataset}_{size}_{model}_seed{seed}.csv".format(**training)
+        files[results / "epochs" / name] = _text(_epoch_rows(run, {key: training[key] for key in EPOCH_COLUMNS[:5]}), "epochs")
     name = "{dataset}_{size}_{model}_seed{seed}_epochs{epochs}_lr{lr:g}.csv".format(**training)
     files[results / "runs" / name] = _text([training], "runs")
     different = [path for path, text in files.items() if path.exists() and path.read_text(encoding="utf-8") != text]
@@ -128,6 +132,16 @@ def _gains(run: Path) -> dict[str, float]:
     rows = [row for path in sorted(run.glob("logs/version_*/metrics.csv")) for row in _read(path) if row.get("val/s_alpha")]
     best = max(rows, key=lambda row: float(row["val/s_alpha"]), default={})
     return {name.replace("val/gain_", "M_"): float(value) for name, value in best.items() if name.startswith("val/gain_") and value}
+
+
+def _epoch_rows(run: Path, about: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    """What `WATCHED` names, epoch by epoch; of an epoch that was trained again after a crash the last."""
+    found: dict[tuple[int, str], float] = {}
+    for path in sorted(run.glob("logs/version_*/metrics.csv"), key=lambda path: int(path.parent.name.rpartition("_")[2])):
+        for row in _read(path):
+            found |= {(int(row["epoch"]) + 1, name): float(value) for name, value in row.items() if value and name.startswith(WATCHED)}
+    for (epoch, name), value in sorted(found.items()):
+        yield {**about, "epoch": epoch, "name": name, "value": f"{value:.{DIGITS}g}"}
 
 
 def _training_row(job: Job, model: str, commit: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 docs/results/NAME.csv          one row an image
 docs/results/stages/NAME.csv   one row a map M_0 … M_K (M for a network without stages)
+docs/results/epochs/NAME.csv   one row a logged value an epoch: μ, λ, α, s, γ, gains of the mask step, gradient norms
 docs/results/runs/NAME.csv     one row: what the training was, and what it cost
 """
 
@@ -25,7 +26,8 @@ IDENTITY = ("dataset", "split", "size", "model", "seed", "commit")
 IMAGE_COLUMNS = (*IDENTITY, "image", *MEASURED)
 STAGE_COLUMNS = (*IDENTITY, "map", *MEASURED, "gain")
 RUN_COLUMNS = ("dataset", "size", "model", "seed", "commit", "epochs", "lr", "parameters", "gmacs", "hours", "holdout_s_alpha")
-COLUMNS = {"": IMAGE_COLUMNS, "stages": STAGE_COLUMNS, "runs": RUN_COLUMNS}
+EPOCH_COLUMNS = ("dataset", "size", "model", "seed", "commit", "epoch", "name", "value")
+COLUMNS = {"": IMAGE_COLUMNS, "stages": STAGE_COLUMNS, "epochs": EPOCH_COLUMNS, "runs": RUN_COLUMNS}
 """By folder below docs/results."""
 
 
@@ -73,11 +75,23 @@ class Training:
     holdout_s_alpha: float
 
 
+@dataclass(frozen=True)
+class History:
+    """What one training logged: name (``unfolding/mu_0``, ``val/gain_1``, ``gradient/encoder``, …) → epoch, from 1, → value."""
+
+    dataset: str
+    size: int
+    model: str
+    seed: int
+    values: dict[str, dict[int, float]]
+
+
 class Results(NamedTuple):
     """All that is stored, in the order of the files' names."""
 
     runs: list[Stored]
     trainings: list[Training]
+    histories: list[History]
 
 
 def read_results(folder: Path) -> Results:
@@ -95,10 +109,10 @@ def read_results(folder: Path) -> Results:
         else:
             problems.append(f"{folder / 'stages'}: {_words(key)} has no images in {folder}")
     problems += _other_images(list(runs.values()))
-    trainings = _trainings(folder, problems)
+    trainings, histories = _trainings(folder, problems), _histories(folder, problems)
     if problems:
         raise UserError(f"{folder} cannot be used:", problems)
-    return Results(list(runs.values()), trainings)
+    return Results(list(runs.values()), trainings, histories)
 
 
 def read_rows(path: Path, columns: Sequence[str], problems: list[str]) -> Iterator[dict[str, Any]]:
@@ -125,8 +139,8 @@ def file_name(key: Key) -> str:
     return f"{key.dataset}_{key.split}_{key.size}_{key.model}_seed{key.seed}.csv"
 
 
-_TEXTS = {"dataset", "split", "model", "commit", "image", "map"}
-_WHOLE = {"size", "seed", "epochs"}
+_TEXTS = {"dataset", "split", "model", "commit", "image", "map", "name"}
+_WHOLE = {"size", "seed", "epochs", "epoch"}
 _MAY_BE_EMPTY = {"gain", "parameters", "gmacs", "hours", "holdout_s_alpha"}
 
 
@@ -184,6 +198,18 @@ def _trainings(folder: Path, problems: list[str]) -> list[Training]:
             if key in found:
                 problems.append(f"{path}: {one.model} of {one.epochs} epochs at {one.size} px, seed {one.seed}, lr {one.lr} is there twice")
             found[key] = one
+    return list(found.values())
+
+
+def _histories(folder: Path, problems: list[str]) -> list[History]:
+    found: dict[tuple[str, int, str, int], History] = {}
+    for path in sorted((folder / "epochs").glob("*.csv")):
+        for row in read_rows(path, EPOCH_COLUMNS, problems):
+            key = (row["dataset"], row["size"], row["model"], row["seed"])
+            values = found.setdefault(key, History(*key, {})).values.setdefault(row["name"], {})
+            if row["epoch"] in values:
+                problems.append(f"{path}: {row['name']} of epoch {row['epoch']} is there twice")
+            values[row["epoch"]] = row["value"]
     return list(found.values())
 
 

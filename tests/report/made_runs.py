@@ -29,7 +29,8 @@ def write_run(
     config |= {"data": {"image_size": size, "train_sets": ["CAMO"]}} | ({"commit": commit} if commit else {})
     (folder / "logs" / "version_0").mkdir(parents=True)
     OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
-    log = [{"epoch": epoch, "epoch_seconds": 360, "val/s_alpha": 0.5 + epoch / 100, "val/gain_1": 0.01 * epoch} for epoch in range(epochs)]
+    watched = {"val/s_alpha": 0.5, "val/gain_1": 0.0, "unfolding/mu_0": 0.01, "unfolding/gamma_1": 0.0, "gradient/state_spaces_0": 1.0}
+    log = [{"epoch": i, "epoch_seconds": 360} | {name: first + i / 100 for name, first in watched.items()} for i in range(epochs)]
     write_csv(folder / "logs" / "version_0" / "metrics.csv", log)
     for split, values in s_alpha.items():
         dataset = "CAMO" if split == "test" else "CAMO-holdout"

@@ -56,7 +56,11 @@ def test_the_page_has_the_means_differences_and_words(made):
     assert "| `run` | 0.5300 | 0.5300 |" in text.replace("**", "")
     assert "| all |  |  | 7 | 6.80 |" in text
     assert (results / "differences.png").stat().st_size > 5000
-    assert (results / "stages.png").stat().st_size > 5000
+    assert "| μ | 0.0100 ± 0.0000 | 0.1200 ± 0.0000 |" in text
+    assert "| γ of stage 2 | 0.0000 ± 0.0000 | 0.1100 ± 0.0000 |" in text
+    assert "| gain of mask step 1 | 0.0000 ± 0.0000 | 0.1100 ± 0.0000 |" in text
+    for name in ("stages", "unfolding"):
+        assert (results / f"{name}.png").stat().st_size > 5000
 
 
 def test_writing_again_changes_no_byte(made):
@@ -65,7 +69,7 @@ def test_writing_again_changes_no_byte(made):
     before = {path: path.read_bytes() for path in (page, *results.glob("*.png"))}
     write_page(page, results)
     assert {path: path.read_bytes() for path in before} == before
-    assert len(before) == 3
+    assert len(before) == 4
 
 
 def test_without_results_the_page_says_so(tmp_path):

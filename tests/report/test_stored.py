@@ -28,6 +28,7 @@ def test_a_run_becomes_rows_of_images_stages_and_its_cost(tmp_path):
         "stages/CAMO_test_224_run_seed2.csv",
         "CAMO_holdout_224_run_seed2.csv",
         "stages/CAMO_holdout_224_run_seed2.csv",
+        "epochs/CAMO_224_run_seed2.csv",
         "runs/CAMO_224_run_seed2_epochs12_lr0.0005.csv",
     ]
     rows = _rows(files[0])
@@ -45,6 +46,22 @@ def test_a_run_becomes_rows_of_images_stages_and_its_cost(tmp_path):
     assert math.isnan(by_split["test"].stages["M_1"]["gain"])
     (training,) = stored.trainings
     assert (training.hours, training.epochs, training.lr, training.holdout_s_alpha) == (1.2, 12, 5e-4, 0.61)
+
+
+def test_epochs_are_kept_and_an_epoch_that_was_trained_again_counts_once(tmp_path):
+    run = write_run(tmp_path / "run", VALUES, epochs=3)
+    store_run(run, "run", tmp_path / "results")
+    (run / "logs" / "version_1").mkdir()
+    (run / "logs" / "version_1" / "metrics.csv").write_text(
+        "epoch,epoch_seconds,val/s_alpha,unfolding/mu_0\n2,360,0.52,\n2,360,,0.5\n3,360,0.5,0.7\n"
+    )
+    store_run(run, "run", tmp_path / "results", replace=True)
+    (history,) = read_results(tmp_path / "results").histories
+    assert (history.dataset, history.size, history.model, history.seed) == ("CAMO", 224, "run", 0)
+    assert history.values["unfolding/mu_0"] == {1: 0.01, 2: 0.02, 3: 0.5, 4: 0.7}
+    assert history.values["val/gain_1"] == {1: 0.0, 2: 0.01, 3: 0.02}
+    store_run(write_run(tmp_path / "short", {}, epochs=3, lr=1e-2), "run", tmp_path / "results")  # of a search for rates: no epochs
+    assert len(list((tmp_path / "results" / "epochs").iterdir())) == 1
 
 
 def test_the_same_again_is_fine_and_other_numbers_need_a_word(tmp_path):
