@@ -4,6 +4,7 @@
     core      run, fpn, fpn_ds, fpn_wide × 3 seeds and unet, 12 epochs at 224 px, each at its best rate; hold-out, then test
     ablation  parts, choices and numbers of stages of RUN, 160 px, hold-out alone
     large     run and the rival that is best on the hold-out, 352 px; hold-out, then test
+    tasks     run and fpn_ds on Kvasir-SEG and DRIVE, at CAMO's rates; test
 
 Each training has a folder of its own below --output. What is finished is skipped and what was interrupted goes on from its last checkpoint,
 so the same command again continues. As each ends, its numbers go to docs/results and the page is made anew. Ctrl-C or SIGTERM stops after
@@ -103,7 +104,21 @@ def large_runs(results: Path) -> list[Run]:
     return [Run(f"large_{model}", model, ("experiment=camo_352", *_model(model)), ("holdout", "test"), rate_of=model) for model in models]
 
 
-PHASES: dict[str, Callable[[Path], list[Run]]] = {"lr": rate_runs, "core": core_runs, "ablation": ablation_runs, "large": large_runs}
+def task_runs(results: Path) -> list[Run]:
+    return [
+        Run(f"{task}_{model}", model, (f"experiment={task}_lite0", *(_model(model))), ("test",), rate_of=model)
+        for task in ("kvasir", "drive")
+        for model in ("run", "fpn_ds")
+    ]
+
+
+PHASES: dict[str, Callable[[Path], list[Run]]] = {
+    "lr": rate_runs,
+    "core": core_runs,
+    "ablation": ablation_runs,
+    "large": large_runs,
+    "tasks": task_runs,
+}
 
 
 def with_rates(runs: Sequence[Run], results: Path) -> list[Run]:

@@ -40,7 +40,7 @@ class COSDataModule(LightningDataModule):
         image_size: side of the square that the network sees, in pixels.
         batch_size: of a training step, per process; `eval_batch_size` (default: the same) for validation and test.
         val_fraction, test_fraction: parts of the training images held out by a hash of their names (`holdout.split_names`); the test
-            part becomes one more test set, "held-out".
+            part becomes one more test set, of the training set's name ("held-out" where a test set has it).
         folds, fold: cross-validation in the place of `val_fraction`: fold `fold` of `folds` validates (`holdout.fold_names`).
         groups: a pattern whose group 1 names what stays on one side of a split; known sets have their own rule (`tasks.group_of`).
         selection: what validation means. `holdout`: the held-out part. `field`: the first test set, as the literature does, and all
@@ -292,7 +292,8 @@ class COSDataModule(LightningDataModule):
             return {"+".join(self.train_sets) + HOLDOUT: self._opened_parts()[1]}
         sources = dict(self._tests or {})
         if self._parts is not None and len(self._parts[2]):
-            sources[HELD_OUT_TEST] = self._parts[2]
+            name = "+".join(self.train_sets)
+            sources[HELD_OUT_TEST if name in sources else name] = self._parts[2]
         return sources
 
     def _eval_loader(self, source: Source) -> DataLoader[Any]:

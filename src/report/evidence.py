@@ -13,7 +13,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from src.report.evidence_figures import draw_differences, draw_stages, draw_unfolding
-from src.report.evidence_tables import cost_tables, difference_tables, main_tables, part_tables, rate_tables, stage_tables, unfolding_tables
+from src.report.evidence_tables import (
+    cost_tables,
+    difference_tables,
+    main_tables,
+    part_tables,
+    rate_tables,
+    stage_tables,
+    task_tables,
+    unfolding_tables,
+)
 from src.report.stored import Results, read_results
 from src.report.tables import Table, markdown
 from src.utils.cli import console, prepare, reported_mistakes
@@ -26,6 +35,7 @@ BLOCKS: dict[str, Callable[[Results], Sequence[Table]]] = {
     "stages": stage_tables,
     "unfolding": unfolding_tables,
     "parts": part_tables,
+    "tasks": task_tables,
     "rates": rate_tables,
     "cost": cost_tables,
 }

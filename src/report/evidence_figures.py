@@ -10,7 +10,7 @@ from src.report.columns import latex_heading
 from src.report.curves import COLOURS
 from src.report.evidence_tables import OURS, SHOWN, TWIN, differences, networks
 from src.report.figures import figure_of, save_figure
-from src.report.stored import History, Results
+from src.report.stored import TASKS, History, Results
 
 
 def draw_differences(results: Results, path: Path) -> bool:
@@ -87,7 +87,7 @@ def draw_unfolding(results: Results, path: Path) -> bool:
     """
     groups: dict[str, list[History]] = {}
     for one in results.histories:
-        if one.model == OURS:
+        if one.model == OURS and one.dataset not in TASKS:
             groups.setdefault(f"{one.dataset} {one.size} px", []).append(one)
     if not groups:
         return False

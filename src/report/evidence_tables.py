@@ -16,7 +16,7 @@ from src.report.paired import Difference, paired_difference
 from src.report.scores import PROTOCOLS
 from src.report.statistics import RESAMPLES, SEED
 from src.report.store import PROTOCOL
-from src.report.stored import Results, Stored, Training
+from src.report.stored import TASKS, Results, Stored, Training
 from src.report.tables import Cell, Head, Table
 
 OURS, TWIN = "run", "fpn_ds"
@@ -50,11 +50,15 @@ class Network:
 
 
 def networks(results: Results, split: str) -> dict[tuple[str, int], dict[str, Network]]:
-    """(data set, size) → model → its seeds; `run` first, then by name."""
-    keys = sorted({(one.key.dataset, one.key.size, one.key.model != OURS, one.key.model) for one in results.runs if one.key.split == split})
+    """(data set, size) → model → its seeds; `run` first, then by name. Not those of other tasks, which `task_tables` shows."""
+    return _grouped([one for one in results.runs if one.key.split == split and one.key.dataset not in TASKS])
+
+
+def _grouped(runs: Sequence[Stored]) -> dict[tuple[str, int], dict[str, Network]]:
+    keys = sorted({(one.key.dataset, one.key.size, one.key.model != OURS, one.key.model, one.key.split) for one in runs})
     found: dict[tuple[str, int], dict[str, Network]] = {}
-    for dataset, size, _, model in keys:
-        seeds = [one for one in results.runs if one.key[:4] == (dataset, split, size, model)]
+    for dataset, size, _, model, split in keys:
+        seeds = [one for one in runs if one.key[:4] == (dataset, split, size, model)]
         found.setdefault((dataset, size), {})[model] = Network(dataset, split, size, model, tuple(seeds))
     return found
 
@@ -130,7 +134,7 @@ def stage_tables(results: Results) -> list[Table]:
 def unfolding_tables(results: Results) -> list[Table]:
     """Where RUN's few numbers start and end, and the gains of its mask steps at the end."""
     tables = []
-    for dataset, size in sorted({(one.dataset, one.size) for one in results.histories if one.model == OURS}):
+    for dataset, size in sorted({(one.dataset, one.size) for one in results.histories if one.model == OURS and one.dataset not in TASKS}):
         seeds = [one for one in results.histories if (one.dataset, one.size, one.model) == (dataset, size, OURS)]
         names = [
             name for name in seeds[0].values if name.startswith(("unfolding/", "val/gain_")) and all(name in one.values for one in seeds)
@@ -185,6 +189,24 @@ def part_tables(results: Results) -> list[Table]:
     return tables
 
 
+def task_tables(results: Results) -> list[Table]:
+    """Other tasks' test sets: RUN, its twin and their difference, by the measures that their literature prints."""
+    tables = []
+    for (dataset, size), models in _grouped([one for one in results.runs if one.key.split == "test" and one.key.dataset in TASKS]).items():
+        measures = (*TASKS[dataset], "s_alpha")
+        rows = []
+        for model, one in models.items():
+            rows.append([Cell(f"`{model}`"), Cell(str(len(one.seeds))), *(Cell(_spread(one.means(name))) for name in measures)])
+        if OURS in models:
+            rows += [
+                _difference_row(f"`{OURS}` − `{model}`", models[OURS], one, measures) for model, one in models.items() if model != OURS
+            ]
+        inside = " Inside the field of view; means over images, AUC too." if "auc" in measures else ""
+        notes = [f"{_images(models)}, at original size, protocol {PROTOCOLS[PROTOCOL]}.{inside}", INTERVAL, _commits(list(models.values()))]
+        tables.append(Table(f"{dataset}, test, input {size} × {size} px", _difference_header(measures), rows, notes))
+    return tables
+
+
 def rate_tables(results: Results) -> list[Table]:
     """Models by learning rates: best hold-out S_α of the short runs."""
     groups: dict[tuple[str, int, int], list[Training]] = {}
@@ -232,8 +254,8 @@ def _difference_header(measures: Sequence[str]) -> list[Head]:
     return [Head("networks", is_number=False), Head("seeds"), *(Head(heading(name)) for name in measures)]
 
 
-def _difference_row(title: str, first: Network, second: Network) -> list[Cell]:
-    found = differences(first, second)
+def _difference_row(title: str, first: Network, second: Network, measures: Sequence[str] = SHOWN) -> list[Cell]:
+    found = differences(first, second, measures)
     seeds = f"{len(first.seeds)} / {len(second.seeds)}"
     texts = [f"{_signed(one.mean)} [{_signed(one.low)}, {_signed(one.high)}]" for one in found.values()]
     marks = ["best" if one.excludes_zero else "" for one in found.values()]

@@ -22,7 +22,7 @@ from src.data.datamodule import HOLDOUT
 from src.report.files import read_image_rows
 from src.report.groups import network_cost
 from src.report.jobs import Job, read_job
-from src.report.stored import COLUMNS, EPOCH_COLUMNS, MEASURED, Key, file_name
+from src.report.stored import COLUMNS, EPOCH_COLUMNS, MEASURED, TASKS, Key, file_name
 from src.scoring import SetScores
 from src.utils.cli import console, prepare, reported_mistakes
 from src.utils.errors import UserError
@@ -60,6 +60,8 @@ def store_run(run: Path, model: str, results: Path = DEFAULT, commit: str | None
         key = Key(scores.dataset.removesuffix(HOLDOUT), split, int(job.config["data"]["image_size"]), model, int(job.config["seed"]))
         about = key._asdict() | {"commit": commit}
         files[results / file_name(key)] = _text(_image_rows(scores, about), "")
+        if extra := TASKS.get(key.dataset):
+            files[results / "tasks" / file_name(key)] = _text(_image_rows(scores, about, extra), "tasks")
         gains = _gains(run) if split == "holdout" else {}
         files[results / "stages" / file_name(key)] = _text(_stage_rows(folder, scores.dataset, about, gains), "stages")
     training = _training_row(job, model, commit)
@@ -107,15 +109,16 @@ def _scores(run: Path) -> Iterable[tuple[SetScores, Path, str]]:
         protocol, found = read_image_rows(path)
         if protocol != PROTOCOL:
             raise UserError(f"{path}: has the protocol {protocol}; {PROTOCOL} is what is stored")
-        lacking = [name for name in MEASURED if name not in found[0].measures]
-        if lacking:
-            raise UserError(f"{path}: lacks {', '.join(lacking)}")
+        for one in found:
+            lacking = [name for name in (*MEASURED, *TASKS.get(one.dataset.removesuffix(HOLDOUT), ())) if name not in one.measures]
+            if lacking:
+                raise UserError(f"{path}: lacks {', '.join(lacking)} of {one.dataset} (metrics.extra=[auc] for auc)")
         yield from ((one, folder, split) for one in found)
 
 
-def _image_rows(scores: SetScores, about: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+def _image_rows(scores: SetScores, about: Mapping[str, Any], measures: Sequence[str] = MEASURED) -> Iterable[dict[str, Any]]:
     for row in sorted(scores.rows, key=lambda row: str(row["image"])):
-        yield {**about, "image": row["image"]} | {name: round(row[name], DIGITS) for name in MEASURED}
+        yield {**about, "image": row["image"]} | {name: round(row[name], DIGITS) for name in measures}
 
 
 def _stage_rows(folder: Path, dataset: str, about: Mapping[str, Any], gains: Mapping[str, float]) -> Iterable[dict[str, Any]]:

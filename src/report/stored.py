@@ -2,6 +2,7 @@
 
 docs/results/NAME.csv          one row an image
 docs/results/stages/NAME.csv   one row a map M_0 … M_K (M for a network without stages)
+docs/results/tasks/NAME.csv    one row an image, with what other tasks print (`TASKS`)
 docs/results/epochs/NAME.csv   one row a logged value an epoch: μ, λ, α, s, γ, gains of the mask step, gradient norms
 docs/results/runs/NAME.csv     one row: what the training was, and what it cost
 """
@@ -22,12 +23,15 @@ from src.utils.errors import UserError
 
 SPLITS = ("test", "holdout")
 MEASURED = ("mae", "s_alpha", "e_mean", "f_adp", "f_weighted", "iou")
+TASKS = {"Kvasir-SEG": ("dice_mean", "iou_mean"), "DRIVE": ("sensitivity", "specificity", "accuracy", "auc")}
+"""By test set: what its literature prints beside `MEASURED`."""
 IDENTITY = ("dataset", "split", "size", "model", "seed", "commit")
 IMAGE_COLUMNS = (*IDENTITY, "image", *MEASURED)
+TASK_COLUMNS = (*IDENTITY, "image", *(name for measures in TASKS.values() for name in measures))
 STAGE_COLUMNS = (*IDENTITY, "map", *MEASURED, "gain")
 RUN_COLUMNS = ("dataset", "size", "model", "seed", "commit", "epochs", "lr", "parameters", "gmacs", "hours", "holdout_s_alpha")
 EPOCH_COLUMNS = ("dataset", "size", "model", "seed", "commit", "epoch", "name", "value")
-COLUMNS = {"": IMAGE_COLUMNS, "stages": STAGE_COLUMNS, "epochs": EPOCH_COLUMNS, "runs": RUN_COLUMNS}
+COLUMNS = {"": IMAGE_COLUMNS, "stages": STAGE_COLUMNS, "tasks": TASK_COLUMNS, "epochs": EPOCH_COLUMNS, "runs": RUN_COLUMNS}
 """By folder below docs/results."""
 
 
@@ -103,11 +107,14 @@ def read_results(folder: Path) -> Results:
     """
     problems: list[str] = []
     runs = {key: Stored(key, commit, images, {}) for key, commit, images in _keyed(folder, "", "image", problems)}
-    for key, _, stages in _keyed(folder, "stages", "map", problems):
-        if key in runs:
-            runs[key].stages.update(stages)
-        else:
-            problems.append(f"{folder / 'stages'}: {_words(key)} has no images in {folder}")
+    for kind, item in (("stages", "map"), ("tasks", "image")):
+        for key, _, items in _keyed(folder, kind, item, problems):
+            if key not in runs:
+                problems.append(f"{folder / kind}: {_words(key)} has no images in {folder}")
+            elif kind == "stages":
+                runs[key].stages.update(items)
+            else:
+                problems += _add_measures(runs[key], items, folder / kind)
     problems += _other_images(list(runs.values()))
     trainings, histories = _trainings(folder, problems), _histories(folder, problems)
     if problems:
@@ -141,7 +148,7 @@ def file_name(key: Key) -> str:
 
 _TEXTS = {"dataset", "split", "model", "commit", "image", "map", "name"}
 _WHOLE = {"size", "seed", "epochs", "epoch"}
-_MAY_BE_EMPTY = {"gain", "parameters", "gmacs", "hours", "holdout_s_alpha"}
+_MAY_BE_EMPTY = {"gain", "parameters", "gmacs", "hours", "holdout_s_alpha", *TASK_COLUMNS[len(IDENTITY) + 1 :]}
 
 
 def _wrong_values(row: Mapping[str, str | None]) -> Iterator[str]:
@@ -187,6 +194,15 @@ def _keyed(folder: Path, kind: str, item: str, problems: list[str]) -> Iterator[
             else:
                 found[key][row[item]] = {name: row[name] for name in COLUMNS[kind] if name not in (*IDENTITY, item)}
     yield from ((key, commits[key], items) for key, items in found.items())
+
+
+def _add_measures(run: Stored, items: Mapping[str, Mapping[str, float]], folder: Path) -> Iterator[str]:
+    """Put what ``tasks`` holds beside the other measures of each image."""
+    if items.keys() != run.images.keys():
+        yield f"{folder}: {_words(run.key)} has other images there"
+        return
+    for image, measures in items.items():
+        run.images[image].update({name: value for name, value in measures.items() if not math.isnan(value)})
 
 
 def _trainings(folder: Path, problems: list[str]) -> list[Training]:

@@ -41,6 +41,9 @@ def test_no_file_is_in_two_splits(tmp_path: Path) -> None:
     assert sorted(train + val + held_out) == [f"train_{i:03d}" for i in range(40)]
     assert min(len(train), len(val), len(held_out)) > 0
     assert data.describe()["test_images"] == {"MINE": 4, "held-out": len(held_out)}
+    alone = module(tmp_path, test_sets=[], val_fraction=0.2, test_fraction=0.2)
+    alone.setup("fit")
+    assert alone.test_names == ["MINE"]
 
 
 def test_batches(tmp_path: Path) -> None:

@@ -63,6 +63,27 @@ def test_the_page_has_the_means_differences_and_words(made):
         assert (results / f"{name}.png").stat().st_size > 5000
 
 
+def test_other_tasks_have_a_table_of_their_own(made, tmp_path):
+    results, page = made
+    for model, values in (("run", RUN), ("fpn_ds", tuple(value - 0.02 for value in RUN))):
+        folder = write_run(tmp_path / f"drive_{model}", {"test": values}, commit="def5678")
+        for path in (folder / "config.yaml", folder / "test" / "per_image.csv", folder / "test" / "metrics.csv"):
+            path.write_text(path.read_text(encoding="utf-8").replace("CAMO", "DRIVE"), encoding="utf-8")
+        with pytest.raises(UserError, match="lacks auc of DRIVE"):
+            store_run(folder, model, results)
+        rows = (folder / "test" / "per_image.csv").read_text(encoding="utf-8").splitlines()
+        extended = [rows[0] + ",auc", *(row + ",0.75" for row in rows[1:])]
+        (folder / "test" / "per_image.csv").write_text("\n".join(extended) + "\n", encoding="utf-8")
+        store_run(folder, model, results)
+    text = write_page(page, results)
+    block = text[text.index("<!-- begin: tasks -->") : text.index("<!-- end: tasks -->")]
+    assert "| networks | seeds | SE ↑ | SP ↑ | ACC ↑ | AUC ↑ | S_α ↑ |" in block
+    assert "| `run` | 1 | " in block
+    assert "| 0.7500 | 0.7500 |" in block
+    assert "| +0.0000 [+0.0000, +0.0000] | **+0.0200 [+0.0200, +0.0200]** |" in block
+    assert "DRIVE" not in text[: text.index("<!-- begin: tasks -->")]
+
+
 def test_writing_again_changes_no_byte(made):
     results, page = made
     write_page(page, results)
