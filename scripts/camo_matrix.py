@@ -105,9 +105,10 @@ def large_runs(results: Path) -> list[Run]:
 
 
 def task_runs(results: Path) -> list[Run]:
+    tasks = {"kvasir": (), "drive": ("model.net.levels=coarse_to_fine", "model.net.unfold_stride=1")}
     return [
-        Run(f"{task}_{model}", model, (f"experiment={task}_lite0", *(_model(model))), ("test",), rate_of=model)
-        for task in ("kvasir", "drive")
+        Run(f"{task}_{model}", model, (f"experiment={task}_lite0", *what, *_model(model)), ("test",), rate_of=model)
+        for task, what in tasks.items()
         for model in ("run", "fpn_ds")
     ]
 
