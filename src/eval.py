@@ -38,7 +38,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     output_dir, options = Path(cfg.paths.output_dir), instantiate(cfg.report)
     mistakes, measures, datasets = Mistakes(), list(MEASURES), list[str]()
     with mistakes.collected():
-        datamodule = _open(data, overrides, cfg.split)
+        datamodule = open_split(data, overrides, cfg.split)
         datasets = datamodule.test_names
     with mistakes.collected():
         module = rebuild(checkpoint, path, metrics=_given(cfg.metrics))
@@ -84,7 +84,7 @@ def run_test(
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def _open(data: dict[str, Any], overrides: dict[str, Any], split: str) -> COSDataModule:
+def open_split(data: dict[str, Any], overrides: dict[str, Any], split: str) -> COSDataModule:
     """The checkpoint's data with the test sets, or the hold-out in their place, set up and checked."""
     if split not in SPLITS:
         raise UserError(f"split={split}: expected {' or '.join(SPLITS)}")

@@ -6,7 +6,9 @@ import csv
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from scripts.unfolding_pictures import draw
 from src.data.holdout import name_position
 from src.eval import evaluate
 from src.score import score_maps_of
@@ -135,6 +137,16 @@ def test_the_holdout_is_read_as_a_test_set_and_the_test_sets_are_not(checkpoint,
     text = (tmp_path / "metrics.md").read_text(encoding="utf-8")
     assert "CAMO-Test" not in text
     assert "published" not in text
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_pictures_of_the_images_that_the_unfolding_mends_and_spoils(checkpoint, tmp_path):
+    files = draw(checkpoint, tmp_path / "maps", None, each=1, photographs=False)
+    assert [path.name for path in files] == ["gained_1.png", "lost_1.png", "wrong_1.png"]
+    with_photographs = draw(checkpoint, tmp_path / "all", None, each=1, photographs=True)
+    assert Image.open(files[0]).width < Image.open(with_photographs[0]).width  # three panels less
+    with pytest.raises(UserError, match="holds pictures already"):
+        draw(checkpoint, tmp_path / "maps", None, each=1, photographs=False)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ class _Panel(NamedTuple):
 
 
 @torch.no_grad()
-def draw_unfolding(path: Path, net: RUN, image: Tensor, name: str) -> None:
+def draw_unfolding(path: Path, net: RUN, image: Tensor, name: str, truth: Tensor | None = None, photograph: bool = True) -> None:
     """Write a PNG with one row a stage k: M_{k−1}, the step to M̂_k and its parts, w_k, R_{k−1}, M_k, E_k, B_k, Ĉ_k.
 
     All steps share one colour scale, which the caption names. Parts are those of
@@ -36,10 +36,12 @@ def draw_unfolding(path: Path, net: RUN, image: Tensor, name: str) -> None:
     Args:
         image: (3,S,S) in [0,1], as the network sees it.
         name: of the image, for the caption.
+        truth: G, (h,w) of any size; None: not shown.
+        photograph: False leaves out what shows the image itself: image, B_k and Ĉ_k.
     """
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    rows = _rows(net, image[None])
+    rows = _rows(net, image[None], truth, photograph)
     steps = [panel.picture.abs().flatten() for row in rows for panel in row if panel.signed]
     limit = max(SMALLEST_LIMIT, torch.cat(steps).quantile(0.998).item()) if steps else SMALLEST_LIMIT
     layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
@@ -60,14 +62,16 @@ def draw_unfolding(path: Path, net: RUN, image: Tensor, name: str) -> None:
     save_figure(figure, path)
 
 
-def _rows(net: RUN, image: Tensor) -> list[list[_Panel]]:
+def _rows(net: RUN, image: Tensor, truth: Tensor | None, photograph: bool) -> list[list[_Panel]]:
     output: RUNOutput = net(image)
     parts = mask_step_parts(net, image, output)
     image = pool(image.float(), net.unfold_stride)
     mask, rows = output.coarse_logits.sigmoid(), []
     background = (1 - mask) * image
     for k, stage in enumerate(output.stages):
-        row = [_Panel("image", _colour(image)), _Panel("$M_{k-1}$", _grey(mask))]
+        row = [_Panel("image", _colour(image))] if photograph else []
+        row += [_Panel("truth", truth.float().cpu())] if truth is not None else []
+        row.append(_Panel("$M_{k-1}$", _grey(mask)))
         if parts:
             row.append(_Panel(r"$\hat{M}_k - M_{k-1}$", _grey(stage.mask_hat - mask), signed=True))
             row.append(_Panel("by U's evidence", _grey(parts[k].evidence), signed=True))
@@ -79,8 +83,9 @@ def _rows(net: RUN, image: Tensor) -> list[list[_Panel]]:
         row += [_Panel("$R_{k-1}$", _grey(reverse)), _Panel("$M_k$", _grey(stage.mask))]
         if stage.edge_logits is not None:
             row.append(_Panel("$E_k$", _grey(stage.edge_logits.sigmoid())))
-        row.append(_Panel("$B_k$", _colour(stage.background)))
-        if stage.reconstruction is not None:
+        if photograph:
+            row.append(_Panel("$B_k$", _colour(stage.background)))
+        if photograph and stage.reconstruction is not None:
             row.append(_Panel(r"$\hat{C}_k$", _colour(stage.reconstruction)))
         rows.append(row)
         mask, background = stage.mask, stage.background
