@@ -17,6 +17,7 @@ from src.models.diagnostics import mask_step_gains, unfolding_values
 from src.models.outputs import MaskOutput, RUNOutput
 from src.models.resample import upsample
 from src.scoring import MapScorer, SetScores, WorkerPool
+from src.utils.errors import UserError
 
 Output = RUNOutput | MaskOutput
 
@@ -112,6 +113,13 @@ class COSModule(LightningModule):
         for dataset, stages in self.test_results.items():
             final = list(stages.values())[-1]
             self.log_dict({f"test/{dataset}/{measure}": value for measure, value in final.scalars.items()})
+
+    def check_optimizer(self) -> None:
+        """Raise a UserError for what the optimiser refuses, before any work."""
+        try:
+            self.make_optimizer(self._parameter_groups())
+        except (ValueError, TypeError) as error:
+            raise UserError(f"model.optimizer: {error}") from error
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self._parameter_groups())

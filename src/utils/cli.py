@@ -166,7 +166,7 @@ def _mistake(error: Exception) -> str | None:
     if mistake is not None:
         return _plain(str(mistake))
     cause = error.__cause__ if isinstance(error, InstantiationException) else error
-    if isinstance(error, InstantiationException) and isinstance(cause, (ValueError, TypeError, MisconfigurationException)):
+    if isinstance(error, InstantiationException) and isinstance(cause, (ValueError, TypeError, ImportError, MisconfigurationException)):
         key = str(error).rsplit("full_key: ", 1)[-1] if "full_key: " in str(error) else "configuration"
         return f"{key}: {cause}"
     return str(error) if isinstance(error, MisconfigurationException) else composition_mistake(error)

@@ -15,13 +15,17 @@ class CheckOutputFolder(Callback):
     """Makes ``paths.output_dir``, writes a file into it and removes that; where this fails the process ends with status 2."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        _check(Path(config.hydra.run.dir))
+        _check(config.hydra.run.dir)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        _check(Path(config.hydra.sweep.dir))
+        _check(config.hydra.sweep.dir)
 
 
-def _check(folder: Path) -> None:
+def _check(place: str) -> None:
+    if not place:  # a shell variable that is not set: checkpoints would go to /checkpoints
+        print("error: paths.output_dir is empty; name a folder, or leave it out", file=sys.stderr)
+        sys.exit(2)
+    folder = Path(place)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
