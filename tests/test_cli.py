@@ -60,6 +60,19 @@ def test_a_mistake_is_one_clear_message(words, expected, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_mistake_leaves_no_folder_and_the_notes_of_another_run_alone(tmp_path):
+    new, old = tmp_path / "new", tmp_path / "old"
+    (old / ".hydra").mkdir(parents=True)
+    (old / ".hydra" / "overrides.yaml").write_text("- seed=5\n")
+    (old / "checkpoints").mkdir()
+    (old / "checkpoints" / "last.ckpt").touch()
+    for folder in (new, old):
+        assert run("src.train", "experiment=quickstart", "model.net.num_stages=0", f"paths.output_dir={folder}").returncode == 2
+    assert not new.exists()
+    assert (old / ".hydra" / "overrides.yaml").read_text() == "- seed=5\n"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [[], ["-m", "seed=0,1"]], ids=["run", "multirun"])
 def test_an_output_folder_that_cannot_be_written(mode, tmp_path):
     (tmp_path / "file").touch()
