@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -126,6 +127,8 @@ class COSModule(LightningModule):
         if self.make_scheduler is None:
             return {"optimizer": optimizer}
         if "total_steps" in inspect.signature(self.make_scheduler).parameters:
+            if math.isinf(self.trainer.estimated_stepping_batches):
+                raise UserError("trainer.max_epochs=-1: this scheduler must know the end; give a number, or take scheduler=step")
             scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "epoch"}}
