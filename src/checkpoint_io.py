@@ -39,6 +39,32 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 temporary.unlink(missing_ok=True)
             raise _cannot_write(path, memory.getbuffer().nbytes, error) from error
 
+    def load_checkpoint(self, path: str | Path, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Of a run whose folder was moved or copied, the callbacks' states are told where their files are now.
+
+        Lightning forgets the best score where a folder has another name than before: a worse epoch would take `best.ckpt`'s place.
+        """
+        checkpoint: dict[str, Any] = super().load_checkpoint(path, *arguments, **options)
+        folder = os.path.realpath(Path(path).parent)
+        for state in checkpoint.get("callbacks", {}).values():
+            if isinstance(state, dict) and state.get("best_model_path") and "dirpath" in state:
+                _move(state, str(state["dirpath"]), folder)
+        return checkpoint
+
+
+def _move(state: dict[str, Any], before: str, now: str) -> None:
+    """Paths of a ModelCheckpoint's state, if the files have moved along: a checkpoint that lies elsewhere alone changes nothing."""
+
+    def moved(path: Any) -> Any:
+        return str(Path(now) / Path(path).name) if path and str(Path(path).parent) == before else path
+
+    if before == now or not Path(moved(state["best_model_path"])).is_file():
+        return
+    state["dirpath"] = now
+    for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+        state[key] = moved(state.get(key, ""))
+    state["best_k_models"] = {moved(name): score for name, score in state.get("best_k_models", {}).items()}
+
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed writes left in ``folder``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from src.models.diagnostics import mask_step_gains, unfolding_values
 from src.models.outputs import MaskOutput, RUNOutput
 from src.models.resample import upsample
 from src.scoring import MapScorer, SetScores, WorkerPool
+from src.utils.errors import UserError
 
 Output = RUNOutput | MaskOutput
 
@@ -113,11 +115,20 @@ class COSModule(LightningModule):
             final = list(stages.values())[-1]
             self.log_dict({f"test/{dataset}/{measure}": value for measure, value in final.scalars.items()})
 
+    def check_optimizer(self) -> None:
+        """Raise a UserError for what the optimiser refuses, before any work."""
+        try:
+            self.make_optimizer(self._parameter_groups())
+        except (ValueError, TypeError) as error:
+            raise UserError(f"model.optimizer: {error}") from error
+
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self._parameter_groups())
         if self.make_scheduler is None:
             return {"optimizer": optimizer}
         if "total_steps" in inspect.signature(self.make_scheduler).parameters:
+            if math.isinf(self.trainer.estimated_stepping_batches):
+                raise UserError("trainer.max_epochs=-1: this scheduler must know the end; give a number, or take scheduler=step")
             scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "epoch"}}

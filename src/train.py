@@ -11,6 +11,8 @@ import lightning as L
 import wandb
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_warn
 from omegaconf import DictConfig, OmegaConf
 
 from src.callbacks.step_checkpoint import StopWhenAsked
@@ -59,8 +61,11 @@ def _train(cfg: DictConfig) -> dict[str, float]:
         raise UserError("train=false needs a ckpt_path to test")
     if cfg.train and ckpt_path is not None and ckpt_path.suffix == SUFFIX:
         raise UserError(f"ckpt_path: {ckpt_path} holds weights alone; a training goes on from a .ckpt, src.eval and src.predict read this")
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
     mistakes, launch, devices = Mistakes(), launched(), dict[str, Any]()
+    with mistakes.collected():
+        if not 0 <= cfg.seed < 2**32:
+            raise UserError(f"seed={cfg.seed}: must lie between 0 and {2**32 - 1}")
+        L.seed_everything(cfg.seed, workers=True, verbose=False)
     with mistakes.collected():
         devices = check_devices(cfg.trainer, launch)
     accumulated: int | None = None
@@ -73,6 +78,7 @@ def _train(cfg: DictConfig) -> dict[str, float]:
             datamodule.setup(stage)
     with mistakes.collected():
         module: COSModule = instantiate(cfg.model)
+        module.check_optimizer()
         if cfg.compile:
             compile_network(module.net)
     mistakes.raise_all()
@@ -84,6 +90,8 @@ def _train(cfg: DictConfig) -> dict[str, float]:
         output_dir.mkdir(parents=True, exist_ok=True)
     request = StopRequest()
     callbacks = _callbacks(cfg, validates=cfg.train and datamodule.validates)
+    if cfg.train and not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
+        rank_zero_warn("no checkpoint will be written: best.ckpt and last.ckpt are callbacks=[default,…]")
     trainer: L.Trainer = instantiate(
         cfg.trainer,
         plugins=[AtomicCheckpointIO(), cluster(launch), *[SyncNorm()] * bool(cfg.trainer.get("sync_batchnorm"))],

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 from src.utils.cli import CONF, _plain
 from src.utils.composing import composition_mistake
 from src.utils.errors import Mistakes, UserError
+from src.utils.output_folder import CheckOutputFolder
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,6 +44,9 @@ def test_all_mistakes_at_once_without_a_traceback(tmp_path):
         (["src.train", "model.net.num_stage=2"], "num_stage"),
         (["src.eval"], "ckpt_path=…"),
         (["src.predict", "ckpt_path=a.ckpt"], "output=…"),
+        (["src.train", "experiment=quickstart", "logger=null"], "null is no choice of a group"),
+        (["src.train", "experiment=quickstart", "trainer.accelerator=tpu"], "error: trainer: "),
+        (["src.train", "experiment=quickstart", "data.seed=-1"], "data.seed=-1: must be 0 or more"),
         (["src.train", "-m", "experiment=camo_lite0", "data.root=nowhere", "seed=0,1"], "2 of the 2 jobs failed"),
         (["scripts.quickstart", "data.num_train=0"], "data.num_train=0"),
     ],
@@ -55,6 +60,19 @@ def test_a_mistake_is_one_clear_message(words, expected, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_mistake_leaves_no_folder_and_the_notes_of_another_run_alone(tmp_path):
+    new, old = tmp_path / "new", tmp_path / "old"
+    (old / ".hydra").mkdir(parents=True)
+    (old / ".hydra" / "overrides.yaml").write_text("- seed=5\n")
+    (old / "checkpoints").mkdir()
+    (old / "checkpoints" / "last.ckpt").touch()
+    for folder in (new, old):
+        assert run("src.train", "experiment=quickstart", "model.net.num_stages=0", f"paths.output_dir={folder}").returncode == 2
+    assert not new.exists()
+    assert (old / ".hydra" / "overrides.yaml").read_text() == "- seed=5\n"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [[], ["-m", "seed=0,1"]], ids=["run", "multirun"])
 def test_an_output_folder_that_cannot_be_written(mode, tmp_path):
     (tmp_path / "file").touch()
@@ -62,6 +80,16 @@ def test_an_output_folder_that_cannot_be_written(mode, tmp_path):
     assert result.returncode == 2
     assert result.stderr.startswith(f"error: paths.output_dir: {tmp_path / 'file' / 'run'} cannot be written: Not a directory")
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("mode", ["run", "sweep"])
+def test_an_output_folder_without_a_name(mode, capsys, tmp_path, monkeypatch):
+    """What `paths.output_dir=$FOLDER` makes of a variable that is not set."""
+    monkeypatch.chdir(tmp_path)
+    callback, config = CheckOutputFolder(), OmegaConf.create({"hydra": {mode: {"dir": ""}}})
+    with pytest.raises(SystemExit) as ended:
+        (callback.on_run_start if mode == "run" else callback.on_multirun_start)(config)
+    assert (ended.value.code, capsys.readouterr().err) == (2, "error: paths.output_dir is empty; name a folder, or leave it out\n")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +102,7 @@ def test_an_output_folder_that_cannot_be_written(mode, tmp_path):
         ("data/augmentaton=strong", "data/augmentaton: there is no such setting; did you mean data/augmentation?"),
         ("experiment=quickstar", "experiment=quickstar: no such choice; did you mean quickstart?"),
         ("logger=zzz", "logger=zzz: no such choice; there are csv, tensorboard, wandb"),
+        ("callbacks=[default,emma]", "callbacks=emma: no such choice; did you mean ema?"),
         ("data.test_sets=[CAMO", "data.test_sets=[CAMO: no viable alternative at input '[CAMO'"),
         (
             "trainer.max_time=00:01:00:00",

@@ -79,10 +79,10 @@ def test_an_impossible_batch_names_one_that_is_not(effective, batch_size, device
 
 def test_an_impossible_batch_is_told_with_every_other_mistake_before_anything_is_written(tmp_path):
     out = tmp_path / "run"
-    wrong = ["effective_batch=9", "trainer=ddp_cpu", "model.net.num_stages=0", "data.val_fraction=2", f"paths.output_dir={out}"]
+    wrong = ["effective_batch=9", "trainer=ddp_cpu", "model.net.num_stages=0", "data.concealment=2", f"paths.output_dir={out}"]
     with pytest.raises(UserError) as error:
         train(config(*QUICK, *wrong))
-    for told in ("effective_batch=9 can't be made of", "on 2 devices", "num_stages: got 0", "val_fraction"):
+    for told in ("effective_batch=9 can't be made of", "on 2 devices", "num_stages: got 0", "concealment"):
         assert told in str(error.value)
     assert not out.exists()
 

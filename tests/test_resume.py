@@ -6,6 +6,7 @@ import csv
 import errno
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 import torch
 
 from src import checkpoint_io
+from src.checkpoint_io import AtomicCheckpointIO
 from src.checkpoints import read_checkpoint
 from src.module import COSModule
 from src.train import train
@@ -213,3 +215,24 @@ def test_two_processes_stop_together_and_resume(tmp_path):
     for part in ("state_dict", "optimizer_states", "exact_resume", "global_step"):
         assert same(first[part], second[part]), part
     assert logged(tmp_path / "whole") == logged(tmp_path / "broken")
+
+
+def test_a_run_whose_folder_was_renamed_keeps_its_best_score(tmp_path):
+    run(tmp_path / "before")
+    there = read_checkpoint(tmp_path / "before" / "checkpoints" / "last.ckpt")["callbacks"]
+    (tmp_path / "before").rename(tmp_path / "now")
+    folder = tmp_path / "now" / "checkpoints"
+    scores = run(tmp_path / "now", "ckpt_path=last", "trainer.max_epochs=3", "model.optimizer.lr=0", "test=true")
+    assert any(name.startswith("test/") for name in scores)
+    (best,) = [state for key, state in last(tmp_path / "now")["callbacks"].items() if "val/s_alpha" in key]
+    (best_before,) = [state for key, state in there.items() if "val/s_alpha" in key]
+    assert best["best_model_path"] == str(folder / "best.ckpt")
+    assert best["best_model_score"] >= best_before["best_model_score"]
+
+
+def test_a_checkpoint_that_lies_elsewhere_alone_keeps_what_it_knows(tmp_path):
+    run(tmp_path / "run")
+    copy = tmp_path / "copy.ckpt"
+    shutil.copy(tmp_path / "run" / "checkpoints" / "last.ckpt", copy)
+    loaded = AtomicCheckpointIO().load_checkpoint(copy, weights_only=True)
+    assert same(loaded["callbacks"], read_checkpoint(copy)["callbacks"])

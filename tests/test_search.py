@@ -43,6 +43,15 @@ def test_an_empty_interval_is_named(words, expected):
         drawn(words)
 
 
+def test_numbers_that_are_none_are_named():
+    sweeper = OptunaSweeper("many", 0, 0, {})  # type: ignore[arg-type]
+    sweeper.config = OmegaConf.create({"test": False})
+    with pytest.raises(UserError) as error:
+        sweeper._check({"loss.edge": FloatDistribution(0, 1)})
+    expected = "expected a whole number, at least 1"
+    assert error.value.problems == (f"hydra.sweeper.trials=many: {expected}", f"hydra.sweeper.parallel=0: {expected}")
+
+
 def multirun(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "src.train", "-m", *SMALL, "trainer.max_epochs=1", *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)

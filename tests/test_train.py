@@ -180,13 +180,23 @@ def _mistakes(tmp_path: Path, root: Path) -> dict[str, tuple[DictConfig, str]]:
         "no checkpoint": (["ckpt_path=nofile.ckpt"], "nofile.ckpt"),
         "nothing to resume": (["ckpt_path=last"], "ckpt_path=last"),
         "nothing to do": (["train=false"], "ckpt_path"),
+        "validation": (["trainer.check_val_every_n_epoch=0"], "trainer.check_val_every_n_epoch=0: must be 1 or more"),
+        "no end": (["trainer.max_epochs=-1", "scheduler=cosine"], "trainer.max_epochs=-1: this scheduler must know the end"),
+        "seed": (["seed=-1"], "seed=-1: must lie between 0 and 4294967295"),
+        "learning rate": (["model.optimizer.lr=-1"], "model.optimizer: Invalid learning rate: -1"),
+        "seed, learning rate": (["seed=-1", "model.optimizer.lr=-1"], "4294967295\nmodel.optimizer: "),
+        "steps": (["callbacks.step.every_n_steps=0"], "callbacks.step.every_n_steps=0: must be 1 or more"),
+        "panel": (["callbacks=[default,panel]", "callbacks.panel.every_n_epochs=0"], "callbacks.panel.every_n_epochs=0: must be 1"),
     }
     return {name: (config("train", *camo, f"data.root={root}", *overrides), words) for name, (overrides, words) in found.items()}
 
 
 @pytest.mark.parametrize(
     "mistake",
-    ["no stages", "no root", "no set", "unknown encoder", "no weights", "no checkpoint", "nothing to resume", "nothing to do"],
+    [
+        *("no stages", "no root", "no set", "unknown encoder", "no weights", "no checkpoint", "nothing to resume", "nothing to do"),
+        *("no end", "validation", "seed", "learning rate", "seed, learning rate", "steps", "panel"),
+    ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_mistake_is_named_before_any_work(mistake, tmp_path, data_root):
@@ -231,7 +241,7 @@ def test_a_checkpoint_of_another_architecture(trained, tmp_path):
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("content", [b"PK\x03\x04 cut short", b""])
+@pytest.mark.parametrize("content", [b"PK\x03\x04 cut short", b"", b"a log, not a checkpoint"])
 def test_a_broken_checkpoint(tmp_path, content):
     (tmp_path / "half.ckpt").write_bytes(content)
     with pytest.raises(UserError, match="cannot be read as a checkpoint"):

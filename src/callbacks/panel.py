@@ -15,6 +15,7 @@ from src.models.diagnostics import unfolding_values
 from src.models.outputs import MaskOutput, RUNOutput
 from src.module import COSModule, masks_at_size
 from src.report.gallery import Panel, Pick, network_panels, save_gallery
+from src.utils.errors import UserError
 
 
 class ValidationPanel(Callback):
@@ -28,6 +29,10 @@ class ValidationPanel(Callback):
     """
 
     def __init__(self, dirpath: str, every_n_epochs: int, images: int = 4) -> None:
+        given = {"every_n_epochs": every_n_epochs, "images": images}
+        wrong = [f"callbacks.panel.{name}={value}: must be 1 or more" for name, value in given.items() if value < 1]
+        if wrong:
+            raise UserError("\n".join(wrong))
         self.folder, self.every_n_epochs, self.images = Path(dirpath), every_n_epochs, images
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from src.utils.errors import UserError
 from src.utils.stop import Interrupted, StopRequest
 
 FILE = "step.ckpt"
@@ -22,6 +23,8 @@ class StepCheckpoint(Checkpoint):
     """
 
     def __init__(self, dirpath: str, every_n_steps: int) -> None:
+        if every_n_steps < 1:
+            raise UserError(f"callbacks.step.every_n_steps={every_n_steps}: must be 1 or more; callbacks.step=null writes no step.ckpt")
         self.path = Path(dirpath) / FILE
         self.every_n_steps = every_n_steps
         self._saved = -1

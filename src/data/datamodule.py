@@ -154,6 +154,7 @@ class COSDataModule(LightningDataModule):
             problems.append(missing_root(self.root))
         else:
             self._open(stage, problems)
+        problems = list(dict.fromkeys(problems))
         if problems:
             self._parts = self._tests = None
             count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"

@@ -90,7 +90,8 @@ def main() -> None:
             out.print(terminal(table))
             for note in table.notes:
                 out.print(f"[dim]{escape(note)}[/dim]", highlight=False)
-        out.print(f"Written: {arguments.folder}/sweep.{{md,csv,png,pdf}}, sweep_comparisons.csv", highlight=False)
+        picture = ",png,pdf" if any(group.finished for group in sweep.groups) else ""
+        out.print(f"Written: {arguments.folder}/sweep.{{md,csv{picture}}}, sweep_comparisons.csv", highlight=False)
     sys.exit(2 if failed else 0)
 
 

@@ -28,6 +28,7 @@ from src.utils.errors import UserError, user_error
 from src.utils.job_record import recorded
 from src.utils.launch import global_rank, launched
 from src.utils.memory import keep_freed_memory
+from src.utils.output_folder import forget_command
 
 CONF = str(Path(__file__).parents[2] / "conf")
 sys.path.append(str(Path(__file__).parents[1] / "plugins"))  # Hydra takes sweepers from a package `hydra_plugins` alone
@@ -66,6 +67,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
                 _check_complete(cfg)
                 check_types(cfg)
                 return task(cfg)
+            forget_command()
             return sys.exit(2)
 
         configured = hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(run)
@@ -166,7 +168,7 @@ def _mistake(error: Exception) -> str | None:
     if mistake is not None:
         return _plain(str(mistake))
     cause = error.__cause__ if isinstance(error, InstantiationException) else error
-    if isinstance(error, InstantiationException) and isinstance(cause, (ValueError, TypeError, MisconfigurationException)):
+    if isinstance(error, InstantiationException) and isinstance(cause, (ValueError, TypeError, ImportError, MisconfigurationException)):
         key = str(error).rsplit("full_key: ", 1)[-1] if "full_key: " in str(error) else "configuration"
         return f"{key}: {cause}"
     return str(error) if isinstance(error, MisconfigurationException) else composition_mistake(error)

@@ -17,6 +17,8 @@ CONF = Path(__file__).parents[2] / "conf"
 
 def composition_mistake(error: BaseException) -> str | None:
     """One line for an error of Hydra's own while it composes; None for any other."""
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):  # Hydra doesn't say which
+        return "null is no choice of a group: take an empty list (logger=[], callbacks=[]), or ~GROUP"
     if not isinstance(error, HydraException) or isinstance(error, InstantiationException):
         return None
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
@@ -32,6 +34,7 @@ def composition_mistake(error: BaseException) -> str | None:
 
 def _no_such_choice(missing: str, options: Sequence[str]) -> str:
     group, _, name = missing.removesuffix(".yaml").rpartition("/")
+    options = options or sorted(path.stem for path in (CONF / group).glob("*.yaml"))  # of a list of choices Hydra names none
     close = difflib.get_close_matches(name, options, n=3)
     there = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(options) or 'none'}"
     return f"{group}={name}: no such choice; {there}"

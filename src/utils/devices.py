@@ -32,6 +32,8 @@ def check_devices(trainer: DictConfig, launch: Launch | None) -> dict[str, Any]:
         problems.append(f"trainer.devices={devices}: a number of devices, a list of their indices, or auto")
     elif on_gpu and gpus and max(count, *_indices(devices), 1) > gpus:
         problems.append(f"trainer.devices={devices}: this machine has {gpus} GPU{'s'[: gpus > 1]}")
+    if trainer.get("check_val_every_n_epoch", 1) == 0:
+        problems.append("trainer.check_val_every_n_epoch=0: must be 1 or more; trainer.limit_val_batches=0 leaves validation out")
     if launch is None and nodes > 1:
         problems.append(f"trainer.num_nodes={nodes}: several machines need torchrun or srun to start the processes (docs/scaling.md)")
     if launch is not None:

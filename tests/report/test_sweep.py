@@ -7,6 +7,7 @@ import json
 import math
 import os
 import socket
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from omegaconf import OmegaConf
 from src.report.files import image_rows, write_csv
 from src.report.groups import collect
 from src.report.jobs import name_jobs, read_jobs
-from src.report.sweep import write_sweep
+from src.report.sweep import main, write_sweep
 from src.utils.cli import CONF
 from src.utils.errors import UserError
 from src.utils.job_record import FailureNote, read_record
@@ -111,6 +112,15 @@ def test_a_sweep_without_a_finished_job_still_says_where_it_stands(tmp_path):
     tables = write_sweep(tmp_path, collect(tmp_path, cost=False))
     assert len(tables) == 2
     assert not (tmp_path / "sweep.png").exists()
+
+
+def test_only_what_was_written_is_named(tmp_path, capsys, monkeypatch):
+    make_job(tmp_path, 0, "full", 0, shift=None)
+    monkeypatch.setattr(sys, "argv", ["sweep", str(tmp_path), "--no-cost"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "sweep.{md,csv}, sweep_comparisons.csv" in capsys.readouterr().out.replace("\n", "")
 
 
 def test_cost_comes_from_the_configuration_alone(tmp_path):

@@ -184,4 +184,6 @@ class SyntheticDataModule(COSDataModule):
             problems.append(f"data.num_{split}={self.lengths[split]}: must be 1 or more")
         if not 0 <= self.concealment <= 1:
             problems.append(f"data.concealment={self.concealment}: must lie in [0, 1]")
+        if self.seed < 0:
+            problems.append(f"data.seed={self.seed}: must be 0 or more")
         return SyntheticCamouflage(self.lengths[split], self.image_size, self.concealment, self.seed, split)

@@ -102,7 +102,9 @@ class OptunaSweeper(Sweeper):
         problems = [f"{key}: makes no other configuration; over seeds a search finds luck" for key in space if key in REPLICATES]
         problems += [] if space else ["nothing to search: hydra.sweeper.space is empty, and no KEY=interval(a,b) was typed"]
         problems += ["test=true: a search must not read the test sets; test the best trial afterwards"] if self.config.test else []
-        problems += [f"hydra.sweeper.{key} must be at least 1" for key in ("trials", "parallel") if getattr(self, key) < 1]
+        for key in ("trials", "parallel"):
+            if type(getattr(self, key)) is not int or getattr(self, key) < 1:
+                problems.append(f"hydra.sweeper.{key}={getattr(self, key)}: expected a whole number, at least 1")
         problems += [f"{launch.by}: a search starts its trials' processes itself"] if launch is not None and launch.processes > 1 else []
         if problems:
             raise UserError("sweep=optuna:", problems)
