@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from src.models.outputs import MaskOutput, RUNOutput, StageOutput
 from src.models.precision import full_precision
 from src.models.resample import pool, upsample
+from src.utils.errors import UserError
 
 WINDOW = 31
 
@@ -76,19 +77,19 @@ class StagewiseLoss(nn.Module):
         uncertainty: weight of the uncertainty loss on the final mask, ramped up by a cosine over the training
             (released code: 2; off by default).
         coarse: weight of M_0's structure loss, on top of its 2^−K.
+
+    Raises:
+        UserError: negative weights, all at once.
     """
 
     def __init__(
         self, edge: float = 1.0, reconstruction: float = 1.0, background: float = 0.0, uncertainty: float = 0.0, coarse: float = 1.0
     ) -> None:
         super().__init__()
-        self.coarse, self.edge, self.reconstruction, self.background, self.uncertainty = (
-            coarse,
-            edge,
-            reconstruction,
-            background,
-            uncertainty,
-        )
+        weights = {"edge": edge, "reconstruction": reconstruction, "background": background, "uncertainty": uncertainty, "coarse": coarse}
+        if wrong := [f"loss.{name}={weight}: must be 0 or more" for name, weight in weights.items() if weight < 0]:
+            raise UserError("\n".join(wrong))
+        self.edge, self.reconstruction, self.background, self.uncertainty, self.coarse = weights.values()
 
     def forward(self, output: RUNOutput | MaskOutput, image: Tensor, target: Tensor, progress: float = 1.0) -> dict[str, Tensor]:
         """All terms, already weighted and summed over stages, and their sum under ``loss``.

@@ -109,6 +109,8 @@ def _train(cfg: DictConfig) -> dict[str, float]:
     for logger in trainer.loggers:
         logger.log_hyperparams(module.config)
     if trainer.is_global_zero:
+        if cfg.compile:
+            console().print("compile=true: the first training and the first validation step take minutes", highlight=False)
         console().print(_summary(module, datamodule.describe(), output_dir), highlight=False)
         if accumulated is not None:
             parts = f"{cfg.data.batch_size} (a batch) × {trainer.world_size} (devices) × {accumulated} (accumulated)"

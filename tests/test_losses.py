@@ -13,6 +13,7 @@ from torch import Tensor
 
 from src.losses import StagewiseLoss, boundary_weight, dice_loss, edge_target, structure_loss, uncertainty_loss
 from src.models.outputs import MaskOutput, RUNOutput, StageOutput
+from src.utils.errors import UserError
 
 SIZE = (45, 50)
 
@@ -238,3 +239,8 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_images(stride):
     assert {name: term.item() for name, term in together.items()} == pytest.approx(
         {name: sum(terms[name].item() for terms in singles) / 3 for name in together}, rel=1e-5
     )
+
+
+def test_negative_weights_are_told_all_at_once():
+    with pytest.raises(UserError, match=r"loss\.edge=-1\.0: must be 0 or more\nloss\.coarse=-2\.0"):
+        StagewiseLoss(edge=-1.0, coarse=-2.0)

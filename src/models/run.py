@@ -204,6 +204,7 @@ def _check_settings(given: Mapping[str, Any]) -> None:
         expect(name, given[name] >= 1, "at least 1")
     for name in ("mu", "lam", "alpha"):
         expect(name, given[name] > POSITIVE_FLOOR, f"more than {POSITIVE_FLOOR}")
+    expect("lipschitz", given["lipschitz"] >= 0, "0 or more")
     expect("softness", 0 <= given["softness"] <= 0.1, "0 (hard thresholds) to 0.1")
     expect("unfold_stride", given["unfold_stride"] in (1, 4), "1 or 4")
     expect("share_stages", given["share_stages"] in get_args(ShareStages), " or ".join(get_args(ShareStages)))
