@@ -57,7 +57,7 @@ def write_cod(root: Path, train: int = 24, test: int = 3) -> Path:
 def write_tasks(root: Path) -> Path:
     """A data root with a few scenes for every task of `conf/data`; DRIVE has fields of view."""
     write_cod(root)
-    for name, prefix in {"Kvasir": "cju", "CVC-ClinicDB": "1", "GDD": "", "GSD": "", "DRIVE": ""}.items():
+    for name, prefix in {"Kvasir": "cju", "Kvasir-SEG": "k", "CVC-ClinicDB": "1", "GDD": "", "GSD": "", "DRIVE": ""}.items():
         write_scenes(root / "TrainDataset" / name, 20, prefix, seed=5)
     for name in ("ETIS", "GSD", "DRIVE"):
         write_scenes(root / "TestDataset" / name, 2, "9", seed=6)
