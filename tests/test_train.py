@@ -137,7 +137,7 @@ def test_same_seed_same_weights_another_seed_others(trained, tmp_path):
 def test_unfolding_learns_at_its_own_rate(trained):
     groups = read_checkpoint(trained[0] / "checkpoints" / "last.ckpt")["optimizer_states"][0]["param_groups"]
     assert groups[1]["initial_lr"] == pytest.approx(10 * groups[0]["initial_lr"])
-    assert len(groups[1]["params"]) == 4  # μ, α, s, λ, shared over the stages
+    assert len(groups[1]["params"]) == 4 + 4  # μ, α, s, λ, shared over the stages, and γ of each
     assert groups[1]["weight_decay"] == 0
 
 
