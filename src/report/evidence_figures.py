@@ -65,11 +65,8 @@ def draw_stages(results: Results, path: Path) -> bool:
 
 
 PANELS = (
-    (
-        "learned numbers of the unfolding",
-        {"μ": "unfolding/mu_0", "λ": "unfolding/lambda_0", "α": "unfolding/alpha_0", "s": "unfolding/s_0"},
-    ),
-    ("γ of each stage", {f"$γ_{k}$": f"unfolding/gamma_{k - 1}" for k in range(1, 7)}),
+    ("μ, λ, α (log)", {"μ": "unfolding/mu_0", "λ": "unfolding/lambda_0", "α": "unfolding/alpha_0"}),
+    ("s, and γ of each stage", {"s": "unfolding/s_0"} | {f"$γ_{k}$": f"unfolding/gamma_{k - 1}" for k in range(1, 7)}),
     ("gain of each mask step (hold-out)", {f"$k={k}$": f"val/gain_{k}" for k in range(1, 7)}),
     ("gradient norm of each stage's RSS", {f"$k={k}$": f"gradient/state_spaces_{k - 1}" for k in range(1, 7)}),
     (
@@ -101,7 +98,10 @@ def draw_unfolding(results: Results, path: Path) -> bool:
                 axis.plot(epochs, values.mean(0), color=colour, linewidth=1.6, label=label)
                 axis.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
             axis.set_title(f"{title}, {name}", fontsize=8)
-            axis.set_xlabel("epoch")
+            axis.set_xlabel("epoch", fontsize=8)
+            axis.set_yscale("log" if "log" in title else "linear")
+            axis.tick_params(which="both", labelsize=8)
+            axis.xaxis.get_major_locator().set_params(integer=True)
             axis.grid(alpha=0.25)
             axis.spines[["top", "right"]].set_visible(False)
             if there:
