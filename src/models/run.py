@@ -182,9 +182,9 @@ def stage_levels(order: LevelOrder, num_stages: int) -> tuple[int, ...]:
     >>> stage_levels("coarse_to_fine", 3), stage_levels("coarse_to_fine", 5), stage_levels("stride_8", 4)
     ((16, 8, 4), (32, 16, 8, 4, 4), (16, 8, 8, 8))
     """
-    finest, few = (4, {1: (), 2: (16,), 3: (16, 8)}) if order == "coarse_to_fine" else (8, {1: ()})
-    first = few.get(num_stages, (32, 16, 8) if order == "coarse_to_fine" else (16,))
-    return first + (finest,) * (num_stages - len(first))
+    if order == "stride_8":
+        return (16, *[8] * (num_stages - 1)) if num_stages > 1 else (8,)
+    return {1: (4,), 2: (16, 4), 3: (16, 8, 4)}.get(num_stages, (32, 16, 8, *[4] * (num_stages - 3)))
 
 
 def of_stage(modules: nn.ModuleList, k: int) -> Any:
