@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from scripts.other_starts import STARTS, unfold_from_others
 from scripts.unfolding_pictures import draw
 from src.data.holdout import name_position
 from src.eval import evaluate
@@ -147,6 +148,17 @@ def test_pictures_of_the_images_that_the_unfolding_mends_and_spoils(checkpoint, 
     assert Image.open(files[0]).width < Image.open(with_photographs[0]).width  # three panels less
     with pytest.raises(UserError, match="holds pictures already"):
         draw(checkpoint, tmp_path / "maps", None, each=1, photographs=False)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_the_stages_make_of_other_starts(checkpoint):
+    key, _, starts = unfold_from_others(checkpoint, None)
+    assert key[:2] == ("CAMO", "holdout")
+    assert list(starts) == ["its own", *STARTS]
+    first = {start: maps["M_0"] for start, maps in starts.items()}
+    assert first["the truth"]["mae"] < 0.1 < 0.9 < first["the truth inverted"]["mae"]
+    assert first["the truth"]["s_alpha"] > 0.9
+    assert starts["its own"]["M_1"] != starts["nothing"]["M_1"]
 
 
 @pytest.mark.parametrize(

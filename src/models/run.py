@@ -47,7 +47,8 @@ class RUN(nn.Module):
         uncertain_band, softness: see :func:`src.models.sofs.residual_filter`.
         gradient_checkpointing: recompute the parts of each stage (mask step, either branch, ROBE) in the backward instead of keeping them.
 
-    ``forward(image)``: (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`RUNOutput`.
+    ``forward(image, start=None)``: image (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`RUNOutput`. ``start``: a mask (N,1,H,W) in
+    [0,1] that takes M_0's place, to ask what the stages make of it (:mod:`scripts.other_starts`).
 
     Raises:
         UserError: all impossible settings at once.
@@ -110,11 +111,14 @@ class RUN(nn.Module):
         self.robes = nn.ModuleList(ROBE(lam) for _ in range(unfolding_copies if robe else 0))
         self.gammas = nn.ParameterList(nn.Parameter(torch.tensor(gamma)) for _ in range(num_stages if mask_residual else 0))
 
-    def forward(self, image: Tensor) -> RUNOutput:
+    def forward(self, image: Tensor, start: Tensor | None = None) -> RUNOutput:
         size = (image.shape[-2], image.shape[-1])
         features = self.context(self.encoder(image))
         image = pool(image.float(), self.unfold_stride)
-        coarse_logits = self._to_unfolding(self.start(features[COARSEST]), COARSEST, image)
+        if start is None:
+            coarse_logits = self._to_unfolding(self.start(features[COARSEST]), COARSEST, image)
+        else:
+            coarse_logits = torch.logit(pool(start.float(), self.unfold_stride).clamp(0.01, 0.99))
         mask = mask_prev = coarse_logits.sigmoid()
         background = (1 - mask) * image
         stages: list[StageOutput] = []

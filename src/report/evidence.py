@@ -20,6 +20,7 @@ from src.report.evidence_tables import (
     part_tables,
     rate_tables,
     stage_tables,
+    start_tables,
     task_tables,
     unfolding_tables,
 )
@@ -34,6 +35,7 @@ BLOCKS: dict[str, Callable[[Results], Sequence[Table]]] = {
     "differences": difference_tables,
     "stages": stage_tables,
     "unfolding": unfolding_tables,
+    "starts": start_tables,
     "parts": part_tables,
     "tasks": task_tables,
     "rates": rate_tables,

@@ -16,7 +16,7 @@ from src.report.paired import Difference, paired_difference
 from src.report.scores import PROTOCOLS
 from src.report.statistics import RESAMPLES, SEED
 from src.report.store import PROTOCOL
-from src.report.stored import TASKS, Results, Stored, Training
+from src.report.stored import TASKS, Key, Results, Starts, Stored, Training
 from src.report.tables import Cell, Head, Table
 
 OURS, TWIN = "run", "fpn_ds"
@@ -129,6 +129,24 @@ def stage_tables(results: Results) -> list[Table]:
             title = f"{dataset}, {'test' if split == 'test' else 'hold-out'}, {size} px: stage by stage"
             tables.append(Table(title, header, rows, notes))
     return tables
+
+
+def start_tables(results: Results) -> list[Table]:
+    """What the stages make of another start, a table a network."""
+    return [start_table(key, starts) for key, starts in sorted(results.starts.items())]
+
+
+def start_table(key: Key, starts: Starts) -> Table:
+    """S_α and MAE of M_0 … M_K, a row a start."""
+    maps = list(next(iter(starts.values())))
+    measures = ("s_alpha", "mae")
+    header = [Head("M_0 is", is_number=False), *(Head(f"{name}: {heading(measure)}") for measure in measures for name in maps)]
+    rows = [
+        [Cell(start), *(Cell(number(scores[name][measure], 3)) for measure in measures for name in maps)]
+        for start, scores in starts.items()
+    ]
+    notes = ["Means over the images of the hold-out. Truths go in at the network's input size, between 0.01 and 0.99."]
+    return Table(f"{key.dataset}, {key.size} px, `{key.model}`, seed {key.seed}: the stages from other starts", header, rows, notes)
 
 
 def unfolding_tables(results: Results) -> list[Table]:

@@ -22,7 +22,7 @@ from src.data.datamodule import HOLDOUT
 from src.report.files import read_image_rows
 from src.report.groups import network_cost
 from src.report.jobs import Job, read_job
-from src.report.stored import COLUMNS, EPOCH_COLUMNS, MEASURED, TASKS, Key, file_name
+from src.report.stored import COLUMNS, EPOCH_COLUMNS, MEASURED, TASKS, Key, Starts, file_name
 from src.scoring import SetScores
 from src.utils.cli import console, prepare, reported_mistakes
 from src.utils.errors import UserError
@@ -70,16 +70,25 @@ def store_run(run: Path, model: str, results: Path = DEFAULT, commit: str | None
         files[results / "epochs" / name] = _text(_epoch_rows(run, {key: training[key] for key in EPOCH_COLUMNS[:5]}), "epochs")
     name = "{dataset}_{size}_{model}_seed{seed}_epochs{epochs}_lr{lr:g}.csv".format(**training)
     files[results / "runs" / name] = _text([training], "runs")
-    different = [path for path, text in files.items() if path.exists() and path.read_text(encoding="utf-8") != text]
-    if different and not replace:
-        raise UserError("other numbers are stored there (replace them with --replace):", [str(path) for path in different])
-    with writable(results):
-        for path, text in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_name(f".{path.name}.tmp")
-            unfinished.write_text(text, encoding="utf-8")
-            os.replace(unfinished, path)
+    _write(files, results, replace)
     return list(files)
+
+
+def store_starts(key: Key, commit: str, starts: Starts, results: Path = DEFAULT, replace: bool = False) -> Path:
+    """Write what :mod:`scripts.other_starts` has measured below ``results``; returns the file.
+
+    Raises:
+        UserError: other numbers are stored under the same name.
+    """
+    about = key._asdict() | {"commit": commit}
+    rows = [
+        about | {"start": start, "map": name} | {measure: round(scores[measure], DIGITS) for measure in ("s_alpha", "mae")}
+        for start, maps in starts.items()
+        for name, scores in maps.items()
+    ]
+    path = results / "starts" / file_name(key)
+    _write({path: _text(rows, "starts")}, results, replace)
+    return path
 
 
 def main() -> None:
@@ -97,6 +106,19 @@ def main() -> None:
         for path in store_run(arguments.run, arguments.model, arguments.results, arguments.commit, arguments.replace):
             console().print(f"Stored: {path}", highlight=False)
     sys.exit(2 if failed else 0)
+
+
+def _write(files: Mapping[Path, str], results: Path, replace: bool) -> None:
+    """All files or, where other numbers are stored, none."""
+    different = [path for path, text in files.items() if path.exists() and path.read_text(encoding="utf-8") != text]
+    if different and not replace:
+        raise UserError("other numbers are stored there (replace them with --replace):", [str(path) for path in different])
+    with writable(results):
+        for path, text in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_name(f".{path.name}.tmp")
+            unfinished.write_text(text, encoding="utf-8")
+            os.replace(unfinished, path)
 
 
 def _scores(run: Path) -> Iterable[tuple[SetScores, Path, str]]:

@@ -4,6 +4,7 @@ docs/results/NAME.csv          one row an image
 docs/results/stages/NAME.csv   one row a map M_0 … M_K (M for a network without stages)
 docs/results/tasks/NAME.csv    one row an image, with what other tasks print (`TASKS`)
 docs/results/epochs/NAME.csv   one row a logged value an epoch: μ, λ, α, s, γ, gains of the mask step, gradient norms
+docs/results/starts/NAME.csv   one row a start and a map: what the stages make of another M_0 (scripts/other_starts.py)
 docs/results/runs/NAME.csv     one row: what the training was, and what it cost
 """
 
@@ -31,7 +32,15 @@ TASK_COLUMNS = (*IDENTITY, "image", *(name for measures in TASKS.values() for na
 STAGE_COLUMNS = (*IDENTITY, "map", *MEASURED, "gain")
 RUN_COLUMNS = ("dataset", "size", "model", "seed", "commit", "epochs", "lr", "parameters", "gmacs", "hours", "holdout_s_alpha")
 EPOCH_COLUMNS = ("dataset", "size", "model", "seed", "commit", "epoch", "name", "value")
-COLUMNS = {"": IMAGE_COLUMNS, "stages": STAGE_COLUMNS, "tasks": TASK_COLUMNS, "epochs": EPOCH_COLUMNS, "runs": RUN_COLUMNS}
+START_COLUMNS = (*IDENTITY, "start", "map", "s_alpha", "mae")
+COLUMNS = {
+    "": IMAGE_COLUMNS,
+    "stages": STAGE_COLUMNS,
+    "tasks": TASK_COLUMNS,
+    "epochs": EPOCH_COLUMNS,
+    "starts": START_COLUMNS,
+    "runs": RUN_COLUMNS,
+}
 """By folder below docs/results."""
 
 
@@ -90,12 +99,17 @@ class History:
     values: dict[str, dict[int, float]]
 
 
+Starts = dict[str, dict[str, dict[str, float]]]
+"""Start → map M_0 … M_K → `s_alpha` and `mae`, means over images."""
+
+
 class Results(NamedTuple):
     """All that is stored, in the order of the files' names."""
 
     runs: list[Stored]
     trainings: list[Training]
     histories: list[History]
+    starts: dict[Key, Starts]
 
 
 def read_results(folder: Path) -> Results:
@@ -103,7 +117,7 @@ def read_results(folder: Path) -> Results:
 
     Raises:
         UserError: all at once: unreadable files, other columns, values that are none, an image, map or run that is there twice, two
-            commits of one run, and runs on one split that were not scored on the same images.
+            commits of one run, and runs on one split and size that were not scored on the same images.
     """
     problems: list[str] = []
     runs = {key: Stored(key, commit, images, {}) for key, commit, images in _keyed(folder, "", "image", problems)}
@@ -116,10 +130,10 @@ def read_results(folder: Path) -> Results:
             else:
                 problems += _add_measures(runs[key], items, folder / kind)
     problems += _other_images(list(runs.values()))
-    trainings, histories = _trainings(folder, problems), _histories(folder, problems)
+    trainings, histories, starts = _trainings(folder, problems), _histories(folder, problems), _starts(folder, problems)
     if problems:
         raise UserError(f"{folder} cannot be used:", problems)
-    return Results(list(runs.values()), trainings, histories)
+    return Results(list(runs.values()), trainings, histories, starts)
 
 
 def read_rows(path: Path, columns: Sequence[str], problems: list[str]) -> Iterator[dict[str, Any]]:
@@ -146,7 +160,7 @@ def file_name(key: Key) -> str:
     return f"{key.dataset}_{key.split}_{key.size}_{key.model}_seed{key.seed}.csv"
 
 
-_TEXTS = {"dataset", "split", "model", "commit", "image", "map", "name"}
+_TEXTS = {"dataset", "split", "model", "commit", "image", "map", "name", "start"}
 _WHOLE = {"size", "seed", "epochs", "epoch"}
 _MAY_BE_EMPTY = {"gain", "parameters", "gmacs", "hours", "holdout_s_alpha", *TASK_COLUMNS[len(IDENTITY) + 1 :]}
 
@@ -229,11 +243,22 @@ def _histories(folder: Path, problems: list[str]) -> list[History]:
     return list(found.values())
 
 
+def _starts(folder: Path, problems: list[str]) -> dict[Key, Starts]:
+    found: dict[Key, Starts] = {}
+    for path in sorted((folder / "starts").glob("*.csv")):
+        for row in read_rows(path, START_COLUMNS, problems):
+            maps = found.setdefault(Key(*(row[name] for name in Key._fields)), {}).setdefault(row["start"], {})
+            if row["map"] in maps:
+                problems.append(f"{path}: {row['map']} from {row['start']} is there twice")
+            maps[row["map"]] = {name: row[name] for name in ("s_alpha", "mae")}
+    return found
+
+
 def _other_images(runs: Sequence[Stored]) -> Iterator[str]:
-    """Networks are compared image by image, so all of a split must have the same ones."""
-    first: dict[tuple[str, str], Stored] = {}
+    """Networks are compared image by image, so all of a split and size must have the same ones."""
+    first: dict[tuple[str, str, int], Stored] = {}
     for one in runs:
-        other = first.setdefault((one.key.dataset, one.key.split), one)
+        other = first.setdefault(one.key[:3], one)
         differing = sorted(one.images.keys() ^ other.images.keys())
         if differing:
             yield f"{_words(one.key)} and {_words(other.key)} have other images: {len(differing)} are in one alone, e.g. {differing[0]}"

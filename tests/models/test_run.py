@@ -263,6 +263,18 @@ def test_sharing(make_run, share, mask_steps, spaces):
     assert net(torch.rand(2, 3, 64, 64)).mask_logits.isfinite().all()
 
 
+def test_another_start_takes_the_place_of_m_0(make_run):
+    net, image, start = make_run(unfold_stride=4).eval(), torch.rand(1, 3, *ODD), _blob((40, 60))
+    with torch.no_grad():
+        output, own = net(image, start), net(image)
+    torch.testing.assert_close(output.stage_logits[0].sigmoid(), pool(start, 4).clamp(0.01, 0.99))
+    assert output.stage_logits[0].shape == own.stage_logits[0].shape
+    assert not torch.equal(output.mask_logits, own.mask_logits)
+    with torch.no_grad():
+        again = net(image, upsample(own.coarse_logits, 4, ODD).sigmoid())
+    torch.testing.assert_close(again.mask_logits, own.mask_logits, atol=0.05, rtol=0)  # up and down again loses a little
+
+
 @pytest.mark.parametrize("stages", [1, 2, 3, 5])
 def test_number_of_stages_and_default_levels(make_run, stages):
     net = make_run(num_stages=stages, unfold_stride=4)

@@ -9,7 +9,8 @@ import pytest
 
 from src.report.evidence import BLOCKS, NOTHING, page_text, write_page
 from src.report.paired import paired_difference
-from src.report.store import store_run
+from src.report.store import store_run, store_starts
+from src.report.stored import Key
 from src.utils.errors import UserError
 from tests.report.made_runs import write_run
 
@@ -82,6 +83,22 @@ def test_other_tasks_have_a_table_of_their_own(made, tmp_path):
     assert "| 0.7500 | 0.7500 |" in block
     assert "| +0.0000 [+0.0000, +0.0000] | **+0.0200 [+0.0200, +0.0200]** |" in block
     assert "DRIVE" not in text[: text.index("<!-- begin: tasks -->")]
+
+
+def test_other_starts_have_a_table_a_network(made):
+    results, page = made
+    starts = {"its own": {"M_0": {"s_alpha": 0.7, "mae": 0.2}}, "the truth": {"M_0": {"s_alpha": 1.0, "mae": 0.0}}}
+    key = Key("CAMO", "holdout", 224, "run", 0)
+    path = store_starts(key, "abc1234", starts, results)
+    text = write_page(page, results)
+    assert "### CAMO, 224 px, `run`, seed 0: the stages from other starts" in text
+    assert "| the truth | 1.000 | 0.000 |" in text
+    starts["its own"]["M_0"]["mae"] = 0.3
+    with pytest.raises(UserError, match="other numbers are stored there"):
+        store_starts(key, "abc1234", starts, results)
+    path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
+    with pytest.raises(UserError, match="M_0 from its own is there twice"):
+        write_page(page, results)
 
 
 def test_writing_again_changes_no_byte(made):

@@ -1,0 +1,94 @@
+"""What the stages make of another start: ``python -m scripts.other_starts CKPT [--data DATA] [--results docs/results]``.
+
+Unfolds every image of the hold-out of a checkpoint of RUN from its own M_0 and from others: the truth, the truth inverted, nothing,
+one half everywhere, the truth of another image. A network whose stages trust the mask keeps what it is given; one that decides by
+its features alone ends at the same place from everywhere. The mean S_α and MAE of M_0 … M_K are printed and stored for docs/results.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from src.checkpoints import read_checkpoint, rebuild
+from src.data.datamodule import HOLDOUT
+from src.eval import open_split
+from src.models.run import RUN
+from src.module import masks_at_size, stage_logits
+from src.report.evidence_tables import start_table
+from src.report.store import DEFAULT, PROTOCOL, store_starts
+from src.report.stored import Key, Starts
+from src.report.tables import terminal
+from src.scoring import MapScorer, WorkerPool, available_cores
+from src.utils.cli import console, prepare, reported_mistakes
+from src.utils.errors import UserError
+from src.utils.revision import UNKNOWN
+
+STARTS: dict[str, Callable[[Sequence[Tensor], int], Tensor]] = {
+    "the truth": lambda truths, i: truths[i],
+    "the truth inverted": lambda truths, i: 1 - truths[i],
+    "another image's truth": lambda truths, i: truths[(i + 1) % len(truths)],
+    "one half": lambda truths, i: torch.full_like(truths[i], 0.5),
+    "nothing": lambda truths, i: torch.zeros_like(truths[i]),
+}
+"""Name → M_0 of image i, (1,1,S,S) in [0,1], from the truths of all."""
+
+
+@torch.no_grad()
+def unfold_from_others(checkpoint_path: Path, data: Path | None, model: str = "run") -> tuple[Key, str, Starts]:
+    """What was scored, the network's commit, and the scores of every start on its hold-out.
+
+    Raises:
+        UserError: no checkpoint of RUN, or data that cannot be used.
+    """
+    checkpoint = read_checkpoint(checkpoint_path)
+    module = rebuild(checkpoint, checkpoint_path).eval()
+    if not isinstance(module.net, RUN):
+        raise UserError(f"{checkpoint_path}: {type(module.net).__name__} has no start")
+    config = checkpoint["config"]
+    datamodule = open_split(config["data"], {"root": str(data)} if data else {}, "holdout")
+    batches = list(datamodule.test_dataloader()[0])
+    images = torch.cat([batch["image"] for batch in batches])
+    names = [name for batch in batches for name in batch["name"]]
+    masks = [mask for batch in batches for mask in batch["mask"]]
+    size = (images.shape[-2], images.shape[-1])
+    truths = [F.interpolate(mask[None, None].float(), size, mode="area") for mask in masks]
+    with WorkerPool(available_cores()) as pool:
+        scorer = MapScorer(PROTOCOL, (), pool)
+        for i, (name, mask) in enumerate(zip(names, masks, strict=True)):
+            for start, made in (("its own", None), *((start, make(truths, i)) for start, make in STARTS.items())):
+                logits = stage_logits(module.net(images[i : i + 1], made))
+                scorer.add(start, name, {k: masks_at_size(maps, [mask])[0] for k, maps in logits.items()}, mask)
+        scores = scorer.results()
+    key = Key(datamodule.test_names[0].removesuffix(HOLDOUT), "holdout", size[0], model, int(config["seed"]))
+    starts = {start: {name: one.scalars for name, one in maps.items()} for start, maps in scores.items()}
+    return key, config.get("commit", UNKNOWN), starts
+
+
+def main() -> None:
+    """The command line of :func:`unfold_from_others`."""
+    parser = argparse.ArgumentParser("python -m scripts.other_starts", None, __doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--data", type=Path, help="data.root, where it is not the one of the training")
+    parser.add_argument("--model", default="run", help="its name in the tables (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=DEFAULT, help="where the numbers are stored (default: %(default)s)")
+    parser.add_argument("--replace", action="store_true", help="put these numbers in the place of stored ones")
+    arguments = parser.parse_args()
+    prepare()
+    failed: list[str] = []
+    with reported_mistakes(failed):
+        key, commit, starts = unfold_from_others(arguments.checkpoint, arguments.data, arguments.model)
+        path = store_starts(key, commit, starts, arguments.results, arguments.replace)
+        console().print(terminal(start_table(key, starts)))
+        console().print(f"Stored: {path}", highlight=False)
+    sys.exit(2 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
