@@ -99,6 +99,15 @@ def check_fits(module: COSModule, checkpoint: dict[str, Any], path: Path) -> Non
     raise UserError(f"ckpt_path: {path} belongs to another architecture{why}; tensors that differ: {names}")
 
 
+def check_epochs(max_epochs: int | None, checkpoint: dict[str, Any], path: Path) -> None:
+    """Raise a UserError if the checkpoint is of more epochs than a training that goes on from it shall have."""
+    done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    if max_epochs is not None and 0 <= max_epochs < done:
+        raise UserError(
+            f"trainer.max_epochs={max_epochs}: {path} has seen {done} epochs already; take at least {done}, or train=false to test it"
+        )
+
+
 def _flat(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """Dotted key → value of a plain nested configuration; of the network's own class and settings, not where weights come from."""
     flat: dict[str, Any] = {}

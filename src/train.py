@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.callbacks.step_checkpoint import StopWhenAsked
 from src.checkpoint_io import AtomicCheckpointIO, remove_leftovers, writable
-from src.checkpoints import check_fits, read_checkpoint, rebuild, resolve_checkpoint
+from src.checkpoints import check_epochs, check_fits, read_checkpoint, rebuild, resolve_checkpoint
 from src.compiling import compile_network
 from src.eval import run_test
 from src.exported import SUFFIX
@@ -52,6 +52,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
 
 def _train(cfg: DictConfig) -> dict[str, float]:
+    if removed := [name for name in ("data", "model", "trainer") if "_target_" not in (cfg.get(name) or {})]:
+        raise UserError(
+            f"{', '.join(removed)}: nothing is left of it; a training needs one (~GROUP takes it away, GROUP=CHOICE puts one in)"
+        )
     output_dir = Path(cfg.paths.output_dir)
     begun = cfg.train and any((output_dir / "checkpoints").glob("*.ckpt"))
     ckpt_path = resolve_checkpoint("last" if begun and restarted() else cfg.ckpt_path, output_dir)
@@ -85,7 +89,10 @@ def _train(cfg: DictConfig) -> dict[str, float]:
     module.config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     module.config["commit"] = revision()
     if ckpt_path is not None:
-        check_fits(module, read_checkpoint(ckpt_path), ckpt_path)
+        checkpoint = read_checkpoint(ckpt_path)
+        check_fits(module, checkpoint, ckpt_path)
+        if cfg.train:
+            check_epochs(cfg.trainer.get("max_epochs"), checkpoint, ckpt_path)
     with writable(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
     request = StopRequest()

@@ -230,6 +230,14 @@ def test_a_run_whose_folder_was_renamed_keeps_its_best_score(tmp_path):
     assert best["best_model_score"] >= best_before["best_model_score"]
 
 
+def test_fewer_epochs_than_are_done_are_refused_and_leave_nothing(tmp_path):
+    run(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=r"trainer.max_epochs=1: .*last.ckpt has seen 2 epochs already; take at least 2"):
+        run(tmp_path, "ckpt_path=last", "trainer.max_epochs=1")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_a_checkpoint_that_lies_elsewhere_alone_keeps_what_it_knows(tmp_path):
     run(tmp_path / "run")
     copy = tmp_path / "copy.ckpt"
