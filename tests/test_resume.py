@@ -230,6 +230,16 @@ def test_a_run_whose_folder_was_renamed_keeps_its_best_score(tmp_path):
     assert best["best_model_score"] >= best_before["best_model_score"]
 
 
+def test_a_run_that_stopped_early_stays_stopped(tmp_path):
+    words = ["callbacks=[default,early_stopping]", "callbacks.early_stopping.patience=1", "+callbacks.early_stopping.min_delta=2"]
+    run(tmp_path, *words, "trainer.max_epochs=5")
+    stopped = last(tmp_path)
+    run(tmp_path, *words, "trainer.max_epochs=5", "ckpt_path=last")
+    assert last(tmp_path)["global_step"] == stopped["global_step"]
+    run(tmp_path, words[0], "callbacks.early_stopping.patience=2", words[2], "trainer.max_epochs=5", "ckpt_path=last")
+    assert last(tmp_path)["global_step"] == 3 * stopped["global_step"] // 2
+
+
 def test_fewer_epochs_than_are_done_are_refused_and_leave_nothing(tmp_path):
     run(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
