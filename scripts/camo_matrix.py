@@ -28,7 +28,7 @@ from typing import Any
 
 from src.report.evidence import PAGE, RESULTS, write_page
 from src.report.store import store_run
-from src.report.stored import read_results
+from src.report.stored import TWO_ROUNDS, read_results
 from src.utils.cli import prepare, reported_mistakes
 from src.utils.errors import UserError
 
@@ -63,13 +63,24 @@ class Run:
     seed: int = 0
     rate_of: str | None = None
     """The network whose best learning rate it takes; None: `overrides` name one."""
+    rounds: tuple[int, ...] = (1,)
+    """How often each image is looked at: every split is read with each of them."""
 
     @property
     def folder(self) -> str:
         return f"{self.name}_seed{self.seed}"
 
+    @property
+    def readings(self) -> dict[str, list[str]]:
+        """Folder in that of the run → what `src.eval` is told."""
+        return {
+            split + (TWO_ROUNDS if rounds == 2 else ""): [f"split={split}", *([f"rounds={rounds}"] if rounds > 1 else [])]
+            for rounds in self.rounds
+            for split in self.splits
+        }
+
     def is_done(self, folder: Path) -> bool:
-        return all((folder / split / DONE).exists() for split in ("", *self.splits))
+        return all((folder / reading / DONE).exists() for reading in ("", *self.readings))
 
 
 def rate_runs(results: Path) -> list[Run]:
@@ -82,7 +93,7 @@ def rate_runs(results: Path) -> list[Run]:
 
 def core_runs(results: Path) -> list[Run]:
     return [
-        Run(f"core_{model}", model, ("experiment=camo_core", *_model(model)), ("holdout", "test"), seed, rate_of=model)
+        Run(f"core_{model}", model, ("experiment=camo_core", *_model(model)), ("holdout", "test"), seed, rate_of=model, rounds=(1, 2))
         for seed in range(3)
         for model in ("run", *RIVALS)
         if model != "unet" or seed == 0
@@ -101,7 +112,10 @@ def ablation_runs(results: Path) -> list[Run]:
 
 def large_runs(results: Path) -> list[Run]:
     models = ("run", best_rival(results))
-    return [Run(f"large_{model}", model, ("experiment=camo_352", *_model(model)), ("holdout", "test"), rate_of=model) for model in models]
+    return [
+        Run(f"large_{model}", model, ("experiment=camo_352", *_model(model)), ("holdout", "test"), rate_of=model, rounds=(1, 2))
+        for model in models
+    ]
 
 
 def task_runs(results: Path) -> list[Run]:
@@ -167,12 +181,12 @@ def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], result
     if not (folder / DONE).exists():
         _call(train_command(run, folder, data, overrides))
         (folder / DONE).touch()
-    for split in run.splits:
-        if not (folder / split / DONE).exists():
-            shutil.rmtree(folder / split, ignore_errors=True)  # what an interrupted reading left
-            where = [f"split={split}", f"data.root={data}", f"paths.output_dir={folder / split}"]
+    for reading, told in run.readings.items():
+        if not (folder / reading / DONE).exists():
+            shutil.rmtree(folder / reading, ignore_errors=True)  # what an interrupted reading left
+            where = [*told, f"data.root={data}", f"paths.output_dir={folder / reading}"]
             _call([sys.executable, "-m", "src.eval", f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}", *where])
-            (folder / split / DONE).touch()
+            (folder / reading / DONE).touch()
     store_run(folder, run.model, results, replace=True)
     write_page(page, results)
 

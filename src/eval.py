@@ -42,6 +42,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         datasets = datamodule.test_names
     with mistakes.collected():
         module = rebuild(checkpoint, path, metrics=_given(cfg.metrics))
+        module.rounds = checked_rounds(cfg.rounds)
         measures = list(module.val_metrics.names)
         if looking := [name for name in measures if MEASURES[name].needs_image]:
             how = "python -m src.score preds=MAPS gts=MASKS images=IMAGES"
@@ -98,6 +99,13 @@ def open_split(data: dict[str, Any], overrides: dict[str, Any], split: str) -> C
     datamodule = instantiate(OmegaConf.merge(data, {key: value for key, value in unread.items() if key in data}, overrides))
     datamodule.test_on_holdout()
     return datamodule
+
+
+def checked_rounds(rounds: Any) -> int:
+    """How often each image is looked at; a UserError for what is no whole number from 1 on."""
+    if not isinstance(rounds, int) or rounds < 1:
+        raise UserError(f"rounds={rounds}: expected 1 (one look), 2 (a second one, magnified) or more")
+    return rounds
 
 
 def _given(overrides: DictConfig) -> dict[str, Any]:

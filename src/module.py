@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from src.losses import StagewiseLoss
 from src.metrics import COSMetrics
 from src.models.diagnostics import mask_step_gains, unfolding_values
+from src.models.magnify import in_rounds
 from src.models.outputs import MaskOutput, RUNOutput
 from src.models.resample import upsample
 from src.scoring import MapScorer, SetScores, WorkerPool
@@ -36,6 +37,7 @@ class COSModule(LightningModule):
 
     Attributes:
         config: plain dict of the run's resolved configuration; travels in every checkpoint.
+        rounds: how often an image is looked at (:func:`src.models.magnify.in_rounds`); 1 in every training.
         scorer: takes the maps of a test; without one they are scored where they are made. `src.eval` gives one with workers.
         test_results: test set → stage name (``M_0`` …, the last is the final mask) → its scores.
     """
@@ -56,13 +58,14 @@ class COSModule(LightningModule):
         self.unfolding_lr_scale = unfolding_lr_scale
         self.val_metrics = metrics if metrics is not None else COSMetrics()
         self.config: dict[str, Any] = {}
+        self.rounds = 1
         self.scorer: MapScorer | None = None
         self.test_results: dict[str, dict[str, SetScores]] = {}
         self._gains: list[Tensor] = []
 
     def forward(self, image: Tensor) -> Output:
         """(N,3,H,W) RGB in [0,1] → the network's output."""
-        return self.net(image.contiguous(memory_format=torch.channels_last))
+        return in_rounds(self.net, image.contiguous(memory_format=torch.channels_last), self.rounds)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         output = self(batch["image"])

@@ -18,6 +18,7 @@ from src.data.readers import read_image, read_whole_header
 from src.data.settings import MIN_IMAGE_SIZE
 from src.data.sources import list_images
 from src.data.transforms import resize_image
+from src.eval import checked_rounds
 from src.metrics.functional import to_8bit
 from src.models.run import RUN
 from src.module import COSModule, masks_at_size
@@ -48,7 +49,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     _check(images, files, cfg)
     checkpoint = read_checkpoint(path)
     module = rebuild(checkpoint, path).eval().to(_device(cfg.device))
-    net = module.net
+    net, module.rounds = module.net, checked_rounds(cfg.rounds)
     if stages and not isinstance(net, RUN):
         raise UserError(f"stages=true: {type(net).__name__} of {path} has no stages; leave it out")
     size = cfg.data.image_size or checkpoint["config"]["data"]["image_size"]

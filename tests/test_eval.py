@@ -151,6 +151,17 @@ def test_pictures_of_the_images_that_the_unfolding_mends_and_spoils(checkpoint, 
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_two_rounds_are_said_to_be_two(checkpoint, evaluated, tmp_path):
+    folder, once = evaluated
+    scores = evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path}", "rounds=2"))
+    assert scores.keys() == once.keys()
+    text, before = ((place / "metrics.md").read_text(encoding="utf-8") for place in (tmp_path, folder))
+    assert "RUN-2 (tf_efficientnet_lite0)" in text
+    assert "2 rounds: each further one magnifies" in text
+    assert "RUN-2" not in before
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_what_the_stages_make_of_other_starts(checkpoint):
     key, _, starts = unfold_from_others(checkpoint, None)
     assert key[:2] == ("CAMO", "holdout")
@@ -165,6 +176,7 @@ def test_what_the_stages_make_of_other_starts(checkpoint):
     ("overrides", "words"),
     [
         (["split=val"], "split=val: expected test or holdout"),
+        (["rounds=0"], "rounds=0: expected 1"),
         (["split=holdout", "data.test_sets=[CAMO]"], "split=holdout reads no test set"),
     ],
 )

@@ -154,6 +154,12 @@ def test_predict_writes_maps_at_the_images_size(trained, data_root, tmp_path):
     assert not (tmp_path / "one" / "stages").exists()
     alone, together = (np.asarray(Image.open(path)).astype(int) for path in (one[0], written[0]))
     assert np.abs(alone - together).max() <= 1
+    single = [f"input={images / 'camourflage_9000.jpg'}", f"output={tmp_path / 'two'}", "rounds=2"]
+    (twice,) = predict(config("predict", *overrides, *single))
+    assert np.asarray(Image.open(twice)).shape == alone.shape
+    with pytest.raises(UserError, match="rounds=0: expected 1"):
+        predict(config("predict", *overrides, f"output={tmp_path / 'none'}", "rounds=0"))
+    assert not (tmp_path / "none").exists()
     with pytest.raises(UserError, match="overwrite=true"):
         predict(config("predict", *overrides))
 

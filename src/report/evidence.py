@@ -19,6 +19,7 @@ from src.report.evidence_tables import (
     main_tables,
     part_tables,
     rate_tables,
+    round_tables,
     stage_tables,
     start_tables,
     task_tables,
@@ -33,6 +34,7 @@ PAGE, RESULTS = Path("docs/results.md"), Path("docs/results")
 BLOCKS: dict[str, Callable[[Results], Sequence[Table]]] = {
     "scores": main_tables,
     "differences": difference_tables,
+    "rounds": round_tables,
     "stages": stage_tables,
     "unfolding": unfolding_tables,
     "starts": start_tables,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean, stdev
 
 import numpy as np
@@ -16,7 +16,7 @@ from src.report.paired import Difference, paired_difference
 from src.report.scores import PROTOCOLS
 from src.report.statistics import RESAMPLES, SEED
 from src.report.store import PROTOCOL
-from src.report.stored import TASKS, Key, Results, Starts, Stored, Training
+from src.report.stored import TASKS, TWO_ROUNDS, Key, Results, Starts, Stored, Training
 from src.report.tables import Cell, Head, Table
 
 OURS, TWIN = "run", "fpn_ds"
@@ -50,8 +50,9 @@ class Network:
 
 
 def networks(results: Results, split: str) -> dict[tuple[str, int], dict[str, Network]]:
-    """(data set, size) → model → its seeds; `run` first, then by name. Not those of other tasks, which `task_tables` shows."""
-    return _grouped([one for one in results.runs if one.key.split == split and one.key.dataset not in TASKS])
+    """(data set, size) → model → its seeds; `run` first, then by name. Neither other tasks (`task_tables`) nor several rounds."""
+    runs = [one for one in results.runs if one.key.split == split and not one.key.model.endswith(TWO_ROUNDS)]
+    return _grouped([one for one in runs if one.key.dataset not in TASKS])
 
 
 def _grouped(runs: Sequence[Stored]) -> dict[tuple[str, int], dict[str, Network]]:
@@ -104,6 +105,29 @@ def difference_tables(results: Results) -> list[Table]:
         notes += [f"Best rival: the highest mean S_α on the hold-out, `{best}`."] if best else []
         tables.append(Table(f"{dataset}-Test at {size} px: RUN minus its rivals", _difference_header(SHOWN), rows, notes))
     return tables
+
+
+def round_tables(results: Results) -> list[Table]:
+    """The same with a second, magnified look at every image, and what that look is worth to each network."""
+    again = [replace(one, key=one.key._replace(model=one.key.model.removesuffix(TWO_ROUNDS))) for one in _of_two_rounds(results.runs)]
+    twice = results._replace(runs=again)
+    tables = [replace(table, title=f"{table.title}, two rounds") for table in (*main_tables(twice), *difference_tables(twice))]
+    for split in ("test", "holdout"):
+        for (dataset, size), models in networks(twice, split).items():
+            once = networks(results, split).get((dataset, size), {})
+            rows = [_difference_row(f"`{name}`", one, _same_seeds(once[name], one)) for name, one in models.items() if name in once]
+            title = f"{dataset}, {'test' if split == 'test' else 'hold-out'}, {size} px: what the second round adds"
+            tables.append(Table(title, _difference_header(SHOWN), rows, [f"{_images(models)}. {INTERVAL}"]))
+    return tables
+
+
+def _of_two_rounds(runs: Sequence[Stored]) -> list[Stored]:
+    return [one for one in runs if one.key.model.endswith(TWO_ROUNDS)]
+
+
+def _same_seeds(network: Network, other: Network) -> Network:
+    wanted = {one.key.seed for one in other.seeds}
+    return replace(network, seeds=tuple(one for one in network.seeds if one.key.seed in wanted))
 
 
 def stage_tables(results: Results) -> list[Table]:

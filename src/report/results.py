@@ -34,15 +34,17 @@ def write_results(
         return network_panels(module, sources[dataset][indices[dataset][image]])
 
     context = list(_context(datamodule.describe(), ckpt_path))
+    if module.rounds > 1:
+        context.append(f"{module.rounds} rounds: each further one magnifies the box around what was found, out of the same input.")
     report = Report(f"{method}: test", module.val_metrics.protocol, results, panels, stages, context)
     write_report(output_dir, report, options or ReportOptions(), console)
     console.print(f"Written: {output_dir}/ (open report.html; tables: metrics.{{md,tex,csv}}; per_image.csv)", highlight=False)
 
 
 def _method(module: COSModule) -> str:
-    """`RUN (pvt_v2_b4)`, as published rows are labelled."""
-    encoder = module.config.get("encoder", {}).get("name")
-    return type(module.net).__name__ + (f" ({encoder})" if encoder else "")
+    """`RUN (pvt_v2_b4)`, as published rows are labelled; `RUN-2 (pvt_v2_b4)` of two rounds."""
+    encoder, rounds = module.config.get("encoder", {}).get("name"), f"-{module.rounds}" if module.rounds > 1 else ""
+    return type(module.net).__name__ + rounds + (f" ({encoder})" if encoder else "")
 
 
 def _context(data: Mapping[str, Any], ckpt_path: Path | None) -> Iterable[str]:

@@ -3,6 +3,8 @@
 ``RUN`` is a training's folder. Test scores are read from it or from ``RUN/test``, those of the hold-out from ``RUN/holdout``:
 
     python -m src.eval ckpt_path=RUN/checkpoints/best.ckpt split=holdout paths.output_dir=RUN/holdout
+
+What was read with ``rounds=2`` lies in ``RUN/test_rounds2`` and ``RUN/holdout_rounds2`` and is kept as the network ``MODEL_rounds2``.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from src.data.datamodule import HOLDOUT
 from src.report.files import read_image_rows
 from src.report.groups import network_cost
 from src.report.jobs import Job, read_job
-from src.report.stored import COLUMNS, EPOCH_COLUMNS, MEASURED, TASKS, Key, Starts, file_name
+from src.report.stored import COLUMNS, EPOCH_COLUMNS, MEASURED, SPLITS, TASKS, TWO_ROUNDS, Key, Starts, file_name
 from src.scoring import SetScores
 from src.utils.cli import console, prepare, reported_mistakes
 from src.utils.errors import UserError
@@ -57,13 +59,15 @@ def store_run(run: Path, model: str, results: Path = DEFAULT, commit: str | None
         raise UserError(f"{run}: its config.yaml does not say of which commit it is: name it with --commit")
     files: dict[Path, str] = {}
     for scores, folder, split in _scores(run):
-        key = Key(scores.dataset.removesuffix(HOLDOUT), split, int(job.config["data"]["image_size"]), model, int(job.config["seed"]))
+        named = model + TWO_ROUNDS * folder.name.endswith(TWO_ROUNDS)
+        key = Key(scores.dataset.removesuffix(HOLDOUT), split, int(job.config["data"]["image_size"]), named, int(job.config["seed"]))
         about = key._asdict() | {"commit": commit}
         files[results / file_name(key)] = _text(_image_rows(scores, about), "")
         if extra := TASKS.get(key.dataset):
             files[results / "tasks" / file_name(key)] = _text(_image_rows(scores, about, extra), "tasks")
-        gains = _gains(run) if split == "holdout" else {}
-        files[results / "stages" / file_name(key)] = _text(_stage_rows(folder, scores.dataset, about, gains), "stages")
+        if named == model:
+            gains = _gains(run) if split == "holdout" else {}
+            files[results / "stages" / file_name(key)] = _text(_stage_rows(folder, scores.dataset, about, gains), "stages")
     training = _training_row(job, model, commit)
     if files:
         name = "{dataset}_{size}_{model}_seed{seed}.csv".format(**training)
@@ -124,7 +128,9 @@ def _write(files: Mapping[Path, str], results: Path, replace: bool) -> None:
 def _scores(run: Path) -> Iterable[tuple[SetScores, Path, str]]:
     """Every scored set of a run with the folder of its report and its split."""
     own = run / "test"
-    for folder, split in ((own if own.is_dir() else run, "test"), (run / "holdout", "holdout")):
+    places = [(own if own.is_dir() else run, "test"), (run / "holdout", "holdout")]
+    places += [(run / f"{split}{TWO_ROUNDS}", split) for split in SPLITS]
+    for folder, split in places:
         path = folder / "per_image.csv"
         if not path.is_file():
             continue

