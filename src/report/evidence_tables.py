@@ -109,25 +109,30 @@ def difference_tables(results: Results) -> list[Table]:
 
 def round_tables(results: Results) -> list[Table]:
     """The same with a second, magnified look at every image, and what that look is worth to each network."""
-    again = [replace(one, key=one.key._replace(model=one.key.model.removesuffix(TWO_ROUNDS))) for one in _of_two_rounds(results.runs)]
-    twice = results._replace(runs=again)
-    tables = [replace(table, title=f"{table.title}, two rounds") for table in (*main_tables(twice), *difference_tables(twice))]
+    again = [one for one in results.runs if one.key.model.endswith(TWO_ROUNDS)]
+    renamed = [replace(one, key=one.key._replace(model=one.key.model.removesuffix(TWO_ROUNDS))) for one in again]
+    twice = results._replace(runs=renamed)
+    of_one = "Parameters and GMACs: of one look."
+    tables = [replace(table, title=f"{table.title}, two rounds", notes=[*table.notes, of_one]) for table in main_tables(twice)]
+    tables += [replace(table, title=f"{table.title}, two rounds") for table in difference_tables(twice)]
     for split in ("test", "holdout"):
         for (dataset, size), models in networks(twice, split).items():
             once = networks(results, split).get((dataset, size), {})
-            rows = [_difference_row(f"`{name}`", one, _same_seeds(once[name], one)) for name, one in models.items() if name in once]
+            rows = []
+            for name, one in models.items():
+                seeds = {stored.key.seed: stored for stored in once[name].seeds} if name in once else {}
+                pairs = [(stored, seeds[stored.key.seed]) for stored in one.seeds if stored.key.seed in seeds]
+                if pairs:
+                    rows.append([Cell(f"`{name}`"), Cell(str(len(pairs))), *_difference_cells(_gains(pairs))])
             title = f"{dataset}, {'test' if split == 'test' else 'hold-out'}, {size} px: what the second round adds"
             tables.append(Table(title, _difference_header(SHOWN), rows, [f"{_images(models)}. {INTERVAL}"]))
     return tables
 
 
-def _of_two_rounds(runs: Sequence[Stored]) -> list[Stored]:
-    return [one for one in runs if one.key.model.endswith(TWO_ROUNDS)]
-
-
-def _same_seeds(network: Network, other: Network) -> Network:
-    wanted = {one.key.seed for one in other.seeds}
-    return replace(network, seeds=tuple(one for one in network.seeds if one.key.seed in wanted))
+def _gains(pairs: Sequence[tuple[Stored, Stored]]) -> dict[str, Difference]:
+    """Of the first over the second of each pair, which are the same training: seeds are drawn together."""
+    gains = {name: np.stack([one.values(name) - other.values(name) for one, other in pairs]) for name in SHOWN}
+    return {name: paired_difference(values, np.zeros((1, values.shape[1]))) for name, values in gains.items()}
 
 
 def stage_tables(results: Results) -> list[Table]:
@@ -297,11 +302,14 @@ def _difference_header(measures: Sequence[str]) -> list[Head]:
 
 
 def _difference_row(title: str, first: Network, second: Network, measures: Sequence[str] = SHOWN) -> list[Cell]:
-    found = differences(first, second, measures)
     seeds = f"{len(first.seeds)} / {len(second.seeds)}"
+    return [Cell(title), Cell(seeds), *_difference_cells(differences(first, second, measures))]
+
+
+def _difference_cells(found: dict[str, Difference]) -> list[Cell]:
     texts = [f"{_signed(one.mean)} [{_signed(one.low)}, {_signed(one.high)}]" for one in found.values()]
     marks = ["best" if one.excludes_zero else "" for one in found.values()]
-    return [Cell(title), Cell(seeds), *map(Cell, texts, marks)]
+    return [*map(Cell, texts, marks)]
 
 
 def _best_on_holdout(results: Results, dataset: str, size: int, rivals: Sequence[str]) -> str | None:
