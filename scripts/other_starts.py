@@ -45,18 +45,21 @@ def unfold_from_others(checkpoint_path: Path, data: Path | None, model: str = "r
     """What was scored, the network's commit, and the scores of every start on its hold-out.
 
     Raises:
-        UserError: no checkpoint of RUN, or data that cannot be used.
+        UserError: no checkpoint of RUN, one that does not say of which commit it is, or data that cannot be used.
     """
     checkpoint = read_checkpoint(checkpoint_path)
     module = rebuild(checkpoint, checkpoint_path).eval()
     if not isinstance(module.net, RUN):
         raise UserError(f"{checkpoint_path}: {type(module.net).__name__} has no start")
     config = checkpoint["config"]
+    if config.get("commit", UNKNOWN) == UNKNOWN:
+        raise UserError(f"{checkpoint_path}: does not say of which commit it is; numbers of it cannot be kept")
     datamodule = open_split(config["data"], {"root": str(data)} if data else {}, "holdout")
     batches = list(datamodule.test_dataloader()[0])
     images = torch.cat([batch["image"] for batch in batches])
     names = [name for batch in batches for name in batch["name"]]
     masks = [mask for batch in batches for mask in batch["mask"]]
+    valid = [one for batch in batches for one in batch.get("valid") or [None] * len(batch["mask"])]
     size = (images.shape[-2], images.shape[-1])
     truths = [F.interpolate(mask[None, None].float(), size, mode="area") for mask in masks]
     with WorkerPool(available_cores()) as pool:
@@ -64,11 +67,11 @@ def unfold_from_others(checkpoint_path: Path, data: Path | None, model: str = "r
         for i, (name, mask) in enumerate(zip(names, masks, strict=True)):
             for start, made in (("its own", None), *((start, make(truths, i)) for start, make in STARTS.items())):
                 logits = stage_logits(module.net(images[i : i + 1], made))
-                scorer.add(start, name, {k: masks_at_size(maps, [mask])[0] for k, maps in logits.items()}, mask)
+                scorer.add(start, name, {k: masks_at_size(maps, [mask])[0] for k, maps in logits.items()}, mask, valid[i])
         scores = scorer.results()
     key = Key(datamodule.test_names[0].removesuffix(HOLDOUT), "holdout", size[0], model, int(config["seed"]))
     starts = {start: {name: one.scalars for name, one in maps.items()} for start, maps in scores.items()}
-    return key, config.get("commit", UNKNOWN), starts
+    return key, config["commit"], starts
 
 
 def main() -> None:
@@ -84,8 +87,8 @@ def main() -> None:
     failed: list[str] = []
     with reported_mistakes(failed):
         key, commit, starts = unfold_from_others(arguments.checkpoint, arguments.data, arguments.model)
-        path = store_starts(key, commit, starts, arguments.results, arguments.replace)
         console().print(terminal(start_table(key, starts)))
+        path = store_starts(key, commit, starts, arguments.results, arguments.replace)
         console().print(f"Stored: {path}", highlight=False)
     sys.exit(2 if failed else 0)
 

@@ -49,7 +49,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     _check(images, files, cfg)
     checkpoint = read_checkpoint(path)
     module = rebuild(checkpoint, path).eval().to(_device(cfg.device))
-    net, module.rounds = module.net, checked_rounds(cfg.rounds)
+    net, module.rounds = module.net, cfg.rounds
     if stages and not isinstance(net, RUN):
         raise UserError(f"stages=true: {type(net).__name__} of {path} has no stages; leave it out")
     size = cfg.data.image_size or checkpoint["config"]["data"]["image_size"]
@@ -107,6 +107,10 @@ def _check(images: dict[str, Path], outputs: list[Path], cfg: DictConfig) -> Non
         problems.append(f"output: {output} is a file; name a folder")
     if cfg.data.image_size is not None and cfg.data.image_size < MIN_IMAGE_SIZE:
         problems.append(f"data.image_size: got {cfg.data.image_size}, expected at least {MIN_IMAGE_SIZE}")
+    try:
+        checked_rounds(cfg.rounds)
+    except UserError as error:
+        problems.append(str(error))
     if cfg.batch_size < 1:
         problems.append(f"batch_size: got {cfg.batch_size}, expected at least 1")
     if problems:

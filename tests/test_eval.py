@@ -159,6 +159,8 @@ def test_two_rounds_are_said_to_be_two(checkpoint, evaluated, tmp_path):
     assert "RUN-2 (tf_efficientnet_lite0)" in text
     assert "2 rounds: each further one magnifies" in text
     assert "RUN-2" not in before
+    assert "stage by stage" in before
+    assert "stage by stage" not in text  # stages of the first look and the mask of both would not fit together
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch import callbacks
 
 
-class LastingEarlyStopping(EarlyStopping):
-    """Lightning's, but a run that it has stopped trains no further epoch when it is resumed, unless with more ``patience``."""
+class EarlyStopping(callbacks.EarlyStopping):
+    """Lightning's, but a run whose patience is spent trains no further epoch when it is resumed, unless with more ``patience``."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict | {"patience": self.patience})  # Lightning would take the old one

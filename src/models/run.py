@@ -48,7 +48,8 @@ class RUN(nn.Module):
         gradient_checkpointing: recompute the parts of each stage (mask step, either branch, ROBE) in the backward instead of keeping them.
 
     ``forward(image, start=None)``: image (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`RUNOutput`. ``start``: a mask (N,1,H,W) in
-    [0,1] that takes M_0's place, to ask what the stages make of it (:mod:`scripts.other_starts`).
+    [0,1] that takes M_0's place, averaged down to the unfolding resolution and kept within 0.01 … 0.99, to ask what the stages make of
+    it (:mod:`scripts.other_starts`).
 
     Raises:
         UserError: all impossible settings at once.

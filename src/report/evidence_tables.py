@@ -125,7 +125,12 @@ def round_tables(results: Results) -> list[Table]:
                 if pairs:
                     rows.append([Cell(f"`{name}`"), Cell(str(len(pairs))), *_difference_cells(_gains(pairs))])
             title = f"{dataset}, {'test' if split == 'test' else 'hold-out'}, {size} px: what the second round adds"
-            tables.append(Table(title, _difference_header(SHOWN), rows, [f"{_images(models)}. {INTERVAL}"]))
+            header = [Head("network", is_number=False), *_difference_header(SHOWN)[1:]]
+            notes = [
+                f"{_images(models)}. The second round minus the first of the same trainings. Interval: 95 %, percentile bootstrap over "
+                f"images and seeds, {RESAMPLES} resamples, seed {SEED}; in bold where it leaves out 0."
+            ]
+            tables += [Table(title, header, rows, notes)] if rows else []
     return tables
 
 
@@ -174,7 +179,7 @@ def start_table(key: Key, starts: Starts) -> Table:
         [Cell(start), *(Cell(number(scores[name][measure], 3)) for measure in measures for name in maps)]
         for start, scores in starts.items()
     ]
-    notes = ["Means over the images of the hold-out. Truths go in at the network's input size, between 0.01 and 0.99."]
+    notes = ["Means over the images of the hold-out. Starts go in at the resolution of the unfolding, between 0.01 and 0.99."]
     return Table(f"{key.dataset}, {key.size} px, `{key.model}`, seed {key.seed}: the stages from other starts", header, rows, notes)
 
 
@@ -239,7 +244,8 @@ def part_tables(results: Results) -> list[Table]:
 def task_tables(results: Results) -> list[Table]:
     """Other tasks' test sets: RUN, its twin and their difference, by the measures that their literature prints."""
     tables = []
-    for (dataset, size), models in _grouped([one for one in results.runs if one.key.split == "test" and one.key.dataset in TASKS]).items():
+    tested = [one for one in results.runs if one.key.split == "test" and not one.key.model.endswith(TWO_ROUNDS)]
+    for (dataset, size), models in _grouped([one for one in tested if one.key.dataset in TASKS]).items():
         measures = (*TASKS[dataset], "s_alpha")
         rows = []
         for model, one in models.items():

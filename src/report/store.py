@@ -24,6 +24,7 @@ from src.data.datamodule import HOLDOUT
 from src.report.files import read_image_rows
 from src.report.groups import network_cost
 from src.report.jobs import Job, read_job
+from src.report.results import rounds_of
 from src.report.stored import COLUMNS, EPOCH_COLUMNS, MEASURED, SPLITS, TASKS, TWO_ROUNDS, Key, Starts, file_name
 from src.scoring import SetScores
 from src.utils.cli import console, prepare, reported_mistakes
@@ -58,14 +59,14 @@ def store_run(run: Path, model: str, results: Path = DEFAULT, commit: str | None
     if not commit:
         raise UserError(f"{run}: its config.yaml does not say of which commit it is: name it with --commit")
     files: dict[Path, str] = {}
-    for scores, folder, split in _scores(run):
-        named = model + TWO_ROUNDS * folder.name.endswith(TWO_ROUNDS)
+    for scores, folder, split, ending in _scores(run):
+        named = model + ending
         key = Key(scores.dataset.removesuffix(HOLDOUT), split, int(job.config["data"]["image_size"]), named, int(job.config["seed"]))
         about = key._asdict() | {"commit": commit}
         files[results / file_name(key)] = _text(_image_rows(scores, about), "")
         if extra := TASKS.get(key.dataset):
             files[results / "tasks" / file_name(key)] = _text(_image_rows(scores, about, extra), "tasks")
-        if named == model:
+        if not ending:
             gains = _gains(run) if split == "holdout" else {}
             files[results / "stages" / file_name(key)] = _text(_stage_rows(folder, scores.dataset, about, gains), "stages")
     training = _training_row(job, model, commit)
@@ -125,12 +126,11 @@ def _write(files: Mapping[Path, str], results: Path, replace: bool) -> None:
             os.replace(unfinished, path)
 
 
-def _scores(run: Path) -> Iterable[tuple[SetScores, Path, str]]:
-    """Every scored set of a run with the folder of its report and its split."""
+def _scores(run: Path) -> Iterable[tuple[SetScores, Path, str, str]]:
+    """Every scored set of a run with the folder of its report, its split, and what its network's name ends in."""
     own = run / "test"
-    places = [(own if own.is_dir() else run, "test"), (run / "holdout", "holdout")]
-    places += [(run / f"{split}{TWO_ROUNDS}", split) for split in SPLITS]
-    for folder, split in places:
+    places = [(own if own.is_dir() else run, "test", ""), (run / "holdout", "holdout", "")]
+    for folder, split, ending in (*places, *((run / f"{split}{TWO_ROUNDS}", split, TWO_ROUNDS) for split in SPLITS)):
         path = folder / "per_image.csv"
         if not path.is_file():
             continue
@@ -138,10 +138,13 @@ def _scores(run: Path) -> Iterable[tuple[SetScores, Path, str]]:
         if protocol != PROTOCOL:
             raise UserError(f"{path}: has the protocol {protocol}; {PROTOCOL} is what is stored")
         for one in found:
+            rounds, expected = rounds_of(one.method), 2 if ending else 1
+            if rounds != expected:
+                raise UserError(f"{path}: was read with rounds={rounds}; what lies in {folder.name} should be of rounds={expected}")
             lacking = [name for name in (*MEASURED, *TASKS.get(one.dataset.removesuffix(HOLDOUT), ())) if name not in one.measures]
             if lacking:
                 raise UserError(f"{path}: lacks {', '.join(lacking)} of {one.dataset} (metrics.extra=[auc] for auc)")
-        yield from ((one, folder, split) for one in found)
+        yield from ((one, folder, split, ending) for one in found)
 
 
 def _image_rows(scores: SetScores, about: Mapping[str, Any], measures: Sequence[str] = MEASURED) -> Iterable[dict[str, Any]]:

@@ -23,6 +23,7 @@ def write_run(
     lr: float = 5e-4,
     epochs: int = 12,
     commit: str | None = "abc1234",
+    method: str = "RUN",
 ) -> Path:
     """A run of CAMO with S_α by split (`test`, `holdout`) and image, and the means of its stages M_0 …; 0.1 hours an epoch."""
     config: dict[str, Any] = {"seed": seed, "test": False, "model": {"optimizer": {"lr": lr}}, "trainer": {"max_epochs": epochs}}
@@ -34,8 +35,8 @@ def write_run(
     write_csv(folder / "logs" / "version_0" / "metrics.csv", log)
     for split, values in s_alpha.items():
         dataset = "CAMO" if split == "test" else "CAMO-holdout"
-        final = set_scores(dataset, "RUN", {"s_alpha": values}, IMAGES[: len(values)])
-        maps = [set_scores(dataset, "RUN", {"s_alpha": [value] * len(values)}, map_=f"M_{k}") for k, value in enumerate(stages)]
+        final = set_scores(dataset, method, {"s_alpha": values}, IMAGES[: len(values)])
+        maps = [set_scores(dataset, method, {"s_alpha": [value] * len(values)}, map_=f"M_{k}") for k, value in enumerate(stages)]
         (folder / split).mkdir()
         write_csv(folder / split / "per_image.csv", image_rows([final], "field"))
         write_csv(folder / split / "metrics.csv", metric_rows(maps or [final], (), "field"))

@@ -89,7 +89,9 @@ def test_two_rounds_have_tables_of_their_own(made, tmp_path):
     results, page = made
     before = write_page(page, results)
     for model, shift in (("run", 0.05), ("fpn_ds", 0.0)):
-        folder = write_run(tmp_path / f"again_{model}", {"test": tuple(value + shift for value in RUN)}, seed=0)
+        folder = write_run(tmp_path / f"again_{model}", {"test": tuple(value + shift for value in RUN)}, seed=0, method="RUN-2 (pvt_v2_b4)")
+        with pytest.raises(UserError, match="was read with rounds=2; what lies in test should be of rounds=1"):
+            store_run(folder, model, results, replace=True)
         (folder / "test").rename(folder / "test_rounds2")
         store_run(folder, model, results, replace=True)
     text = write_page(page, results)

@@ -81,7 +81,7 @@ def test_rates_and_the_rival_have_to_be_measured_first(tmp_path):
 
 
 def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monkeypatch):
-    run = matrix.Run("core_fpn", "fpn", ("experiment=camo_core", "model=fpn"), ("holdout",), seed=2, rounds=(1, 2))
+    run = matrix.Run("core_fpn", "fpn", ("experiment=camo_core", "model=fpn"), ("holdout",), seed=2, twice=True)
     folder, results, page = tmp_path / run.folder, tmp_path / "results", tmp_path / "results.md"
     page.write_text((Path(CONF).parent / "docs" / "results.md").read_text(encoding="utf-8"), encoding="utf-8")
     called: list[list[str]] = []
@@ -95,7 +95,8 @@ def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monk
             sys.exit(143)
         if words[2] == "src.eval":
             reading = "holdout_rounds2" if "rounds=2" in words else "holdout"
-            other = write_run(tmp_path / f"other_{reading}", {"holdout": (0.5, 0.75) if reading == "holdout" else (0.6, 0.75)})
+            values, method = ((0.5, 0.75), "FPN") if reading == "holdout" else ((0.6, 0.75), "FPN-2")
+            other = write_run(tmp_path / f"other_{reading}", {"holdout": values}, method=method)
             (other / "holdout").rename(folder / reading)
 
     monkeypatch.setattr(matrix, "_call", call)
@@ -114,7 +115,7 @@ def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monk
     once, twice = sorted(read_results(results).runs, key=lambda one: len(one.key.model))
     assert (once.key.model, once.key.split, once.mean("s_alpha")) == ("fpn", "holdout", 0.625)
     assert (twice.key.model, twice.key.split, twice.mean("s_alpha")) == ("fpn_rounds2", "holdout", 0.675)
-    assert "hold-out, 224 px" not in page.read_text(encoding="utf-8")  # no RUN to compare with yet
+    assert "hold-out, 224 px: stage by stage" not in page.read_text(encoding="utf-8")  # no RUN to compare with yet
     matrix.execute(run, folder, Path("DATA"), [], results, page)
     assert len(called) == 4
 
