@@ -101,9 +101,9 @@ def open_split(data: dict[str, Any], overrides: dict[str, Any], split: str) -> C
     return datamodule
 
 
-def checked_rounds(rounds: Any) -> int:
-    """How often each image is looked at; a UserError for what is no whole number from 1 on."""
-    if type(rounds) is not int or rounds < 1:
+def checked_rounds(rounds: int) -> int:
+    """How often each image is looked at; a UserError for less than once."""
+    if rounds < 1:
         raise UserError(f"rounds={rounds}: expected 1 (one look), 2 (a second one, magnified) or more")
     return rounds
 

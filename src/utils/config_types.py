@@ -20,6 +20,7 @@ from src.utils.errors import UserError
 CONF = Path(__file__).parents[2] / "conf"
 OWN: dict[str, Any] = {
     "seed": int,
+    "rounds": int,
     "workers": int | None,
     "ckpt_path": str | None,
     "effective_batch": int | None,
