@@ -36,12 +36,15 @@ from src.utils.errors import UserError
 RIVALS = ("fpn_ds", "fpn", "fpn_wide", "unet")
 RATES = ("5e-4", "1e-3", "2e-3")
 RATE_EPOCHS = 4
-UNFOLDING = ("residual", "mask_step", "background_evidence", "robe", "unfolding", "coupling", "reconstruction", "mask_residual")
-NETWORK = ("phi", "state_space", "edge_head", "context", "coarse_loss", "background_loss")
+PARTS = (
+    *("residual", "mask_step", "background_evidence", "robe", "robe_image", "reconstruction", "background_loss"),
+    *("phi", "state_space", "edge_head", "coarse_loss", "context", "mask_residual", "unfolding", "coupling"),
+)
 CHOICES = (
     "levels_coarse_to_fine",
     "levels_8",
     "levels_4",
+    "finest_twice",
     "uncertain_band_one",
     "soft_thresholds",
     "lambda_large",
@@ -100,7 +103,7 @@ def core_runs(results: Path) -> list[Run]:
 
 def ablation_runs(results: Path) -> list[Run]:
     named: dict[str, tuple[str, ...]] = {"run": ()}
-    named |= {f"run-{part}": (f"ablation=no_{part}",) for part in (*UNFOLDING, *NETWORK)}
+    named |= {f"run-{part}": (f"ablation=no_{part}",) for part in PARTS}
     named |= {f"run+{choice}": (f"ablation={choice}",) for choice in (*CHOICES, *STAGES)}
     named["run_paper"] = _model("run_paper")
     return [

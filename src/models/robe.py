@@ -27,15 +27,17 @@ class BackgroundNetwork(nn.Module):
     """U: repairs the places where foreground and background contradict each other (method.md 3.3).
 
     Three levels of ``widths`` channels; the last convolution starts near zero (std 10⁻³), so that a fresh U leaves
-    B̂_k almost as it is while gradients flow from the first step. Sizes: our choice; the input C: released code.
+    B̂_k almost as it is while gradients flow from the first step. Sizes: our choice; the input C: released code
+    (``reads_image=False``: U(M, B̂), the paper's figure).
 
     ``forward(mask, background, image)``: (N,1,H,W), (N,3,H,W), (N,3,H,W) of any H, W → correction (N,3,H,W).
     """
 
-    def __init__(self, widths: tuple[int, int, int] = (16, 32, 48)) -> None:
+    def __init__(self, widths: tuple[int, int, int] = (16, 32, 48), reads_image: bool = True) -> None:
         super().__init__()
         fine, middle, coarse = widths
-        self.encode_fine = conv_bn_relu(7, fine)
+        self.reads_image = reads_image
+        self.encode_fine = conv_bn_relu(7 if reads_image else 4, fine)
         self.encode_middle = conv_bn_relu(fine, middle)
         self.encode_coarse = nn.Sequential(conv_bn_relu(middle, coarse), conv_bn_relu(coarse, coarse))
         self.decode_middle = conv_bn_relu(coarse + middle, middle)
@@ -46,7 +48,8 @@ class BackgroundNetwork(nn.Module):
 
     def forward(self, mask: Tensor, background: Tensor, image: Tensor) -> Tensor:
         height, width = mask.shape[-2:]
-        fine = self.encode_fine(pad_to_multiple(torch.cat([mask, background, image], 1), 4))
+        read = [mask, background, image] if self.reads_image else [mask, background]
+        fine = self.encode_fine(pad_to_multiple(torch.cat(read, 1), 4))
         middle = self.encode_middle(F.avg_pool2d(fine, 2))
         coarse = self.encode_coarse(F.avg_pool2d(middle, 2))
         middle = self.decode_middle(torch.cat([_double(coarse), middle], 1))
@@ -60,12 +63,13 @@ class ROBE(nn.Module):
     Args:
         lam: initial λ.
         widths: channels of U's three levels.
+        reads_image: U reads C beside M_k and B̂_k.
     """
 
-    def __init__(self, lam: float = 0.01, widths: tuple[int, int, int] = (16, 32, 48)) -> None:
+    def __init__(self, lam: float = 0.01, widths: tuple[int, int, int] = (16, 32, 48), reads_image: bool = True) -> None:
         super().__init__()
         self.lam = PositiveScalar(lam)
-        self.network = BackgroundNetwork(tuple(widths))  # type: ignore[arg-type]
+        self.network = BackgroundNetwork(tuple(widths), reads_image)  # type: ignore[arg-type]
 
     def forward(self, image: Tensor, mask: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
         """C, M_k, B_{k−1} (shapes of :func:`background_step`) → (B_k, Ĉ_k), both (N,3,H,W), B_k in [0,1]."""

@@ -41,6 +41,7 @@ class RUN(nn.Module):
             other one would read is then off too: R without VSS_l; without VSS_s the mask step (unless ``mask_residual`` reads M̂).
         phi: False leaves φ out of RSS: LayerNorm then cancels most of what the mask says.
         context: False leaves the top-down merging out of E(C): each level is reduced to ``channels`` by itself.
+        robe_image: False: U(M_k, B̂_k) as in the paper's figure; True: U reads C too (released code).
         mask_residual: M_k = σ(up(conv(T)) + γ·logit(clip(M̂_k, .01, .99))), γ learnable (our switch; the paper: False).
         mu, lam, alpha, gamma, residual_scale, lipschitz: initial μ, λ, α, γ, s, and the constant L_S.
         residual_depth, residual_width: convolutions of ∇S and their channels (released code: 8, 32).
@@ -73,6 +74,7 @@ class RUN(nn.Module):
         branches: Branches = "both",
         phi: bool = True,
         context: bool = True,
+        robe_image: bool = True,
         mask_residual: bool = False,
         mu: float = 0.01,
         lam: float = 0.01,
@@ -109,7 +111,7 @@ class RUN(nn.Module):
             ReversibleStateSpace(channels, state_space, edge_head, coupling, branches, phi, self.run_part)
             for _ in range(1 if shared_all else num_stages)
         )
-        self.robes = nn.ModuleList(ROBE(lam) for _ in range(unfolding_copies if robe else 0))
+        self.robes = nn.ModuleList(ROBE(lam, reads_image=robe_image) for _ in range(unfolding_copies if robe else 0))
         self.gammas = nn.ParameterList(nn.Parameter(torch.tensor(gamma)) for _ in range(num_stages if mask_residual else 0))
 
     def forward(self, image: Tensor, start: Tensor | None = None) -> RUNOutput:
