@@ -8,7 +8,7 @@ import numpy as np
 
 from src.report.columns import latex_heading
 from src.report.curves import COLOURS
-from src.report.evidence_tables import OURS, SHOWN, TWIN, differences, networks
+from src.report.evidence_networks import OURS, SHOWN, TWIN, differences, networks
 from src.report.figures import figure_of, save_figure
 from src.report.stored import TASKS, History, Results
 

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from statistics import mean, stdev
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import mean
 
 import numpy as np
-from numpy.typing import NDArray
 
-from src.metrics import MEASURES
 from src.report.columns import heading, number, ranks
+from src.report.evidence_networks import (
+    DIGITS,
+    INTERVAL,
+    OURS,
+    SHOWN,
+    TWIN,
+    Network,
+    best_on_holdout,
+    commits,
+    cost,
+    difference_cells,
+    difference_header,
+    difference_row,
+    grouped,
+    images,
+    marked,
+    networks,
+    signed,
+    spread,
+)
 from src.report.paired import Difference, paired_difference
 from src.report.scores import PROTOCOLS
 from src.report.statistics import RESAMPLES, SEED
@@ -19,53 +37,8 @@ from src.report.store import PROTOCOL
 from src.report.stored import TASKS, TWO_ROUNDS, Key, Results, Starts, Stored, Training
 from src.report.tables import Cell, Head, Table
 
-OURS, TWIN = "run", "fpn_ds"
-SHOWN = ("s_alpha", "e_mean", "f_weighted", "mae")
 ALL = ("s_alpha", "e_mean", "f_weighted", "f_adp", "mae", "iou")
-DIGITS = 4
 STAGES = {"run+stages_1": 1, "run+stages_2": 2, "run+stages_3": 3, OURS: 4, "run+stages_5": 5, "run+stages_6": 6}
-INTERVAL = (
-    f"Interval: 95 %, percentile bootstrap over images (the same for both networks) and over each network's seeds, {RESAMPLES} resamples, "
-    f"seed {SEED}. With one seed it speaks of new images, not of new trainings. In bold where it leaves out 0."
-)
-
-
-@dataclass(frozen=True)
-class Network:
-    """All seeds of one model on one split at one size."""
-
-    dataset: str
-    split: str
-    size: int
-    model: str
-    seeds: tuple[Stored, ...]
-
-    def values(self, measure: str) -> NDArray[np.float64]:
-        """(seeds, images)."""
-        return np.stack([one.values(measure) for one in self.seeds])
-
-    def means(self, measure: str) -> list[float]:
-        """One value a seed."""
-        return [one.mean(measure) for one in self.seeds]
-
-
-def networks(results: Results, split: str) -> dict[tuple[str, int], dict[str, Network]]:
-    """(data set, size) → model → its seeds; `run` first, then by name. Neither other tasks (`task_tables`) nor several rounds."""
-    runs = [one for one in results.runs if one.key.split == split and not one.key.model.endswith(TWO_ROUNDS)]
-    return _grouped([one for one in runs if one.key.dataset not in TASKS])
-
-
-def _grouped(runs: Sequence[Stored]) -> dict[tuple[str, int], dict[str, Network]]:
-    keys = sorted({(one.key.dataset, one.key.size, one.key.model != OURS, one.key.model, one.key.split) for one in runs})
-    found: dict[tuple[str, int], dict[str, Network]] = {}
-    for dataset, size, _, model, split in keys:
-        seeds = [one for one in runs if one.key[:4] == (dataset, split, size, model)]
-        found.setdefault((dataset, size), {})[model] = Network(dataset, split, size, model, tuple(seeds))
-    return found
-
-
-def differences(ours: Network, theirs: Network, measures: Sequence[str] = SHOWN) -> dict[str, Difference]:
-    return {name: paired_difference(ours.values(name), theirs.values(name)) for name in measures}
 
 
 def main_tables(results: Results) -> list[Table]:
@@ -75,17 +48,17 @@ def main_tables(results: Results) -> list[Table]:
     for (dataset, size), models in networks(results, "test").items():
         header = [Head("model", is_number=False), Head("seeds"), *(Head(heading(name)) for name in ALL)]
         header += [Head("hold-out S_α ↑"), Head("params (M)"), Head("GMACs")]
-        printed = {name: _marked([one.means(name) for one in models.values()], name) for name in ALL}
+        printed = {name: marked([one.means(name) for one in models.values()], name) for name in ALL}
         rows = []
         for i, one in enumerate(models.values()):
             chosen = holdout.get((dataset, size), {}).get(one.model)
-            parameters, gmacs = _cost(results.trainings, one)
+            parameters, gmacs = cost(results.trainings, one)
             cells = [Cell(f"`{one.model}`"), Cell(str(len(one.seeds))), *(printed[name][i] for name in ALL)]
-            rows.append([*cells, Cell(_spread(chosen.means("s_alpha")) if chosen else "–"), Cell(parameters), Cell(gmacs)])
+            rows.append([*cells, Cell(spread(chosen.means("s_alpha")) if chosen else "–"), Cell(parameters), Cell(gmacs)])
         notes = [
-            f"{_images(models)}, at original size, protocol {PROTOCOLS[PROTOCOL]}.",
+            f"{images(models)}, at original size, protocol {PROTOCOLS[PROTOCOL]}.",
             "Mean over seeds ± standard deviation (one seed: none); best bold, second underlined, ranked as printed.",
-            _commits(list(models.values())),
+            commits(list(models.values())),
         ]
         tables.append(Table(f"{dataset}-Test, input {size} × {size} px", header, rows, notes))
     return tables
@@ -98,12 +71,12 @@ def difference_tables(results: Results) -> list[Table]:
         rivals = {model: one for model, one in models.items() if not model.startswith(OURS)}
         if OURS not in models or not rivals:
             continue
-        best = _best_on_holdout(results, dataset, size, list(rivals))
+        best = best_on_holdout(results, dataset, size, list(rivals))
         titles = {model: f"`{OURS}` − `{model}`" + " (best rival)" * (model == best) for model in rivals}
-        rows = [_difference_row(titles[model], models[OURS], one) for model, one in rivals.items()]
-        notes = [f"{_images(models)}. {INTERVAL}"]
+        rows = [difference_row(titles[model], models[OURS], one) for model, one in rivals.items()]
+        notes = [f"{images(models)}. {INTERVAL}"]
         notes += [f"Best rival: the highest mean S_α on the hold-out, `{best}`."] if best else []
-        tables.append(Table(f"{dataset}-Test at {size} px: RUN minus its rivals", _difference_header(SHOWN), rows, notes))
+        tables.append(Table(f"{dataset}-Test at {size} px: RUN minus its rivals", difference_header(SHOWN), rows, notes))
     return tables
 
 
@@ -123,11 +96,11 @@ def round_tables(results: Results) -> list[Table]:
                 seeds = {stored.key.seed: stored for stored in once[name].seeds} if name in once else {}
                 pairs = [(stored, seeds[stored.key.seed]) for stored in one.seeds if stored.key.seed in seeds]
                 if pairs:
-                    rows.append([Cell(f"`{name}`"), Cell(str(len(pairs))), *_difference_cells(_gains(pairs))])
+                    rows.append([Cell(f"`{name}`"), Cell(str(len(pairs))), *difference_cells(_gains(pairs))])
             title = f"{dataset}, {'test' if split == 'test' else 'hold-out'}, {size} px: what the second round adds"
-            header = [Head("network", is_number=False), *_difference_header(SHOWN)[1:]]
+            header = [Head("network", is_number=False), *difference_header(SHOWN)[1:]]
             notes = [
-                f"{_images(models)}. The second round minus the first of the same trainings. Interval: 95 %, percentile bootstrap over "
+                f"{images(models)}. The second round minus the first of the same trainings. Interval: 95 %, percentile bootstrap over "
                 f"images and seeds, {RESAMPLES} resamples, seed {SEED}; in bold where it leaves out 0."
             ]
             tables += [Table(title, header, rows, notes)] if rows else []
@@ -155,8 +128,8 @@ def stage_tables(results: Results) -> list[Table]:
             for name in models[OURS].seeds[0].stages:
                 means = [[_stage_mean(one, name, measure) for measure in SHOWN] for one in pair]
                 row = [Cell(name), *(Cell(number(value, DIGITS)) for values in means for value in values)]
-                row += [Cell(_signed(means[0][0] - means[1][0]))] if len(pair) == 2 else []
-                rows.append([*row, Cell(_signed(_stage_mean(models[OURS], name, "gain")))] if has_gain else row)
+                row += [Cell(signed(means[0][0] - means[1][0]))] if len(pair) == 2 else []
+                rows.append([*row, Cell(signed(_stage_mean(models[OURS], name, "gain")))] if has_gain else row)
             notes = ["Means over seeds and images."]
             if has_gain:
                 notes.append("Gain of the mask step: mean|M_{k−1} − G| − mean|M̂_k − G| on the hold-out, at the best checkpoint's epoch.")
@@ -196,7 +169,7 @@ def unfolding_tables(results: Results) -> list[Table]:
         rows = []
         for name in names:
             ends = [[one.values[name][pick(one.values[name])] for one in seeds] for pick in (min, max)]
-            rows.append([Cell(_symbol(name)), *(Cell(_spread(values)) for values in ends)])
+            rows.append([Cell(_symbol(name)), *(Cell(spread(values)) for values in ends)])
         header = [Head("number", is_number=False), Head("after the first epoch"), Head("after the last")]
         notes = [f"Mean over {len(seeds)} seed{'s'[: len(seeds) > 1]} ± standard deviation. The gains are those of the hold-out."]
         tables.append(Table(f"{dataset}, {size} px: the unfolding's own numbers", header, rows, notes))
@@ -221,23 +194,23 @@ def part_tables(results: Results) -> list[Table]:
             continue
         parts = {name: one for name, one in variants.items() if name not in STAGES}
         if parts:
-            rows = [_difference_row(f"`{name}`", one, models[OURS]) for name, one in parts.items()]
-            own = [Cell(f"`{OURS}`"), Cell(str(len(models[OURS].seeds))), *(Cell(_spread(models[OURS].means(name))) for name in SHOWN)]
+            rows = [difference_row(f"`{name}`", one, models[OURS]) for name, one in parts.items()]
+            own = [Cell(f"`{OURS}`"), Cell(str(len(models[OURS].seeds))), *(Cell(spread(models[OURS].means(name))) for name in SHOWN)]
             notes = [
-                f"{_images(models)}. First row: the scores; the others: the variant minus `{OURS}` (a minus in S_α speaks for RUN).",
+                f"{images(models)}. First row: the scores; the others: the variant minus `{OURS}` (a minus in S_α speaks for RUN).",
                 "`run-X`: without X (`ablation=no_X`); `run+X`: `ablation=X`; `run_paper`: the letter of the paper.",
-                INTERVAL,
+                f"{INTERVAL} Each speaks for itself: one in twenty leaves out 0 by chance.",
             ]
-            tables.append(Table(f"{dataset} hold-out at {size} px: parts and choices", _difference_header(SHOWN), [own, *rows], notes))
+            tables.append(Table(f"{dataset} hold-out at {size} px: parts and choices", difference_header(SHOWN), [own, *rows], notes))
         if any(name in STAGES for name in variants):
             header = [Head("K"), Head("seeds"), *(Head(heading(name)) for name in SHOWN), Head("params (M)"), Head("GMACs")]
             rows = []
             for name, stages in STAGES.items():
                 if name in models:
-                    scores = [Cell(_spread(models[name].means(measure))) for measure in SHOWN]
-                    cost = map(Cell, _cost(results.trainings, models[name]))
-                    rows.append([Cell(str(stages)), Cell(str(len(models[name].seeds))), *scores, *cost])
-            tables.append(Table(f"{dataset} hold-out at {size} px: number of stages", header, rows, [f"{_images(models)}."]))
+                    scores = [spread(models[name].means(measure)) for measure in SHOWN]
+                    own_cost = cost(results.trainings, models[name])
+                    rows.append([*map(Cell, [str(stages), str(len(models[name].seeds)), *scores, *own_cost])])
+            tables.append(Table(f"{dataset} hold-out at {size} px: number of stages", header, rows, [f"{images(models)}."]))
     return tables
 
 
@@ -245,18 +218,16 @@ def task_tables(results: Results) -> list[Table]:
     """Other tasks' test sets: RUN, its twin and their difference, by the measures that their literature prints."""
     tables = []
     tested = [one for one in results.runs if one.key.split == "test" and not one.key.model.endswith(TWO_ROUNDS)]
-    for (dataset, size), models in _grouped([one for one in tested if one.key.dataset in TASKS]).items():
+    for (dataset, size), models in grouped([one for one in tested if one.key.dataset in TASKS]).items():
         measures = (*TASKS[dataset], "s_alpha")
         rows = []
         for model, one in models.items():
-            rows.append([Cell(f"`{model}`"), Cell(str(len(one.seeds))), *(Cell(_spread(one.means(name))) for name in measures)])
+            rows.append([Cell(f"`{model}`"), Cell(str(len(one.seeds))), *(Cell(spread(one.means(name))) for name in measures)])
         if OURS in models:
-            rows += [
-                _difference_row(f"`{OURS}` − `{model}`", models[OURS], one, measures) for model, one in models.items() if model != OURS
-            ]
+            rows += [difference_row(f"`{OURS}` − `{model}`", models[OURS], one, measures) for model, one in models.items() if model != OURS]
         inside = " Inside the field of view; means over images, AUC too." if "auc" in measures else ""
-        notes = [f"{_images(models)}, at original size, protocol {PROTOCOLS[PROTOCOL]}.{inside}", INTERVAL, _commits(list(models.values()))]
-        tables.append(Table(f"{dataset}, test, input {size} × {size} px", _difference_header(measures), rows, notes))
+        notes = [f"{images(models)}, at original size, protocol {PROTOCOLS[PROTOCOL]}.{inside}", INTERVAL, commits(list(models.values()))]
+        tables.append(Table(f"{dataset}, test, input {size} × {size} px", difference_header(measures), rows, notes))
     return tables
 
 
@@ -276,7 +247,7 @@ def rate_tables(results: Results) -> list[Table]:
         for model in sorted(several, key=lambda model: (model != OURS, model)):
             values = [[one.holdout_s_alpha for one in chosen if (one.model, one.lr) == (model, lr)] for lr in rates]
             marks = ranks([mean(found) if found else None for found in values], True, DIGITS)
-            rows.append([Cell(f"`{model}`"), *(Cell(_spread(found), mark) for found, mark in zip(values, marks, strict=True))])
+            rows.append([Cell(f"`{model}`"), *(Cell(spread(found), mark) for found, mark in zip(values, marks, strict=True))])
         notes = ["Best S_α on the hold-out (validation, at the masks' size) over the epochs; the best rate of each row is taken."]
         header = [Head("model", is_number=False), *(Head(f"lr {lr:g}") for lr in rates)]
         tables.append(Table(f"{dataset}, {size} px, {epochs} epochs: learning rates", header, rows, notes))
@@ -303,64 +274,6 @@ def _hours(trainings: Sequence[Training]) -> str:
     return f"{sum(known):.2f}" if known else "–"
 
 
-def _difference_header(measures: Sequence[str]) -> list[Head]:
-    return [Head("networks", is_number=False), Head("seeds"), *(Head(heading(name)) for name in measures)]
-
-
-def _difference_row(title: str, first: Network, second: Network, measures: Sequence[str] = SHOWN) -> list[Cell]:
-    seeds = f"{len(first.seeds)} / {len(second.seeds)}"
-    return [Cell(title), Cell(seeds), *_difference_cells(differences(first, second, measures))]
-
-
-def _difference_cells(found: dict[str, Difference]) -> list[Cell]:
-    texts = [f"{_signed(one.mean)} [{_signed(one.low)}, {_signed(one.high)}]" for one in found.values()]
-    marks = ["best" if one.excludes_zero else "" for one in found.values()]
-    return [*map(Cell, texts, marks)]
-
-
-def _best_on_holdout(results: Results, dataset: str, size: int, rivals: Sequence[str]) -> str | None:
-    found = networks(results, "holdout").get((dataset, size), {})
-    scored = {model: mean(found[model].means("s_alpha")) for model in rivals if model in found}
-    return max(scored, key=lambda model: scored[model], default=None)
-
-
-def _marked(values: Sequence[Sequence[float]], measure: str) -> list[Cell]:
-    marks = ranks([mean(one) for one in values], MEASURES[measure].higher_is_better, DIGITS)
-    return [Cell(_spread(one), mark) for one, mark in zip(values, marks, strict=True)]
-
-
-def _spread(values: Sequence[float]) -> str:
-    if not values:
-        return "–"
-    return number(mean(values), DIGITS) + (f" ± {stdev(values):.{DIGITS}f}" if len(values) > 1 else "")
-
-
 def _stage_mean(network: Network, name: str, measure: str) -> float:
     found = [one.stages[name][measure] for one in network.seeds if name in one.stages]
     return mean(found) if found else math.nan
-
-
-def _cost(trainings: Sequence[Training], network: Network) -> tuple[str, str]:
-    for one in trainings:
-        if (one.dataset, one.size, one.model) == (network.dataset, network.size, network.model):
-            return number(one.parameters / 1e6, 2), number(one.gmacs, 2)
-    return "–", "–"
-
-
-def _images(models: dict[str, Network]) -> str:
-    one = next(iter(models.values()))
-    count = len(one.seeds[0].images)
-    return f"{one.dataset}: {count} image{'s' * (count != 1)}"
-
-
-def _commits(found: Sequence[Network]) -> str:
-    told = "; ".join(f"{one.model} {', '.join(_unique(seed.commit for seed in one.seeds))}" for one in found)
-    return f"Commits: {told}." + " +: with changes that were not committed." * ("+" in told)
-
-
-def _unique(names: Iterator[str]) -> list[str]:
-    return list(dict.fromkeys(names))
-
-
-def _signed(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:+.{DIGITS}f}".replace("-", "−")
