@@ -151,6 +151,11 @@ class COSModule(LightningModule):
         return groups
 
 
+def network_name(net: nn.Module) -> str:
+    """As reports call it: its class, or ``FPN_DS`` for RUN with the unfolding off."""
+    return type(net).__name__ if getattr(net, "coupling", True) else "FPN_DS"
+
+
 def stage_logits(output: Output) -> dict[str, Tensor]:
     """``M_0`` … ``M_K`` → logits (N,1,H,W) at the input's size; a network without stages has ``M`` alone."""
     if isinstance(output, MaskOutput):

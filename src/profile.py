@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from src.models.encoder import STRIDES
-from src.module import COSModule
+from src.module import COSModule, network_name
 from src.report.files import write_csv
 from src.report.tables import Cell, Head, Table, terminal
 from src.utils.cli import command, console
@@ -69,7 +69,7 @@ def profile(cfg: DictConfig) -> tuple[list[PartCost], list[Timing]]:
     if cfg.train:
         target = (torch.rand_like(image[:, :1]) < 0.2).float()
         timings.append(measure("train", lambda: _train_step(module.train(), image, target), device, cfg.warmup, cfg.repeats))
-    name = f"{type(module.net).__name__} ({cfg.encoder.name})"
+    name = f"{network_name(module.net)} ({cfg.encoder.name})"
     out = console()
     for table in (_parts_table(name, parts, cfg), _timings_table(name, timings, cfg, device)):
         out.print(terminal(table))

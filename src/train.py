@@ -22,7 +22,7 @@ from src.compiling import compile_network
 from src.eval import run_test
 from src.exported import SUFFIX
 from src.loggers.tracker import Tracker
-from src.module import COSModule
+from src.module import COSModule, network_name
 from src.ranks import other_ranks
 from src.sync_norm import SyncNorm
 from src.utils.cli import command, console
@@ -189,7 +189,7 @@ def _summary(module: COSModule, data: dict[str, Any], output_dir: Path) -> str:
     parameters = sum(parameter.numel() for parameter in module.parameters()) / 1e6
     tests = ", ".join(f"{name} {count}" for name, count in data["test_images"].items()) or "none"
     images = f"images: {data['train_images']} to train, {data['val_images']} held out; test sets: {tests}"
-    return f"{type(module.net).__name__}: {parameters:.1f} M parameters | {images} | {output_dir}"
+    return f"{network_name(module.net)}: {parameters:.1f} M parameters | {images} | {output_dir}"
 
 
 @command("train")

@@ -69,6 +69,8 @@ def trained(tmp_path_factory):
 def test_baselines_drop_in(model, tmp_path):
     scores = train(tiny_quickstart(tmp_path, f"model={model}"))
     assert 0 < scores["test/synthetic/s_alpha"] < 1
+    method = next(csv.DictReader((tmp_path / "per_image.csv").open()))["method"]
+    assert method.partition(" ")[0] == model.upper()
 
 
 @pytest.mark.slow

@@ -95,7 +95,7 @@ class RUN(nn.Module):
         levels = tuple(levels)  # type: ignore[arg-type]
         robe, mask_residual = robe and coupling, mask_residual and coupling
         mask_step = mask_step and coupling and (branches != "large" or mask_residual)
-        self.levels, self.unfold_stride = levels, unfold_stride
+        self.levels, self.unfold_stride, self.coupling = levels, unfold_stride, coupling
         self.run_part: Runner = run_recomputed if gradient_checkpointing else run
         self.background_evidence = background_evidence and robe and branches != "small"
         self.encoder = encoder

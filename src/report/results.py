@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from src.data.tasks import count_note
-from src.module import COSModule
+from src.exported import SUFFIX
+from src.module import COSModule, network_name
 from src.report.gallery import Panel, network_panels
 from src.report.report import Report, ReportOptions, write_report
 
@@ -45,7 +46,7 @@ def write_results(
 def _method(module: COSModule) -> str:
     """`RUN (pvt_v2_b4)`, as published rows are labelled; `RUN-2 (pvt_v2_b4)` of two rounds."""
     encoder, rounds = module.config.get("encoder", {}).get("name"), f"-{module.rounds}" if module.rounds > 1 else ""
-    return type(module.net).__name__ + rounds + (f" ({encoder})" if encoder else "")
+    return network_name(module.net) + rounds + (f" ({encoder})" if encoder else "")
 
 
 def rounds_of(method: str) -> int:
@@ -58,6 +59,7 @@ def _context(data: Mapping[str, Any], ckpt_path: Path | None) -> Iterable[str]:
     yield f"Input {data['image_size']} × {data['image_size']} px; the network's map is brought bilinearly to the mask's size."
     if ckpt_path is not None:
         selection = f", selected on: {data['selected_on']}" if ckpt_path.stem == "best" else ", not selected on anything"
+        selection = "" if ckpt_path.suffix == SUFFIX else selection  # exported: of what, it does not say
         yield f"Checkpoint: {ckpt_path.name}{selection}."
     told = {count_note(dataset, "test", count) for dataset, count in data["test_images"].items()}  # stands under every table already
     yield from (f"{note}." for note in data["notes"] if note not in told)
