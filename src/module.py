@@ -152,7 +152,7 @@ class COSModule(LightningModule):
 
 
 def network_name(net: nn.Module) -> str:
-    """As reports call it: its class, or ``FPN_DS`` for RUN with the unfolding off."""
+    """As reports call it: its class (``FPN`` for `fpn_wide` too), or ``FPN_DS`` for RUN with the unfolding off."""
     return type(net).__name__ if getattr(net, "coupling", True) else "FPN_DS"
 
 

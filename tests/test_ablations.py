@@ -63,7 +63,7 @@ def test_without_context_no_level_hears_of_another(make_run):
 
 @pytest.mark.parametrize("robe_image", [True, False])
 def test_without_robe_image_u_is_blind_where_the_mask_is_one(make_run, robe_image):
-    """There B̂ = 0 whatever C is: only C itself could tell U that the mask is wrong (method.md 3.3)."""
+    """There B̂ ≈ 0 whatever C is: only C itself could tell U that the mask is wrong (method.md 3.3)."""
     u = make_run(robe_image=robe_image).eval().robes[0].network
     mask, background = torch.ones(1, 1, 16, 16), torch.zeros(1, 3, 16, 16)
     one, other = u(mask, background, torch.rand(1, 3, 16, 16)), u(mask, background, torch.rand(1, 3, 16, 16))

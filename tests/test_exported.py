@@ -17,7 +17,9 @@ from safetensors.torch import save_file
 from scripts.export_weights import export_weights
 from src.checkpoint_io import AtomicCheckpointIO
 from src.checkpoints import read_checkpoint, rebuild
+from src.module import network_name
 from src.predict import predict
+from src.report.results import _context
 from src.train import train
 from src.utils.errors import UserError
 from tests.test_train import TINY, config
@@ -101,3 +103,16 @@ def test_an_export_names_all_mistakes_and_overwrites_nothing(checkpoint, exporte
     with pytest.raises(UserError, match=r"not finite in half precision:\n  - net\.start\.head\.bias"):
         export_weights(config("export_weights", f"ckpt_path={tmp_path / 'large.ckpt'}", f"out={tmp_path / 'x.safetensors'}"))
     assert not (tmp_path / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize(("name", "shown"), [("run", "RUN"), ("fpn_ds", "FPN_DS")])
+def test_the_weights_of_this_checkout_rebuild_and_are_called_what_they_are(name, shown):
+    path = Path(__file__).parents[1] / "docs" / "results" / "weights" / f"{name}.safetensors"
+    module = rebuild(read_checkpoint(path), path)
+    assert network_name(module.net) == shown
+
+
+def test_a_report_tells_no_selection_that_it_cannot_know(exported):
+    data = {"image_size": 32, "test_images": {}, "notes": [], "selected_on": "held-out 10% of the training images"}
+    assert "Checkpoint: run.safetensors." in _context(data, exported)
+    assert "Checkpoint: best.ckpt, selected on: held-out 10% of the training images." in _context(data, Path("best.ckpt"))

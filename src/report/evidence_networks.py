@@ -22,7 +22,8 @@ SHOWN = ("s_alpha", "e_mean", "f_weighted", "mae")
 DIGITS = 4
 INTERVAL = (
     f"Interval: 95 %, percentile bootstrap over images (the same for both networks) and over each network's seeds, {RESAMPLES} resamples, "
-    f"seed {SEED}. With one seed it speaks of new images, not of new trainings. In bold where it leaves out 0."
+    f"seed {SEED}. With one seed it speaks of new images, not of new trainings; with three it is still somewhat too narrow. "
+    "In bold where it leaves out 0."
 )
 
 

@@ -199,7 +199,8 @@ def part_tables(results: Results) -> list[Table]:
             notes = [
                 f"{images(models)}. First row: the scores; the others: the variant minus `{OURS}` (a minus in S_α speaks for RUN).",
                 "`run-X`: without X (`ablation=no_X`); `run+X`: `ablation=X`; `run_paper`: the letter of the paper.",
-                f"{INTERVAL} Each speaks for itself: one in twenty leaves out 0 by chance.",
+                INTERVAL,
+                "With one seed each, bold is a reason for a second seed, no result: two trainings of one network can differ by as much.",
             ]
             tables.append(Table(f"{dataset} hold-out at {size} px: parts and choices", difference_header(SHOWN), [own, *rows], notes))
         if any(name in STAGES for name in variants):

@@ -58,8 +58,8 @@ def rounds_of(method: str) -> int:
 def _context(data: Mapping[str, Any], ckpt_path: Path | None) -> Iterable[str]:
     yield f"Input {data['image_size']} × {data['image_size']} px; the network's map is brought bilinearly to the mask's size."
     if ckpt_path is not None:
-        selection = f", selected on: {data['selected_on']}" if ckpt_path.stem == "best" else ", not selected on anything"
-        selection = "" if ckpt_path.suffix == SUFFIX else selection  # exported: of what, it does not say
+        chosen = f", selected on: {data['selected_on']}" if ckpt_path.stem == "best" else ", not selected on anything"
+        selection = "" if ckpt_path.suffix == SUFFIX else chosen  # an exported file does not say which checkpoint it was
         yield f"Checkpoint: {ckpt_path.name}{selection}."
     told = {count_note(dataset, "test", count) for dataset, count in data["test_images"].items()}  # stands under every table already
     yield from (f"{note}." for note in data["notes"] if note not in told)
