@@ -51,6 +51,8 @@ CHOICES = (
     "share_all",
     "share_none",
 )
+WITHOUT_UNFOLDING_TOO = ("levels_4",)
+"""Of these choices, whether the unfolding gains by them."""
 STAGES = ("stages_1", "stages_2", "stages_6")
 DONE = "done"
 """An empty file in a run's folder: all its epochs are trained; in a split's folder: all of it is scored."""
@@ -105,6 +107,7 @@ def ablation_runs(results: Path) -> list[Run]:
     named: dict[str, tuple[str, ...]] = {"run": ()}
     named |= {f"run-{part}": (f"ablation=no_{part}",) for part in PARTS}
     named |= {f"run+{choice}": (f"ablation={choice}",) for choice in (*CHOICES, *STAGES)}
+    named |= {f"run-coupling+{choice}": (f"ablation=[no_coupling,{choice}]",) for choice in WITHOUT_UNFOLDING_TOO}
     named["run_paper"] = _model("run_paper")
     return [
         Run(f"ablation_{model}", model, ("experiment=camo_ablation", *what), ("holdout",), rate_of="run") for model, what in named.items()

@@ -38,6 +38,7 @@ from src.report.stored import TASKS, TWO_ROUNDS, Key, Results, Starts, Stored, T
 from src.report.tables import Cell, Head, Table
 
 ALL = ("s_alpha", "e_mean", "f_weighted", "f_adp", "mae", "iou")
+UNCOUPLED = f"{OURS}-coupling"
 STAGES = {"run+stages_1": 1, "run+stages_2": 2, "run+stages_3": 3, OURS: 4, "run+stages_5": 5, "run+stages_6": 6}
 
 
@@ -203,6 +204,11 @@ def part_tables(results: Results) -> list[Table]:
                 "With one seed each, bold is a reason for a second seed, no result: two trainings of one network can differ by as much.",
             ]
             tables.append(Table(f"{dataset} hold-out at {size} px: parts and choices", difference_header(SHOWN), [own, *rows], notes))
+        pairs = [(name.replace(UNCOUPLED, OURS, 1), name) for name in models if name.startswith(UNCOUPLED)]
+        rows = [difference_row(f"`{on}` − `{off}`", models[on], models[off]) for on, off in pairs if on in models]
+        if rows:
+            notes = [f"{images(models)}. A plus in S_α speaks for the unfolding.", INTERVAL]
+            tables.append(Table(f"{dataset} hold-out at {size} px: all of the unfolding", difference_header(SHOWN), rows, notes))
         if any(name in STAGES for name in variants):
             header = [Head("K"), Head("seeds"), *(Head(heading(name)) for name in SHOWN), Head("params (M)"), Head("GMACs")]
             rows = []

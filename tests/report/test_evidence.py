@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from src.report.evidence import BLOCKS, NOTHING, page_text, write_page
+from src.report.evidence_networks import SHOWN, networks
 from src.report.paired import paired_difference
 from src.report.store import store_run, store_starts
-from src.report.stored import Key
+from src.report.stored import Key, read_results
 from src.utils.errors import UserError
 from tests.report.made_runs import write_run
 
@@ -32,6 +33,8 @@ def made(tmp_path) -> tuple[Path, Path]:
     store_run(write_run(tmp_path / "twin", {"test": twin, "holdout": twin}, (0.5, 0.72)), "fpn_ds", results)
     store_run(write_run(tmp_path / "one", {"holdout": tuple(value - 0.1 for value in RUN)}), "run+stages_1", results)
     store_run(write_run(tmp_path / "part", {"holdout": tuple(value - 0.05 for value in RUN)}), "run-robe", results)
+    for name, value in (("run+levels_4", 0.73), ("run-coupling+levels_4", 0.71)):
+        store_run(write_run(tmp_path / name, {"holdout": (value,) * 4}), name, results)
     for lr in (2e-4, 5e-4):
         store_run(write_run(tmp_path / f"{lr}", {}, lr=lr, epochs=4), "run", results)
     page.write_text(PAGE, encoding="utf-8")
@@ -52,10 +55,11 @@ def test_the_page_has_the_means_differences_and_words(made):
     assert "| M_1 | 0.7500 |" in text
     assert "| +0.0300 | +0.1100 |" in text  # stage M_1: run − fpn_ds, and the mask step's gain
     assert "| `run-robe` | 1 / 2 | **−0.0500 [−0.0600, −0.0400]** |" in text
+    assert "| `run+levels_4` − `run-coupling+levels_4` | 1 / 1 | **+0.0200 [+0.0200, +0.0200]** |" in text
     assert "| 1 | 1 | 0.6500 |" in text
     assert "| 4 | 2 | 0.7500 ± 0.0141 |" in text
     assert "| `run` | 0.5300 | 0.5300 |" in text.replace("**", "")
-    assert "| all |  |  | 7 | 6.80 |" in text
+    assert "| all |  |  | 9 | 9.20 |" in text
     assert (results / "differences.png").stat().st_size > 5000
     assert "| μ | 0.0100 ± 0.0000 | 0.1200 ± 0.0000 |" in text
     assert "| γ of stage 2 | 0.0000 ± 0.0000 | 0.1100 ± 0.0000 |" in text
@@ -171,3 +175,13 @@ def test_the_interval_pairs_images_and_spreads_over_seeds():
 def test_the_page_of_this_checkout_is_what_its_results_say():
     page = DOCS / "results.md"
     assert page_text(page, DOCS / "results") == page.read_text(encoding="utf-8"), "run python -m src.report.evidence"
+
+
+def test_the_first_numbers_of_the_readme_are_those_of_the_results():
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    starts = {"run": "RUN, K = 4", "fpn_ds": "its twin `fpn_ds`"}
+    scored = networks(read_results(DOCS / "results"), "test")["CAMO", 224]
+    for name in ("run", "fpn_ds", "fpn", "fpn_wide", "unet"):
+        (row,) = [line for line in readme.splitlines() if line.startswith(f"| {starts.get(name, f'`{name}`')}")]
+        seeds, means = len(scored[name].seeds), [f"{np.mean(scored[name].means(measure)):.4f}" for measure in SHOWN]
+        assert [cell.strip() for cell in row.split("|")[2:7]] == [str(seeds), *means]
