@@ -1,8 +1,8 @@
 """The trainings behind docs/results.md, one after the other: ``python -m scripts.camo_matrix [PHASE …] --data DATA [-- OVERRIDE …]``.
 
     lr        every network at three learning rates, 160 px, 4 epochs, a quarter held out, hold-out alone
-    core      run, fpn, fpn_ds, fpn_wide × 3 seeds and unet, 12 epochs at 224 px, each at its best rate; hold-out, then test, in one
-              round and in two
+    core      run, fpn, fpn_ds, fpn_wide × 3 seeds and unet, 12 epochs at 224 px, each at its best rate; hold-out and test: in one round and
+              in two, with sharper logits, and RUN without its closing step
     ablation  parts, choices and numbers of stages of RUN, 160 px, 6 epochs, a quarter held out, hold-out alone
     large     run and the rival that is best on the hold-out, 352 px; the same readings
     tasks     run and fpn_ds on Kvasir-SEG and DRIVE, at CAMO's rates; test
@@ -21,8 +21,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -54,6 +54,10 @@ CHOICES = (
 WITHOUT_UNFOLDING_TOO = ("levels_4",)
 """Of these choices, whether the unfolding gains by them."""
 STAGES = ("stages_1", "stages_2", "stages_6")
+TWICE = {TWO_ROUNDS: ("rounds=2",)}
+SHARPER = {"_x1.5": ("sharpness=1.5",), "_x2": ("sharpness=2",)}
+OPEN = {"-closing_step": ("closing_step=false",)}
+"""What a split is read with once more, by the ending of the network's name: the same training, another final mask."""
 DONE = "done"
 """An empty file in a run's folder: all its epochs are trained; in a split's folder: all of it is scored."""
 
@@ -69,8 +73,8 @@ class Run:
     seed: int = 0
     rate_of: str | None = None
     """The network whose best learning rate it takes; None: `overrides` name one."""
-    twice: bool = False
-    """Every split is read with two rounds too."""
+    otherwise: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """How every split is read once more: the ending of its name there, and what `src.eval` is told."""
 
     @property
     def folder(self) -> str:
@@ -79,8 +83,8 @@ class Run:
     @property
     def readings(self) -> dict[str, list[str]]:
         """Folder in that of the run → what `src.eval` is told."""
-        once = {split: [f"split={split}"] for split in self.splits}
-        return once | {f"{split}{TWO_ROUNDS}": [f"split={split}", "rounds=2"] for split in self.splits if self.twice}
+        ways = {"": (), **self.otherwise}
+        return {f"{split}{ending}": [f"split={split}", *told] for ending, told in ways.items() for split in self.splits}
 
     def is_done(self, folder: Path) -> bool:
         return all((folder / reading / DONE).exists() for reading in ("", *self.readings))
@@ -95,8 +99,10 @@ def rate_runs(results: Path) -> list[Run]:
 
 
 def core_runs(results: Path) -> list[Run]:
+    sharper_open = {ending + more: (*told, *too) for ending, told in OPEN.items() for more, too in SHARPER.items()}
+    otherwise = dict.fromkeys(RIVALS, TWICE | SHARPER) | {"run": TWICE | OPEN | sharper_open}
     return [
-        Run(f"core_{model}", model, ("experiment=camo_core", *_model(model)), ("holdout", "test"), seed, rate_of=model, twice=True)
+        Run(f"core_{model}", model, ("experiment=camo_core", *_model(model)), ("holdout", "test"), seed, model, otherwise[model])
         for seed in range(3)
         for model in ("run", *RIVALS)
         if model != "unet" or seed == 0
@@ -110,16 +116,14 @@ def ablation_runs(results: Path) -> list[Run]:
     named |= {f"run-coupling+{choice}": (f"ablation=[no_coupling,{choice}]",) for choice in WITHOUT_UNFOLDING_TOO}
     named["run_paper"] = _model("run_paper")
     return [
-        Run(f"ablation_{model}", model, ("experiment=camo_ablation", *what), ("holdout",), rate_of="run") for model, what in named.items()
+        Run(f"ablation_{model}", model, ("experiment=camo_ablation", *what), ("holdout",), 0, "run", OPEN if model == "run" else {})
+        for model, what in named.items()
     ]
 
 
 def large_runs(results: Path) -> list[Run]:
     models = ("run", best_rival(results))
-    return [
-        Run(f"large_{model}", model, ("experiment=camo_352", *_model(model)), ("holdout", "test"), rate_of=model, twice=True)
-        for model in models
-    ]
+    return [Run(f"large_{model}", model, ("experiment=camo_352", *_model(model)), ("holdout", "test"), 0, model, TWICE) for model in models]
 
 
 def task_runs(results: Path) -> list[Run]:
@@ -227,7 +231,7 @@ def _phase(phase: str, arguments: Any, overrides: Sequence[str], failed: list[st
         )
     runs = with_rates([run for run in runs if not arguments.only or run.model in arguments.only], arguments.results)
     if arguments.seed is not None:
-        runs = list(dict.fromkeys(replace(run, seed=arguments.seed) for run in runs))
+        runs = list({run.folder: run for run in (replace(run, seed=arguments.seed) for run in runs)}.values())
     for number, run in enumerate(runs, start=1):
         folder = arguments.output / run.folder
         state = "done" if run.is_done(folder) else "to resume" if folder.exists() else "to do"

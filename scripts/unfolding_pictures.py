@@ -50,14 +50,15 @@ def draw(checkpoint_path: Path, out: Path, data: Path | None, each: int, photogr
     for kind, places in kinds.items():
         for number, i in enumerate(places.tolist(), start=1):
             sample, path = samples[i], out / f"{kind}_{number}.png"
-            name = f"{sample['name']}, IoU {first[i]:.2f} (M_0) → {last[i]:.2f} (M_{len(net.levels)})"
+            final = f"M̂_{len(net.levels) + 1}" if net.closing_step else f"M_{len(net.levels)}"
+            name = f"{sample['name']}, IoU {first[i]:.2f} (M_0) → {last[i]:.2f} ({final})"
             draw_unfolding(path, net, sample["image"], name, sample["mask"], photographs)
             files.append(path)
     return files
 
 
 def _ious(net: RUN, sample: dict[str, Any]) -> tuple[float, float]:
-    """IoU at 0.5 of M_0 and M_K with the truth, at the mask's size."""
+    """IoU at 0.5 of M_0 and of the final mask with the truth, at the mask's size."""
     output = net(sample["image"][None])
     return _iou(output.coarse_logits, sample["mask"]), _iou(output.mask_logits, sample["mask"])
 

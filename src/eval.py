@@ -14,7 +14,8 @@ from src.callbacks.progress import ProgressBar
 from src.checkpoints import read_checkpoint, rebuild, resolve_checkpoint
 from src.data.datamodule import COSDataModule
 from src.metrics import MEASURES
-from src.module import COSModule
+from src.models.run import RUN
+from src.module import COSModule, network_name
 from src.report.report import ReportOptions
 from src.report.results import write_results
 from src.scoring import MapScorer, WorkerPool
@@ -43,6 +44,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     with mistakes.collected():
         module = rebuild(checkpoint, path, metrics=_given(cfg.metrics))
         module.rounds = checked_rounds(cfg.rounds)
+        _read_otherwise(module, cfg.closing_step, cfg.sharpness)
         measures = list(module.val_metrics.names)
         if looking := [name for name in measures if MEASURES[name].needs_image]:
             how = "python -m src.score preds=MAPS gts=MASKS images=IMAGES"
@@ -99,6 +101,17 @@ def open_split(data: dict[str, Any], overrides: dict[str, Any], split: str) -> C
     datamodule = instantiate(OmegaConf.merge(data, {key: value for key, value in unread.items() if key in data}, overrides))
     datamodule.test_on_holdout()
     return datamodule
+
+
+def _read_otherwise(module: COSModule, closing_step: bool | None, sharpness: float) -> None:
+    """Another final mask out of the same trained network."""
+    if closing_step is not None:
+        if not isinstance(module.net, RUN) or not module.net.mask_steps:
+            raise UserError(f"closing_step={str(closing_step).lower()}: {network_name(module.net)} has no mask step; leave it out")
+        module.net.closing_step = closing_step
+    if sharpness <= 0:
+        raise UserError(f"sharpness={sharpness}: expected more than 0 (1: the logits as they are)")
+    module.sharpness = sharpness
 
 
 def checked_rounds(rounds: int) -> int:

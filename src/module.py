@@ -22,6 +22,8 @@ from src.scoring import MapScorer, SetScores, WorkerPool
 from src.utils.errors import UserError
 
 Output = RUNOutput | MaskOutput
+CLOSING = "M̂_"
+"""What the name of M̂_{K+1} begins with."""
 
 
 class COSModule(LightningModule):
@@ -38,6 +40,7 @@ class COSModule(LightningModule):
     Attributes:
         config: plain dict of the run's resolved configuration; travels in every checkpoint.
         rounds: how often an image is looked at (:func:`src.models.magnify.in_rounds`); 1 in every training.
+        sharpness: what the logits of the final mask are multiplied by; 1 in every training.
         scorer: takes the maps of a test; without one they are scored where they are made. `src.eval` gives one with workers.
         test_results: test set → stage name (``M_0`` …, the last is the final mask) → its scores.
     """
@@ -59,13 +62,15 @@ class COSModule(LightningModule):
         self.val_metrics = metrics if metrics is not None else COSMetrics()
         self.config: dict[str, Any] = {}
         self.rounds = 1
+        self.sharpness = 1.0
         self.scorer: MapScorer | None = None
         self.test_results: dict[str, dict[str, SetScores]] = {}
         self._gains: list[Tensor] = []
 
     def forward(self, image: Tensor) -> Output:
         """(N,3,H,W) RGB in [0,1] → the network's output."""
-        return in_rounds(self.net, image.contiguous(memory_format=torch.channels_last), self.rounds)
+        output = in_rounds(self.net, image.contiguous(memory_format=torch.channels_last), self.rounds)
+        return output if self.sharpness == 1 else output._replace(mask_logits=self.sharpness * output.mask_logits)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         output = self(batch["image"])
@@ -157,13 +162,14 @@ def network_name(net: nn.Module) -> str:
 
 
 def stage_logits(output: Output) -> dict[str, Tensor]:
-    """``M_0`` … ``M_K`` → logits (N,1,H,W) at the input's size; a network without stages has ``M`` alone."""
+    """``M_0`` … ``M_K`` → logits (N,1,H,W) at the input's size, and ``M̂_{K+1}`` where it is the final mask; without stages ``M`` alone."""
     if isinstance(output, MaskOutput):
         return {"M": output.mask_logits}
     height, width = output.mask_logits.shape[-2:]
     factor = -(-height // output.coarse_logits.shape[-2])
-    stages = [upsample(logits, factor, (height, width)) for logits in output.stage_logits[:-1]]
-    return {f"M_{k}": logits for k, logits in enumerate([*stages, output.mask_logits])}
+    stages = {f"M_{k}": upsample(logits, factor, (height, width)) for k, logits in enumerate(output.stage_logits)}
+    final = f"M_{len(output.stages)}" if output.closing is None else f"{CLOSING}{len(output.stages) + 1}"
+    return stages | {final: output.mask_logits}
 
 
 def masks_at_size(logits: Tensor, targets: Sequence[Tensor]) -> list[Tensor]:

@@ -57,7 +57,7 @@ def test_the_maps_score_the_same_to_the_last_digit(evaluated, root, tmp_path):
         assert [row | {"method": "net"} for row in ours] == theirs
         assert len(theirs) == 5
         for name, value in one.scalars.items():
-            (stored,) = [row for row in _rows(folder / "metrics.csv") if (row["dataset"], row["map"]) == (dataset, "M_4")]
+            (stored,) = [row for row in _rows(folder / "metrics.csv") if (row["dataset"], row["map"]) == (dataset, "M̂_5")]
             assert float(stored[name]) == value
             assert scores[f"test/{dataset}/{name}"] == pytest.approx(value, abs=1e-6)
 
@@ -77,9 +77,10 @@ def test_every_set_has_its_curves_gallery_and_stages(evaluated):
         for name in (f"curves_{dataset}.png", f"curves_{dataset}.pdf", f"gallery_{dataset}.png"):
             assert (folder / name).stat().st_size > 1000
     rows = [row for row in _rows(folder / "metrics.csv") if row["numbers"] == "measured"]
-    assert [(row["dataset"], row["map"]) for row in rows] == [(dataset, f"M_{k}") for dataset in SETS for k in range(5)]
+    stages = [f"M_{k}" for k in range(5)]
+    assert [(row["dataset"], row["map"]) for row in rows] == [(dataset, name) for dataset in SETS for name in (*stages, "M̂_5")]
     compared = {(row["dataset"], row["first"], row["second"]) for row in _rows(folder / "comparisons.csv")}
-    assert compared == {(dataset, "M_4", f"M_{k}") for dataset in SETS for k in range(4)}
+    assert compared == {(dataset, "M̂_5", name) for dataset in SETS for name in stages}
     text = (folder / "metrics.md").read_text(encoding="utf-8")
     for words in ("64 × 64 px", "last.ckpt, not selected", "CAMO-Test, 5 of 250 images", "RUN (tf_efficientnet_lite0)", "published"):
         assert words in text
@@ -151,6 +152,21 @@ def test_pictures_of_the_images_that_the_unfolding_mends_and_spoils(checkpoint, 
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_another_final_mask_of_the_same_network_is_told(checkpoint, tmp_path):
+    def read(name: str, *overrides: str) -> str:
+        evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path / name}", *overrides))
+        return (tmp_path / name / "report.html").read_text(encoding="utf-8")
+
+    closed, opened, sharper = read("closed"), read("open", "closing_step=false"), read("sharper", "sharpness=2")
+    assert "closing_step" in closed
+    assert "M̂<sub>" in closed
+    assert "closing_step" not in opened
+    assert "M̂<sub>" not in opened
+    assert "multiplied by 2 (sharpness)" in sharper
+    rows = [(tmp_path / name / "per_image.csv").read_text(encoding="utf-8") for name in ("closed", "open", "sharper")]
+    assert len(set(rows)) == 3
+
+
 def test_two_rounds_are_said_to_be_two(checkpoint, evaluated, tmp_path):
     folder, once = evaluated
     scores = evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path}", "rounds=2"))
@@ -179,6 +195,7 @@ def test_what_the_stages_make_of_other_starts(checkpoint):
     [
         (["split=val"], "split=val: expected test or holdout"),
         (["rounds=0"], "rounds=0: expected 1"),
+        (["sharpness=0"], "sharpness=0.*: expected more than 0"),
         (["split=holdout", "data.test_sets=[CAMO]"], "split=holdout reads no test set"),
     ],
 )

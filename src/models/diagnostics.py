@@ -17,10 +17,10 @@ from src.models.sofs import MaskStep, filtered_residual, residual_filter
 
 
 def mask_step_gains(output: RUNOutput | MaskOutput, targets: Sequence[Tensor], valid: Sequence[Tensor] | None = None) -> list[Tensor]:
-    """mean |M_{k−1} − G| − mean |M̂_k − G| for k = 1 … K, over the batch at the unfolding resolution (method.md 3.5).
+    """mean |M_{k−1} − G| − mean |M̂_k − G| for k = 1 … K (K + 1 with a closing step), over the batch at the unfolding resolution.
 
     Positive where the closed-form step moves the mask towards the truth; after training, a gain under 0.001 means an
-    idle unfolding. A network without stages has none.
+    idle unfolding (method.md 3.5). A network without stages has none.
 
     Args:
         targets: G, bool (h, w) of any size, one an image. valid: likewise, where the truth is known; None: everywhere.
@@ -39,8 +39,9 @@ def mask_step_gains(output: RUNOutput | MaskOutput, targets: Sequence[Tensor], v
     def error(mask: Tensor) -> Tensor:
         return (weight * (mask - truth).abs()).sum() / weight.sum()
 
-    before = [logits.sigmoid() for logits in output.stage_logits[:-1]]
-    return [error(mask) - error(stage.mask_hat) for mask, stage in zip(before, output.stages, strict=True)]
+    before = [logits.sigmoid() for logits in output.stage_logits]
+    after = [*(stage.mask_hat for stage in output.stages), *([] if output.closing is None else [output.closing])]
+    return [error(mask) - error(mask_hat) for mask, mask_hat in zip(before, after, strict=False)]
 
 
 class StepParts(NamedTuple):
@@ -63,7 +64,7 @@ class StepParts(NamedTuple):
 
 @torch.no_grad()
 def mask_step_parts(net: RUN, image: Tensor, output: RUNOutput) -> list[StepParts]:
-    """Of which parts each mask step was made; empty where the mask step is off.
+    """Of which parts each mask step was made, a closing one included; empty where the mask step is off.
 
     Args:
         image: (N,3,H,W) in [0,1], what ``output = net(image)`` has seen.
@@ -78,8 +79,8 @@ def mask_step_parts(net: RUN, image: Tensor, output: RUNOutput) -> list[StepPart
         estimate = background_step(image, mask, backgrounds[k], of_stage(net.robes, k).lam()) if net.robes else backgrounds[k + 1]
         repairs.append(backgrounds[k + 1] - estimate)
     return [
-        _parts(of_stage(net.mask_steps, k), image, masks[k], masks[max(k - 1, 0)], backgrounds[k], repairs[k])
-        for k in range(len(output.stages))
+        _parts(of_stage(net.mask_steps, min(k, len(output.stages) - 1)), image, masks[k], masks[max(k - 1, 0)], backgrounds[k], repairs[k])
+        for k in range(len(output.stages) + net.closing_step)
     ]
 
 

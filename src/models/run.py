@@ -43,6 +43,8 @@ class RUN(nn.Module):
         context: False leaves the top-down merging out of E(C): each level is reduced to ``channels`` by itself.
         robe_image: False: U(M_k, B̂_k) as in the paper's figure; True: U reads C too (released code).
         mask_residual: M_k = σ(up(conv(T)) + γ·logit(clip(M̂_k, .01, .99))), γ learnable (our switch; the paper: False).
+        closing_step: the final mask is M̂_{K+1}, one more mask step (that of stage K) after the last stage, which reads B_K; no loss
+            asks for it (our switch; the paper: False, M_K). False too where the mask step is off.
         mu, lam, alpha, gamma, residual_scale, lipschitz: initial μ, λ, α, γ, s, and the constant L_S.
         residual_depth, residual_width: convolutions of ∇S and their channels (released code: 8, 32).
         uncertain_band, softness: see :func:`src.models.sofs.residual_filter`.
@@ -76,6 +78,7 @@ class RUN(nn.Module):
         context: bool = True,
         robe_image: bool = True,
         mask_residual: bool = False,
+        closing_step: bool = False,
         mu: float = 0.01,
         lam: float = 0.01,
         alpha: float = 0.01,
@@ -95,6 +98,7 @@ class RUN(nn.Module):
         levels = tuple(levels)  # type: ignore[arg-type]
         robe, mask_residual = robe and coupling, mask_residual and coupling
         mask_step = mask_step and coupling and (branches != "large" or mask_residual)
+        self.closing_step = closing_step and mask_step
         self.levels, self.unfold_stride, self.coupling = levels, unfold_stride, coupling
         self.run_part: Runner = run_recomputed if gradient_checkpointing else run
         self.background_evidence = background_evidence and robe and branches != "small"
@@ -121,7 +125,7 @@ class RUN(nn.Module):
         if start is None:
             coarse_logits = self._to_unfolding(self.start(features[COARSEST]), COARSEST, image)
         else:
-            coarse_logits = torch.logit(pool(start.float(), self.unfold_stride).clamp(0.01, 0.99))
+            coarse_logits = _clipped_logit(pool(start.float(), self.unfold_stride))
         mask = mask_prev = coarse_logits.sigmoid()
         background = (1 - mask) * image
         stages: list[StageOutput] = []
@@ -129,7 +133,11 @@ class RUN(nn.Module):
             stage = self._stage(k, features[level], image, mask, mask_prev, background)
             mask_prev, mask, background = mask, stage.mask, stage.background
             stages.append(stage)
-        return RUNOutput(upsample(stages[-1].mask_logits, self.unfold_stride, size), coarse_logits, tuple(stages))
+        logits, closing = stages[-1].mask_logits, None
+        if self.closing_step:
+            closing, _ = self.run_part(self.mask_steps[-1], image, background, mask, mask_prev)
+            logits = _clipped_logit(closing)
+        return RUNOutput(upsample(logits, self.unfold_stride, size), coarse_logits, tuple(stages), closing)
 
     def unfolding_parameters(self) -> Iterator[nn.Parameter]:
         """μ, λ, α, s and γ: the few numbers that learn at their own rate, without weight decay (method.md 3.6)."""
@@ -150,7 +158,7 @@ class RUN(nn.Module):
         logits, edge_logits = of_stage(self.state_spaces, k)(feature, pool(mask_hat, factor), pool(reverse, factor))
         mask_logits = self._to_unfolding(logits, level, image)
         if self.gammas:
-            mask_logits = mask_logits + self.gammas[k] * torch.logit(mask_hat.clamp(0.01, 0.99))
+            mask_logits = mask_logits + self.gammas[k] * _clipped_logit(mask_hat)
         if edge_logits is not None:
             edge_logits = self._to_unfolding(edge_logits, level, image)
         new_mask = mask_logits.sigmoid()
@@ -197,6 +205,11 @@ def stage_levels(order: LevelOrder, num_stages: int) -> tuple[int, ...]:
 def of_stage(modules: nn.ModuleList, k: int) -> Any:
     """The module of stage k, counted from 0, or the shared one."""
     return modules[k if len(modules) > 1 else 0]
+
+
+def _clipped_logit(mask: Tensor) -> Tensor:
+    """The logit of a mask in [0,1], between those of 0.01 and 0.99."""
+    return torch.logit(mask.clamp(0.01, 0.99))
 
 
 def _check_settings(given: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from src.report.evidence_tables import (
     part_tables,
     rate_tables,
     round_tables,
+    sharpness_tables,
     stage_tables,
     start_tables,
     task_tables,
@@ -34,6 +35,7 @@ PAGE, RESULTS = Path("docs/results.md"), Path("docs/results")
 BLOCKS: dict[str, Callable[[Results], Sequence[Table]]] = {
     "scores": main_tables,
     "differences": difference_tables,
+    "sharpness": sharpness_tables,
     "rounds": round_tables,
     "stages": stage_tables,
     "unfolding": unfolding_tables,

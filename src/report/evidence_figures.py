@@ -11,6 +11,7 @@ from src.report.curves import COLOURS
 from src.report.evidence_networks import OURS, SHOWN, TWIN, differences, networks
 from src.report.figures import figure_of, save_figure
 from src.report.stored import TASKS, History, Results
+from src.report.tables import tex
 
 
 def draw_differences(results: Results, path: Path) -> bool:
@@ -55,7 +56,7 @@ def draw_stages(results: Results, path: Path) -> bool:
                 places = np.arange(values.shape[1])
                 axis.plot(places, values.mean(0), "-", color=colour, linewidth=1.6, label=model)
                 axis.plot(places, values.T, "o", color=colour, markersize=4, alpha=0.7)
-                axis.set_xticks(places, [f"$M_{k}$" for k in places])
+            axis.set_xticks(range(len(models[OURS].seeds[0].stages)), [tex(name) for name in models[OURS].seeds[0].stages])
             axis.set_title(f"{latex_heading(measure)}, {dataset} {size} px", fontsize=9)
             axis.grid(alpha=0.25)
             axis.spines[["top", "right"]].set_visible(False)

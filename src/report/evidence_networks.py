@@ -14,7 +14,7 @@ from src.metrics import MEASURES
 from src.report.columns import heading, number, ranks
 from src.report.paired import Difference, paired_difference
 from src.report.statistics import RESAMPLES, SEED
-from src.report.stored import TASKS, TWO_ROUNDS, Results, Stored, Training
+from src.report.stored import SHARPER, TASKS, TWO_ROUNDS, Results, Stored, Training, training_of
 from src.report.tables import Cell, Head
 
 OURS, TWIN = "run", "fpn_ds"
@@ -47,9 +47,9 @@ class Network:
 
 
 def networks(results: Results, split: str) -> dict[tuple[str, int], dict[str, Network]]:
-    """(data set, size) → model → its seeds; `run` first, then by name. Neither other tasks (`task_tables`) nor several rounds."""
-    runs = [one for one in results.runs if one.key.split == split and not one.key.model.endswith(TWO_ROUNDS)]
-    return grouped([one for one in runs if one.key.dataset not in TASKS])
+    """(data set, size) → model → its seeds; `run` first, then by name. Neither other tasks, several rounds nor sharper logits."""
+    runs = [one for one in results.runs if one.key.split == split and one.key.dataset not in TASKS]
+    return grouped([one for one in runs if not one.key.model.endswith(TWO_ROUNDS) and not SHARPER.search(one.key.model)])
 
 
 def grouped(runs: Sequence[Stored]) -> dict[tuple[str, int], dict[str, Network]]:
@@ -106,7 +106,7 @@ def spread(values: Sequence[float]) -> str:
 def cost(trainings: Sequence[Training], network: Network) -> tuple[str, str]:
     """Parameters (M) and GMACs."""
     for one in trainings:
-        if (one.dataset, one.size, one.model) == (network.dataset, network.size, network.model):
+        if (one.dataset, one.size, one.model) == (network.dataset, network.size, training_of(network.model)):
             return number(one.parameters / 1e6, 2), number(one.gmacs, 2)
     return "–", "–"
 

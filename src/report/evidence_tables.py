@@ -34,7 +34,7 @@ from src.report.paired import Difference, paired_difference
 from src.report.scores import PROTOCOLS
 from src.report.statistics import RESAMPLES, SEED
 from src.report.store import PROTOCOL
-from src.report.stored import TASKS, TWO_ROUNDS, Key, Results, Starts, Stored, Training
+from src.report.stored import SHARPER, TASKS, TWO_ROUNDS, Key, Results, Starts, Stored, Training, training_of
 from src.report.tables import Cell, Head, Table
 
 ALL = ("s_alpha", "e_mean", "f_weighted", "f_adp", "mae", "iou")
@@ -79,6 +79,33 @@ def difference_tables(results: Results) -> list[Table]:
         notes += [f"Best rival: the highest mean S_α on the hold-out, `{best}`."] if best else []
         tables.append(Table(f"{dataset}-Test at {size} px: RUN minus its rivals", difference_header(SHOWN), rows, notes))
     return tables
+
+
+def sharpness_tables(results: Results) -> list[Table]:
+    """What the closing step is worth beside logits that are multiplied: every network as it is and sharper, and RUN minus each of them."""
+    tables = []
+    for split, named in (("test", "Test"), ("holdout", "hold-out")):
+        runs = [one for one in results.runs if one.key.split == split and one.key.dataset not in TASKS]
+        sharper = {(one.key.dataset, one.key.size, training_of(one.key.model)) for one in runs if SHARPER.search(one.key.model)}
+        shown = [one for one in runs if (*_place(one.key), training_of(one.key.model)) in sharper and TWO_ROUNDS not in one.key.model]
+        for (dataset, size), models in grouped(shown).items():
+            printed = {name: marked([one.means(name) for one in models.values()], name) for name in SHOWN}
+            header = [Head("network", is_number=False), Head("logits ×"), *(Head(heading(name)) for name in SHOWN)]
+            rows = []
+            for i, model in enumerate(models):
+                found = SHARPER.search(model)
+                rows.append([Cell(f"`{SHARPER.sub('', model)}`"), Cell(found[1] if found else "1"), *(printed[name][i] for name in SHOWN)])
+            notes = [f"{images(models)}. Mean over seeds ± standard deviation; best bold, second underlined."]
+            tables.append(Table(f"{dataset}, {named}, {size} px: sharper masks", header, rows, notes))
+            if OURS in models:
+                pairs = [difference_row(f"`{OURS}` − `{name}`", models[OURS], one) for name, one in models.items() if name != OURS]
+                title = f"{dataset}, {named}, {size} px: RUN minus sharper masks"
+                tables.append(Table(title, difference_header(SHOWN), pairs, [f"{images(models)}. {INTERVAL}"]))
+    return tables
+
+
+def _place(key: Key) -> tuple[str, int]:
+    return key.dataset, key.size
 
 
 def round_tables(results: Results) -> list[Table]:

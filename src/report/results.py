@@ -38,6 +38,10 @@ def write_results(
     context = list(_context(datamodule.describe(), ckpt_path))
     if module.rounds > 1:
         context.append(f"{module.rounds} rounds: each further one magnifies the box around what was found, out of the same input.")
+    if getattr(module.net, "closing_step", False):
+        context.append("The final mask is M̂ of one more mask step after the last stage (closing_step).")
+    if module.sharpness != 1:
+        context.append(f"The logits of the final mask were multiplied by {module.sharpness:g} (sharpness).")
     report = Report(f"{method}: test", module.val_metrics.protocol, results, panels, stages, context)
     write_report(output_dir, report, options or ReportOptions(), console)
     console.print(f"Written: {output_dir}/ (open report.html; tables: metrics.{{md,tex,csv}}; per_image.csv)", highlight=False)

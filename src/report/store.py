@@ -4,7 +4,8 @@
 
     python -m src.eval ckpt_path=RUN/checkpoints/best.ckpt split=holdout paths.output_dir=RUN/holdout
 
-What was read with ``rounds=2`` lies in ``RUN/test_rounds2`` and ``RUN/holdout_rounds2`` and is kept as the network ``MODEL_rounds2``.
+What was read otherwise lies in ``RUN/test…`` and ``RUN/holdout…`` and is kept as the network ``MODEL…``: ``_rounds2`` for ``rounds=2``,
+``-closing_step`` for ``closing_step=false``, ``_x2`` for ``sharpness=2``.
 """
 
 from __future__ import annotations
@@ -128,9 +129,9 @@ def _write(files: Mapping[Path, str], results: Path, replace: bool) -> None:
 
 def _scores(run: Path) -> Iterable[tuple[SetScores, Path, str, str]]:
     """Every scored set of a run with the folder of its report, its split, and what its network's name ends in."""
-    own = run / "test"
-    places = [(own if own.is_dir() else run, "test", ""), (run / "holdout", "holdout", "")]
-    for folder, split, ending in (*places, *((run / f"{split}{TWO_ROUNDS}", split, TWO_ROUNDS) for split in SPLITS)):
+    places = [] if (run / "test").is_dir() else [(run, "test", "")]
+    places += [(folder, split, folder.name.removeprefix(split)) for split in SPLITS for folder in sorted(run.glob(f"{split}*"))]
+    for folder, split, ending in places:
         path = folder / "per_image.csv"
         if not path.is_file():
             continue
@@ -138,7 +139,7 @@ def _scores(run: Path) -> Iterable[tuple[SetScores, Path, str, str]]:
         if protocol != PROTOCOL:
             raise UserError(f"{path}: has the protocol {protocol}; {PROTOCOL} is what is stored")
         for one in found:
-            rounds, expected = rounds_of(one.method), 2 if ending else 1
+            rounds, expected = rounds_of(one.method), 2 if ending.endswith(TWO_ROUNDS) else 1
             if rounds != expected:
                 raise UserError(f"{path}: was read with rounds={rounds}; what lies in {folder.name} should be of rounds={expected}")
             lacking = [name for name in (*MEASURED, *TASKS.get(one.dataset.removesuffix(HOLDOUT), ())) if name not in one.measures]
@@ -162,10 +163,11 @@ def _stage_rows(folder: Path, dataset: str, about: Mapping[str, Any], gains: Map
 
 
 def _gains(run: Path) -> dict[str, float]:
-    """M_k → mean|M_{k−1} − G| − mean|M̂_k − G| on the hold-out, at the epoch of the best checkpoint."""
+    """M_k or M̂_k → mean|M_{k−1} − G| − mean|M̂_k − G| on the hold-out, at the epoch of the best checkpoint."""
     rows = [row for path in sorted(run.glob("logs/version_*/metrics.csv")) for row in _read(path) if row.get("val/s_alpha")]
     best = max(rows, key=lambda row: float(row["val/s_alpha"]), default={})
-    return {name.replace("val/gain_", "M_"): float(value) for name, value in best.items() if name.startswith("val/gain_") and value}
+    found = {name.removeprefix("val/gain_"): float(value) for name, value in best.items() if name.startswith("val/gain_") and value}
+    return {f"{symbol}_{k}": gain for k, gain in found.items() for symbol in ("M", "M̂")}  # of the closing step, M̂_{K+1} alone is a map
 
 
 def _epoch_rows(run: Path, about: Mapping[str, Any]) -> Iterable[dict[str, Any]]:

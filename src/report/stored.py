@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,8 @@ COLUMNS = {
 
 TWO_ROUNDS = "_rounds2"
 """Ends the name of a network whose images were looked at twice (`rounds=2`)."""
+SHARPER = re.compile(r"_x([\d.]+)$")
+"""Ends the name of a network whose final logits were multiplied (`sharpness`)."""
 
 
 class Key(NamedTuple):
@@ -157,6 +160,15 @@ def read_rows(path: Path, columns: Sequence[str], problems: list[str]) -> Iterat
         problems += [f"{path}, line {line}: {words}" for words in wrong]
         if not wrong:
             yield {name: _value(name, text) for name, text in row.items()}
+
+
+def training_of(model: str) -> str:
+    """The name of the training behind a name: what a network was read with (`src.eval`) is no training of its own.
+
+    >>> training_of("run-closing_step_x1.5"), training_of("fpn_ds_rounds2"), training_of("run-robe")
+    ('run', 'fpn_ds', 'run-robe')
+    """
+    return SHARPER.sub("", model.removesuffix(TWO_ROUNDS)).removesuffix("-closing_step")
 
 
 def file_name(key: Key) -> str:

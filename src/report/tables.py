@@ -107,7 +107,8 @@ def tex(text: str) -> str:
 
 
 _NAMES = {measure.label: measure.latex for measure in MEASURES.values() if not measure.label.isalpha()}
-_FORMULA = re.compile(r"(M_\d+|" + "|".join(re.escape(label) for label in sorted(_NAMES, key=len, reverse=True)) + ")")
+_SYMBOLS = {"M": "M", "M̂": r"\hat{M}"}
+_FORMULA = re.compile(r"(M̂?_\d+|" + "|".join(re.escape(label) for label in sorted(_NAMES, key=len, reverse=True)) + ")")
 _MATHS = {"α": r"\alpha", "β": r"\beta", "φ": r"\varphi", "×": r"\times", "≥": r"\ge", "≤": r"\le", "±": r"\pm", "·": r"\cdot", "−": "-"}
 _MATHS |= {"²": "^2", "→": r"\to", "½": r"\frac12", "<": "<", ">": ">"}
 _TEX = {c: f"${command}$" for c, command in _MATHS.items()} | {c: "\\" + c for c in "&%$#_{}"}
@@ -115,7 +116,8 @@ _TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textascii
 
 
 def _formula(name: str) -> str:
-    return _NAMES.get(name) or f"$M_{{{name[2:]}}}$"
+    symbol, _, index = name.partition("_")
+    return _NAMES.get(name) or f"${_SYMBOLS[symbol]}_{{{index}}}$"
 
 
 def _html(text: str) -> str:

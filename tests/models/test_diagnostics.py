@@ -9,6 +9,10 @@ from src.models.diagnostics import mask_step_gains, mask_step_parts, unfolding_v
 from src.models.outputs import MaskOutput, RUNOutput, StageOutput
 
 
+def truth_at_unfolding(truth: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.interpolate(truth[None, None].float(), (8, 8), mode="area")
+
+
 def test_gain_is_the_error_that_the_mask_step_removes():
     """M_0 = ½ everywhere, truth 1 on the left half: M̂_1 = ¾ on the left, ½ on the right gains a quarter on half the pixels."""
     coarse = torch.zeros(1, 1, 8, 8)
@@ -23,6 +27,9 @@ def test_gain_is_the_error_that_the_mask_step_removes():
     left = truth.clone()
     gains = mask_step_gains(RUNOutput(torch.zeros(1, 1, 32, 32), coarse, (stage,)), [truth], [left])
     assert [gain.item() for gain in gains] == pytest.approx([0.25], abs=1e-6)  # where the truth is known, every pixel gains
+    closed = RUNOutput(torch.zeros(1, 1, 32, 32), coarse, (stage, stage), truth_at_unfolding(truth))
+    gains = mask_step_gains(closed, [truth])
+    assert [gain.item() for gain in gains] == pytest.approx([0.125, 0.125, 0.5], abs=1e-6)  # the closing step is right everywhere
     assert mask_step_gains(MaskOutput(torch.zeros(1, 1, 32, 32)), [truth]) == []
 
 
@@ -36,7 +43,7 @@ def test_values_of_the_unfolding(make_run):
 @pytest.mark.parametrize("residual", [True, False])
 def test_parts_add_up_to_the_step(make_run, residual):
     """Where nothing was clamped, the four parts are the whole step; the first stage has no evidence of U yet (method.md 3.5)."""
-    net = make_run(unfold_stride=4, residual=residual, lam=0.3, uncertain_band="one").eval()
+    net = make_run(unfold_stride=4, residual=residual, lam=0.3, uncertain_band="one", closing_step=True).eval()
     with torch.no_grad():  # a U that says something, but too little to leave [0, 1]
         net.robes[0].network.head.weight.mul_(20)
     image = 0.2 + 0.6 * torch.rand(2, 3, 64, 64)
@@ -44,12 +51,12 @@ def test_parts_add_up_to_the_step(make_run, residual):
         output = net(image)
     parts = mask_step_parts(net, image, output)
     masks = [logits.sigmoid() for logits in output.stage_logits]
-    assert len(parts) == len(output.stages) == 4
-    for before, stage, part in zip(masks, output.stages, parts, strict=False):
-        inside = (stage.mask_hat > 0) & (stage.mask_hat < 1)
+    assert len(parts) == len(masks) == len(output.stages) + 1 == 5
+    for before, after, part in zip(masks, [*(stage.mask_hat for stage in output.stages), output.closing], parts, strict=True):
+        inside = (after > 0) & (after < 1)
         assert inside.float().mean() > 0.9
         total = part.evidence + part.memory + part.gradient + part.sparsity
-        assert (total - (stage.mask_hat - before))[inside].abs().max() < 1e-5
+        assert (total - (after - before))[inside].abs().max() < 1e-5
     assert parts[0].evidence.abs().max() == 0
     assert parts[1].evidence.abs().max() > 1e-3
     assert (parts[1].gradient.abs().max() > 0) == residual

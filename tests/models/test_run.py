@@ -14,6 +14,7 @@ from src.models.resample import pad_to_multiple, pool, upsample
 from src.models.robe import background_step
 from src.models.run import RUN
 from src.models.sofs import ReversibleStateSpace, mask_step, residual_filter, reversed_mask
+from src.module import stage_logits
 from src.utils.errors import UserError
 
 ODD = (97, 131)
@@ -36,7 +37,16 @@ def _without_gradient(net: nn.Module) -> list[str]:
 
 
 @pytest.mark.parametrize("encoder", ["tf_efficientnet_lite0", "resnet18"])
-@pytest.mark.parametrize("options", [{}, {"unfold_stride": 4}, {"share_stages": "none"}, {"mask_residual": True, "unfold_stride": 4}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"unfold_stride": 4},
+        {"share_stages": "none"},
+        {"mask_residual": True, "unfold_stride": 4},
+        {"closing_step": True, "share_stages": "none", "unfold_stride": 4},
+    ],
+)
 def test_every_parameter_gets_a_gradient_from_the_loss(make_run, encoder, options):
     net = make_run(encoder, **options)
     _wake_batchnorm(net)
@@ -45,16 +55,17 @@ def test_every_parameter_gets_a_gradient_from_the_loss(make_run, encoder, option
     assert _without_gradient(net) == []
 
 
+@pytest.mark.parametrize("closing_step", [False, True])
 @pytest.mark.parametrize("share", ["unfolding", "none"])
-def test_final_mask_reaches_every_parameter_of_every_stage(make_run, share):
+def test_final_mask_reaches_every_parameter_of_every_stage(make_run, share, closing_step):
     """Flaw 1 of the released code: its final mask depends on no parameter of SOFS or ROBE.
 
-    With nothing shared, U_K and λ_K act after the final mask and learn from the reconstruction only (method.md 3.6).
+    With nothing shared, U_K and λ_K act after M_K and learn from the reconstruction only (method.md 3.6), unless a closing step reads B_K.
     """
-    net = make_run(share_stages=share)
+    net = make_run(share_stages=share, closing_step=closing_step)
     _wake_batchnorm(net)
     net(torch.rand(2, 3, *ODD)).mask_logits.square().mean().backward()
-    after_the_mask = ("edge_head", "robes.3.") if share == "none" else ("edge_head",)
+    after_the_mask = ("edge_head", "robes.3.") if share == "none" and not closing_step else ("edge_head",)
     assert [name for name in _without_gradient(net) if not any(word in name for word in after_the_mask)] == []
 
 
@@ -167,7 +178,7 @@ def test_maps_lie_where_the_image_says(make_run, unfold_stride):
 def test_a_forward_is_the_composition_of_the_published_steps(make_run, unfold_stride, off):
     """Every field of every stage, recomputed from the network's own modules with the equations of method.md 3."""
     switches = {off: False} if off else {}
-    net = make_run(num_stages=2, levels=[8, 4], unfold_stride=unfold_stride, share_stages="none", **switches).eval()
+    net = make_run(num_stages=2, levels=[8, 4], unfold_stride=unfold_stride, share_stages="none", closing_step=True, **switches).eval()
     image = torch.rand(2, 3, *ODD)
     with torch.no_grad():
         for parameter in net.unfolding_parameters():
@@ -177,16 +188,20 @@ def test_a_forward_is_the_composition_of_the_published_steps(make_run, unfold_st
         size = tuple(small.shape[-2:])
         mask = mask_prev = upsample(net.start(features[32]), 32 // unfold_stride, size).sigmoid()
         background = (1 - mask) * small
+
+        def stepped(k: int) -> tuple[torch.Tensor, torch.Tensor]:
+            if off in ("mask_step", "coupling"):
+                return mask, torch.zeros_like(mask)
+            step = net.mask_steps[min(k, 1)]
+            if off == "residual":
+                return mask_step(small, background, mask, mask_prev, 0.0, step.mu(), 0.0), torch.zeros_like(mask)
+            weight, tilde = residual_filter(mask_prev)
+            residual = weight * (mask - tilde)
+            grad = step.scale * step.gradient(residual)
+            return mask_step(small, background, mask, mask_prev, grad, step.mu(), step.alpha()), residual
+
         for k, (level, stage) in enumerate(zip((8, 4), output.stages, strict=True)):
-            mask_hat, residual = mask, torch.zeros_like(mask)
-            if off not in ("mask_step", "coupling"):
-                step = net.mask_steps[k]
-                weight, tilde = residual_filter(mask_prev)
-                grad, alpha = 0.0, 0.0
-                if off != "residual":
-                    residual = weight * (mask - tilde)
-                    grad, alpha = step.scale * step.gradient(residual), step.alpha()
-                mask_hat = mask_step(small, background, mask, mask_prev, grad, step.mu(), alpha)
+            mask_hat, residual = stepped(k)
             reverse = 1 - mask if off == "background_evidence" else reversed_mask(small, background, mask)
             factor = level // unfold_stride
             space, feature = net.state_spaces[k], features[level]
@@ -208,7 +223,31 @@ def test_a_forward_is_the_composition_of_the_published_steps(make_run, unfold_st
                 assert (got is None) == (want is None), name
                 if want is not None:
                     torch.testing.assert_close(got, want, atol=2e-5, rtol=1e-4, msg=lambda text, at=(k, name): f"{at}: {text}")
-        torch.testing.assert_close(output.mask_logits, upsample(logits, unfold_stride, ODD), atol=2e-5, rtol=1e-4)
+        assert (output.closing is None) == (off in ("mask_step", "coupling"))
+        if output.closing is not None:
+            closing, _ = stepped(2)
+            torch.testing.assert_close(output.closing, closing, atol=2e-5, rtol=1e-4)
+            logits = torch.logit(closing.clamp(0.01, 0.99))
+        torch.testing.assert_close(
+            output.mask_logits, upsample(logits, unfold_stride, ODD), atol=2e-5 if output.closing is None else 2e-3, rtol=1e-4
+        )
+
+
+def test_a_closing_step_adds_nothing_that_an_older_checkpoint_lacks(make_run):
+    """It has no parameters of its own, so a network trained without it can take it; without one the mask is M_K."""
+    old, new = make_run(unfold_stride=4).eval(), make_run(unfold_stride=4, closing_step=True).eval()
+    new.load_state_dict(old.state_dict())
+    image = torch.rand(2, 3, *ODD)
+    with torch.no_grad():
+        before, after = old(image), new(image)
+    assert before.closing is None
+    assert torch.equal(before.mask_logits, upsample(before.stages[-1].mask_logits, 4, ODD))
+    assert torch.equal(before.stages[-1].mask, after.stages[-1].mask)
+    assert not torch.allclose(before.mask_logits, after.mask_logits)
+    assert list(stage_logits(before)) == ["M_0", "M_1", "M_2", "M_3", "M_4"]
+    assert list(stage_logits(after)) == [*stage_logits(before), "M̂_5"]
+    assert torch.equal(stage_logits(after)["M_4"], before.mask_logits)
+    assert torch.equal(stage_logits(after)["M̂_5"], after.mask_logits)
 
 
 PARTS = {

@@ -111,6 +111,23 @@ def test_two_rounds_have_tables_of_their_own(made, tmp_path):
         assert both[0] == both[1], name
 
 
+def test_what_was_read_otherwise_is_of_the_same_training(made, tmp_path):
+    results, page = made
+    run = write_run(tmp_path / "again", {"test": RUN}, (0.5, 0.74))
+    for ending, shift in (("-closing_step", -0.02), ("-closing_step_x2", -0.01)):
+        other = write_run(tmp_path / ending, {"test": tuple(value + shift for value in RUN)})
+        (other / "test").rename(run / f"test{ending}")
+    store_run(run, "run", results, replace=True)
+    text = write_page(page, results)
+    scores, block = (text[text.index(f"<!-- begin: {name} -->") : text.index(f"<!-- end: {name} -->")] for name in ("scores", "sharpness"))
+    assert "| `run-closing_step` | 1 | <ins>0.7300</ins> |" in scores
+    assert "| `run-closing_step` | 2 | <ins>0.7400</ins> |" in block
+    assert "| `run` − `run-closing_step_x2` | 2 / 1 | **+0.0150" in block
+    assert "_x2" not in scores
+    (params,) = {line.split("|")[-3] for line in scores.splitlines() if "`run" in line}
+    assert params.strip() != "–"
+
+
 def test_other_starts_have_a_table_a_network(made):
     results, page = made
     starts = {"its own": {"M_0": {"s_alpha": 0.7, "mae": 0.2}}, "the truth": {"M_0": {"s_alpha": 1.0, "mae": 0.0}}}

@@ -122,6 +122,7 @@ def test_latex_is_booktabs_with_marks_arrows_and_one_block_a_data_set():
 def test_tex_escapes_and_knows_our_symbols():
     assert tex("50 % of a_b & c#") == r"50 \% of a\_b \& c\#"
     assert tex("β² = 0.3, S_α of M_4, 2·mean") == r"$\beta^2$ = 0.3, $S_\alpha$ of $M_{4}$, 2$\cdot$mean"
+    assert tex("M̂_5") == r"$\hat{M}_{5}$"
     assert tex("a\\b") == r"a\textbackslash{}b"
 
 
@@ -134,6 +135,7 @@ def test_html_escapes_and_marks():
     indexed = html(Table("F_β^w of M_4", [Head("S_α ↑"), Head("my_name")], []))
     assert "F<sub>β</sub><sup>w</sup> of M<sub>4</sub>" in indexed
     assert "S<sub>α</sub> ↑" in indexed
+    assert "M̂<sub>5</sub>" in html(Table("M̂_5", [], []))
     assert "my_name" in indexed
 
 
