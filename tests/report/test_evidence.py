@@ -11,7 +11,7 @@ from src.report.evidence import BLOCKS, NOTHING, page_text, write_page
 from src.report.evidence_networks import SHOWN, networks
 from src.report.paired import paired_difference
 from src.report.store import store_run, store_starts
-from src.report.stored import Key, read_results
+from src.report.stored import Key, read_results, training_of
 from src.utils.errors import UserError
 from tests.report.made_runs import write_run
 
@@ -124,8 +124,8 @@ def test_what_was_read_otherwise_is_of_the_same_training(made, tmp_path):
     assert "| `run-closing_step` | 2 | <ins>0.7400</ins> |" in block
     assert "| `run` − `run-closing_step_x2` | 2 / 1 | **+0.0150" in block
     assert "_x2" not in scores
-    (params,) = {line.split("|")[-3] for line in scores.splitlines() if "`run" in line}
-    assert params.strip() != "–"
+    names = ("run-closing_step_x1.5", "fpn_ds_x2", "run_rounds2", "run-robe", "fpn_wide")
+    assert [training_of(name) for name in names] == ["run", "fpn_ds", "run", "run-robe", "fpn_wide"]
 
 
 def test_other_starts_have_a_table_a_network(made):
