@@ -7,6 +7,7 @@ The page's own words stay: only what stands between ``<!-- begin: NAME -->`` and
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -122,7 +123,7 @@ def _figure(stored: Results, name: str, page: Path, results: Path) -> str:
 
 
 def _link(name: str, page: Path, path: Path) -> str:
-    return f"![{FIGURES[name][2]}]({path.relative_to(page.parent).as_posix()})"
+    return f"![{FIGURES[name][2]}]({Path(os.path.relpath(path, page.parent)).as_posix()})"
 
 
 def _read(page: Path) -> str:
