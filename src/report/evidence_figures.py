@@ -52,7 +52,9 @@ def draw_stages(results: Results, path: Path) -> bool:
     for line, ((dataset, size), models) in zip(axes, groups.items(), strict=True):
         for axis, measure in zip(line, SHOWN, strict=True):
             for colour, model in zip(COLOURS, [name for name in (OURS, TWIN) if name in models], strict=False):
-                values = np.array([[stage[measure] for stage in one.stages.values()] for one in models[model].seeds])
+                seeds = models[model].seeds
+                names = [name for name in seeds[0].stages if all(name in one.stages for one in seeds)]
+                values = np.array([[one.stages[name][measure] for name in names] for one in seeds])
                 places = np.arange(values.shape[1])
                 axis.plot(places, values.mean(0), "-", color=colour, linewidth=1.6, label=model)
                 axis.plot(places, values.T, "o", color=colour, markersize=4, alpha=0.7)
