@@ -115,8 +115,9 @@ def ablation_runs(results: Path) -> list[Run]:
     named |= {f"run+{choice}": (f"ablation={choice}",) for choice in (*CHOICES, *STAGES)}
     named |= {f"run-coupling+{choice}": (f"ablation=[no_coupling,{choice}]",) for choice in WITHOUT_UNFOLDING_TOO}
     named["run_paper"] = _model("run_paper")
+    otherwise = {"run": OPEN, "run-coupling": SHARPER}
     return [
-        Run(f"ablation_{model}", model, ("experiment=camo_ablation", *what), ("holdout",), 0, "run", OPEN if model == "run" else {})
+        Run(f"ablation_{model}", model, ("experiment=camo_ablation", *what), ("holdout",), 0, "run", otherwise.get(model, {}))
         for model, what in named.items()
     ]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from src.report.columns import latex_heading
 from src.report.curves import COLOURS
-from src.report.evidence_networks import OURS, SHOWN, TWIN, differences, networks
+from src.report.evidence_networks import OURS, SHOWN, TWIN, UNCLOSED, differences, networks
 from src.report.figures import figure_of, save_figure
 from src.report.stored import TASKS, History, Results
 from src.report.tables import tex
@@ -17,10 +17,11 @@ from src.report.tables import tex
 def draw_differences(results: Results, path: Path) -> bool:
     """RUN minus each rival on the test sets with its interval, one panel a measure; False (and no file) where there is no pair."""
     rows = [
-        (f"{dataset} {size} px: {model}", differences(models[OURS], one))
+        (f"{dataset} {size} px: {ours} − {model}", differences(models[ours], one))
         for (dataset, size), models in networks(results, "test").items()
+        for ours in (OURS, UNCLOSED)
         for model, one in models.items()
-        if OURS in models and not model.startswith(OURS)
+        if ours in models and not model.startswith(OURS)
     ]
     if not rows:
         return False

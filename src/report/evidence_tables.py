@@ -16,6 +16,7 @@ from src.report.evidence_networks import (
     OURS,
     SHOWN,
     TWIN,
+    UNCLOSED,
     Network,
     best_on_holdout,
     commits,
@@ -73,10 +74,15 @@ def difference_tables(results: Results) -> list[Table]:
         if OURS not in models or not rivals:
             continue
         best = best_on_holdout(results, dataset, size, list(rivals))
-        titles = {model: f"`{OURS}` − `{model}`" + " (best rival)" * (model == best) for model in rivals}
-        rows = [difference_row(titles[model], models[OURS], one) for model, one in rivals.items()]
+        rows = [
+            difference_row(f"`{ours}` − `{model}`" + " (best rival)" * (model == best), models[ours], one)
+            for ours in (OURS, UNCLOSED)
+            if ours in models
+            for model, one in rivals.items()
+        ]
         notes = [f"{images(models)}. {INTERVAL}"]
         notes += [f"Best rival: the highest mean S_α on the hold-out, `{best}`."] if best else []
+        notes += [f"`{UNCLOSED}`: the same trainings, the final mask M_K: as sharp as its rivals."] * (UNCLOSED in models)
         tables.append(Table(f"{dataset}-Test at {size} px: RUN minus its rivals", difference_header(SHOWN), rows, notes))
     return tables
 
