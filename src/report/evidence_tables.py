@@ -93,6 +93,7 @@ def sharpness_tables(results: Results) -> list[Table]:
     for split, named in (("test", "Test"), ("holdout", "hold-out")):
         runs = [one for one in results.runs if one.key.split == split and one.key.dataset not in TASKS]
         sharper = {(one.key.dataset, one.key.size, training_of(one.key.model)) for one in runs if SHARPER.search(one.key.model)}
+        sharper |= {(dataset, size, OURS) for dataset, size, _ in sharper}
         shown = [one for one in runs if (*_place(one.key), training_of(one.key.model)) in sharper and TWO_ROUNDS not in one.key.model]
         for (dataset, size), models in grouped(shown).items():
             printed = {name: marked([one.means(name) for one in models.values()], name) for name in SHOWN}

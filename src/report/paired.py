@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +36,20 @@ def paired_difference(ours: NDArray[np.float64], theirs: NDArray[np.float64], re
     """
     if ours.shape[1] != theirs.shape[1]:
         raise ValueError(f"{ours.shape[1]} and {theirs.shape[1]} images cannot be paired")
-    rng, images = np.random.default_rng(SEED), ours.shape[1]
-    draws = rng.multinomial(images, np.full(images, 1 / images), resamples).astype(np.float64) / images
+    draws, state = _image_draws(ours.shape[1], resamples)
+    rng = np.random.default_rng()
+    rng.bit_generator.state = state
     found = _resampled(rng, ours, draws) - _resampled(rng, theirs, draws)
     low, high = np.percentile(found, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
     return Difference(float(ours.mean() - theirs.mean()), float(low), float(high))
+
+
+@lru_cache(maxsize=4)
+def _image_draws(images: int, resamples: int) -> tuple[NDArray[np.float64], Mapping[str, Any]]:
+    """The share of each image in each resample, (resamples, images), and the generator's state behind them; the same for every pair."""
+    rng = np.random.default_rng(SEED)
+    draws = rng.multinomial(images, np.full(images, 1 / images), resamples).astype(np.float64) / images
+    return draws, rng.bit_generator.state
 
 
 def _resampled(rng: np.random.Generator, values: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.float64]:
