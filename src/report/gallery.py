@@ -105,7 +105,7 @@ def _thumbnail(picture: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def network_panels(module: COSModule, sample: Mapping[str, Any]) -> list[Panel]:
-    """Image, truth, M_0 … M_K, the final map's errors, E_K, B_K and the residual r_{K−1}.
+    """Image, truth, M_0 … M_K, M̂_{K+1} where the network closes with it, the final map's errors, E_K, B_K and the residual r_{K−1}.
 
     Args:
         sample: ``image`` (3, S, S), ``mask`` (h, w) and, where there is a field of view, ``valid`` (h, w).
@@ -120,6 +120,8 @@ def network_panels(module: COSModule, sample: Mapping[str, Any]) -> list[Panel]:
         return [*panels, ("M", _grey(output.mask[0])), ("errors", errors)]
     last, stage = len(output.stages), output.stages[-1]
     panels += [(f"$M_{k}$", _grey(logits[0].sigmoid())) for k, logits in enumerate(output.stage_logits)]
+    if output.closing is not None:
+        panels.append((f"$\\hat{{M}}_{{{last + 1}}}$", _grey(output.closing[0])))
     panels.append(("errors", errors))
     if stage.edge_logits is not None:
         panels.append((f"$E_{last}$", _grey(stage.edge_logits[0].sigmoid())))

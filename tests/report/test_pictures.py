@@ -45,15 +45,19 @@ def test_best_median_and_worst_by_the_direction_of_the_measure():
     assert len(pick_images([set_scores("A", "x", {"mae": [0.1, 0.2]})], "mae")) == 2
 
 
-def test_panels_show_every_stage_and_the_final_errors(make_run):
-    net = make_run(num_stages=2, unfold_stride=4).eval()
+@pytest.mark.parametrize("closing", [False, True])
+def test_panels_show_every_stage_and_the_final_errors(make_run, closing):
+    net = make_run(num_stages=2, unfold_stride=4, closing_step=closing).eval()
     module = COSModule(net, loss=torch.nn.Identity(), optimizer=torch.optim.Adam)
     image, truth = torch.rand(3, 64, 64), torch.rand(40, 50) > 0.5
     with torch.no_grad():
         output = net(image[None])
         final = masks_at_size(output.mask_logits, [truth])[0].numpy()
     panels = dict(network_panels(module, {"image": image, "mask": truth}))
-    assert list(panels) == ["image", "truth", "$M_0$", "$M_1$", "$M_2$", "errors", "$E_2$", "$B_2$", "$r_1$"]
+    last = [r"$\hat{M}_{3}$"] if closing else []
+    assert list(panels) == ["image", "truth", "$M_0$", "$M_1$", "$M_2$", *last, "errors", "$E_2$", "$B_2$", "$r_1$"]
+    if closing:
+        np.testing.assert_allclose(panels[last[0]], output.closing[0, 0].numpy(), atol=1e-6)
     np.testing.assert_allclose(panels["$M_2$"], output.stages[1].mask[0, 0].numpy(), atol=1e-6)
     np.testing.assert_allclose(panels["$r_1$"], output.stages[1].residual[0, 0].numpy(), atol=1e-6)
     np.testing.assert_array_equal(panels["errors"], error_map(final, truth.numpy(), "field"))
