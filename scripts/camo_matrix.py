@@ -5,7 +5,7 @@
               in two, with sharper logits, and RUN without its closing step
     ablation  parts, choices and numbers of stages of RUN, 160 px, 6 epochs, a quarter held out, hold-out alone
     large     run and the rival that is best on the hold-out, 352 px; the same readings
-    tasks     run and fpn_ds on Kvasir-SEG and DRIVE, at CAMO's rates; test
+    tasks     run and fpn_ds on Kvasir-SEG and DRIVE, at CAMO's rates; test, in all these ways but two rounds
 
 Each training has a folder of its own below --output. What is finished is skipped and what was interrupted goes on from its last checkpoint,
 so the same command again continues. As each ends, its numbers go to docs/results and the page is made anew. Ctrl-C or SIGTERM stops after
@@ -29,7 +29,7 @@ from typing import Any
 
 from src.report.evidence import PAGE, RESULTS, write_page
 from src.report.store import store_run
-from src.report.stored import TWO_ROUNDS, read_results
+from src.report.stored import TWO_ROUNDS, UNCLOSED, read_results
 from src.utils.cli import prepare, reported_mistakes
 from src.utils.errors import UserError
 
@@ -54,9 +54,11 @@ CHOICES = (
 WITHOUT_UNFOLDING_TOO = ("levels_4",)
 """Of these choices, whether the unfolding gains by them."""
 STAGES = ("stages_1", "stages_2", "stages_6")
-TWICE = {TWO_ROUNDS: ("rounds=2",)}
-SHARPER = {"_x1.5": ("sharpness=1.5",), "_x2": ("sharpness=2",)}
-OPEN = {"-closing_step": ("closing_step=false",)}
+Readings = Mapping[str, tuple[str, ...]]
+TWICE: Readings = {TWO_ROUNDS: ("rounds=2",)}
+SHARPER: Readings = {"_x1.5": ("sharpness=1.5",), "_x2": ("sharpness=2",)}
+OPEN: Readings = {UNCLOSED: ("closing_step=false",)}
+SHARPER_OPEN: Readings = {UNCLOSED + ending: (*OPEN[UNCLOSED], *told) for ending, told in SHARPER.items()}
 """What a split is read with once more, by the ending of the network's name: the same training, another final mask."""
 DONE = "done"
 """An empty file in a run's folder: all its epochs are trained; in a split's folder: all of it is scored."""
@@ -73,7 +75,7 @@ class Run:
     seed: int = 0
     rate_of: str | None = None
     """The network whose best learning rate it takes; None: `overrides` name one."""
-    otherwise: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    otherwise: Readings = field(default_factory=dict)
     """How every split is read once more: the ending of its name there, and what `src.eval` is told."""
 
     @property
@@ -99,10 +101,16 @@ def rate_runs(results: Path) -> list[Run]:
 
 
 def core_runs(results: Path) -> list[Run]:
-    sharper_open = {ending + more: (*told, *too) for ending, told in OPEN.items() for more, too in SHARPER.items()}
-    otherwise = dict.fromkeys(RIVALS, TWICE | SHARPER) | {"run": TWICE | OPEN | sharper_open}
     return [
-        Run(f"core_{model}", model, ("experiment=camo_core", *_model(model)), ("holdout", "test"), seed, model, otherwise[model])
+        Run(
+            f"core_{model}",
+            model,
+            ("experiment=camo_core", *_model(model)),
+            ("holdout", "test"),
+            seed,
+            model,
+            {**TWICE, **_as_sharp(model)},
+        )
         for seed in range(3)
         for model in ("run", *RIVALS)
         if model != "unet" or seed == 0
@@ -115,22 +123,26 @@ def ablation_runs(results: Path) -> list[Run]:
     named |= {f"run+{choice}": (f"ablation={choice}",) for choice in (*CHOICES, *STAGES)}
     named |= {f"run-coupling+{choice}": (f"ablation=[no_coupling,{choice}]",) for choice in WITHOUT_UNFOLDING_TOO}
     named["run_paper"] = _model("run_paper")
-    otherwise = {"run": OPEN, "run-coupling": SHARPER}
+    compared = {f"run{part}{choice}" for part in ("", "-coupling") for choice in ("", *(f"+{one}" for one in WITHOUT_UNFOLDING_TOO))}
+    otherwise = {model: _as_sharp(model) if model in compared else {} for model in named}
     return [
-        Run(f"ablation_{model}", model, ("experiment=camo_ablation", *what), ("holdout",), 0, "run", otherwise.get(model, {}))
+        Run(f"ablation_{model}", model, ("experiment=camo_ablation", *what), ("holdout",), 0, "run", otherwise[model])
         for model, what in named.items()
     ]
 
 
 def large_runs(results: Path) -> list[Run]:
     models = ("run", best_rival(results))
-    return [Run(f"large_{model}", model, ("experiment=camo_352", *_model(model)), ("holdout", "test"), 0, model, TWICE) for model in models]
+    return [
+        Run(f"large_{model}", model, ("experiment=camo_352", *_model(model)), ("holdout", "test"), 0, model, {**TWICE, **_as_sharp(model)})
+        for model in models
+    ]
 
 
 def task_runs(results: Path) -> list[Run]:
     tasks = {"kvasir": (), "drive": ("model.net.levels=coarse_to_fine", "model.net.unfold_stride=1")}
     return [
-        Run(f"{task}_{model}", model, (f"experiment={task}_lite0", *what, *_model(model)), ("test",), rate_of=model)
+        Run(f"{task}_{model}", model, (f"experiment={task}_lite0", *what, *_model(model)), ("test",), 0, model, _as_sharp(model))
         for task, what in tasks.items()
         for model in ("run", "fpn_ds")
     ]
@@ -261,6 +273,11 @@ def _call(words: Sequence[str]) -> None:
         sys.exit(status if status > 0 else 128 - status)
     if status:
         raise UserError(f"ended with status {status}: {shlex.join(words)}")
+
+
+def _as_sharp(model: str) -> Readings:
+    """How a network is read beside others: RUN, whose closing step sharpens, without it too, and all else also sharper."""
+    return {**OPEN, **SHARPER_OPEN} if model.startswith("run") and "-coupling" not in model else SHARPER
 
 
 def _model(name: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from src.checkpoints import read_checkpoint, rebuild
 from src.eval import open_split
 from src.models.run import RUN
+from src.module import stage_logits
 from src.report.unfolding import draw_unfolding
 from src.utils.cli import console, prepare, reported_mistakes
 from src.utils.errors import UserError
@@ -50,7 +51,7 @@ def draw(checkpoint_path: Path, out: Path, data: Path | None, each: int, photogr
     for kind, places in kinds.items():
         for number, i in enumerate(places.tolist(), start=1):
             sample, path = samples[i], out / f"{kind}_{number}.png"
-            final = f"M̂_{len(net.levels) + 1}" if net.closing_step else f"M_{len(net.levels)}"
+            final = list(stage_logits(net(sample["image"][None])))[-1]
             name = f"{sample['name']}, IoU {first[i]:.2f} (M_0) → {last[i]:.2f} ({final})"
             draw_unfolding(path, net, sample["image"], name, sample["mask"], photographs)
             files.append(path)

@@ -66,7 +66,7 @@ def edge_target(mask: Tensor) -> Tensor:
 class StagewiseLoss(nn.Module):
     """L = Σ_k 2^(k−K) [structure(M_k) + dice(E_k) + ‖Ĉ_k − C‖² + …] + 2^−K structure(M_0).
 
-    A closing step has no loss of its own: it is the step that M_1 … M_K read and that B's target trains (measured: docs/results.md).
+    A closing step has no loss: it is the step that M_1 … M_K read and that B's target trains (measured: docs/results.md).
     Mask and edge logits go up to the input's size before σ, so that the 31-pixel window means the same for every
     network; the two background terms are means over pixels and channels at the unfolding resolution. A network
     without stages gets the structure loss alone.
@@ -75,7 +75,7 @@ class StagewiseLoss(nn.Module):
         edge: weight of dice(E_k, G_e).
         reconstruction: weight of ‖Ĉ_k − C‖².
         background: weight of mean |B_k − (1−G)·C| (our switch; 0 is the paper).
-        uncertainty: weight of the uncertainty loss on the last stage's mask, ramped up by a cosine over the training
+        uncertainty: weight of the uncertainty loss on the final mask (M_K, in training), ramped up by a cosine over the training
             (released code: 2; off by default).
         coarse: weight of M_0's structure loss, on top of its 2^−K.
 
@@ -99,16 +99,13 @@ class StagewiseLoss(nn.Module):
             image: C, (N,3,H,W) in [0,1]. target: G, (N,1,H,W) in {0,1}, float.
             progress: how much of the training is over, in [0,1].
         """
-        weight, logits = boundary_weight(target), output.mask_logits
-        if isinstance(output, RUNOutput) and output.closing is not None:
-            size = (target.shape[-2], target.shape[-1])
-            logits = upsample(output.stage_logits[-1], -(-size[0] // output.coarse_logits.shape[-2]), size)
-        terms = {"structure": structure_loss(logits, target, weight)}
+        weight = boundary_weight(target)
+        terms = {"structure": structure_loss(output.mask_logits, target, weight)}
         if isinstance(output, RUNOutput):
             self._add_stages(terms, output, full_precision(image), full_precision(target), weight)
         if self.uncertainty:
             ramp = (1 - math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
-            terms["uncertainty"] = self.uncertainty * ramp * uncertainty_loss(logits)
+            terms["uncertainty"] = self.uncertainty * ramp * uncertainty_loss(output.mask_logits)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
     def _add_stages(self, terms: dict[str, Tensor], output: RUNOutput, image: Tensor, target: Tensor, weight: Tensor) -> None:

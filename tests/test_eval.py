@@ -6,12 +6,16 @@ import csv
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from scripts.other_starts import STARTS, unfold_from_others
 from scripts.unfolding_pictures import draw
 from src.data.holdout import name_position
-from src.eval import evaluate
+from src.eval import _read_otherwise, evaluate
+from src.models.encoder import PyramidEncoder
+from src.models.fpn import FPN
+from src.module import COSModule
 from src.score import score_maps_of
 from src.train import train
 from src.utils.errors import UserError
@@ -167,6 +171,14 @@ def test_another_final_mask_of_the_same_network_is_told(checkpoint, tmp_path):
     assert len(set(rows)) == 3
 
 
+def test_a_closing_step_needs_a_mask_step(make_run):
+    for net, name in ((FPN(PyramidEncoder("resnet18", None), 16), "FPN"), (make_run(coupling=False), "FPN_DS")):
+        module = COSModule(net, loss=torch.nn.Identity(), optimizer=torch.optim.Adam)
+        with pytest.raises(UserError, match=f"closing_step=true: {name} has no mask step"):
+            _read_otherwise(module, True, 1.0)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_two_rounds_are_said_to_be_two(checkpoint, evaluated, tmp_path):
     folder, once = evaluated
     scores = evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path}", "rounds=2"))
@@ -195,7 +207,10 @@ def test_what_the_stages_make_of_other_starts(checkpoint):
     [
         (["split=val"], "split=val: expected test or holdout"),
         (["rounds=0"], "rounds=0: expected 1"),
-        (["sharpness=0"], "sharpness=0.*: expected more than 0"),
+        (["sharpness=0"], "sharpness=0.*: expected a number above 0"),
+        (["sharpness=nan"], "sharpness=nan: expected a number above 0"),
+        (["sharpness=much"], "sharpness=much: expected a number above 0"),
+        (["closing_step=off"], "closing_step=off: expected true or false"),
         (["split=holdout", "data.test_sets=[CAMO]"], "split=holdout reads no test set"),
     ],
 )

@@ -175,14 +175,6 @@ def test_every_term_is_the_weighted_sum_over_stages(stride, stages):
 
 
 @pytest.mark.parametrize("stride", [1, 4])
-def test_a_closing_step_has_no_loss_of_its_own(stride):
-    output, image, target = _output(stride), torch.rand(2, 3, *SIZE), _targets()
-    closed = output._replace(mask_logits=torch.randn(2, 1, *SIZE), closing=torch.rand(output.coarse_logits.shape))
-    loss = StagewiseLoss(background=1.0, uncertainty=1.0)
-    assert loss(closed, image, target) == loss(output, image, target)
-
-
-@pytest.mark.parametrize("stride", [1, 4])
 def test_true_background_and_reconstruction_cost_nothing(stride):
     output, image, target = _output(stride, 1), torch.rand(2, 3, *SIZE), _targets()
     small_image, small_target = (torch.from_numpy(_down(x, stride)).float() for x in (image, target))

@@ -33,7 +33,7 @@ class RUNOutput(NamedTuple):
     mask_logits: (N,1,H,W) at the input's size, of M_K, or of M̂_{K+1} where there is a closing step.
     coarse_logits: logit of M_0, (N,1,h,w) at the unfolding resolution.
     stages: M_1 … M_K with all that belongs to them.
-    closing: M̂_{K+1}, (N,1,h,w) in [0,1], or None without a closing step.
+    closing: M̂_{K+1}, (N,1,h,w) in [0,1], or None without a closing step and in training.
     """
 
     mask_logits: Tensor

@@ -43,8 +43,8 @@ class RUN(nn.Module):
         context: False leaves the top-down merging out of E(C): each level is reduced to ``channels`` by itself.
         robe_image: False: U(M_k, B̂_k) as in the paper's figure; True: U reads C too (released code).
         mask_residual: M_k = σ(up(conv(T)) + γ·logit(clip(M̂_k, .01, .99))), γ learnable (our switch; the paper: False).
-        closing_step: the final mask is M̂_{K+1}, one more mask step (that of stage K) after the last stage, which reads B_K; no loss
-            asks for it (our switch; the paper: False, M_K). False too where the mask step is off.
+        closing_step: the final mask is M̂_{K+1}, one more mask step (that of stage K) after the last stage, which reads B_K (our switch;
+            the paper: False, M_K). No loss asks for it, so a network in training mode ends at M_K. False too where the mask step is off.
         mu, lam, alpha, gamma, residual_scale, lipschitz: initial μ, λ, α, γ, s, and the constant L_S.
         residual_depth, residual_width: convolutions of ∇S and their channels (released code: 8, 32).
         uncertain_band, softness: see :func:`src.models.sofs.residual_filter`.
@@ -134,9 +134,9 @@ class RUN(nn.Module):
             mask_prev, mask, background = mask, stage.mask, stage.background
             stages.append(stage)
         logits, closing = stages[-1].mask_logits, None
-        if self.closing_step:
+        if self.closing_step and not self.training:
             closing, _ = self.run_part(self.mask_steps[-1], image, background, mask, mask_prev)
-            logits = _clipped_logit(closing)
+            logits = _clipped_logit(closing, 0.001)  # 0 and 255 in 8 bits
         return RUNOutput(upsample(logits, self.unfold_stride, size), coarse_logits, tuple(stages), closing)
 
     def unfolding_parameters(self) -> Iterator[nn.Parameter]:
@@ -207,9 +207,9 @@ def of_stage(modules: nn.ModuleList, k: int) -> Any:
     return modules[k if len(modules) > 1 else 0]
 
 
-def _clipped_logit(mask: Tensor) -> Tensor:
-    """The logit of a mask in [0,1], between those of 0.01 and 0.99."""
-    return torch.logit(mask.clamp(0.01, 0.99))
+def _clipped_logit(mask: Tensor, bound: float = 0.01) -> Tensor:
+    """The logit of a mask in [0,1], between those of the bound and 1 − the bound."""
+    return torch.logit(mask.clamp(bound, 1 - bound))
 
 
 def _check_settings(given: Mapping[str, Any]) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 
 from src.report.columns import latex_heading
 from src.report.curves import COLOURS
-from src.report.evidence_networks import OURS, SHOWN, TWIN, UNCLOSED, differences, networks
+from src.report.evidence_networks import OURS, SHOWN, TWIN, differences, networks
 from src.report.figures import figure_of, save_figure
-from src.report.stored import TASKS, History, Results
+from src.report.stored import TASKS, UNCLOSED, History, Results
 from src.report.tables import tex
 
 
@@ -19,7 +19,7 @@ def draw_differences(results: Results, path: Path) -> bool:
     rows = [
         (f"{dataset} {size} px: {ours} − {model}", differences(models[ours], one))
         for (dataset, size), models in networks(results, "test").items()
-        for ours in (OURS, UNCLOSED)
+        for ours in (OURS, OURS + UNCLOSED)
         for model, one in models.items()
         if ours in models and not model.startswith(OURS)
     ]

@@ -18,8 +18,6 @@ from src.report.stored import SHARPER, TASKS, TWO_ROUNDS, Results, Stored, Train
 from src.report.tables import Cell, Head
 
 OURS, TWIN = "run", "fpn_ds"
-UNCLOSED = f"{OURS}-closing_step"
-"""RUN read without its closing step: as sharp as its rivals are."""
 SHOWN = ("s_alpha", "e_mean", "f_weighted", "mae")
 DIGITS = 4
 INTERVAL = (

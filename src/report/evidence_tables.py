@@ -16,7 +16,6 @@ from src.report.evidence_networks import (
     OURS,
     SHOWN,
     TWIN,
-    UNCLOSED,
     Network,
     best_on_holdout,
     commits,
@@ -35,7 +34,7 @@ from src.report.paired import Difference, paired_difference
 from src.report.scores import PROTOCOLS
 from src.report.statistics import RESAMPLES, SEED
 from src.report.store import PROTOCOL
-from src.report.stored import SHARPER, TASKS, TWO_ROUNDS, Key, Results, Starts, Stored, Training, training_of
+from src.report.stored import SHARPER, TASKS, TWO_ROUNDS, UNCLOSED, Key, Results, Starts, Stored, Training, training_of
 from src.report.tables import Cell, Head, Table
 
 ALL = ("s_alpha", "e_mean", "f_weighted", "f_adp", "mae", "iou")
@@ -76,39 +75,52 @@ def difference_tables(results: Results) -> list[Table]:
         best = best_on_holdout(results, dataset, size, list(rivals))
         rows = [
             difference_row(f"`{ours}` − `{model}`" + " (best rival)" * (model == best), models[ours], one)
-            for ours in (OURS, UNCLOSED)
+            for ours in (OURS, OURS + UNCLOSED)
             if ours in models
             for model, one in rivals.items()
         ]
         notes = [f"{images(models)}. {INTERVAL}"]
         notes += [f"Best rival: the highest mean S_α on the hold-out, `{best}`."] if best else []
-        notes += [f"`{UNCLOSED}`: the same trainings, the final mask M_K: as sharp as its rivals."] * (UNCLOSED in models)
+        notes += [f"`{OURS}{UNCLOSED}`: the same trainings, the final mask M_K: as sharp as its rivals."] * (OURS + UNCLOSED in models)
         tables.append(Table(f"{dataset}-Test at {size} px: RUN minus its rivals", difference_header(SHOWN), rows, notes))
     return tables
 
 
 def sharpness_tables(results: Results) -> list[Table]:
     """What the closing step is worth beside logits that are multiplied: every network as it is and sharper, and RUN minus each of them."""
-    tables = []
+    tables, measures = [], (*SHOWN, "iou")
     for split, named in (("test", "Test"), ("holdout", "hold-out")):
         runs = [one for one in results.runs if one.key.split == split and one.key.dataset not in TASKS]
         sharper = {(one.key.dataset, one.key.size, training_of(one.key.model)) for one in runs if SHARPER.search(one.key.model)}
         sharper |= {(dataset, size, OURS) for dataset, size, _ in sharper}
         shown = [one for one in runs if (*_place(one.key), training_of(one.key.model)) in sharper and TWO_ROUNDS not in one.key.model]
         for (dataset, size), models in grouped(shown).items():
-            printed = {name: marked([one.means(name) for one in models.values()], name) for name in SHOWN}
-            header = [Head("network", is_number=False), Head("logits ×"), *(Head(heading(name)) for name in SHOWN)]
+            printed = {name: marked([one.means(name) for one in models.values()], name) for name in measures}
+            header = [Head("network", is_number=False), Head("logits ×"), *(Head(heading(name)) for name in measures)]
             rows = []
             for i, model in enumerate(models):
                 found = SHARPER.search(model)
-                rows.append([Cell(f"`{SHARPER.sub('', model)}`"), Cell(found[1] if found else "1"), *(printed[name][i] for name in SHOWN)])
+                rows.append(
+                    [Cell(f"`{SHARPER.sub('', model)}`"), Cell(found[1] if found else "1"), *(printed[name][i] for name in measures)]
+                )
             notes = [f"{images(models)}. Mean over seeds ± standard deviation; best bold, second underlined."]
             tables.append(Table(f"{dataset}, {named}, {size} px: sharper masks", header, rows, notes))
-            if OURS in models:
-                pairs = [difference_row(f"`{OURS}` − `{name}`", models[OURS], one) for name, one in models.items() if name != OURS]
+            pairs = [(ours, name) for name in models if (ours := _closed_partner(name)) in models and ours != name]
+            if pairs:
+                rows = [difference_row(f"`{ours}` − `{name}`", models[ours], models[name], measures) for ours, name in pairs]
                 title = f"{dataset}, {named}, {size} px: RUN minus sharper masks"
-                tables.append(Table(title, difference_header(SHOWN), pairs, [f"{images(models)}. {INTERVAL}"]))
+                tables.append(Table(title, difference_header(measures), rows, [f"{images(models)}. {INTERVAL}"]))
     return tables
+
+
+def _closed_partner(model: str) -> str:
+    """The RUN with its closing step that a network is compared with: of the same levels where it is named by them.
+
+    >>> _closed_partner("fpn_ds_x2"), _closed_partner("run-coupling+levels_4_x1.5"), _closed_partner("run+levels_4-closing_step")
+    ('run', 'run+levels_4', 'run+levels_4')
+    """
+    name = training_of(model).replace(UNCOUPLED, OURS, 1)
+    return name if name.startswith(f"{OURS}+") else OURS
 
 
 def _place(key: Key) -> tuple[str, int]:
@@ -233,15 +245,21 @@ def part_tables(results: Results) -> list[Table]:
             own = [Cell(f"`{OURS}`"), Cell(str(len(models[OURS].seeds))), *(Cell(spread(models[OURS].means(name))) for name in SHOWN)]
             notes = [
                 f"{images(models)}. First row: the scores; the others: the variant minus `{OURS}` (a minus in S_α speaks for RUN).",
-                "`run-X`: without X (`ablation=no_X`); `run+X`: `ablation=X`; `run_paper`: the letter of the paper.",
+                f"`run-X`: without X (`ablation=no_X`; `…{UNCLOSED}`: a reading of the same training); `run+X`: `ablation=X`; `run_paper`: "
+                "the letter of the paper.",
                 INTERVAL,
                 "With one seed each, bold is a reason for a second seed, no result: two trainings of one network can differ by as much.",
             ]
             tables.append(Table(f"{dataset} hold-out at {size} px: parts and choices", difference_header(SHOWN), [own, *rows], notes))
-        pairs = [(name.replace(UNCOUPLED, OURS, 1), name) for name in models if name.startswith(UNCOUPLED)]
+        off = [name for name in models if name.startswith(UNCOUPLED)]
+        pairs = [(name.replace(UNCOUPLED, OURS, 1) + ending, name) for name in off for ending in (UNCLOSED, "")]
         rows = [difference_row(f"`{on}` − `{off}`", models[on], models[off]) for on, off in pairs if on in models]
         if rows:
-            notes = [f"{images(models)}. A plus in S_α speaks for the unfolding.", INTERVAL]
+            notes = [
+                f"{images(models)}. A plus in S_α speaks for the unfolding.",
+                f"Like for like: the rows with `{UNCLOSED}`, a step that sharpens.",
+                INTERVAL,
+            ]
             tables.append(Table(f"{dataset} hold-out at {size} px: all of the unfolding", difference_header(SHOWN), rows, notes))
         if any(name in STAGES for name in variants):
             header = [Head("K"), Head("seeds"), *(Head(heading(name)) for name in SHOWN), Head("params (M)"), Head("GMACs")]

@@ -26,7 +26,7 @@ from src.report.files import read_image_rows
 from src.report.groups import network_cost
 from src.report.jobs import Job, read_job
 from src.report.results import rounds_of
-from src.report.stored import COLUMNS, EPOCH_COLUMNS, MEASURED, SPLITS, TASKS, TWO_ROUNDS, Key, Starts, file_name
+from src.report.stored import COLUMNS, EPOCH_COLUMNS, MEASURED, READING, SPLITS, TASKS, TWO_ROUNDS, Key, Starts, file_name
 from src.scoring import SetScores
 from src.utils.cli import console, prepare, reported_mistakes
 from src.utils.errors import UserError
@@ -131,6 +131,10 @@ def _scores(run: Path) -> Iterable[tuple[SetScores, Path, str, str]]:
     """Every scored set of a run with the folder of its report, its split, and what its network's name ends in."""
     places = [] if (run / "test").is_dir() else [(run, "test", "")]
     places += [(folder, split, folder.name.removeprefix(split)) for split in SPLITS for folder in sorted(run.glob(f"{split}*"))]
+    if unknown := [str(folder) for folder, _, ending in places if not READING.fullmatch(ending)]:
+        raise UserError(
+            "not to be stored: names that do not say how it was read (test, holdout_rounds2, test-closing_step_x2, …):", unknown
+        )
     for folder, split, ending in places:
         path = folder / "per_image.csv"
         if not path.is_file():

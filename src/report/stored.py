@@ -47,8 +47,12 @@ COLUMNS = {
 
 TWO_ROUNDS = "_rounds2"
 """Ends the name of a network whose images were looked at twice (`rounds=2`)."""
+UNCLOSED = "-closing_step"
+"""Ends the name of a RUN that was read without its closing step (`closing_step=false`)."""
 SHARPER = re.compile(r"_x([\d.]+)$")
 """Ends the name of a network whose final logits were multiplied (`sharpness`)."""
+READING = re.compile(rf"({UNCLOSED})?(_x[\d.]+)?({TWO_ROUNDS})?")
+"""What may be added to a name: how the same training was read."""
 
 
 class Key(NamedTuple):
@@ -168,7 +172,7 @@ def training_of(model: str) -> str:
     >>> training_of("run-closing_step_x1.5"), training_of("fpn_ds_rounds2"), training_of("run-robe")
     ('run', 'fpn_ds', 'run-robe')
     """
-    return SHARPER.sub("", model.removesuffix(TWO_ROUNDS)).removesuffix("-closing_step")
+    return SHARPER.sub("", model.removesuffix(TWO_ROUNDS)).removesuffix(UNCLOSED)
 
 
 def file_name(key: Key) -> str:

@@ -118,6 +118,10 @@ def test_what_was_read_otherwise_is_of_the_same_training(made, tmp_path):
         other = write_run(tmp_path / ending, {"test": tuple(value + shift for value in RUN)})
         (other / "test").rename(run / f"test{ending}")
     store_run(run, "run", results, replace=True)
+    (run / "test_old").mkdir()
+    with pytest.raises(UserError, match=r"(?s)do not say how it was read.*test_old"):
+        store_run(run, "run", results, replace=True)
+    (run / "test_old").rmdir()
     text = write_page(page, results)
     scores, block = (text[text.index(f"<!-- begin: {name} -->") : text.index(f"<!-- end: {name} -->")] for name in ("scores", "sharpness"))
     assert "| `run-closing_step` | 1 | <ins>0.7300</ins> |" in scores

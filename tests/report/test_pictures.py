@@ -13,6 +13,7 @@ from src.module import COSModule, masks_at_size
 from src.report.curves import save_curves
 from src.report.gallery import error_map, network_panels, pick_images, save_gallery
 from src.report.overlay import TINT, overlay
+from src.report.unfolding import _rows as unfolding_rows
 from tests.report.made import set_scores
 
 BLACK, ORANGE, BLUE, WHITE = (0, 0, 0), (213, 94, 0), (86, 180, 233), (255, 255, 255)
@@ -61,6 +62,18 @@ def test_panels_show_every_stage_and_the_final_errors(make_run, closing):
     np.testing.assert_allclose(panels["$M_2$"], output.stages[1].mask[0, 0].numpy(), atol=1e-6)
     np.testing.assert_allclose(panels["$r_1$"], output.stages[1].residual[0, 0].numpy(), atol=1e-6)
     np.testing.assert_array_equal(panels["errors"], error_map(final, truth.numpy(), "field"))
+
+
+def test_the_closing_step_has_a_row_of_its_own(make_run):
+    net, image = make_run(num_stages=2, unfold_stride=4, closing_step=True).eval(), torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        rows, output = unfolding_rows(net, image, None, False), net(image)
+    assert len(rows) == 3
+    assert rows[2][-1].title == r"$\hat{M}_{K+1}$"
+    assert torch.equal(rows[2][-1].picture, output.closing[0, 0])
+    step = next(panel for panel in rows[2] if panel.signed)
+    assert torch.equal(step.picture, (output.closing - output.stages[1].mask)[0, 0])
+    assert [panel.title for panel in rows[2][:-1]] == [panel.title for panel in rows[1]][: len(rows[2]) - 1]
 
 
 def test_panels_of_a_network_without_stages():

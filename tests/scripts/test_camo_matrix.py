@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from scripts import camo_matrix as matrix
 from src.report.store import store_run
-from src.report.stored import read_results
+from src.report.stored import READING, read_results
 from src.utils.cli import CONF
 from src.utils.errors import UserError
 from tests.report.made_runs import write_run
@@ -71,6 +71,22 @@ def test_the_plan_is_the_protocol(tuned):
         "run_paper",
     } <= set(names)
     assert len(names) == len(set(names))
+
+
+def test_what_sharpens_is_read_beside_what_is_as_sharp(tuned):
+    """RUN without its closing step, and everything with sharper logits: told to `src.eval`, and stored under names of their own."""
+    readings = {run.folder: run.readings for run in (*matrix.core_runs(tuned), *matrix.ablation_runs(tuned), *matrix.task_runs(tuned))}
+    assert readings["core_run_seed0"]["test"] == ["split=test"]
+    assert readings["core_run_seed0"]["holdout-closing_step_x2"] == ["split=holdout", "closing_step=false", "sharpness=2"]
+    assert readings["core_run_seed1"]["test_rounds2"] == ["split=test", "rounds=2"]
+    assert readings["core_fpn_wide_seed2"]["test_x1.5"] == ["split=test", "sharpness=1.5"]
+    assert not [name for name in readings["core_fpn_seed0"] if "closing" in name]
+    assert list(readings["ablation_run-robe_seed0"]) == ["holdout"]
+    for choice in ("", "+levels_4"):
+        assert "holdout-closing_step_x1.5" in readings[f"ablation_run{choice}_seed0"]
+        assert list(readings[f"ablation_run-coupling{choice}_seed0"]) == ["holdout", "holdout_x1.5", "holdout_x2"]
+    assert "test-closing_step" in readings["drive_run_seed0"]
+    assert all(READING.fullmatch(name.removeprefix("holdout").removeprefix("test")) for run in readings.values() for name in run)
 
 
 def test_rates_and_the_rival_have_to_be_measured_first(tmp_path):
