@@ -19,7 +19,7 @@ from src.utils.errors import UserError
 
 
 class ValidationPanel(Callback):
-    """Draws ``epoch_<n>.png``: image, truth, M_0 … M_K, errors, E_K, B_K, r_{K−1} and Ĉ_K of ``images`` validation images.
+    """Draws ``epoch_<n>.png``: image, truth, M_0 … M_K, M̂_{K+1}, errors, E_K, B_K, r_{K−1} and Ĉ_K of ``images`` validation images.
 
     Each row has the S_α of its final map, each column the numbers that made it. Goes to W&B and TensorBoard too.
 

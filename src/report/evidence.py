@@ -48,7 +48,7 @@ BLOCKS: dict[str, Callable[[Results], Sequence[Table]]] = {
 }
 FIGURES: dict[str, tuple[str, Callable[[Results, Path], bool], str]] = {
     "differences": ("differences.png", draw_differences, "RUN minus each rival, with 95 % intervals"),
-    "stages": ("stages.png", draw_stages, "scores of M_0 … M_K"),
+    "stages": ("stages.png", draw_stages, "scores of M_0 … M_K and of the closing step"),
     "unfolding": ("unfolding.png", draw_unfolding, "how μ, λ, α, s, γ, gains and gradients move"),
 }
 NOTHING = "*Not measured yet.*"

@@ -45,7 +45,7 @@ def draw_differences(results: Results, path: Path) -> bool:
 
 
 def draw_stages(results: Results, path: Path) -> bool:
-    """Each measure of M_0 … M_K on the test sets, RUN and its twin; dots are seeds, lines their means. False where there are no stages."""
+    """Each measure of every map on the test sets, RUN and its twin; dots are seeds, lines their means. False where there are no stages."""
     groups = {key: models for key, models in networks(results, "test").items() if OURS in models and models[OURS].seeds[0].stages}
     if not groups:
         return False

@@ -161,7 +161,7 @@ def _gains(pairs: Sequence[tuple[Stored, Stored]]) -> dict[str, Difference]:
 
 
 def stage_tables(results: Results) -> list[Table]:
-    """M_0 … M_K of RUN beside its twin's: levels and loss weights rise in both, so only the difference counts."""
+    """M_0 … M_K and M̂_{K+1} of RUN beside its twin's: levels and loss weights rise in both, so only the difference counts."""
     tables = []
     for split in ("test", "holdout"):
         for (dataset, size), models in networks(results, split).items():
@@ -191,7 +191,7 @@ def start_tables(results: Results) -> list[Table]:
 
 
 def start_table(key: Key, starts: Starts) -> Table:
-    """S_α and MAE of M_0 … M_K, a row a start."""
+    """S_α and MAE of every map, a row a start."""
     maps = list(next(iter(starts.values())))
     measures = ("s_alpha", "mae")
     header = [Head("M_0 is", is_number=False), *(Head(f"{name}: {heading(measure)}") for measure in measures for name in maps)]

@@ -63,7 +63,7 @@ class Report:
 
     Args:
         results: data set → methods.
-        stages: data set → the maps M_0 … M_K of one network, the last of which is the method's; empty for other maps.
+        stages: data set → the maps M_0 … M_K (and M̂_{K+1}) of one network, the last of which is the method's; empty for other maps.
         context: notes under every main table.
         panels: (data set, image) → the pictures of one row of the gallery.
     """

@@ -1,7 +1,7 @@
 """The results that docs/results keeps: files of one row an image, a map M_k or a run, and what is wrong with them.
 
 docs/results/NAME.csv          one row an image
-docs/results/stages/NAME.csv   one row a map M_0 … M_K (M for a network without stages)
+docs/results/stages/NAME.csv   one row a map M_0 … M_K, M̂_{K+1} (M for a network without stages)
 docs/results/tasks/NAME.csv    one row an image, with what other tasks print (`TASKS`)
 docs/results/epochs/NAME.csv   one row a logged value an epoch: μ, λ, α, s, γ, gains of the mask step, gradient norms
 docs/results/starts/NAME.csv   one row a start and a map: what the stages make of another M_0 (scripts/other_starts.py)
@@ -111,7 +111,7 @@ class History:
 
 
 Starts = dict[str, dict[str, dict[str, float]]]
-"""Start → map M_0 … M_K → `s_alpha` and `mae`, means over images."""
+"""Start → map M_0 … → `s_alpha` and `mae`, means over images."""
 
 
 class Results(NamedTuple):
