@@ -107,12 +107,10 @@ def open_split(data: dict[str, Any], overrides: dict[str, Any], split: str) -> C
 def _read_otherwise(module: COSModule, closing_step: bool | None, sharpness: float) -> None:
     """Another final mask out of the same trained network."""
     if closing_step is not None:
-        if not isinstance(closing_step, bool):
-            raise UserError(f"closing_step={closing_step}: expected true or false (null: as it was trained)")
         if not isinstance(module.net, RUN) or not module.net.mask_steps:
             raise UserError(f"closing_step={str(closing_step).lower()}: {network_name(module.net)} has no mask step; leave it out")
         module.net.closing_step = closing_step
-    if not isinstance(sharpness, int | float) or not 0 < sharpness < math.inf:
+    if not 0 < sharpness < math.inf:
         raise UserError(f"sharpness={sharpness}: expected a number above 0 (1: the logits as they are)")
     module.sharpness = sharpness
 

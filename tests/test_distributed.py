@@ -100,7 +100,7 @@ def test_each_validation_image_counts_once(records):
     before = [records[count]["validations"][0] for count in (1, 2)]
     assert sorted(before[0].pop("names")) == sorted(before[1].pop("names"))
     for name, (value,) in before[0].items():  # the gains too: Lightning's own mean would be that of 4 images
-        assert before[1][name] == pytest.approx([value] * 2, abs=1e-6), name
+        assert before[1][name] == pytest.approx([value] * 2, abs=1e-5), name  # the mask step's thresholds magnify last bits
     assert {"val/s_alpha", "val/mae", "val/gain_1"} <= before[0].keys()
 
 

@@ -104,7 +104,7 @@ def test_a_run_folder_holds_everything(trained):
     mean = np.mean([float(row["s_alpha"]) for row in rows])
     assert mean == pytest.approx(scores["test/synthetic/s_alpha"], abs=1e-6)
     stages = [row["map"] for row in csv.DictReader((folder / "metrics.csv").open())]
-    assert stages == ["M_0", "M_1", "M_2", "M_3", "M_4"]
+    assert stages == ["M_0", "M_1", "M_2", "M_3", "M_4", "M̂_5"]
     assert "min–max" in (folder / "metrics.md").read_text(encoding="utf-8")
     assert OmegaConf.load(folder / "config.yaml").model.net.num_stages == 4
 
@@ -174,7 +174,7 @@ def test_predict_draws_the_stages(trained, data_root, tmp_path):
     with Image.open(tmp_path / "stages" / f"{image.stem}.png") as drawn:
         columns, rows = (round(side / DPI / INCHES - margin) for side, margin in zip(drawn.size, (0.2, 0.4), strict=True))
     net = rebuild(read_checkpoint(checkpoint), checkpoint).net
-    assert (columns, rows) == (13, len(net.levels))
+    assert (columns, rows) == (13, len(net.levels) + 1)  # a stage a row, and the closing step
 
 
 def _mistakes(tmp_path: Path, root: Path) -> dict[str, tuple[DictConfig, str]]:

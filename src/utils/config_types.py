@@ -21,6 +21,8 @@ CONF = Path(__file__).parents[2] / "conf"
 OWN: dict[str, Any] = {
     "seed": int,
     "rounds": int,
+    "closing_step": bool | None,
+    "sharpness": float,
     "workers": int | None,
     "ckpt_path": str | None,
     "effective_batch": int | None,
