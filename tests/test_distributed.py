@@ -72,6 +72,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any
         # Adam's default eps of 1e-8 makes whole steps out of the last bits of gradients that are nearly zero.
         overrides += [
             "+model.optimizer.eps=1e-2",
+            "model.net.closing_step=false",  # its logit is steep: last bits would be more than 1e-6 in a score
             "data.num_train=43",
             "data.num_val=5",
             "trainer.num_sanity_val_steps=-1",
@@ -100,7 +101,7 @@ def test_each_validation_image_counts_once(records):
     before = [records[count]["validations"][0] for count in (1, 2)]
     assert sorted(before[0].pop("names")) == sorted(before[1].pop("names"))
     for name, (value,) in before[0].items():  # the gains too: Lightning's own mean would be that of 4 images
-        assert before[1][name] == pytest.approx([value] * 2, abs=1e-5), name  # the mask step's thresholds magnify last bits
+        assert before[1][name] == pytest.approx([value] * 2, abs=1e-6), name
     assert {"val/s_alpha", "val/mae", "val/gain_1"} <= before[0].keys()
 
 

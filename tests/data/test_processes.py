@@ -115,8 +115,9 @@ def test_nothing_grows_over_epochs(tmp_path: Path, cached: bool, workers: int) -
         gc.collect()
         pids = ["self", *([worker.pid for worker in train._iterator._workers] if workers else [])]  # type: ignore[union-attr]
         marks.append([(open_files(pid), megabytes(pid)) for pid in pids])
-    for early, late in zip(marks[2], marks[-1], strict=True):
-        assert late[0] <= early[0] + 8  # a process that is just being served has a pipe or two more
+    for i, (early, late) in enumerate(zip(marks[2], marks[-1], strict=True)):
+        # What leaks stays: a pipe that is open for a moment is not in every one of the last epochs.
+        assert min(mark[i][0] for mark in marks[-3:]) <= early[0]
         assert late[1] - early[1] < 30
 
 
