@@ -167,9 +167,9 @@ def stage_logits(output: Output) -> dict[str, Tensor]:
         return {"M": output.mask_logits}
     height, width = output.mask_logits.shape[-2:]
     factor = -(-height // output.coarse_logits.shape[-2])
-    stages = {f"M_{k}": upsample(logits, factor, (height, width)) for k, logits in enumerate(output.stage_logits)}
+    before = output.stage_logits[: len(output.masks_hat)]  # M_K is the final mask itself where nothing closes
     final = f"M_{len(output.stages)}" if output.closing is None else f"{CLOSING}{len(output.stages) + 1}"
-    return stages | {final: output.mask_logits}
+    return {f"M_{k}": upsample(logits, factor, (height, width)) for k, logits in enumerate(before)} | {final: output.mask_logits}
 
 
 def masks_at_size(logits: Tensor, targets: Sequence[Tensor]) -> list[Tensor]:

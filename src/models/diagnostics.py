@@ -39,9 +39,8 @@ def mask_step_gains(output: RUNOutput | MaskOutput, targets: Sequence[Tensor], v
     def error(mask: Tensor) -> Tensor:
         return (weight * (mask - truth).abs()).sum() / weight.sum()
 
-    after = [*(stage.mask_hat for stage in output.stages), *([] if output.closing is None else [output.closing])]
-    before = [logits.sigmoid() for logits in output.stage_logits[: len(after)]]
-    return [error(mask) - error(mask_hat) for mask, mask_hat in zip(before, after, strict=True)]
+    before = [logits.sigmoid() for logits in output.stage_logits[: len(output.masks_hat)]]
+    return [error(mask) - error(mask_hat) for mask, mask_hat in zip(before, output.masks_hat, strict=True)]
 
 
 class StepParts(NamedTuple):
@@ -80,7 +79,7 @@ def mask_step_parts(net: RUN, image: Tensor, output: RUNOutput) -> list[StepPart
         repairs.append(backgrounds[k + 1] - estimate)
     return [
         _parts(of_stage(net.mask_steps, min(k, len(output.stages) - 1)), image, masks[k], masks[max(k - 1, 0)], backgrounds[k], repairs[k])
-        for k in range(len(output.stages) + (output.closing is not None))
+        for k in range(len(output.masks_hat))
     ]
 
 

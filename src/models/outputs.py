@@ -51,6 +51,11 @@ class RUNOutput(NamedTuple):
         """Logits of M_0 … M_K at the unfolding resolution."""
         return (self.coarse_logits, *(stage.mask_logits for stage in self.stages))
 
+    @property
+    def masks_hat(self) -> tuple[Tensor, ...]:
+        """M̂_1 … M̂_K at the unfolding resolution, and M̂_{K+1} where there is a closing step."""
+        return (*(stage.mask_hat for stage in self.stages), *([] if self.closing is None else [self.closing]))
+
 
 class MaskOutput(NamedTuple):
     """What a network without stages returns: ``mask_logits``, (N,1,H,W) at the input's size."""

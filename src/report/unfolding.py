@@ -73,8 +73,7 @@ def _rows(net: RUN, image: Tensor, truth: Tensor | None, photograph: bool) -> li
     image = pool(image.float(), net.unfold_stride)
     mask, rows = output.coarse_logits.sigmoid(), []
     background = (1 - mask) * image
-    masks_hat = [*(stage.mask_hat for stage in output.stages), *([] if output.closing is None else [output.closing])]
-    for k, mask_hat in enumerate(masks_hat):
+    for k, mask_hat in enumerate(output.masks_hat):
         row = [_Panel("image", _colour(image))] if photograph else []
         row += [_Panel("truth", truth.float().cpu())] if truth is not None else []
         row.append(_Panel("$M_{k-1}$", _grey(mask)))
