@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=output, help="folder of the runs (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where numbers are stored (default: %(default)s)")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page that is made of them (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", metavar="MODEL", help="of the phase, e.g. run run-robe")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="networks or trainings of the phase, e.g. run run-robe drive_fpn_ds")
     parser.add_argument("--seed", type=int, help="in the place of the phase's own, e.g. a second one where it is close")
     parser.add_argument("--list", action="store_true", help="only print the trainings and whether they are done")
     own, overrides = _parted(sys.argv[1:])
@@ -238,11 +238,13 @@ def main() -> None:
 
 def _phase(phase: str, arguments: Any, overrides: Sequence[str], failed: list[str]) -> None:
     runs = PHASES[phase](arguments.results)
-    if unknown := sorted({*(arguments.only or [])} - {run.model for run in runs}):
+    only = {*(arguments.only or [])}
+    if unknown := sorted(only - {name for run in runs for name in (run.model, run.name)}):
         raise UserError(
             f"--only {' '.join(unknown)}: not in the phase {phase}, which has {' '.join(dict.fromkeys(run.model for run in runs))}"
+            f" (trainings: {' '.join(dict.fromkeys(run.name for run in runs))})"
         )
-    runs = with_rates([run for run in runs if not arguments.only or run.model in arguments.only], arguments.results)
+    runs = with_rates([run for run in runs if not only or only & {run.model, run.name}], arguments.results)
     if arguments.seed is not None:
         runs = list({run.folder: run for run in (replace(run, seed=arguments.seed) for run in runs)}.values())
     for number, run in enumerate(runs, start=1):
