@@ -34,10 +34,13 @@ def _module(*overrides: str) -> COSModule:
     return instantiate(cfg.model)
 
 
-@pytest.mark.parametrize("model", SMALL)
+@pytest.mark.parametrize(
+    "overrides",
+    [*([f"model={model}", *small] for model, small in SMALL.items()), ["model=unet", *SMALL["unet"], "model.net.image_skips=true"]],
+)
 @pytest.mark.parametrize("size", [(97, 131), (32, 33)])
-def test_rivals_take_any_size_and_learn_with_every_parameter(model, size):
-    module = _module(f"model={model}", *SMALL[model])
+def test_rivals_take_any_size_and_learn_with_every_parameter(overrides, size):
+    module = _module(*overrides)
     image, target = torch.rand(2, 3, *size), torch.zeros(2, 1, *size)
     target[..., 10:20, 8:24] = 1
     output = module(image)
@@ -48,6 +51,18 @@ def test_rivals_take_any_size_and_learn_with_every_parameter(model, size):
     assert list(stage_logits(output)) == ["M"]
     terms["loss"].backward()
     assert [name for name, p in module.net.named_parameters() if p.grad is None or not p.grad.abs().max() > 0] == []
+
+
+def test_skips_of_the_image_show_the_unet_what_its_encoder_averages_away():
+    """Pixels that cancel within every 2×2 cell, read by the stem alone: the encoder's features being held."""
+    net = _module("model=unet", *SMALL["unet"], "model.net.image_skips=true").net.eval()
+    image = torch.full((1, 3, 32, 32), 0.5)
+    pyramid = net.encoder(image)
+    net.encoder.forward = lambda _: dict(pyramid)
+    checkered = image.clone()
+    checkered[..., ::2, ::2] = checkered[..., 1::2, 1::2] = 0.75
+    checkered[..., ::2, 1::2] = checkered[..., 1::2, ::2] = 0.25
+    assert (net(checkered).mask_logits - net(image).mask_logits).abs().max() > 1e-4
 
 
 def _cost(*overrides: str) -> tuple[float, float]:
