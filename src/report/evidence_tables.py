@@ -278,7 +278,7 @@ def task_tables(results: Results) -> list[Table]:
     tables = []
     tested = [one for one in results.runs if one.key.split == "test" and not one.key.model.endswith(TWO_ROUNDS)]
     for (dataset, size), models in grouped([one for one in tested if one.key.dataset in TASKS]).items():
-        measures = (*TASKS[dataset], "s_alpha")
+        measures = (*TASKS[dataset], "iou", "s_alpha")
         rows = []
         for model, one in models.items():
             rows.append([Cell(f"`{model}`"), Cell(str(len(one.seeds))), *(Cell(spread(one.means(name))) for name in measures)])

@@ -82,9 +82,8 @@ def test_other_tasks_have_a_table_of_their_own(made, tmp_path):
         store_run(folder, model, results)
     text = write_page(page, results)
     block = text[text.index("<!-- begin: tasks -->") : text.index("<!-- end: tasks -->")]
-    assert "| networks | seeds | SE ↑ | SP ↑ | ACC ↑ | AUC ↑ | S_α ↑ |" in block
-    assert "| `run` | 1 | " in block
-    assert "| 0.7500 | 0.7500 |" in block
+    assert "| networks | seeds | SE ↑ | SP ↑ | ACC ↑ | AUC ↑ | IoU@0.5 ↑ | S_α ↑ |" in block
+    assert "| `run` | 1 | 0.5000 | 0.5000 | 0.5000 | 0.7500 | 0.5000 | 0.7500 |" in block
     assert "| +0.0000 [+0.0000, +0.0000] | **+0.0200 [+0.0200, +0.0200]** |" in block
     assert "DRIVE" not in text[: text.index("<!-- begin: tasks -->")]
 
