@@ -5,8 +5,8 @@
               in two, with sharper logits, and RUN without its closing step
     ablation  parts, choices and numbers of stages of RUN, 160 px, 6 epochs, a quarter held out, hold-out alone
     large     run and the rival that is best on the hold-out, 352 px; the same readings
-    tasks     run and fpn_ds on Kvasir-SEG and DRIVE, there also a unet with skips of the image, at CAMO's rates; test, in all
-              these ways but two rounds
+    tasks     run and fpn_ds on Kvasir-SEG and DRIVE, there also unet without and with skips of the image, at CAMO's rates;
+              test, in all these ways but two rounds
 
 Each training has a folder of its own below --output. What is finished is skipped and what was interrupted goes on from its last checkpoint,
 so the same command again continues. As each ends, its numbers go to docs/results and the page is made anew. Ctrl-C or SIGTERM stops after
@@ -147,11 +147,12 @@ def task_runs(results: Path) -> list[Run]:
         "drive": {
             "run": full,
             "fpn_ds": ("model=fpn_ds", *full),
-            "unet": ("model=unet", "model.net.image_skips=true"),
+            "unet": ("model=unet",),
+            "unet+image_skips": ("model=unet", "model.net.image_skips=true"),
         },
     }
     return [
-        Run(f"{task}_{model}", model, (f"experiment={task}_lite0", *told), ("test",), 0, model, _as_sharp(model))
+        Run(f"{task}_{model}", model, (f"experiment={task}_lite0", *told), ("test",), 0, model.split("+")[0], _as_sharp(model))
         for task, models in networks.items()
         for model, told in models.items()
     ]

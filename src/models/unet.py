@@ -15,7 +15,7 @@ from src.utils.errors import UserError
 
 BLOCK_STRIDES = (16, 8, 4, 2, 1)
 IMAGE_SKIPS = {1: 16, 2: 32}
-"""Widths of the skip connections that are made of the image."""
+"""Stride → width of the skip connections that are made of the image (our choice)."""
 
 
 class UNet(nn.Module):

@@ -43,6 +43,26 @@ def test_the_shipped_paper_recipe_is_the_one_in_code() -> None:
         np.testing.assert_array_equal(outputs[0]["mask"], outputs[1]["mask"])
 
 
+def test_windows_are_the_pixels_of_the_file() -> None:
+    """At DRIVE's 576 px nothing is resized: neighbours differ as they do in the file, but where the image was turned (p 0.2)."""
+    transform = recipe("windows")
+    assert transform.sizes(576) == (288,)
+    rows, columns = np.mgrid[:584, :565]
+    mask = ((7 * rows + 13 * columns) % 251).astype(np.uint8)
+    image = np.zeros((*mask.shape, 3), dtype=np.uint8)
+    pipeline = transform(288)
+    exact, places = 0, set()
+    for seed in range(20):
+        reseed(pipeline, seed)
+        found = pipeline(image=image, mask=mask)["mask"].astype(int)
+        assert found.shape == (288, 288)
+        down, right = ({*np.unique(np.diff(found, axis=axis) % 251)} for axis in (0, 1))
+        exact += down in ({7}, {251 - 7}) and right in ({13}, {251 - 13})
+        places.add(int(found[0, 0]))
+    assert exact >= 12
+    assert len(places) > 10
+
+
 @pytest.mark.parametrize(("flip", "turned"), [(A.HorizontalFlip, np.fliplr), (A.VerticalFlip, np.flipud), (A.Transpose, None)])
 def test_flips_are_exact(flip: Any, turned: Any) -> None:
     rng = np.random.default_rng(0)

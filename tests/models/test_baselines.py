@@ -53,8 +53,8 @@ def test_rivals_take_any_size_and_learn_with_every_parameter(overrides, size):
     assert [name for name, p in module.net.named_parameters() if p.grad is None or not p.grad.abs().max() > 0] == []
 
 
-def test_skips_of_the_image_show_the_unet_what_its_encoder_averages_away():
-    """Pixels that cancel within every 2×2 cell, read by the stem alone: the encoder's features being held."""
+def test_skips_of_the_image_reach_the_mask_past_the_encoder():
+    """The encoder's features being held, pixels that cancel within every 2×2 cell move the mask: the stem reads them at stride 1."""
     net = _module("model=unet", *SMALL["unet"], "model.net.image_skips=true").net.eval()
     image = torch.full((1, 3, 32, 32), 0.5)
     pyramid = net.encoder(image)

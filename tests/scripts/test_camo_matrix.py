@@ -162,3 +162,13 @@ def test_a_second_seed_of_some_networks_is_asked_for_by_name(tuned, tmp_path, mo
     ]
     assert "--only run-robe: not in the phase core" in err
     assert ended.value.code == 2
+
+
+def test_one_training_is_asked_for_by_its_own_name(tuned, tmp_path, monkeypatch, capsys):
+    words = ["--list", "--data", "DATA", "--output", str(tmp_path / "out"), "--results", str(tuned)]
+    monkeypatch.setattr(sys, "argv", ["camo_matrix", "tasks", "--only", "drive_fpn_ds", *words])
+    with pytest.raises(SystemExit) as ended:
+        matrix.main()
+    out, err = capsys.readouterr()
+    assert [line for line in out.splitlines() if line.endswith("to do")] == ["tasks 1/1 drive_fpn_ds_seed0: to do"]
+    assert (err, ended.value.code) == ("", 0)
