@@ -16,19 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.checkpoints import read_checkpoint, rebuild
-from src.data.datamodule import HOLDOUT
-from src.eval import open_split
-from src.models.run import RUN
+from src.eval import open_run
 from src.module import masks_at_size, stage_logits
 from src.report.evidence_tables import start_table
-from src.report.store import DEFAULT, PROTOCOL, store_starts
+from src.report.store import DEFAULT, PROTOCOL, key_of_holdout, store_starts
 from src.report.stored import Key, Starts
 from src.report.tables import terminal
 from src.scoring import MapScorer, WorkerPool, available_cores
 from src.utils.cli import console, prepare, reported_mistakes
-from src.utils.errors import UserError
-from src.utils.revision import UNKNOWN
 
 STARTS: dict[str, Callable[[Sequence[Tensor], int], Tensor]] = {
     "the truth": lambda truths, i: truths[i],
@@ -47,14 +42,8 @@ def unfold_from_others(checkpoint_path: Path, data: Path | None, model: str = "r
     Raises:
         UserError: no checkpoint of RUN, one that does not say of which commit it is, or data that cannot be used.
     """
-    checkpoint = read_checkpoint(checkpoint_path)
-    module = rebuild(checkpoint, checkpoint_path).eval()
-    if not isinstance(module.net, RUN):
-        raise UserError(f"{checkpoint_path}: {type(module.net).__name__} has no start")
-    config = checkpoint["config"]
-    if config.get("commit", UNKNOWN) == UNKNOWN:
-        raise UserError(f"{checkpoint_path}: does not say of which commit it is; numbers of it cannot be kept")
-    datamodule = open_split(config["data"], {"root": str(data)} if data else {}, "holdout")
+    net, config, datamodule = open_run(checkpoint_path, data)
+    key, commit = key_of_holdout(config, datamodule.test_names[0], model, checkpoint_path)
     batches = list(datamodule.test_dataloader()[0])
     images = torch.cat([batch["image"] for batch in batches])
     names = [name for batch in batches for name in batch["name"]]
@@ -66,12 +55,11 @@ def unfold_from_others(checkpoint_path: Path, data: Path | None, model: str = "r
         scorer = MapScorer(PROTOCOL, (), pool)
         for i, (name, mask) in enumerate(zip(names, masks, strict=True)):
             for start, made in (("its own", None), *((start, make(truths, i)) for start, make in STARTS.items())):
-                logits = stage_logits(module.net(images[i : i + 1], made))
+                logits = stage_logits(net(images[i : i + 1], made))
                 scorer.add(start, name, {k: masks_at_size(maps, [mask])[0] for k, maps in logits.items()}, mask, valid[i])
         scores = scorer.results()
-    key = Key(datamodule.test_names[0].removesuffix(HOLDOUT), "holdout", size[0], model, int(config["seed"]))
     starts = {start: {name: one.scalars for name, one in maps.items()} for start, maps in scores.items()}
-    return key, config["commit"], starts
+    return key, commit, starts
 
 
 def main() -> None:

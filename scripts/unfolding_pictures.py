@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.checkpoints import read_checkpoint, rebuild
-from src.eval import open_split
+from src.eval import open_run
 from src.models.run import RUN
 from src.module import stage_logits
 from src.report.unfolding import draw_unfolding
@@ -31,13 +30,9 @@ def draw(checkpoint_path: Path, out: Path, data: Path | None, each: int, photogr
     Raises:
         UserError: no checkpoint of RUN, data that cannot be used, or pictures that are there already.
     """
-    checkpoint = read_checkpoint(checkpoint_path)
-    net = rebuild(checkpoint, checkpoint_path).eval().net
-    if not isinstance(net, RUN):
-        raise UserError(f"{checkpoint_path}: {type(net).__name__} has no stages to draw")
     if out.is_dir() and any(out.glob("*.png")):
         raise UserError(f"--out {out}: holds pictures already; choose another folder")
-    datamodule = open_split(checkpoint["config"]["data"], {"root": str(data)} if data else {}, "holdout")
+    net, _, datamodule = open_run(checkpoint_path, data)
     samples = [
         {"name": name, "image": image, "mask": mask}
         for batch in datamodule.test_dataloader()[0]

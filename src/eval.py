@@ -104,6 +104,23 @@ def open_split(data: dict[str, Any], overrides: dict[str, Any], split: str) -> C
     return datamodule
 
 
+def open_run(checkpoint_path: Path, data: Path | None) -> tuple[RUN, dict[str, Any], COSDataModule]:
+    """A trained RUN to be looked into, its configuration, and its hold-out as the only test set.
+
+    Args:
+        data: data.root, where it is not the one of the training.
+
+    Raises:
+        UserError: no checkpoint of RUN, or data that cannot be used.
+    """
+    checkpoint = read_checkpoint(checkpoint_path)
+    net = rebuild(checkpoint, checkpoint_path).eval().net
+    if not isinstance(net, RUN):
+        raise UserError(f"{checkpoint_path}: {network_name(net)} has no stages to look into")
+    config = checkpoint["config"]
+    return net, config, open_split(config["data"], {"root": str(data)} if data else {}, "holdout")
+
+
 def _read_otherwise(module: COSModule, closing_step: bool | None, sharpness: float) -> None:
     """Another final mask out of the same trained network."""
     if closing_step is not None:

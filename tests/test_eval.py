@@ -10,9 +10,11 @@ import torch
 from PIL import Image
 
 from scripts.other_starts import STARTS, unfold_from_others
+from scripts.step_gains import measure
 from scripts.unfolding_pictures import draw
 from src.data.holdout import name_position
 from src.eval import _read_otherwise, evaluate
+from src.models.diagnostics import GAINED_BY
 from src.models.encoder import PyramidEncoder
 from src.models.fpn import FPN
 from src.module import COSModule
@@ -200,6 +202,17 @@ def test_what_the_stages_make_of_other_starts(checkpoint):
     assert first["the truth"]["mae"] < 0.1 < 0.9 < first["the truth inverted"]["mae"]
     assert first["the truth"]["s_alpha"] > 0.9
     assert starts["its own"]["M_1"] != starts["nothing"]["M_1"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_the_parts_of_the_mask_step_gain(checkpoint):
+    """A part, a step: finite numbers of every one, the closing step included; B_0 has no evidence yet."""
+    key, _, gains = measure(checkpoint, None)
+    assert key[:2] == ("CAMO", "holdout")
+    assert list(gains) == list(GAINED_BY)
+    assert all(list(steps) == [1, 2, 3, 4, 5] for steps in gains.values())
+    assert all(abs(gain) < 1 for steps in gains.values() for gain in steps.values())
+    assert gains["(a) the evidence of U"][1] == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,11 @@ def mask_step_gains(output: RUNOutput | MaskOutput, targets: Sequence[Tensor], v
     Args:
         targets: G, bool (h, w) of any size, one an image. valid: likewise, where the truth is known; None: everywhere.
     """
-    if isinstance(output, MaskOutput):
-        return []
+    return [] if isinstance(output, MaskOutput) else _gains(output, output.masks_hat, targets, valid)
+
+
+def _gains(output: RUNOutput, after: Sequence[Tensor], targets: Sequence[Tensor], valid: Sequence[Tensor] | None) -> list[Tensor]:
+    """By how much each mask in ``after`` is nearer to the truth than M_0, M_1, … are."""
     size = (output.mask_logits.shape[-2], output.mask_logits.shape[-1])
 
     def at_unfolding(maps: Sequence[Tensor]) -> Tensor:
@@ -39,8 +42,8 @@ def mask_step_gains(output: RUNOutput | MaskOutput, targets: Sequence[Tensor], v
     def error(mask: Tensor) -> Tensor:
         return (weight * (mask - truth).abs()).sum() / weight.sum()
 
-    before = [logits.sigmoid() for logits in output.stage_logits[: len(output.masks_hat)]]
-    return [error(mask) - error(mask_hat) for mask, mask_hat in zip(before, output.masks_hat, strict=True)]
+    before = [logits.sigmoid() for logits in output.stage_logits[: len(after)]]
+    return [error(mask) - error(moved) for mask, moved in zip(before, after, strict=True)]
 
 
 class StepParts(NamedTuple):
@@ -81,6 +84,36 @@ def mask_step_parts(net: RUN, image: Tensor, output: RUNOutput) -> list[StepPart
         _parts(of_stage(net.mask_steps, min(k, len(output.stages) - 1)), image, masks[k], masks[max(k - 1, 0)], backgrounds[k], repairs[k])
         for k in range(len(output.masks_hat))
     ]
+
+
+GAINED_BY: dict[str, tuple[str, ...]] = {
+    "the step": ("evidence", "memory", "gradient", "sparsity"),
+    "(a) the evidence of U": ("evidence",),
+    "(b) λ's memory": ("memory",),
+    "(c) ∇S": ("gradient",),
+    "(d) the L_S term": ("sparsity",),
+    "(a) and (c)": ("evidence", "gradient"),
+}
+"""What :func:`gains_by_part` asks for: its name, and the parts that are added to M_{k−1}."""
+
+
+@torch.no_grad()
+def gains_by_part(
+    net: RUN, image: Tensor, output: RUNOutput, targets: Sequence[Tensor], valid: Sequence[Tensor] | None = None
+) -> dict[str, list[Tensor]]:
+    """:func:`mask_step_gains` of steps that consist of some parts alone, clamped to [0,1] as M̂_k is; by the names of `GAINED_BY`.
+
+    The parts are those of this very pass, so what they gain does not add up where a sum leaves [0,1] or passes the truth. Empty lists
+    where the mask step is off.
+    """
+    steps = mask_step_parts(net, image, output)
+    masks = [logits.sigmoid() for logits in output.stage_logits[: len(steps)]]
+
+    def moved(names: tuple[str, ...]) -> list[Tensor]:
+        added = [sum((getattr(parts, name) for name in names), torch.zeros_like(mask)) for mask, parts in zip(masks, steps, strict=True)]
+        return [(mask + step).clamp(0, 1) for mask, step in zip(masks, added, strict=True)]
+
+    return {name: _gains(output, moved(parts), targets, valid) for name, parts in GAINED_BY.items()}
 
 
 def _parts(step: MaskStep, image: Tensor, mask: Tensor, mask_prev: Tensor, background: Tensor, repair: Tensor) -> StepParts:

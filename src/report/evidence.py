@@ -17,6 +17,7 @@ from src.report.evidence_figures import draw_differences, draw_stages, draw_unfo
 from src.report.evidence_tables import (
     cost_tables,
     difference_tables,
+    gain_tables,
     main_tables,
     part_tables,
     rate_tables,
@@ -40,6 +41,7 @@ BLOCKS: dict[str, Callable[[Results], Sequence[Table]]] = {
     "rounds": round_tables,
     "stages": stage_tables,
     "unfolding": unfolding_tables,
+    "gains": gain_tables,
     "starts": start_tables,
     "parts": part_tables,
     "tasks": task_tables,

@@ -34,7 +34,7 @@ from src.report.paired import Difference, paired_difference
 from src.report.scores import PROTOCOLS
 from src.report.statistics import RESAMPLES, SEED
 from src.report.store import PROTOCOL
-from src.report.stored import SHARPER, TASKS, TWO_ROUNDS, UNCLOSED, Key, Results, Starts, Stored, Training, training_of
+from src.report.stored import SHARPER, TASKS, TWO_ROUNDS, UNCLOSED, Gains, Key, Results, Starts, Stored, Training, training_of
 from src.report.tables import Cell, Head, Table
 
 ALL = ("s_alpha", "e_mean", "f_weighted", "f_adp", "mae", "iou")
@@ -201,6 +201,23 @@ def start_table(key: Key, starts: Starts) -> Table:
     ]
     notes = ["Means over the images of the hold-out. Starts go in at the resolution of the unfolding, between 0.01 and 0.99."]
     return Table(f"{key.dataset}, {key.size} px, `{key.model}`, seed {key.seed}: the stages from other starts", header, rows, notes)
+
+
+def gain_tables(results: Results) -> list[Table]:
+    """What each part of the mask step gains, a table a network."""
+    return [gain_table(key, gains) for key, gains in sorted(results.gains.items())]
+
+
+def gain_table(key: Key, gains: Gains) -> Table:
+    """A row a part, a column a mask step."""
+    steps = list(next(iter(gains.values())))
+    header = [Head("a step of", is_number=False), *(Head(f"M̂_{k}") for k in steps)]
+    rows = [[Cell(part), *(Cell(signed(values[k])) for k in steps)] for part, values in gains.items()]
+    notes = [
+        "mean|M_{k−1} − G| − mean|M̂_k − G| over the images of the hold-out, at the resolution of the unfolding, where M̂_k is M_{k−1} and"
+        " these parts of the step alone."
+    ]
+    return Table(f"{key.dataset}, {key.size} px, `{key.model}`, seed {key.seed}: what the parts of the mask step gain", header, rows, notes)
 
 
 def unfolding_tables(results: Results) -> list[Table]:

@@ -26,7 +26,7 @@ from src.report.files import read_image_rows
 from src.report.groups import network_cost
 from src.report.jobs import Job, read_job
 from src.report.results import rounds_of
-from src.report.stored import COLUMNS, EPOCH_COLUMNS, MEASURED, READING, SPLITS, TASKS, TWO_ROUNDS, Key, Starts, file_name
+from src.report.stored import COLUMNS, EPOCH_COLUMNS, MEASURED, READING, SPLITS, TASKS, TWO_ROUNDS, Gains, Key, Starts, file_name
 from src.scoring import SetScores
 from src.utils.cli import console, prepare, reported_mistakes
 from src.utils.errors import UserError
@@ -80,6 +80,18 @@ def store_run(run: Path, model: str, results: Path = DEFAULT, commit: str | None
     return list(files)
 
 
+def key_of_holdout(config: Mapping[str, Any], test_set: str, model: str, source: Path) -> tuple[Key, str]:
+    """What a network is stored as that was looked into on its hold-out (`src.eval.open_run`), and its commit.
+
+    Raises:
+        UserError: the configuration does not say of which commit the network is.
+    """
+    if config.get("commit", UNKNOWN) == UNKNOWN:
+        raise UserError(f"{source}: does not say of which commit it is; numbers of it cannot be kept")
+    key = Key(test_set.removesuffix(HOLDOUT), "holdout", int(config["data"]["image_size"]), model, int(config["seed"]))
+    return key, config["commit"]
+
+
 def store_starts(key: Key, commit: str, starts: Starts, results: Path = DEFAULT, replace: bool = False) -> Path:
     """Write what :mod:`scripts.other_starts` has measured below ``results``; returns the file.
 
@@ -92,8 +104,23 @@ def store_starts(key: Key, commit: str, starts: Starts, results: Path = DEFAULT,
         for start, maps in starts.items()
         for name, scores in maps.items()
     ]
-    path = results / "starts" / file_name(key)
-    _write({path: _text(rows, "starts")}, results, replace)
+    return _write_one(rows, "starts", key, results, replace)
+
+
+def store_gains(key: Key, commit: str, gains: Gains, results: Path = DEFAULT, replace: bool = False) -> Path:
+    """Write what :mod:`scripts.step_gains` has measured below ``results``; returns the file.
+
+    Raises:
+        UserError: other numbers are stored under the same name.
+    """
+    about = key._asdict() | {"commit": commit}
+    rows = [about | {"part": part, "step": k, "gain": round(gain, DIGITS)} for part, values in gains.items() for k, gain in values.items()]
+    return _write_one(rows, "gains", key, results, replace)
+
+
+def _write_one(rows: Sequence[Mapping[str, Any]], kind: str, key: Key, results: Path, replace: bool) -> Path:
+    path = results / kind / file_name(key)
+    _write({path: _text(rows, kind)}, results, replace)
     return path
 
 

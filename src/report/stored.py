@@ -5,6 +5,7 @@ docs/results/stages/NAME.csv   one row a map M_0 … M_K, M̂_{K+1} (M for a net
 docs/results/tasks/NAME.csv    one row an image, with what other tasks print (`TASKS`)
 docs/results/epochs/NAME.csv   one row a logged value an epoch: μ, λ, α, s, γ, gains of the mask step, gradient norms
 docs/results/starts/NAME.csv   one row a start and a map: what the stages make of another M_0 (scripts/other_starts.py)
+docs/results/gains/NAME.csv    one row a part and a mask step: what the step gains by it (scripts/step_gains.py)
 docs/results/runs/NAME.csv     one row: what the training was, and what it cost
 """
 
@@ -34,12 +35,14 @@ STAGE_COLUMNS = (*IDENTITY, "map", *MEASURED, "gain")
 RUN_COLUMNS = ("dataset", "size", "model", "seed", "commit", "epochs", "lr", "parameters", "gmacs", "hours", "holdout_s_alpha")
 EPOCH_COLUMNS = ("dataset", "size", "model", "seed", "commit", "epoch", "name", "value")
 START_COLUMNS = (*IDENTITY, "start", "map", "s_alpha", "mae")
+GAIN_COLUMNS = (*IDENTITY, "part", "step", "gain")
 COLUMNS = {
     "": IMAGE_COLUMNS,
     "stages": STAGE_COLUMNS,
     "tasks": TASK_COLUMNS,
     "epochs": EPOCH_COLUMNS,
     "starts": START_COLUMNS,
+    "gains": GAIN_COLUMNS,
     "runs": RUN_COLUMNS,
 }
 """By folder below docs/results."""
@@ -112,6 +115,8 @@ class History:
 
 Starts = dict[str, dict[str, dict[str, float]]]
 """Start → map M_0 … → `s_alpha` and `mae`, means over images."""
+Gains = dict[str, dict[int, float]]
+"""Part of the mask step → step, from 1 → mean |M_{k−1} − G| − mean |M̂_k − G| of a step of this part alone."""
 
 
 class Results(NamedTuple):
@@ -121,6 +126,7 @@ class Results(NamedTuple):
     trainings: list[Training]
     histories: list[History]
     starts: dict[Key, Starts]
+    gains: dict[Key, Gains]
 
 
 def read_results(folder: Path) -> Results:
@@ -141,10 +147,11 @@ def read_results(folder: Path) -> Results:
             else:
                 problems += _add_measures(runs[key], items, folder / kind)
     problems += _other_images(list(runs.values()))
-    trainings, histories, starts = _trainings(folder, problems), _histories(folder, problems), _starts(folder, problems)
+    looked_into = _starts(folder, problems), _gains(folder, problems)
+    results = Results(list(runs.values()), _trainings(folder, problems), _histories(folder, problems), *looked_into)
     if problems:
         raise UserError(f"{folder} cannot be used:", problems)
-    return Results(list(runs.values()), trainings, histories, starts)
+    return results
 
 
 def read_rows(path: Path, columns: Sequence[str], problems: list[str]) -> Iterator[dict[str, Any]]:
@@ -180,8 +187,8 @@ def file_name(key: Key) -> str:
     return f"{key.dataset}_{key.split}_{key.size}_{key.model}_seed{key.seed}.csv"
 
 
-_TEXTS = {"dataset", "split", "model", "commit", "image", "map", "name", "start"}
-_WHOLE = {"size", "seed", "epochs", "epoch"}
+_TEXTS = {"dataset", "split", "model", "commit", "image", "map", "name", "start", "part"}
+_WHOLE = {"size", "seed", "epochs", "epoch", "step"}
 _MAY_BE_EMPTY = {"gain", "parameters", "gmacs", "hours", "holdout_s_alpha", *TASK_COLUMNS[len(IDENTITY) + 1 :]}
 
 
@@ -271,6 +278,17 @@ def _starts(folder: Path, problems: list[str]) -> dict[Key, Starts]:
             if row["map"] in maps:
                 problems.append(f"{path}: {row['map']} from {row['start']} is there twice")
             maps[row["map"]] = {name: row[name] for name in ("s_alpha", "mae")}
+    return found
+
+
+def _gains(folder: Path, problems: list[str]) -> dict[Key, Gains]:
+    found: dict[Key, Gains] = {}
+    for path in sorted((folder / "gains").glob("*.csv")):
+        for row in read_rows(path, GAIN_COLUMNS, problems):
+            steps = found.setdefault(Key(*(row[name] for name in Key._fields)), {}).setdefault(row["part"], {})
+            if row["step"] in steps:
+                problems.append(f"{path}: step {row['step']} of {row['part']} is there twice")
+            steps[row["step"]] = row["gain"]
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from src.models.diagnostics import mask_step_gains, mask_step_parts, unfolding_values
+from src.models.diagnostics import GAINED_BY, gains_by_part, mask_step_gains, mask_step_parts, unfolding_values
 from src.models.outputs import MaskOutput, RUNOutput, StageOutput
 
 
@@ -61,3 +61,26 @@ def test_parts_add_up_to_the_step(make_run, residual):
     assert parts[1].evidence.abs().max() > 1e-3
     assert (parts[1].gradient.abs().max() > 0) == residual
     assert mask_step_parts(make_run(mask_step=False), image, output) == []
+
+
+def test_gains_by_part_are_those_of_the_step_and_of_less(make_run):
+    """All parts together are the step itself; a part alone gains what it gains in a mask made by hand."""
+    net = make_run(unfold_stride=4, lam=0.3, uncertain_band="one", closing_step=True).eval()
+    with torch.no_grad():
+        net.robes[0].network.head.weight.mul_(20)
+        image = 0.2 + 0.6 * torch.rand(1, 3, 64, 64)
+        output = net(image)
+    truth = [torch.rand(40, 50) > 0.5]
+    found = gains_by_part(net, image, output, truth)
+    assert list(found) == list(GAINED_BY)
+    whole = mask_step_gains(output, truth)
+    assert torch.stack(found["the step"]) == pytest.approx(torch.stack(whole), abs=1e-5)
+    parts = mask_step_parts(net, image, output)[1]
+    small = torch.nn.functional.interpolate(truth[0][None, None].float(), (64, 64), mode="area")
+    small = torch.nn.functional.avg_pool2d(small, 4)
+    before = output.stages[0].mask
+    after = (before + parts.evidence + parts.gradient).clamp(0, 1)
+    by_hand = (before - small).abs().mean() - (after - small).abs().mean()
+    assert found["(a) and (c)"][1].item() == pytest.approx(by_hand.item(), abs=1e-6)
+    assert found["(a) the evidence of U"][0].item() == pytest.approx(0, abs=1e-6)  # B_0 = (1 − M_0)·C says nothing
+    assert gains_by_part(make_run(mask_step=False), image, output, truth)["the step"] == []

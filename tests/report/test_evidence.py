@@ -10,7 +10,7 @@ import pytest
 from src.report.evidence import BLOCKS, NOTHING, page_text, write_page
 from src.report.evidence_networks import SHOWN, grouped
 from src.report.paired import paired_difference
-from src.report.store import store_run, store_starts
+from src.report.store import store_gains, store_run, store_starts
 from src.report.stored import Key, read_results, training_of
 from src.utils.errors import UserError
 from tests.report.made_runs import write_run
@@ -144,6 +144,20 @@ def test_other_starts_have_a_table_a_network(made):
         store_starts(key, "abc1234", starts, results)
     path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
     with pytest.raises(UserError, match="M_0 from its own is there twice"):
+        write_page(page, results)
+
+
+def test_gains_of_the_parts_have_a_table_a_network(made):
+    results, page = made
+    gains = {"the step": {1: 0.0066, 2: -0.01}, "(c) ∇S": {1: 0.001, 2: 0.0}}
+    key = Key("CAMO", "holdout", 224, "run", 0)
+    path = store_gains(key, "abc1234", gains, results)
+    text = write_page(page, results)
+    assert "### CAMO, 224 px, `run`, seed 0: what the parts of the mask step gain" in text
+    assert "| a step of | M̂_1 | M̂_2 |" in text
+    assert "| the step | +0.0066 | −0.0100 |" in text
+    path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
+    with pytest.raises(UserError, match="step 1 of the step is there twice"):
         write_page(page, results)
 
 
