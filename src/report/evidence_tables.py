@@ -256,18 +256,16 @@ def part_tables(results: Results) -> list[Table]:
         variants = {name: one for name, one in models.items() if name.startswith(OURS) and name != OURS}
         if OURS not in models or not variants:
             continue
-        parts = {name: one for name, one in variants.items() if name not in STAGES}
-        if parts:
-            rows = [difference_row(f"`{name}`", one, models[OURS]) for name, one in parts.items()]
-            own = [Cell(f"`{OURS}`"), Cell(str(len(models[OURS].seeds))), *(Cell(spread(models[OURS].means(name))) for name in SHOWN)]
-            notes = [
-                f"{images(models)}. First row: the scores; the others: the variant minus `{OURS}` (a minus in S_α speaks for RUN).",
-                f"`run-X`: without X (`ablation=no_X`; `…{UNCLOSED}`: a reading of the same training); `run+X`: `ablation=X`; `run_paper`: "
-                "the letter of the paper.",
-                INTERVAL,
-                "With one seed each, bold is a reason for a second seed, no result: two trainings of one network can differ by as much.",
-            ]
-            tables.append(Table(f"{dataset} hold-out at {size} px: parts and choices", difference_header(SHOWN), [own, *rows], notes))
+        rows = [difference_row(f"`{name}`", one, models[OURS]) for name, one in variants.items()]
+        own = [Cell(f"`{OURS}`"), Cell(str(len(models[OURS].seeds))), *(Cell(spread(models[OURS].means(name))) for name in SHOWN)]
+        notes = [
+            f"{images(models)}. First row: the scores; the others: the variant minus `{OURS}` (a minus in S_α speaks for RUN).",
+            f"`run-X`: without X (`ablation=no_X`; `…{UNCLOSED}`: a reading of the same training); `run+X`: `ablation=X`; `run_paper`: "
+            "the letter of the paper.",
+            INTERVAL,
+            "With one seed each, bold is a reason for a second seed, no result: two trainings of one network can differ by as much.",
+        ]
+        tables.append(Table(f"{dataset} hold-out at {size} px: parts and choices", difference_header(SHOWN), [own, *rows], notes))
         off = [name for name in models if name.startswith(UNCOUPLED)]
         pairs = [(name.replace(UNCOUPLED, OURS, 1) + ending, name) for name in off for ending in (UNCLOSED, "")]
         rows = [difference_row(f"`{on}` − `{off}`", models[on], models[off]) for on, off in pairs if on in models]
