@@ -297,8 +297,9 @@ def task_tables(results: Results) -> list[Table]:
         rows = []
         for model, one in models.items():
             rows.append([Cell(f"`{model}`"), Cell(str(len(one.seeds))), *(Cell(spread(one.means(name))) for name in measures)])
-        if OURS in models:
-            rows += [difference_row(f"`{OURS}` − `{model}`", models[OURS], one, measures) for model, one in models.items() if model != OURS]
+        as_soft = [(OURS + UNCLOSED, model) for model in models if not model.startswith(OURS) and not SHARPER.search(model)]
+        pairs = [*((OURS, model) for model in models if model != OURS), *as_soft]
+        rows += [difference_row(f"`{ours}` − `{model}`", models[ours], models[model], measures) for ours, model in pairs if ours in models]
         inside = " Inside the field of view; means over images, AUC too." if "auc" in measures else ""
         notes = [f"{images(models)}, at original size, protocol {PROTOCOLS[PROTOCOL]}.{inside}", INTERVAL, commits(list(models.values()))]
         tables.append(Table(f"{dataset}, test, input {size} × {size} px", difference_header(measures), rows, notes))

@@ -70,7 +70,7 @@ def test_the_page_has_the_means_differences_and_words(made):
 
 def test_other_tasks_have_a_table_of_their_own(made, tmp_path):
     results, page = made
-    for model, values in (("run", RUN), ("fpn_ds", tuple(value - 0.02 for value in RUN))):
+    for model, values in (("run", RUN), ("fpn_ds", tuple(value - 0.02 for value in RUN)), ("run-closing_step", RUN)):
         folder = write_run(tmp_path / f"drive_{model}", {"test": values}, commit="def5678")
         for path in (folder / "config.yaml", folder / "test" / "per_image.csv", folder / "test" / "metrics.csv"):
             path.write_text(path.read_text(encoding="utf-8").replace("CAMO", "DRIVE"), encoding="utf-8")
@@ -85,6 +85,7 @@ def test_other_tasks_have_a_table_of_their_own(made, tmp_path):
     assert "| networks | seeds | SE ↑ | SP ↑ | ACC ↑ | AUC ↑ | IoU@0.5 ↑ | S_α ↑ |" in block
     assert "| `run` | 1 | 0.5000 | 0.5000 | 0.5000 | 0.7500 | 0.5000 | 0.7500 |" in block
     assert "| +0.0000 [+0.0000, +0.0000] | **+0.0200 [+0.0200, +0.0200]** |" in block
+    assert block.count("| `run-closing_step` − `fpn_ds` | 1 / 1 |") == 1  # as soft as its twin
     assert "DRIVE" not in text[: text.index("<!-- begin: tasks -->")]
 
 
