@@ -19,7 +19,7 @@ from torch import Tensor
 from src.eval import open_run
 from src.module import masks_at_size, stage_logits
 from src.report.evidence_tables import start_table
-from src.report.store import DEFAULT, PROTOCOL, key_of_holdout, store_starts
+from src.report.store import DEFAULT, PROTOCOL, key_and_commit, store_starts
 from src.report.stored import Key, Starts
 from src.report.tables import terminal
 from src.scoring import MapScorer, WorkerPool, available_cores
@@ -43,7 +43,7 @@ def unfold_from_others(checkpoint_path: Path, data: Path | None, model: str = "r
         UserError: no checkpoint of RUN, one that does not say of which commit it is, or data that cannot be used.
     """
     net, config, datamodule = open_run(checkpoint_path, data)
-    key, commit = key_of_holdout(config, datamodule.test_names[0], model, checkpoint_path)
+    key, commit = key_and_commit(config, datamodule.test_names[0], model, checkpoint_path)
     batches = list(datamodule.test_dataloader()[0])
     images = torch.cat([batch["image"] for batch in batches])
     names = [name for batch in batches for name in batch["name"]]

@@ -2,7 +2,7 @@
 
 M̂_k is M_{k−1} plus four things: the evidence of U, λ's memory, ∇S and the L_S term (method.md 3.5). For every image of the hold-out of
 a checkpoint of RUN each of them is added alone, and the two that bring something new, U's evidence and ∇S, together. The mean gains
-are printed and stored for docs/results.md. Under 0.001 a step is idle.
+are printed and stored for docs/results.md. Under 0.001 a step is idle (method.md 3.5).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from src.eval import open_run
 from src.models.diagnostics import gains_by_part
 from src.report.evidence_tables import gain_table
-from src.report.store import DEFAULT, key_of_holdout, store_gains
+from src.report.store import DEFAULT, key_and_commit, store_gains
 from src.report.stored import Gains, Key
 from src.report.tables import terminal
 from src.utils.cli import console, prepare, reported_mistakes
@@ -24,16 +24,16 @@ from src.utils.errors import UserError
 
 
 @torch.no_grad()
-def measure(checkpoint_path: Path, data: Path | None, model: str = "run") -> tuple[Key, str, Gains]:
+def mean_gains(checkpoint_path: Path, data: Path | None, model: str = "run") -> tuple[Key, str, Gains]:
     """What was looked into, the network's commit, and the gains on its hold-out, each the mean over images.
 
     Raises:
         UserError: no checkpoint of RUN, one without a mask step or that does not say of which commit it is, or data that cannot be used.
     """
     net, config, datamodule = open_run(checkpoint_path, data)
-    key, commit = key_of_holdout(config, datamodule.test_names[0], model, checkpoint_path)
     if not net.mask_steps:
         raise UserError(f"{checkpoint_path}: has no mask step")
+    key, commit = key_and_commit(config, datamodule.test_names[0], model, checkpoint_path)
     sums: dict[str, torch.Tensor] = {}
     images = 0
     for batch in datamodule.test_dataloader()[0]:
@@ -47,7 +47,7 @@ def measure(checkpoint_path: Path, data: Path | None, model: str = "run") -> tup
 
 
 def main() -> None:
-    """The command line of :func:`measure`."""
+    """The command line of :func:`mean_gains`."""
     parser = argparse.ArgumentParser("python -m scripts.step_gains", None, __doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--data", type=Path, help="data.root, where it is not the one of the training")
@@ -58,7 +58,7 @@ def main() -> None:
     prepare()
     failed: list[str] = []
     with reported_mistakes(failed):
-        key, commit, gains = measure(arguments.checkpoint, arguments.data, arguments.model)
+        key, commit, gains = mean_gains(arguments.checkpoint, arguments.data, arguments.model)
         console().print(terminal(gain_table(key, gains)))
         path = store_gains(key, commit, gains, arguments.results, arguments.replace)
         console().print(f"Stored: {path}", highlight=False)

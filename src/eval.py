@@ -105,7 +105,7 @@ def open_split(data: dict[str, Any], overrides: dict[str, Any], split: str) -> C
 
 
 def open_run(checkpoint_path: Path, data: Path | None) -> tuple[RUN, dict[str, Any], COSDataModule]:
-    """A trained RUN to be looked into, its configuration, and its hold-out as the only test set.
+    """A trained RUN (or its twin) to be looked into, its configuration, and its hold-out as the only test set.
 
     Args:
         data: data.root, where it is not the one of the training.

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from scripts.other_starts import STARTS, unfold_from_others
-from scripts.step_gains import measure
+from scripts.step_gains import mean_gains
 from scripts.unfolding_pictures import draw
 from src.data.holdout import name_position
 from src.eval import _read_otherwise, evaluate
@@ -18,9 +18,11 @@ from src.models.diagnostics import GAINED_BY
 from src.models.encoder import PyramidEncoder
 from src.models.fpn import FPN
 from src.module import COSModule
+from src.report.store import key_and_commit
 from src.score import score_maps_of
 from src.train import train
 from src.utils.errors import UserError
+from src.utils.revision import UNKNOWN
 from tests.folders import write_cod
 from tests.test_score import config as score_config
 from tests.test_train import TINY, config
@@ -207,12 +209,23 @@ def test_what_the_stages_make_of_other_starts(checkpoint):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_what_the_parts_of_the_mask_step_gain(checkpoint):
     """A part, a step: finite numbers of every one, the closing step included; B_0 has no evidence yet."""
-    key, _, gains = measure(checkpoint, None)
+    key, _, gains = mean_gains(checkpoint, None)
     assert key[:2] == ("CAMO", "holdout")
     assert list(gains) == list(GAINED_BY)
     assert all(list(steps) == [1, 2, 3, 4, 5] for steps in gains.values())
     assert all(abs(gain) < 1 for steps in gains.values() for gain in steps.values())
     assert gains["(a) the evidence of U"][1] == pytest.approx(0, abs=1e-6)
+    with pytest.raises(UserError, match="does not say of which commit"):
+        key_and_commit({"commit": UNKNOWN}, "CAMO-holdout", "run", checkpoint)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_only_a_run_with_mask_steps_can_be_looked_into(root, tmp_path):
+    for model, words in (("fpn", "FPN has no stages to look into"), ("fpn_ds", "has no mask step")):
+        overrides = ["experiment=camo_lite0", *TINY, f"model={model}", f"data.root={root}", f"paths.output_dir={tmp_path / model}"]
+        train(config("train", *overrides, "trainer.max_epochs=1", "trainer.limit_train_batches=1", "model.net.channels=16", "test=false"))
+        with pytest.raises(UserError, match=words):
+            mean_gains(tmp_path / model / "checkpoints" / "last.ckpt", None)
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,10 @@ def mask_step_gains(output: RUNOutput | MaskOutput, targets: Sequence[Tensor], v
     Args:
         targets: G, bool (h, w) of any size, one an image. valid: likewise, where the truth is known; None: everywhere.
     """
-    return [] if isinstance(output, MaskOutput) else _gains(output, output.masks_hat, targets, valid)
+    return [] if isinstance(output, MaskOutput) else _nearer_by(output, output.masks_hat, targets, valid)
 
 
-def _gains(output: RUNOutput, after: Sequence[Tensor], targets: Sequence[Tensor], valid: Sequence[Tensor] | None) -> list[Tensor]:
+def _nearer_by(output: RUNOutput, after: Sequence[Tensor], targets: Sequence[Tensor], valid: Sequence[Tensor] | None) -> list[Tensor]:
     """By how much each mask in ``after`` is nearer to the truth than M_0, M_1, … are."""
     size = (output.mask_logits.shape[-2], output.mask_logits.shape[-1])
 
@@ -113,7 +113,7 @@ def gains_by_part(
         added = [sum((getattr(parts, name) for name in names), torch.zeros_like(mask)) for mask, parts in zip(masks, steps, strict=True)]
         return [(mask + step).clamp(0, 1) for mask, step in zip(masks, added, strict=True)]
 
-    return {name: _gains(output, moved(parts), targets, valid) for name, parts in GAINED_BY.items()}
+    return {name: _nearer_by(output, moved(parts), targets, valid) for name, parts in GAINED_BY.items()}
 
 
 def _parts(step: MaskStep, image: Tensor, mask: Tensor, mask_prev: Tensor, background: Tensor, repair: Tensor) -> StepParts:

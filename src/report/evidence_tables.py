@@ -289,7 +289,7 @@ def part_tables(results: Results) -> list[Table]:
 
 
 def task_tables(results: Results) -> list[Table]:
-    """Other tasks' test sets: RUN, its twin and their difference, by the measures that their literature prints."""
+    """Other tasks' test sets by the measures that their literature prints: the networks, RUN minus each, and RUN's M_K minus each rival."""
     tables = []
     tested = [one for one in results.runs if one.key.split == "test" and not one.key.model.endswith(TWO_ROUNDS)]
     for (dataset, size), models in grouped([one for one in tested if one.key.dataset in TASKS]).items():
@@ -301,7 +301,9 @@ def task_tables(results: Results) -> list[Table]:
         pairs = [*((OURS, model) for model in models if model != OURS), *as_soft]
         rows += [difference_row(f"`{ours}` − `{model}`", models[ours], models[model], measures) for ours, model in pairs if ours in models]
         inside = " Inside the field of view; means over images, AUC too." if "auc" in measures else ""
-        notes = [f"{images(models)}, at original size, protocol {PROTOCOLS[PROTOCOL]}.{inside}", INTERVAL, commits(list(models.values()))]
+        notes = [f"{images(models)}, at original size, protocol {PROTOCOLS[PROTOCOL]}.{inside}"]
+        notes += [f"`{OURS}{UNCLOSED}`: the same training, the final mask M_K: as soft as its rivals."] * (OURS + UNCLOSED in models)
+        notes += [INTERVAL, commits(list(models.values()))]
         tables.append(Table(f"{dataset}, test, input {size} × {size} px", difference_header(measures), rows, notes))
     return tables
 

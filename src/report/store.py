@@ -80,8 +80,12 @@ def store_run(run: Path, model: str, results: Path = DEFAULT, commit: str | None
     return list(files)
 
 
-def key_of_holdout(config: Mapping[str, Any], test_set: str, model: str, source: Path) -> tuple[Key, str]:
-    """What a network is stored as that was looked into on its hold-out (`src.eval.open_run`), and its commit.
+def key_and_commit(config: Mapping[str, Any], test_set: str, model: str, source: Path) -> tuple[Key, str]:
+    """Under which key and commit findings on a network's hold-out are stored.
+
+    Args:
+        config: the network's; test_set: the hold-out's name (`src.eval.open_run` gives both).
+        model: the network's name in the tables. source: its checkpoint, for the message.
 
     Raises:
         UserError: the configuration does not say of which commit the network is.

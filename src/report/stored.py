@@ -289,6 +289,9 @@ def _gains(folder: Path, problems: list[str]) -> dict[Key, Gains]:
             if row["step"] in steps:
                 problems.append(f"{path}: step {row['step']} of {row['part']} is there twice")
             steps[row["step"]] = row["gain"]
+    for key, parts in found.items():
+        if len({tuple(sorted(steps)) for steps in parts.values()}) > 1:
+            problems.append(f"{folder / 'gains'}: {_words(key)}: not every part has the same steps")
     return found
 
 

@@ -160,6 +160,10 @@ def test_gains_of_the_parts_have_a_table_a_network(made):
     path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
     with pytest.raises(UserError, match="step 1 of the step is there twice"):
         write_page(page, results)
+    path.unlink()
+    store_gains(key, "abc1234", gains | {"(c) ∇S": {1: 0.001}}, results)
+    with pytest.raises(UserError, match="CAMO holdout, run at 224 px, seed 0: not every part has the same steps"):
+        write_page(page, results)
 
 
 def test_writing_again_changes_no_byte(made):
