@@ -27,6 +27,9 @@ from src.utils.errors import UserError
 def mean_gains(checkpoint_path: Path, data: Path | None, model: str = "run") -> tuple[Key, str, Gains]:
     """What was looked into, the network's commit, and the gains on its hold-out, each the mean over images.
 
+    Args:
+        data: data.root, where it is not the one of the training. model: the network's name in the tables.
+
     Raises:
         UserError: no checkpoint of RUN, one without a mask step or that does not say of which commit it is, or data that cannot be used.
     """

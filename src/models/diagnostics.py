@@ -104,7 +104,10 @@ def gains_by_part(
     """:func:`mask_step_gains` of steps that consist of some parts alone, clamped to [0,1] as M̂_k is; by the names of `GAINED_BY`.
 
     The parts are those of this very pass, so what they gain does not add up where a sum leaves [0,1] or passes the truth. Empty lists
-    where the mask step is off.
+    where the mask step is off. Which parts are asked for, (a) and (c) together above all, is method.md 3.5's.
+
+    Args:
+        image: (N,3,H,W) in [0,1], what ``output = net(image)`` has seen. targets, valid: as for :func:`mask_step_gains`.
     """
     steps = mask_step_parts(net, image, output)
     masks = [logits.sigmoid() for logits in output.stage_logits[: len(steps)]]
