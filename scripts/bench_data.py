@@ -28,13 +28,13 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
+from src.cli.command import console, prepare, reported_mistakes
 from src.data.cache import Cached
 from src.data.dataset import COSDataset, COSEvalDataset
 from src.data.layouts import locate_set, missing_root, missing_set
 from src.data.sampler import SeededIndex
 from src.data.sources import FolderPairs
 from src.data.transforms import paper_recipe, resize_only
-from src.utils.cli import console, prepare, reported_mistakes
 from src.utils.errors import UserError
 
 Load = Callable[[int], Any]

@@ -10,10 +10,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from src.checkpoint_io import writable
-from src.checkpoints import read_checkpoint, rebuild, resolve_checkpoint
-from src.exported import SUFFIX, export_bytes
-from src.utils.cli import command, console
+from src.checkpoints.atomic_io import writable
+from src.checkpoints.reading import read_checkpoint, resolve_checkpoint
+from src.checkpoints.rebuild import rebuild
+from src.checkpoints.weights_file import SUFFIX, export_bytes
+from src.cli.command import command, console
 from src.utils.errors import Mistakes, UserError
 
 

@@ -33,9 +33,9 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from yaml import YAMLError
 
+from src.cli.command import console, prepare, reported_mistakes
 from src.data.archives.fetch import Source, download, forget, probe
 from src.data.archives.unpack import receipt_of, unpack
-from src.utils.cli import console, prepare, reported_mistakes
 from src.utils.errors import Mistakes, UserError
 
 try:

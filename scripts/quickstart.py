@@ -15,11 +15,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
+from src.cli.command import CONF, console, prepare, reported_mistakes
+from src.cli.type_check import check_types
 from src.data.synthetic import SyntheticCamouflage
 from src.predict import predict
 from src.train import train
-from src.utils.cli import CONF, console, prepare, reported_mistakes
-from src.utils.config_types import check_types
 
 NEXT = """\
 [bold]What next[/bold]

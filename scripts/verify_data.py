@@ -22,14 +22,14 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from src.cli.command import command, console
 from src.data.datamodule import COSDataModule
 from src.data.layouts import locate_set, missing_root, missing_set
+from src.data.published_sets import Split, is_published, spec_of
 from src.data.synthetic import SyntheticDataModule
-from src.data.tasks import Split, is_published, spec_of
 from src.data.verify.findings import Finding, one_line
 from src.data.verify.inspection import Inspection
 from src.data.verify.report import Report, SetReport, verify
-from src.utils.cli import command, console
 from src.utils.errors import UserError
 
 SHOWN = 5

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from src.losses import StagewiseLoss
 from src.metrics import COSMetrics
 from src.models.diagnostics import mask_step_gains, unfolding_values
-from src.models.magnify import in_rounds
-from src.models.outputs import MaskOutput, RUNOutput
-from src.models.resample import upsample
-from src.scoring import MapScorer, SetScores, WorkerPool
+from src.models.outputs import MaskOutput, RUNOutput, masks_at_size, stage_logits
+from src.models.rounds import in_rounds
+from src.scoring.pool import WorkerPool
+from src.scoring.scorer import MapScorer
+from src.scoring.scores import SetScores
 from src.utils.errors import UserError
 
 Output = RUNOutput | MaskOutput
-CLOSING = "M̂_"
-"""What the name of M̂_{K+1} begins with."""
 
 
 class COSModule(LightningModule):
@@ -39,7 +37,7 @@ class COSModule(LightningModule):
 
     Attributes:
         config: plain dict of the run's resolved configuration; travels in every checkpoint.
-        rounds: how often an image is looked at (:func:`src.models.magnify.in_rounds`); 1 in every training.
+        rounds: how often an image is looked at (:func:`src.models.rounds.in_rounds`); 1 in every training.
         sharpness: what the logits of the final mask are multiplied by; 1 in every training.
         scorer: takes the maps of a test; without one they are scored where they are made. `src.eval` gives one with workers.
         test_results: test set → stage name (``M_0`` …, the last is the final mask) → its scores.
@@ -154,30 +152,6 @@ class COSModule(LightningModule):
             lr = self.unfolding_lr_scale * inspect.signature(self.make_optimizer).parameters["lr"].default
             groups.append({"params": unfolding, "lr": lr, "weight_decay": 0.0})
         return groups
-
-
-def network_name(net: nn.Module) -> str:
-    """As reports call it: its class (``FPN`` for `fpn_wide` too), or ``FPN_DS`` for RUN with the unfolding off."""
-    return type(net).__name__ if getattr(net, "coupling", True) else "FPN_DS"
-
-
-def stage_logits(output: Output) -> dict[str, Tensor]:
-    """``M_0`` … ``M_K`` → logits (N,1,H,W) at the input's size, and ``M̂_{K+1}`` where it is the final mask; without stages ``M`` alone."""
-    if isinstance(output, MaskOutput):
-        return {"M": output.mask_logits}
-    height, width = output.mask_logits.shape[-2:]
-    factor = -(-height // output.coarse_logits.shape[-2])
-    before = output.stage_logits[: len(output.masks_hat)]  # M_K is the final mask itself where nothing closes
-    final = f"M_{len(output.stages)}" if output.closing is None else f"{CLOSING}{len(output.stages) + 1}"
-    return {f"M_{k}": upsample(logits, factor, (height, width)) for k, logits in enumerate(before)} | {final: output.mask_logits}
-
-
-def masks_at_size(logits: Tensor, targets: Sequence[Tensor]) -> list[Tensor]:
-    """Logits (N,1,H,W), bilinearly brought to the size of each target (h, w), then σ: one (h, w) map an image."""
-    return [
-        F.interpolate(row.unsqueeze(0).float(), size=tuple(target.shape[-2:]), mode="bilinear", align_corners=False).sigmoid()[0, 0]
-        for row, target in zip(logits, targets, strict=True)
-    ]
 
 
 def _scalars(scores: dict[str, Tensor]) -> dict[str, float]:

@@ -12,19 +12,21 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.progress import track
 
-from src.checkpoints import read_checkpoint, rebuild, resolve_checkpoint
+from src.checkpoints.reading import read_checkpoint, resolve_checkpoint
+from src.checkpoints.rebuild import rebuild
+from src.cli.command import command, console
 from src.data.dataset import to_tensor
 from src.data.readers import read_image, read_whole_header
 from src.data.settings import MIN_IMAGE_SIZE
 from src.data.sources import list_images
 from src.data.transforms import resize_image
-from src.eval import checked_rounds
 from src.metrics.functional import to_8bit
+from src.models.outputs import masks_at_size
+from src.models.rounds import checked_rounds
 from src.models.run import RUN
-from src.module import COSModule, masks_at_size
-from src.report.overlay import overlay
-from src.report.unfolding import draw_unfolding
-from src.utils.cli import command, console
+from src.module import COSModule
+from src.report.figures.overlay import overlay
+from src.report.figures.unfolding import draw_unfolding
 from src.utils.errors import UserError
 
 

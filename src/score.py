@@ -12,17 +12,18 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.progress import track
 
+from src.cli.command import command, console
 from src.data.maps import read_map
 from src.data.readers import read_image, read_mask
 from src.metrics import MEASURES, STANDARD
 from src.metrics.checks import check_extra, check_protocol
-from src.report.figures import plain
+from src.report.figures.figure import plain
+from src.report.figures.gallery import Panel, error_map
 from src.report.files import check_new_folder
-from src.report.folders import MapFiles, Spec, find_problems, folder_spec, pair_files, read_spec, resize_map, score_files
-from src.report.gallery import Panel, error_map
-from src.report.report import Report, ReportOptions, write_report
-from src.scoring import SetScores, WorkerPool
-from src.utils.cli import command, console
+from src.report.write import Report, ReportOptions, write_report
+from src.scoring.folders import MapFiles, Spec, find_problems, folder_spec, pair_files, read_spec, resize_map, score_files
+from src.scoring.pool import WorkerPool
+from src.scoring.scores import SetScores
 from src.utils.errors import Mistakes, UserError
 
 Jobs = dict[tuple[str, str], list[MapFiles]]

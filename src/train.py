@@ -16,21 +16,23 @@ from lightning.pytorch.utilities import rank_zero_warn
 from omegaconf import DictConfig, OmegaConf
 
 from src.callbacks.step_checkpoint import StopWhenAsked
-from src.checkpoint_io import AtomicCheckpointIO, remove_leftovers, writable
-from src.checkpoints import check_epochs, check_fits, read_checkpoint, rebuild, resolve_checkpoint
-from src.compiling import compile_network
-from src.eval import run_test
-from src.exported import SUFFIX
+from src.checkpoints.atomic_io import AtomicCheckpointIO, remove_leftovers, writable
+from src.checkpoints.reading import read_checkpoint, resolve_checkpoint
+from src.checkpoints.rebuild import check_epochs, check_fits, rebuild
+from src.checkpoints.weights_file import SUFFIX
+from src.cli.command import command, console
+from src.distributed.devices import check_devices, cluster, world_size
+from src.distributed.ranks import other_ranks
+from src.distributed.signals import Interrupted, StopRequest
+from src.distributed.sync_norm import SyncNorm
 from src.loggers.tracker import Tracker
-from src.module import COSModule, network_name
-from src.ranks import other_ranks
-from src.sync_norm import SyncNorm
-from src.utils.cli import command, console
-from src.utils.devices import check_devices, cluster, world_size
+from src.models.outputs import network_name
+from src.module import COSModule
+from src.pipeline.test import run_test
+from src.pipeline.torch_compile import compile_network
 from src.utils.errors import Mistakes, UserError
 from src.utils.launch import launched, restarted
 from src.utils.revision import revision
-from src.utils.stop import Interrupted, StopRequest
 
 
 def train(cfg: DictConfig) -> dict[str, float]:

@@ -9,21 +9,21 @@ import pytest
 import torch
 from PIL import Image
 
-from scripts.other_starts import STARTS, unfold_from_others
-from scripts.step_gains import mean_gains
-from scripts.unfolding_pictures import draw
-from src.data.holdout import name_position
+from scripts.results.other_starts import STARTS, unfold_from_others
+from scripts.results.pictures import draw
+from scripts.results.step_gains import mean_gains
+from scripts.results.store import key_and_commit
+from src.data.splits import name_position
 from src.eval import _read_otherwise, evaluate
 from src.models.diagnostics import GAINED_BY
 from src.models.encoder import PyramidEncoder
 from src.models.fpn import FPN
 from src.module import COSModule
-from src.report.store import key_and_commit
 from src.score import score_maps_of
 from src.train import train
 from src.utils.errors import UserError
 from src.utils.revision import UNKNOWN
-from tests.folders import write_cod
+from tests.fixtures.folders import write_cod
 from tests.test_score import config as score_config
 from tests.test_train import TINY, config
 

@@ -10,10 +10,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import nn
 
+from src.cli.command import CONF
+from src.models.cost import count_parts
 from src.models.encoder import PyramidEncoder
 from src.models.run import RUN
-from src.profile import Timing, count_parts, measure, profile
-from src.utils.cli import CONF
+from src.profile import Timing, measure, profile
 from src.utils.errors import UserError
 
 

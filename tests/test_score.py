@@ -12,13 +12,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
+from src.cli.command import CONF
 from src.data.maps import read_map
 from src.data.readers import read_image, read_mask
 from src.metrics import score
 from src.score import score_maps_of
-from src.utils.cli import CONF
 from src.utils.errors import UserError
-from tests.test_cli import run
+from tests.cli.test_command import run
 
 SIZES = {"ant": (30, 44), "bee": (40, 25), "cat": (36, 36)}
 

@@ -13,15 +13,16 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from scripts import quickstart
-from src.checkpoints import read_checkpoint, rebuild
+from src.checkpoints.reading import read_checkpoint
+from src.checkpoints.rebuild import rebuild
+from src.cli.command import CONF
 from src.eval import evaluate
 from src.predict import predict
-from src.report.figures import DPI
-from src.report.unfolding import INCHES
+from src.report.figures.figure import DPI
+from src.report.figures.unfolding import INCHES
 from src.train import train
-from src.utils.cli import CONF
 from src.utils.errors import UserError, user_error
-from tests.folders import write_cod
+from tests.fixtures.folders import write_cod
 
 TINY = [
     "trainer=cpu",

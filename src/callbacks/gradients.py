@@ -19,7 +19,7 @@ class Gradients(Callback):
     """Logs ``gradient_norm`` (L2, before clipping; mean over the epoch), ``gradient/PART`` of every part, and watches for NaN and infinity.
 
     The first one raises a UserError that names the images, before the weights take the step. ``nonfinite.pt`` in ``dirpath``
-    is then a checkpoint of that moment (`src.checkpoints.read_checkpoint`) with the batch beside the weights, under ``batch``.
+    is then a checkpoint of that moment (`src.checkpoints.reading.read_checkpoint`) with the batch beside the weights, under ``batch``.
     """
 
     def __init__(self, dirpath: str) -> None:

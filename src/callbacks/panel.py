@@ -10,11 +10,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from src.loggers.tracker import Tracker
-from src.metrics.single import score
+from src.metrics.score_map import score
 from src.models.diagnostics import unfolding_values
-from src.models.outputs import MaskOutput, RUNOutput
-from src.module import COSModule, masks_at_size
-from src.report.gallery import Panel, Pick, network_panels, save_gallery
+from src.models.outputs import MaskOutput, RUNOutput, masks_at_size
+from src.module import COSModule
+from src.report.figures.gallery import Panel, Pick, network_panels, save_gallery
 from src.utils.errors import UserError
 
 

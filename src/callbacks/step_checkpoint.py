@@ -9,8 +9,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from src.distributed.signals import Interrupted, StopRequest
 from src.utils.errors import UserError
-from src.utils.stop import Interrupted, StopRequest
 
 FILE = "step.ckpt"
 

@@ -22,12 +22,12 @@ import numpy as np
 import PIL
 from rich.progress import track
 
-from src.data.cachedir import cache_dir, write_whole
+from src.cli.command import console
 from src.data.readers import read_header
 from src.data.sources import FolderPairs, RawSample
 from src.data.transforms import resize_image
 from src.data.verify.verdicts import fingerprint
-from src.utils.cli import console
+from src.utils.cache_dir import cache_dir, write_whole
 
 VERSION = "1"
 COLUMNS = ("offset", "height", "width", "mask_height", "mask_width", "has_valid")

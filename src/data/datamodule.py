@@ -15,16 +15,16 @@ from torch.utils.data import DataLoader, Dataset
 from src.data.cache import Cached
 from src.data.dataset import COSDataset, COSEvalDataset, collate_eval
 from src.data.description import describe
-from src.data.holdout import Holdout, fold_names, split_names
 from src.data.layouts import SPLIT_FOLDERS, missing_root, missing_set
+from src.data.published_sets import count_note, group_of, is_published
 from src.data.sampler import EpochSampler, EvalSampler
 from src.data.settings import part_problems, setting_problems, split_problems
 from src.data.sources import Concat, FolderPairs, Source, Subset
-from src.data.tasks import count_note, group_of, is_published
+from src.data.splits import Holdout, fold_names, split_names
 from src.data.transforms import paper_recipe
 from src.data.verify.checks import open_set
+from src.distributed.signals import shield_worker
 from src.utils.errors import UserError
-from src.utils.stop import shield_worker
 
 HELD_OUT_TEST = "held-out"
 HOLDOUT = "-holdout"

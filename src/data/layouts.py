@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.data.tasks import ANY, SETS, SetSpec, Split, is_published, nearest, spec_of
+from src.data.published_sets import ANY, SETS, SetSpec, Split, is_published, nearest, spec_of
 
 SPLIT_FOLDERS: dict[Split, str] = {"train": "TrainDataset", "test": "TestDataset"}
 SPLIT_WORDS: dict[Split, tuple[str, ...]] = {"train": ("traindataset", "train", "training"), "test": ("testdataset", "test", "testing")}

@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from src.data.layouts import SetFolders
+from src.data.published_sets import ANY
 from src.data.readers import EXTENSIONS, read_sample
-from src.data.tasks import ANY
 
 
 class RawSample(NamedTuple):

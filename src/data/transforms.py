@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel
 
-from src.data.resize import resize_bilinear
+from src.data.pillow_resize import resize_bilinear
 
 cv2.setNumThreads(0)  # images are small and the loader's workers are the parallelism; nested threads only fight over the cores
 

@@ -6,8 +6,8 @@ in `src.metrics.functional`.
 
 from __future__ import annotations
 
-from src.metrics.cos import COSMetrics
-from src.metrics.measures import EXTRAS, MEASURES, STANDARD, Measure
-from src.metrics.single import CURVES, MapScores, score, score_many
+from src.metrics.metric import COSMetrics
+from src.metrics.registry import EXTRAS, MEASURES, STANDARD, Measure
+from src.metrics.score_map import CURVES, MapScores, score, score_many
 
 __all__ = ["CURVES", "EXTRAS", "MEASURES", "STANDARD", "COSMetrics", "MapScores", "Measure", "score", "score_many"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from src.metrics.functional.arrays import BoolMap
 from src.metrics.functional.protocol import PROTOCOLS
-from src.metrics.measures import EXTRAS, MEASURES
+from src.metrics.registry import EXTRAS, MEASURES
 from src.utils.errors import UserError
 
 Map = torch.Tensor | NDArray[Any]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.models.resample import upsample
 
 
 class StageOutput(NamedTuple):
@@ -66,3 +70,31 @@ class MaskOutput(NamedTuple):
     def mask(self) -> Tensor:
         """(N,1,H,W), the probability."""
         return self.mask_logits.sigmoid()
+
+
+CLOSING = "M̂_"
+"""What the name of M̂_{K+1} begins with."""
+
+
+def network_name(net: nn.Module) -> str:
+    """As reports call it: its class (``FPN`` for `fpn_wide` too), or ``FPN_DS`` for RUN with the unfolding off."""
+    return type(net).__name__ if getattr(net, "coupling", True) else "FPN_DS"
+
+
+def stage_logits(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
+    """``M_0`` … ``M_K`` → logits (N,1,H,W) at the input's size, and ``M̂_{K+1}`` where it is the final mask; without stages ``M`` alone."""
+    if isinstance(output, MaskOutput):
+        return {"M": output.mask_logits}
+    height, width = output.mask_logits.shape[-2:]
+    factor = -(-height // output.coarse_logits.shape[-2])
+    before = output.stage_logits[: len(output.masks_hat)]  # M_K is the final mask itself where nothing closes
+    final = f"M_{len(output.stages)}" if output.closing is None else f"{CLOSING}{len(output.stages) + 1}"
+    return {f"M_{k}": upsample(logits, factor, (height, width)) for k, logits in enumerate(before)} | {final: output.mask_logits}
+
+
+def masks_at_size(logits: Tensor, targets: Sequence[Tensor]) -> list[Tensor]:
+    """Logits (N,1,H,W), bilinearly brought to the size of each target (h, w), then σ: one (h, w) map an image."""
+    return [
+        F.interpolate(row.unsqueeze(0).float(), size=tuple(target.shape[-2:]), mode="bilinear", align_corners=False).sigmoid()[0, 0]
+        for row, target in zip(logits, targets, strict=True)
+    ]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from src.models.encoder import STRIDES, PyramidEncoder, TopDownContext
+from src.models.gradient_checkpointing import Runner, run, run_recomputed
 from src.models.layers import POSITIVE_FLOOR, PositiveScalar, conv_bn_relu
 from src.models.outputs import RUNOutput, StageOutput
-from src.models.recompute import Runner, run, run_recomputed
 from src.models.resample import pool, upsample
 from src.models.robe import ROBE
 from src.models.sofs import Branches, MaskStep, ReversibleStateSpace, UncertainBand, reversed_mask
@@ -52,7 +52,7 @@ class RUN(nn.Module):
 
     ``forward(image, start=None)``: image (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`RUNOutput`. ``start``: a mask (N,1,H,W) in
     [0,1] that takes M_0's place, averaged down to the unfolding resolution and kept within 0.01 … 0.99, to ask what the stages make of
-    it (:mod:`scripts.other_starts`).
+    it (:mod:`scripts.results.other_starts`).
 
     Raises:
         UserError: all impossible settings at once.

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from src.models.gradient_checkpointing import Runner, run
 from src.models.layers import PositiveScalar, conv_bn_relu
-from src.models.recompute import Runner, run
 from src.models.vss import Field, VSSBlock
 
 UncertainBand = Literal["zero", "one"]
@@ -157,7 +157,7 @@ class ReversibleStateSpace(nn.Module):
         coupling: False lets both branches read E alone (the twin ``fpn_ds``).
         branches: ``small`` leaves VSS_l and with it R out of T, ``large`` VSS_s and M̂.
         phi: False leaves φ out of both branches: the mask then hardly reaches them.
-        run_part: what runs a branch (:mod:`src.models.recompute`).
+        run_part: what runs a branch (:mod:`src.models.gradient_checkpointing`).
     """
 
     def __init__(

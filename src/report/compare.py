@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from src.report.columns import choose_columns, has_rows
+from src.cli.command import prepare, reported_mistakes
 from src.report.files import read_image_rows, write_csv
 from src.report.statistics import Comparison, compare_methods, statistics_table
-from src.report.tables import markdown
-from src.scoring import SetScores
-from src.utils.cli import prepare, reported_mistakes
+from src.report.tables.columns import choose_columns, has_rows
+from src.report.tables.table import markdown
+from src.scoring.scores import SetScores
 from src.utils.errors import Mistakes, UserError
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from src.metrics.functional import THRESHOLDS
-from src.report.published import PublishedRow
-from src.scoring import DESCRIPTION, SetScores
+from src.report.tables.published import PublishedRow
+from src.scoring.scores import DESCRIPTION, SetScores
 from src.utils.errors import UserError
 
 Rows = Iterable[Mapping[str, Any]]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from src.report.tables import Table, html
+from src.report.tables.table import Table, html
 
 STYLE = """
 :root { color-scheme: light dark; --text: #1c1c1e; --dim: #6b6b70; --line: #d8d8dc; --page: #ffffff; --soft: #f5f5f7; }

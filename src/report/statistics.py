@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from src.metrics import MEASURES
-from src.report.columns import has_rows
-from src.report.scores import short_note
-from src.report.tables import Cell, Head, Table
-from src.scoring import SetScores
+from src.report.tables.columns import has_rows
+from src.report.tables.scores import short_note
+from src.report.tables.table import Cell, Head, Table
+from src.scoring.scores import SetScores
 from src.utils.errors import UserError
 
 RESAMPLES, SEED, CONFIDENCE = 10_000, 0, 0.95

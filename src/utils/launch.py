@@ -1,4 +1,4 @@
-"""Which of a training's processes this one is, and who has started them: torchrun, srun, or this project itself (`src.ranks`)."""
+"""Rank and launcher (torchrun, srun or `src.distributed.ranks`) of the current process."""
 
 from __future__ import annotations
 

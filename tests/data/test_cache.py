@@ -18,14 +18,14 @@ from hydra.utils import instantiate
 from lightning import seed_everything
 from PIL import Image
 
+from src.cli.command import CONF
 from src.data.cache import Cached
-from src.data.cachedir import write_whole
 from src.data.datamodule import COSDataModule
 from src.data.layouts import locate_set
 from src.data.sources import FolderPairs
 from src.data.transforms import resize_image
-from src.utils.cli import CONF
-from tests.folders import write_scenes
+from src.utils.cache_dir import write_whole
+from tests.fixtures.folders import write_scenes
 
 SPACE = 10**9
 

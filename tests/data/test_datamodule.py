@@ -13,10 +13,10 @@ from lightning import seed_everything
 from PIL import Image
 
 from src.data.datamodule import COSDataModule
-from src.data.tasks import SETS
+from src.data.published_sets import SETS
 from src.data.transforms import resize_only
 from src.utils.errors import UserError
-from tests.folders import write_pair, write_root, write_set
+from tests.fixtures.folders import write_pair, write_root, write_set
 
 ROOT = Path(__file__).resolve().parents[2]
 

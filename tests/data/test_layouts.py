@@ -8,11 +8,11 @@ from PIL import Image
 
 from src.data.datamodule import COSDataModule
 from src.data.layouts import locate_set, missing_root, missing_set
+from src.data.published_sets import SETS, Split, clinic_sequence, group_of, spec_of
 from src.data.sources import FolderPairs
-from src.data.tasks import SETS, Split, clinic_sequence, group_of, spec_of
 from src.data.verify.checks import check_pairs
 from src.utils.errors import UserError
-from tests.folders import write_set
+from tests.fixtures.folders import write_set
 
 GREY = np.full((8, 9), 255, np.uint8)
 

@@ -16,7 +16,7 @@ import torch
 from src.data.cache import Cached
 from src.data.datamodule import COSDataModule
 from src.data.transforms import paper_recipe
-from tests.folders import write_root, write_scenes
+from tests.fixtures.folders import write_root, write_scenes
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts through /proc")
 

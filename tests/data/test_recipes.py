@@ -14,13 +14,13 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning import seed_everything
 
+from src.cli.command import CONF
 from src.data.datamodule import COSDataModule
 from src.data.dataset import COSDataset
 from src.data.sampler import EpochSampler, EvalSampler, SeededIndex
 from src.data.transforms import Recipe, paper_recipe, reseed
-from src.utils.cli import CONF
 from tests.data.test_transforms import PaintedMasks
-from tests.folders import write_root
+from tests.fixtures.folders import write_root
 
 RECIPES = sorted(path.stem for path in (Path(CONF) / "data" / "augmentation").glob("*.yaml"))
 

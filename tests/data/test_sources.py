@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.data.holdout import split_names
 from src.data.layouts import SetFolders, locate_set
+from src.data.published_sets import SETS, count_note
 from src.data.sources import Concat, FolderPairs, Source, Subset
+from src.data.splits import split_names
 from src.data.synthetic import SyntheticCamouflage
-from src.data.tasks import SETS, count_note
-from tests.folders import write_pair, write_set
+from tests.fixtures.folders import write_pair, write_set
 
 
 def test_pairs_go_by_stem_not_by_order(tmp_path: Path) -> None:

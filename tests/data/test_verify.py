@@ -21,7 +21,7 @@ from src.data.verify.inspection import inspect, signature
 from src.data.verify.report import Report, verify
 from src.data.verify.verdicts import fingerprint
 from src.utils.errors import UserError
-from tests.folders import write_scenes
+from tests.fixtures.folders import write_scenes
 
 COUNT = 9
 

@@ -14,8 +14,8 @@ from src.loggers.tracker import job_name
 from src.train import train
 from src.utils.errors import UserError, user_error
 from src.utils.revision import revision
-from tests.loggers.wandb_file import OfflineRun
-from tests.test_resume import SMALL
+from tests.fixtures.wandb_file import OfflineRun
+from tests.pipeline.test_resume import SMALL
 from tests.test_train import config
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

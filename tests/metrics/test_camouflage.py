@@ -11,8 +11,8 @@ from scipy.ndimage import gaussian_filter
 from src.metrics import COSMetrics, score
 from src.metrics import functional as fn
 from src.utils.errors import UserError
-from tests.metrics.maps import smooth_pair
-from tests.metrics.oracle import camouflage_context
+from tests.fixtures.maps import smooth_pair
+from tests.fixtures.oracle import camouflage_context
 
 
 def photograph(height: int, width: int, seed: int) -> np.ndarray:

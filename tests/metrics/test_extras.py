@@ -12,8 +12,8 @@ from scipy.ndimage import binary_erosion
 from src.metrics import COSMetrics, score
 from src.metrics import functional as fn
 from src.utils.errors import UserError
-from tests.metrics.maps import edge_cases, smooth_pair
-from tests.metrics.oracle import EXTRAS, oracle
+from tests.fixtures.maps import edge_cases, smooth_pair
+from tests.fixtures.oracle import EXTRAS, oracle
 
 EDGE_CASES = edge_cases()
 PROTOCOLS = pytest.mark.parametrize("protocol", ["field", "raw"])

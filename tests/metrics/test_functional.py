@@ -8,7 +8,7 @@ import pytest
 
 from src.metrics import functional as fn
 from src.metrics import score
-from tests.metrics.maps import smooth_pair
+from tests.fixtures.maps import smooth_pair
 
 PRED = np.array([[0.8, 0.2], [0.4, 0.0]])
 TARGET = np.array([[True, False], [False, False]])

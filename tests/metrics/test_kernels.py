@@ -17,7 +17,7 @@ from src.metrics import COSMetrics, score, score_many
 from src.metrics import functional as fn
 from src.metrics.functional import kernels
 from src.utils.errors import UserError
-from tests.metrics.maps import edge_cases, smooth_pair
+from tests.fixtures.maps import edge_cases, smooth_pair
 
 
 def f_weighted_by_scipy(pred: np.ndarray, target: np.ndarray) -> float:
@@ -157,7 +157,7 @@ def test_without_a_place_for_the_cache(monkeypatch, caplog):
     spec = importlib.util.spec_from_file_location("uncached_kernels", kernels.__file__)
     uncached = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "uncached_kernels", uncached)
-    with caplog.at_level("DEBUG", logger="src.utils.compiled"):
+    with caplog.at_level("DEBUG", logger="src.utils.jit"):
         spec.loader.exec_module(uncached)
     assert "profile is compiled anew in each process" in caplog.text
     rows, columns = np.zeros(2, np.int32), np.zeros(3, np.int32)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from src.metrics import COSMetrics, score
-from tests.metrics.maps import edge_cases, eight_bit_pair, smooth_pair
-from tests.metrics.oracle import differences, oracle
+from tests.fixtures.maps import edge_cases, eight_bit_pair, smooth_pair
+from tests.fixtures.oracle import differences, oracle
 
 TOLERANCE = 1e-12
 EDGE_CASES = edge_cases()

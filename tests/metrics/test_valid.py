@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from src.metrics import EXTRAS, COSMetrics, score
 from src.metrics import functional as fn
-from tests.metrics.maps import smooth_pair
+from tests.fixtures.maps import smooth_pair
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["field", "raw"])
 NEEDS_MAP = {"s_alpha", "s_object", "s_region", "f_weighted", "boundary_iou", "ms_iou", "hce", "context", "context_weighted"}

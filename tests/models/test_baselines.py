@@ -11,14 +11,14 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from src.cli.command import CONF
+from src.models.cost import count_parts
 from src.models.encoder import PyramidEncoder
 from src.models.fpn import FPN
-from src.models.outputs import MaskOutput
+from src.models.outputs import MaskOutput, stage_logits
 from src.models.run import RUN
 from src.models.unet import UNet
-from src.module import COSModule, stage_logits
-from src.profile import count_parts
-from src.utils.cli import CONF
+from src.module import COSModule
 from src.utils.errors import UserError
 
 SMALL = {

@@ -10,8 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
+from src.cli.command import CONF
 from src.models.encoder import STRIDES, PyramidEncoder
-from src.utils.cli import CONF
 
 BIG = {"pvt_v2_b4", "swin_base"}
 ENCODERS = [

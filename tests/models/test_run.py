@@ -9,12 +9,11 @@ from torch import nn
 from src.losses import StagewiseLoss
 from src.models.encoder import PyramidEncoder
 from src.models.fpn import FPN
-from src.models.outputs import RUNOutput
+from src.models.outputs import RUNOutput, stage_logits
 from src.models.resample import pad_to_multiple, pool, upsample
 from src.models.robe import background_step
 from src.models.run import RUN
 from src.models.sofs import ReversibleStateSpace, mask_step, residual_filter, reversed_mask
-from src.module import stage_logits
 from src.utils.errors import UserError
 
 ODD = (97, 131)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from src.report.statistics import compare_methods, holm, statistics_table
-from src.report.tables import markdown
+from src.report.tables.table import markdown
 from src.utils.errors import UserError
-from tests.report.made import set_scores
+from tests.fixtures.fake_scores import set_scores
 
 
 def _methods(shift: float, count: int = 60, noise: float = 0.01) -> list:

@@ -13,7 +13,7 @@ from src.data.sampler import SeededIndex
 from src.data.sources import FolderPairs
 from src.data.transforms import resize_only
 from src.utils.errors import UserError
-from tests.folders import write_scenes
+from tests.fixtures.folders import write_scenes
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from scripts import verify_data
-from src.utils.cli import CONF
+from src.cli.command import CONF
 from src.utils.errors import UserError
-from tests.folders import write_scenes
+from tests.fixtures.folders import write_scenes
 
 
 @pytest.fixture

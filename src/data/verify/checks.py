@@ -8,9 +8,9 @@ from pathlib import Path
 from PIL import Image
 
 from src.data.layouts import WHOLE_FOLDER, locate_set
+from src.data.published_sets import ANY, Split
 from src.data.readers import Header, mask_orientation, read_whole_header
 from src.data.sources import FolderPairs
-from src.data.tasks import ANY, Split
 from src.data.verify.findings import UNPRINTABLE, Finding, errors
 from src.data.verify.verdicts import known_usable, remember_usable
 from src.utils.errors import UserError

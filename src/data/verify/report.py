@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from src.data.layouts import WHOLE_FOLDER, locate_set
+from src.data.published_sets import Split, count_note, group_of, spec_of
 from src.data.sources import FolderPairs
-from src.data.tasks import Split, count_note, group_of, spec_of
 from src.data.verify.checks import check_pairs
 from src.data.verify.damage import listen
 from src.data.verify.duplicates import find_copies

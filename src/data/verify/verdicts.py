@@ -6,8 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
-from src.data.cachedir import cache_dir, write_whole
 from src.data.sources import FolderPairs
+from src.utils.cache_dir import cache_dir, write_whole
 
 VERSION = "1"
 """Of the checks: a new check makes old verdicts worthless."""

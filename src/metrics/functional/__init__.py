@@ -34,9 +34,9 @@ from src.metrics.functional.basic import dice, iou, mae
 from src.metrics.functional.boundary import boundary_iou
 from src.metrics.functional.camouflage import camouflage_degree, context_weighted
 from src.metrics.functional.context import context, context_window
+from src.metrics.functional.correction_effort import hce
 from src.metrics.functional.counts import THRESHOLDS, Counts, counts_above, counts_at_thresholds
-from src.metrics.functional.effort import hce
-from src.metrics.functional.enhanced import e_measure
+from src.metrics.functional.e_measure import e_measure
 from src.metrics.functional.fmeasure import f_measure, precision, recall
 from src.metrics.functional.multiscale import ms_iou
 from src.metrics.functional.protocol import PROTOCOLS, adaptive_threshold, prepare, to_8bit

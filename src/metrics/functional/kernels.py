@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from src.utils.compiled import compiled
+from src.utils.jit import compiled
 
 
 @compiled(fastmath={"reassoc", "contract", "nsz"})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from src.utils.compiled import compiled
+from src.utils.jit import compiled
 
 REACH = 255
 """Distances in pixels are cut off here: an error's weight 2 − ½^(d/5) is then 2 within 5e-16."""

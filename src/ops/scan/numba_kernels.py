@@ -36,7 +36,7 @@ from src.ops.scan.numba_vectors import (
     total,
     transpose,
 )
-from src.utils.compiled import compiled
+from src.utils.jit import compiled
 
 LOG2E = 1.4426950408889634
 

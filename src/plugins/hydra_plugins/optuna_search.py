@@ -96,7 +96,7 @@ class OptunaSweeper(Sweeper):
         return fixed, {key: distribution(one) for key, one in chosen.items() if one.is_sweep_override()}
 
     def _check(self, space: Mapping[str, BaseDistribution]) -> None:
-        from src.report.jobs import REPLICATES
+        from src.report.sweep.jobs import REPLICATES
 
         launch = launched()
         problems = [f"{key}: makes no other configuration; over seeds a search finds luck" for key in space if key in REPLICATES]
@@ -135,7 +135,7 @@ class OptunaSweeper(Sweeper):
         """Launch the trials (number → parameters, numbers without a gap) and tell the study what they gave."""
         from optuna.trial import TrialState
 
-        from src.report.jobs import read_job
+        from src.report.sweep.jobs import read_job
 
         batch = []
         for number, parameters in trials.items():

@@ -1,0 +1,114 @@
+"""The figures of docs/results.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from scripts.results.archive import TASKS, UNCLOSED, History, Results
+from scripts.results.networks import OURS, SHOWN, TWIN, differences, networks
+from src.report.figures.curves import COLOURS
+from src.report.figures.figure import figure_of, save_figure
+from src.report.tables.columns import latex_heading
+from src.report.tables.table import tex
+
+
+def draw_differences(results: Results, path: Path) -> bool:
+    """RUN minus each rival on the test sets with its interval, one panel a measure; False (and no file) where there is no pair."""
+    rows = [
+        (f"{dataset} {size} px: {ours} − {model}", differences(models[ours], one))
+        for (dataset, size), models in networks(results, "test").items()
+        for ours in (OURS, OURS + UNCLOSED)
+        for model, one in models.items()
+        if ours in models and not model.startswith(OURS)
+    ]
+    if not rows:
+        return False
+    figure, axes = figure_of(1, len(SHOWN), 2.6 * len(SHOWN) + 1.2, 1.0 + 0.34 * len(rows), sharey=True)
+    for axis, name in zip(axes[0], SHOWN, strict=True):
+        for y, (_, found) in enumerate(rows):
+            one = found[name]
+            colour = COLOURS[0] if one.excludes_zero else "#777777"
+            axis.plot([one.low, one.high], [y, y], color=colour, linewidth=2)
+            axis.plot([one.mean], [y], "o", color=colour, markersize=6)
+        axis.axvline(0, color="black", linewidth=0.8, linestyle=":")
+        axis.set_xlabel(latex_heading(name))
+        axis.grid(axis="x", alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.locator_params(axis="x", nbins=4)
+    axes[0][0].set_yticks(range(len(rows)), [label for label, _ in rows])
+    axes[0][0].set_ylim(len(rows) - 0.5, -0.5)
+    figure.suptitle("RUN minus rival, 95 % intervals (blue: 0 is left out)", fontsize=10)
+    save_figure(figure, path)
+    return True
+
+
+def draw_stages(results: Results, path: Path) -> bool:
+    """Each measure of every map on the test sets, RUN and its twin; dots are seeds, lines their means. False where there are no stages."""
+    groups = {key: models for key, models in networks(results, "test").items() if OURS in models and models[OURS].seeds[0].stages}
+    if not groups:
+        return False
+    figure, axes = figure_of(len(groups), len(SHOWN), 2.6 * len(SHOWN) + 0.4, 0.5 + 2.1 * len(groups))
+    for line, ((dataset, size), models) in zip(axes, groups.items(), strict=True):
+        for axis, measure in zip(line, SHOWN, strict=True):
+            for colour, model in zip(COLOURS, [name for name in (OURS, TWIN) if name in models], strict=False):
+                seeds = models[model].seeds
+                names = [name for name in seeds[0].stages if all(name in one.stages for one in seeds)]
+                values = np.array([[one.stages[name][measure] for name in names] for one in seeds])
+                places = np.arange(values.shape[1])
+                axis.plot(places, values.mean(0), "-", color=colour, linewidth=1.6, label=model)
+                axis.plot(places, values.T, "o", color=colour, markersize=4, alpha=0.7)
+            axis.set_xticks(range(len(models[OURS].seeds[0].stages)), [tex(name) for name in models[OURS].seeds[0].stages])
+            axis.set_title(f"{latex_heading(measure)}, {dataset} {size} px", fontsize=9)
+            axis.grid(alpha=0.25)
+            axis.spines[["top", "right"]].set_visible(False)
+        line[0].legend(frameon=False, fontsize=8)
+    save_figure(figure, path)
+    return True
+
+
+PANELS = (
+    ("μ, λ, α (log)", {"μ": "unfolding/mu_0", "λ": "unfolding/lambda_0", "α": "unfolding/alpha_0"}),
+    ("s, and γ of each stage", {"s": "unfolding/s_0"} | {f"$γ_{k}$": f"unfolding/gamma_{k - 1}" for k in range(1, 7)}),
+    ("gain of each mask step (hold-out)", {f"$k={k}$": f"val/gain_{k}" for k in range(1, 7)}),
+    ("gradient norm of each stage's RSS", {f"$k={k}$": f"gradient/state_spaces_{k - 1}" for k in range(1, 7)}),
+    (
+        "gradient norm of the other parts",
+        {"encoder": "gradient/encoder", "start": "gradient/start", "mask step": "gradient/mask_steps_0", "ROBE": "gradient/robes_0"},
+    ),
+)
+"""Of `draw_unfolding`: title, and label → logged name."""
+
+
+def draw_unfolding(results: Results, path: Path) -> bool:
+    """How RUN's few numbers, its mask steps' gains and its gradients move over the epochs; lines are means, bands go from seed to seed.
+
+    A line of panels for every data set and input size; False (and no file) where no epochs are stored.
+    """
+    groups: dict[str, list[History]] = {}
+    for one in results.histories:
+        if one.model == OURS and one.dataset not in TASKS:
+            groups.setdefault(f"{one.dataset} {one.size} px", []).append(one)
+    if not groups:
+        return False
+    figure, axes = figure_of(len(groups), len(PANELS), 3.1 * len(PANELS), 0.5 + 2.6 * len(groups))
+    for line, (name, seeds) in zip(axes, groups.items(), strict=True):
+        for axis, (title, lines) in zip(line, PANELS, strict=True):
+            there = {label: key for label, key in lines.items() if all(key in one.values for one in seeds)}
+            for colour, (label, key) in zip(COLOURS, there.items(), strict=False):
+                epochs = sorted(set.intersection(*(set(one.values[key]) for one in seeds)))
+                values = np.array([[one.values[key][epoch] for epoch in epochs] for one in seeds])
+                axis.plot(epochs, values.mean(0), color=colour, linewidth=1.6, label=label)
+                axis.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+            axis.set_title(f"{title}, {name}", fontsize=8)
+            axis.set_xlabel("epoch", fontsize=8)
+            axis.set_yscale("log" if "log" in title else "linear")
+            axis.tick_params(which="both", labelsize=8)
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.grid(alpha=0.25)
+            axis.spines[["top", "right"]].set_visible(False)
+            if there:
+                axis.legend(frameon=False, fontsize=7, ncols=2)
+    save_figure(figure, path)
+    return True

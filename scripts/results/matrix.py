@@ -1,0 +1,307 @@
+"""The trainings behind docs/results.md, one after the other: ``python -m scripts.results.matrix [PHASE …] --data DATA [-- OVERRIDE …]``.
+
+    lr        every network at three learning rates, 160 px, 4 epochs, a quarter held out, hold-out alone
+    core      run, fpn, fpn_ds, fpn_wide × 3 seeds and unet, 12 epochs at 224 px, each at its best rate; hold-out and test: in one round and
+              in two, with sharper logits, and RUN without its closing step
+    ablation  parts, choices and numbers of stages of RUN, 160 px, 6 epochs, a quarter held out, hold-out alone
+    large     run and the rival that is best on the hold-out, 352 px; the same readings
+    tasks     run and fpn_ds on Kvasir-SEG and DRIVE, there also unet without and with skips of the image, at CAMO's rates;
+              test, in all these ways but two rounds
+
+Each training has a folder of its own below --output. What is finished is skipped and what was interrupted goes on from its last checkpoint,
+so the same command again continues. As each ends, its numbers go to docs/results and the page is made anew. Ctrl-C or SIGTERM stops after
+the running training has saved itself. Overrides go to every training, e.g. ``-- trainer=gpu data.num_workers=8``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from scripts.results.archive import TWO_ROUNDS, UNCLOSED, read_results
+from scripts.results.page import PAGE, RESULTS, write_page
+from scripts.results.store import store_run
+from src.cli.command import prepare, reported_mistakes
+from src.utils.errors import UserError
+
+RIVALS = ("fpn_ds", "fpn", "fpn_wide", "unet")
+RATES = ("5e-4", "1e-3", "2e-3")
+RATE_EPOCHS = 4
+PARTS = (
+    *("residual", "mask_step", "background_evidence", "robe", "robe_image", "reconstruction", "background_loss"),
+    *("phi", "state_space", "edge_head", "coarse_loss", "context", "mask_residual", "unfolding", "coupling"),
+)
+CHOICES = (
+    "levels_coarse_to_fine",
+    "levels_8",
+    "levels_4",
+    "finest_twice",
+    "uncertain_band_one",
+    "soft_thresholds",
+    "lambda_large",
+    "share_all",
+    "share_none",
+)
+WITHOUT_UNFOLDING_TOO = ("levels_4",)
+"""Of these choices, whether the unfolding gains by them."""
+STAGES = ("stages_1", "stages_2", "stages_6")
+Readings = Mapping[str, tuple[str, ...]]
+TWICE: Readings = {TWO_ROUNDS: ("rounds=2",)}
+SHARPER: Readings = {"_x1.5": ("sharpness=1.5",), "_x2": ("sharpness=2",)}
+OPEN: Readings = {UNCLOSED: ("closing_step=false",)}
+SHARPER_OPEN: Readings = {UNCLOSED + ending: (*OPEN[UNCLOSED], *told) for ending, told in SHARPER.items()}
+"""What a split is read with once more, by the ending of the network's name: the same training, another final mask."""
+DONE = "done"
+"""An empty file in a run's folder: all its epochs are trained; in a split's folder: all of it is scored."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: its name, its name in the tables, what `src.train` is told, and the splits that are scored."""
+
+    name: str
+    model: str
+    overrides: tuple[str, ...]
+    splits: tuple[str, ...]
+    seed: int = 0
+    rate_of: str | None = None
+    """The network whose best learning rate it takes; None: `overrides` name one."""
+    otherwise: Readings = field(default_factory=dict)
+    """How every split is read once more: the ending of its name there, and what `src.eval` is told."""
+
+    @property
+    def folder(self) -> str:
+        return f"{self.name}_seed{self.seed}"
+
+    @property
+    def readings(self) -> dict[str, list[str]]:
+        """Folder in that of the run → what `src.eval` is told."""
+        ways = {"": (), **self.otherwise}
+        return {f"{split}{ending}": [f"split={split}", *told] for ending, told in ways.items() for split in self.splits}
+
+    def is_done(self, folder: Path) -> bool:
+        return all((folder / reading / DONE).exists() for reading in ("", *self.readings))
+
+
+def rate_runs(results: Path) -> list[Run]:
+    return [
+        Run(f"lr_{model}_{rate}", model, ("experiment=camo_rates", *_model(model), f"model.optimizer.lr={rate}"), splits=())
+        for model in ("run", *RIVALS)
+        for rate in RATES
+    ]
+
+
+def core_runs(results: Path) -> list[Run]:
+    return [
+        Run(
+            f"core_{model}",
+            model,
+            ("experiment=camo_core", *_model(model)),
+            ("holdout", "test"),
+            seed,
+            model,
+            {**TWICE, **_as_sharp(model)},
+        )
+        for seed in range(3)
+        for model in ("run", *RIVALS)
+        if model != "unet" or seed == 0
+    ]
+
+
+def ablation_runs(results: Path) -> list[Run]:
+    named: dict[str, tuple[str, ...]] = {"run": ()}
+    named |= {f"run-{part}": (f"ablation=no_{part}",) for part in PARTS}
+    named |= {f"run+{choice}": (f"ablation={choice}",) for choice in (*CHOICES, *STAGES)}
+    named |= {f"run-coupling+{choice}": (f"ablation=[no_coupling,{choice}]",) for choice in WITHOUT_UNFOLDING_TOO}
+    named["run_paper"] = _model("run_paper")
+    compared = {f"run{part}{choice}" for part in ("", "-coupling") for choice in ("", *(f"+{one}" for one in WITHOUT_UNFOLDING_TOO))}
+    otherwise = {model: _as_sharp(model) if model in compared else {} for model in named}
+    return [
+        Run(f"ablation_{model}", model, ("experiment=camo_ablation", *what), ("holdout",), 0, "run", otherwise[model])
+        for model, what in named.items()
+    ]
+
+
+def large_runs(results: Path) -> list[Run]:
+    models = ("run", best_rival(results))
+    return [
+        Run(f"large_{model}", model, ("experiment=camo_352", *_model(model)), ("holdout", "test"), 0, model, {**TWICE, **_as_sharp(model)})
+        for model in models
+    ]
+
+
+def task_runs(results: Path) -> list[Run]:
+    full = ("model.net.levels=coarse_to_fine", "model.net.unfold_stride=1")
+    networks: dict[str, dict[str, tuple[str, ...]]] = {
+        "kvasir": {"run": (), "fpn_ds": ("model=fpn_ds",)},
+        "drive": {
+            "run": full,
+            "fpn_ds": ("model=fpn_ds", *full),
+            "unet": ("model=unet",),
+            "unet+image_skips": ("model=unet", "model.net.image_skips=true"),
+        },
+    }
+    return [
+        Run(f"{task}_{model}", model, (f"experiment={task}_lite0", *told), ("test",), 0, model.split("+")[0], _as_sharp(model))
+        for task, models in networks.items()
+        for model, told in models.items()
+    ]
+
+
+PHASES: dict[str, Callable[[Path], list[Run]]] = {
+    "lr": rate_runs,
+    "core": core_runs,
+    "ablation": ablation_runs,
+    "large": large_runs,
+    "tasks": task_runs,
+}
+
+
+def with_rates(runs: Sequence[Run], results: Path) -> list[Run]:
+    """The runs with the learning rates of :func:`best_rates` among their overrides."""
+    rates = best_rates(results, list(dict.fromkeys(run.rate_of for run in runs if run.rate_of)))
+    return [replace(run, overrides=(*run.overrides, *([rates[run.rate_of]] if run.rate_of else []))) for run in runs]
+
+
+def best_rates(results: Path, models: Sequence[str]) -> dict[str, str]:
+    """Model → the override of the learning rate with the best hold-out S_α in the runs of the phase `lr`.
+
+    Raises:
+        UserError: models whose rates are not all tried yet.
+    """
+    short = [one for one in read_results(results).trainings if one.epochs == RATE_EPOCHS and one.dataset == "CAMO"]
+    found = {model: {one.lr: one.holdout_s_alpha for one in short if one.model == model} for model in models}
+    lacking = [model for model, rates in found.items() if not {float(rate) for rate in RATES} <= rates.keys()]
+    if lacking:
+        raise UserError(f"learning rates of {', '.join(lacking)} are not chosen yet: python -m scripts.results.matrix lr")
+    return {model: f"model.optimizer.lr={max(rates, key=lambda rate: rates[rate]):g}" for model, rates in found.items()}
+
+
+def best_rival(results: Path) -> str:
+    """The rival with the best mean S_α on the hold-out at 224 px; the test set has no say."""
+    runs = [one for one in read_results(results).runs if one.key[:3] == ("CAMO", "holdout", 224)]
+    scores = {model: [one.mean("s_alpha") for one in runs if one.key.model == model] for model in RIVALS}
+    if not all(scores.values()):
+        raise UserError(f"{', '.join(m for m in RIVALS if not scores[m])}: not trained yet: python -m scripts.results.matrix core")
+    return max(scores, key=lambda model: mean(scores[model]))
+
+
+def train_command(run: Run, folder: Path, data: Path, overrides: Sequence[str]) -> list[str]:
+    """What trains a run, or goes on where it stopped."""
+    resume = ["ckpt_path=last"] if any((folder / "checkpoints").glob("*.ckpt")) else []
+    places = [f"seed={run.seed}", "test=false", f"data.root={data}", f"paths.output_dir={folder}"]
+    return [sys.executable, "-m", "src.train", *run.overrides, *places, *overrides, *resume]
+
+
+def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], results: Path, page: Path) -> None:
+    """Do what of a run is not done, and store its numbers.
+
+    Raises:
+        subprocess.CalledProcessError: a command failed.
+    """
+    if not (folder / DONE).exists():
+        _call(train_command(run, folder, data, overrides))
+        (folder / DONE).touch()
+    for reading, told in run.readings.items():
+        if not (folder / reading / DONE).exists():
+            shutil.rmtree(folder / reading, ignore_errors=True)  # what an interrupted reading left
+            where = [*told, f"data.root={data}", f"paths.output_dir={folder / reading}"]
+            _call([sys.executable, "-m", "src.eval", f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}", *where])
+            (folder / reading / DONE).touch()
+    store_run(folder, run.model, results, replace=True)
+    write_page(page, results)
+
+
+def main() -> None:
+    """The command line."""
+    output = Path.home() / "run-outputs" / "camo_matrix"
+    parser = argparse.ArgumentParser(
+        "python -m scripts.results.matrix", None, __doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("phases", nargs="*", metavar="PHASE", help=f"of {', '.join(PHASES)} (default: all, in this order)")
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("COS_DATA", "data")), help="data.root (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=output, help="folder of the runs (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where numbers are stored (default: %(default)s)")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page that is made of them (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="networks or trainings of the phase, e.g. run run-robe drive_fpn_ds")
+    parser.add_argument("--seed", type=int, help="in the place of the phase's own, e.g. a second one where it is close")
+    parser.add_argument("--list", action="store_true", help="only print the trainings and whether they are done")
+    own, overrides = _parted(sys.argv[1:])
+    arguments = parser.parse_args(own)
+    prepare()
+    failed: list[str] = []
+    for phase in arguments.phases or PHASES:
+        with reported_mistakes(failed):
+            if phase not in PHASES:
+                raise UserError(f"{phase}: no such phase; there are {', '.join(PHASES)}")
+            _phase(phase, arguments, overrides, failed)
+    sys.exit(2 if failed else 0)
+
+
+def _phase(phase: str, arguments: Any, overrides: Sequence[str], failed: list[str]) -> None:
+    runs = PHASES[phase](arguments.results)
+    only = {*(arguments.only or [])}
+    if unknown := sorted(only - {name for run in runs for name in (run.model, run.name)}):
+        raise UserError(
+            f"--only {' '.join(unknown)}: not in the phase {phase}, which has {' '.join(dict.fromkeys(run.model for run in runs))}"
+            f" (trainings: {' '.join(dict.fromkeys(run.name for run in runs))})"
+        )
+    runs = with_rates([run for run in runs if not only or only & {run.model, run.name}], arguments.results)
+    if arguments.seed is not None:
+        runs = list({run.folder: run for run in (replace(run, seed=arguments.seed) for run in runs)}.values())
+    for number, run in enumerate(runs, start=1):
+        folder = arguments.output / run.folder
+        state = "done" if run.is_done(folder) else "to resume" if folder.exists() else "to do"
+        print(f"{phase} {number}/{len(runs)} {run.folder}: {state}", flush=True)
+        if arguments.list:
+            print(f"    {shlex.join(train_command(run, folder, arguments.data, overrides))}")
+        else:
+            with reported_mistakes(failed):
+                execute(run, folder, arguments.data, overrides, arguments.results, arguments.page)
+
+
+def _call(words: Sequence[str]) -> None:
+    """Run a command to its end; where it was asked to stop, so do we, with its status."""
+    process = subprocess.Popen(words)
+    handlers = {
+        signum: signal.signal(signum, lambda number, _: process.send_signal(number) if number == signal.SIGTERM else None)
+        for signum in (signal.SIGINT, signal.SIGTERM)  # Ctrl-C reaches the child by itself
+    }
+    try:
+        status = process.wait()
+    finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+    if status in (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM):
+        print("stopped; the same command goes on", file=sys.stderr)
+        sys.exit(status if status > 0 else 128 - status)
+    if status:
+        raise UserError(f"ended with status {status}: {shlex.join(words)}")
+
+
+def _as_sharp(model: str) -> Readings:
+    """How a network is read beside others: RUN, whose closing step sharpens, without it too, and all else also sharper."""
+    return {**OPEN, **SHARPER_OPEN} if model.startswith("run") and "-coupling" not in model else SHARPER
+
+
+def _model(name: str) -> tuple[str, ...]:
+    """The overrides of a name; `run` is what the experiments name themselves."""
+    return {"run": (), "run_paper": ("model=run_paper", "loss=paper")}.get(name, (f"model={name}",))
+
+
+def _parted(words: list[str]) -> tuple[list[str], list[str]]:
+    return (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Right and wrong images, stage by stage: ``python -m scripts.results.pictures CKPT --out FOLDER [--data DATA] [--photographs]``.
+
+Of the hold-out of a checkpoint of RUN, at the network's input size: the images where the mask gained most IoU from M_0 to the end,
+those where it lost most, and those with the lowest IoU at the end; chosen by these numbers alone. Without ``--photographs`` the
+pictures show masks, steps and weights only, for pages that may not show the images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from src.cli.command import console, prepare, reported_mistakes
+from src.models.outputs import stage_logits
+from src.models.run import RUN
+from src.pipeline.reopen import open_run
+from src.report.figures.unfolding import draw_unfolding
+from src.utils.errors import UserError
+
+
+@torch.no_grad()
+def draw(checkpoint_path: Path, out: Path, data: Path | None, each: int, photographs: bool) -> list[Path]:
+    """Draw ``each`` images of every kind; returns the files.
+
+    Raises:
+        UserError: no checkpoint of RUN, data that cannot be used, or pictures that are there already.
+    """
+    if out.is_dir() and any(out.glob("*.png")):
+        raise UserError(f"--out {out}: holds pictures already; choose another folder")
+    net, _, datamodule = open_run(checkpoint_path, data)
+    samples = [
+        {"name": name, "image": image, "mask": mask}
+        for batch in datamodule.test_dataloader()[0]
+        for name, image, mask in zip(batch["name"], batch["image"], batch["mask"], strict=True)
+    ]
+    first, last = torch.tensor([_ious(net, sample) for sample in samples]).T
+    gained = (last - first).argsort(descending=True)
+    kinds = {"gained": gained[:each], "lost": gained.flip(0)[:each], "wrong": last.argsort()[:each]}
+    out.mkdir(parents=True, exist_ok=True)
+    files = []
+    for kind, places in kinds.items():
+        for number, i in enumerate(places.tolist(), start=1):
+            sample, path = samples[i], out / f"{kind}_{number}.png"
+            final = list(stage_logits(net(sample["image"][None])))[-1]
+            name = f"{sample['name']}, IoU {first[i]:.2f} (M_0) → {last[i]:.2f} ({final})"
+            draw_unfolding(path, net, sample["image"], name, sample["mask"], photographs)
+            files.append(path)
+    return files
+
+
+def _ious(net: RUN, sample: dict[str, Any]) -> tuple[float, float]:
+    """IoU at 0.5 of M_0 and of the final mask with the truth, at the mask's size."""
+    output = net(sample["image"][None])
+    return _iou(output.coarse_logits, sample["mask"]), _iou(output.mask_logits, sample["mask"])
+
+
+def _iou(logits: Tensor, truth: Tensor) -> float:
+    size = (truth.shape[-2], truth.shape[-1])
+    found = torch.nn.functional.interpolate(logits, size, mode="bilinear")[0, 0] > 0
+    return float((found & truth).sum() / (found | truth).sum().clamp(min=1))
+
+
+def main() -> None:
+    """The command line of :func:`draw`."""
+    parser = argparse.ArgumentParser(
+        "python -m scripts.results.pictures", None, __doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="a folder")
+    parser.add_argument("--data", type=Path, help="data.root, where it is not the one of the training")
+    parser.add_argument("--each", type=int, default=2, help="images of every kind (default: %(default)s)")
+    parser.add_argument("--photographs", action="store_true", help="with the image, B_k and Ĉ_k")
+    arguments = parser.parse_args()
+    prepare()
+    failed: list[str] = []
+    with reported_mistakes(failed):
+        for path in draw(arguments.checkpoint, arguments.out, arguments.data, arguments.each, arguments.photographs):
+            console().print(f"Written: {path}", highlight=False)
+    sys.exit(2 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Find a checkpoint and read it: plain values and tensors, whoever wrote it."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+
+from src.checkpoints.weights_file import SUFFIX, read_exported
+from src.utils.errors import UserError
+
+RESUMABLE = ("last.ckpt", "step.ckpt")
+"""Of the end of an epoch and of its middle: a training goes on from these as if it had never stopped."""
+
+
+def resolve_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | None:
+    """The file that ``ckpt_path`` means: None, a file, or ``last``: the newest whole checkpoint of ``output_dir``.
+
+    ``last`` takes one of ``RESUMABLE`` where one is whole, and warns of every broken file that it passes over.
+
+    Raises:
+        UserError: there is no such file; the message names what was looked for.
+    """
+    if ckpt_path is None:
+        return None
+    if ckpt_path == "last":
+        folder = Path(output_dir) / "checkpoints"
+        for path in sorted(folder.glob("*.ckpt"), key=lambda p: (p.name in RESUMABLE, p.stat().st_mtime_ns), reverse=True):
+            problem = _damage(path)
+            if problem is None:
+                return path
+            rank_zero_warn(f"ckpt_path=last: {path} is broken ({problem}); the one before it is taken")
+        raise UserError(f"ckpt_path=last: no whole checkpoint in {folder}; name the run with paths.output_dir=FOLDER")
+    path = Path(ckpt_path)
+    if not path.is_file():
+        raise UserError(f"ckpt_path: no file {path}")
+    return path
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The checkpoint's plain values and tensors (``weights_only=True``), on the CPU; of exported weights ``state_dict`` and ``config``.
+
+    Raises:
+        UserError: not a checkpoint, cut short, or one that this project did not write.
+    """
+    if path.suffix == SUFFIX:
+        return read_exported(path)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # bytes that are no pickle can raise anything
+        reason = f"{type(error).__name__}: {str(error)[:160]}".splitlines()[0]
+        raise UserError(f"ckpt_path: {path} cannot be read as a checkpoint ({reason})") from error
+    is_ours = isinstance(checkpoint, dict) and "state_dict" in checkpoint
+    if not is_ours or not {"model", "data"} <= dict(checkpoint.get("config", {})).keys():
+        raise UserError(f"ckpt_path: {path} holds no `state_dict` with its `config`; take a file that src.train wrote")
+    return checkpoint
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with the file; None if it is whole, to the last bit."""
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch reads without looking at the checksums
+            damaged = archive.testzip()
+        if damaged is not None:
+            return f"checksum of {damaged}"
+        read_checkpoint(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        return str(error)
+    except UserError as error:
+        return str(error).removeprefix(f"ckpt_path: {path} ")
+    return None

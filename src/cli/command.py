@@ -1,0 +1,195 @@
+"""What every command line shares: configuration by Hydra, user errors in one place, one folder a run."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from src.cli.job_record import recorded
+from src.cli.output_folder import forget_command
+from src.cli.override_errors import composition_mistake
+from src.cli.type_check import check_types
+from src.utils.errors import UserError, user_error
+from src.utils.launch import global_rank, launched
+from src.utils.memory import keep_freed_memory
+
+CONF = str(Path(__file__).parents[2] / "conf")
+sys.path.append(str(Path(__file__).parents[1] / "plugins"))  # Hydra takes sweepers from a package `hydra_plugins` alone
+NOISE = (
+    ".*does not have many workers.*",
+    ".*exists and is not empty.*",
+    ".*number of training batches.*smaller than the logging interval.*",
+    ".*GPU available but not used.*",
+    ".*sync_dist=True.*",  # what is logged without it is the same on every rank, or summed by torchmetrics
+    ".*your dataloader is not resumable.*",  # it is: COSDataModule.state_dict
+    ".*Converting a tensor with requires_grad=True to a scalar.*",
+    ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+)
+
+Task = Callable[[DictConfig], Any]
+
+
+def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
+    """Turn ``task(cfg)`` into a ``main()`` configured by ``conf/<config_name>.yaml``.
+
+    What the user can mend is printed without a traceback and ends the process with status 2. In a multirun
+    ``paths.output_dir`` becomes the job's own folder; a job that fails leaves the others alone, and the end lists those that did.
+    """
+
+    def decorate(task: Task) -> Callable[[], None]:
+        failed: list[str] = []
+
+        @functools.wraps(task)
+        def run(cfg: DictConfig) -> Any:
+            prepare()
+            hydra_cfg = HydraConfig.get()
+            if hydra_cfg.mode == RunMode.MULTIRUN:
+                OmegaConf.update(cfg, "paths.output_dir", hydra_cfg.runtime.output_dir)
+                return _run_job(task, cfg, failed)
+            with reported_mistakes(failed):
+                _check_complete(cfg)
+                check_types(cfg)
+                return task(cfg)
+            forget_command()
+            return sys.exit(2)
+
+        configured = hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(run)
+
+        def main() -> None:
+            launch = launched()
+            with _composition_mistakes_reported():
+                if launch is None or launch.processes == 1:
+                    configured()  # `FailedJobs` ends it where jobs leave notes; what follows is for commands without folders
+                elif [word for word in sys.argv[1:] if word.startswith("-")]:
+                    sys.exit(
+                        f"error: under {launch.by} only overrides can be given; a multirun starts its processes itself: python -m … -m …"
+                    )
+                elif global_rank() == 0:
+                    configured()
+                else:
+                    _compose_and_run(config_name, task, failed)
+            if failed:
+                print(f"error: {len(failed)} of the jobs failed", file=sys.stderr)
+                sys.exit(2)
+
+        return main
+
+    return decorate
+
+
+def _run_job(task: Task, cfg: DictConfig, failed: list[str]) -> Any:
+    """One job of a multirun: its error is printed and noted in its folder, not raised, as that would end the other jobs."""
+    with recorded() as note:
+        try:
+            _check_complete(cfg)
+            check_types(cfg)
+            return task(cfg)
+        except Exception as error:
+            text = _mistake(error)
+            failed.append(text or f"{type(error).__name__}: {error}")
+            note.failed(error, failed[-1], mistake=text is not None)
+            print(f"error: {text}" if text else traceback.format_exc(), file=sys.stderr)
+            return None
+
+
+@contextmanager
+def reported_mistakes(failed: list[str]) -> Iterator[None]:
+    """Print what the user can mend and add it to ``failed`` instead of raising it; anything else is raised."""
+    try:
+        yield
+    except Exception as error:
+        text = _mistake(error)
+        if text is None:
+            raise
+        failed.append(text)
+        print(f"error: {text}", file=sys.stderr)
+
+
+def _compose_and_run(config_name: str, task: Task, failed: list[str]) -> None:
+    """What `hydra.main` does, without its folder, its `.hydra` and its callbacks: these are of rank 0 alone."""
+    prepare()
+    try:
+        with initialize_config_dir(CONF, version_base="1.3"):
+            cfg = compose(config_name, sys.argv[1:])
+    except HydraException:
+        sys.exit(1)  # rank 0 says why
+    with reported_mistakes(failed):
+        _check_complete(cfg)
+        check_types(cfg)
+        task(cfg)
+
+
+@contextmanager
+def _composition_mistakes_reported() -> Iterator[None]:
+    """Hydra hands its errors over (by default it prints several lines and exits with 1): a mistake is one line and status 2."""
+    asked = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    except Exception as error:
+        text = None if asked == "1" else composition_mistake(error)
+        if text is None:
+            raise
+        print(f"error: {text}", file=sys.stderr)
+        sys.exit(2)
+    finally:
+        if asked is None:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = asked
+
+
+def _check_complete(cfg: DictConfig) -> None:
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise UserError(f"nothing given for {', '.join(missing)}: add {' '.join(f'{key}=…' for key in missing)}")
+
+
+def _mistake(error: Exception) -> str | None:
+    """The words of a mistake in the configuration or the input; None for an error of ours."""
+    mistake = user_error(error)
+    if mistake is not None:
+        return _plain(str(mistake))
+    cause = error.__cause__ if isinstance(error, InstantiationException) else error
+    if isinstance(error, InstantiationException) and isinstance(cause, (ValueError, TypeError, ImportError, MisconfigurationException)):
+        key = str(error).rsplit("full_key: ", 1)[-1] if "full_key: " in str(error) else "configuration"
+        return f"{key}: {cause}"
+    return str(error) if isinstance(error, MisconfigurationException) else composition_mistake(error)
+
+
+def _plain(message: str) -> str:
+    """Without the traceback that a data-loading worker puts before its message."""
+    return message.rsplit("UserError: ", 1)[-1].rstrip() if "Original Traceback" in message else message
+
+
+def prepare() -> None:
+    """What every process does first: keep freed memory, and silence what libraries say that nobody can act on."""
+    keep_freed_memory()
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    for pattern in NOISE:
+        warnings.filterwarnings("ignore", pattern)
+    for name in ("lightning.pytorch", "lightning.fabric", "timm"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def console() -> Console:
+    """Where commands print: as wide as the terminal, or 120 columns when there is none."""
+    out = Console()
+    return out if out.is_terminal else Console(width=120)

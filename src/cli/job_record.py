@@ -1,0 +1,98 @@
+"""Each job of a multirun leaves a note of itself, `job.json`: by it running, stopped, failed and finished jobs are told apart."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from src.utils.launch import global_rank
+from src.utils.process import is_alive
+
+FILE = "job.json"
+
+
+class FailedJobs(Callback):
+    """A Hydra callback (`conf/hydra/default.yaml`): a multirun lists the jobs that failed and ends with status 2 (mistakes) or 1.
+
+    It reads the notes and not what the jobs return, so that it makes no difference which launcher ran them, and where.
+    """
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        start = folder / "multirun.yaml"  # notes older than it are of an earlier multirun in this folder
+        began = start.stat().st_mtime_ns if start.exists() else 0
+        notes = {path.parent: read_record(path.parent) for path in folder.rglob(FILE) if path.stat().st_mtime_ns >= began}
+        failed = {path.relative_to(folder): note for path, note in sorted(notes.items()) if note.get("state") == "failed"}
+        if failed:
+            print(f"error: {len(failed)} of the {len(notes)} jobs failed:", file=sys.stderr)
+            for path, note in failed.items():
+                print(f"  - {path}: {note['error']}", file=sys.stderr)
+            sys.exit(2 if all(note["mistake"] for note in failed.values()) else 1)
+
+
+@contextmanager
+def recorded() -> Iterator[FailureNote]:
+    """What happens in this block becomes the note of the multirun's job that runs here; outside of multiruns nothing is written.
+
+    Whoever reports an error that was raised here calls `failed` of what this yields.
+    """
+    note = FailureNote(_job_folder())
+    note.write({"state": "running", "host": socket.gethostname(), "pid": os.getpid()})
+    try:
+        yield note
+    except BaseException:
+        note.write({"state": "stopped"})
+        raise
+    if not note.has_failed:
+        note.write({"state": "finished"})
+
+
+class FailureNote:
+    """Writes `job.json` into ``folder`` (None: nowhere)."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder, self.has_failed = folder, False
+
+    def failed(self, error: BaseException, text: str, mistake: bool) -> None:
+        """Note an error: its ``text`` in a line, the whole traceback beside it; ``mistake``: one that the user can mend."""
+        self.has_failed = True
+        trace = "".join(traceback.format_exception(error))
+        self.write({"state": "failed", "error": shorten(text, 300, placeholder=" …"), "mistake": mistake, "traceback": trace})
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Written whole or not at all: `src.report.sweep.summary` reads while jobs run."""
+        if self.folder is not None:
+            temporary = self.folder / f".{FILE}"
+            temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            temporary.replace(self.folder / FILE)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What a job wrote of itself; empty if nothing or nothing whole. A job whose process is gone is ``stopped``."""
+    try:
+        record = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if record.get("state") == "running" and record.get("host") == socket.gethostname() and not is_alive(int(record.get("pid", -1))):
+        record["state"] = "stopped"
+    return record
+
+
+def _job_folder() -> Path | None:
+    """None for commands whose jobs have no folder of their own (`python -m src.profile -m`), and for all ranks but the first."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN or HydraConfig.get().output_subdir is None:
+        return None
+    return Path(HydraConfig.get().runtime.output_dir) if global_rank() == 0 else None

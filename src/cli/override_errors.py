@@ -1,0 +1,74 @@
+"""What Hydra says of overrides and groups that do not exist, in one line with the nearest that do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from omegaconf import Container, DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from src.cli.type_check import parameters_of
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+def composition_mistake(error: BaseException) -> str | None:
+    """One line for an error of Hydra's own while it composes; None for any other."""
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):  # Hydra doesn't say which
+        return "null is no choice of a group: take an empty list (logger=[], callbacks=[]), or ~GROUP"
+    if not isinstance(error, HydraException) or isinstance(error, InstantiationException):
+        return None
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _no_such_choice(error.missing_cfg_file, error.options or [])
+    cause = error.__cause__
+    if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, Container) and "not in struct" in str(cause):
+        return _no_such_key(str(cause.full_key), cause.parent_node)
+    text = str(error) if cause is None or isinstance(error, OverrideParseException) else f"{error} ({cause})"
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("See https://", "Set the environment"))]
+    shown = "; ".join(lines)
+    return f"{error.override}: {shown}" if isinstance(error, OverrideParseException) else shown
+
+
+def _no_such_choice(missing: str, options: Sequence[str]) -> str:
+    group, _, name = missing.removesuffix(".yaml").rpartition("/")
+    options = options or sorted(path.stem for path in (CONF / group).glob("*.yaml"))  # of a list of choices Hydra names none
+    close = difflib.get_close_matches(name, options, n=3)
+    there = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(options) or 'none'}"
+    return f"{group}={name}: no such choice; {there}"
+
+
+def _no_such_key(key: str, parent: Container) -> str:
+    """Near matches beside the key, then the same name elsewhere, then near ones anywhere."""
+    prefix, _, name = key.rpartition(".")
+    if isinstance(parent, DictConfig) and name in (parameters_of(parent) or {}):
+        return f"{key}: not among the settings of conf/, but {parent._target_.rpartition('.')[2]} takes it: write +{key}=…"
+    root = parent._get_root()
+    groups = {str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir()} - {"hydra"}
+    everywhere = sorted(set(_paths(root)) | groups)
+    beside = [path for path in everywhere if path.rpartition(".")[0] == prefix]
+    nearest = difflib.get_close_matches(name, _names(beside), n=2)
+    close = [path for path in beside if path.rpartition(".")[2] in nearest]
+    close = close or [path for path in everywhere if path.rpartition(".")[2] == name]
+    close = close or [path for path in everywhere if path.rpartition(".")[2] in difflib.get_close_matches(name, _names(everywhere), n=1)]
+    way = f"did you mean {' or '.join(close[:3])}?" if close else f"add it with +{key}=… if it is meant to be new"
+    return f"{key}: there is no such setting; {way}"
+
+
+def _names(paths: list[str]) -> list[str]:
+    return sorted({path.rpartition(".")[2] for path in paths})
+
+
+def _paths(node: object, prefix: str = "") -> Iterator[str]:
+    """Every key of a configuration, dotted; what an interpolation points to counts where it stands."""
+    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+        return
+    for name in map(str, node):
+        child = node._get_node(name)
+        key = f"{prefix}{name}"
+        if key != "hydra" and not name.startswith("_"):
+            yield key
+            if isinstance(child, DictConfig) and not child._is_interpolation():
+                yield from _paths(child, f"{key}.")

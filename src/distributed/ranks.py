@@ -1,0 +1,160 @@
+"""Starts the other processes of a DDP training on this machine, and sees to it that none is left behind.
+
+Each is `python -m src.distributed.ranks FOLDER PID`, a training by the resolved configuration of rank 0. Lightning would run the
+command line again, and Hydra would then make an output folder, or a whole multirun, in every process.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lightning as L
+import torch
+import torch.distributed as dist
+from omegaconf import DictConfig, OmegaConf
+
+from src.cli.command import prepare
+from src.distributed.signals import Interrupted
+from src.utils.errors import UserError, user_error
+from src.utils.launch import global_rank
+
+ROOT = Path(__file__).parents[2]
+TRAIN = "src.train"
+"""By its name, as it is above this module: what each process runs."""
+VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "OMP_NUM_THREADS")
+GRACE = 20.0
+"""Seconds that a process has to end after another one has."""
+
+
+@contextmanager
+def other_ranks(trainer: L.Trainer, cfg: DictConfig, ckpt_path: str | None) -> Iterator[None]:
+    """All processes of `trainer` are there in the block, and this one is alone after it, its environment as before.
+
+    Args:
+        cfg, ckpt_path: what the others train by, and the file that they go on from.
+
+    Raises:
+        UserError: what another process found wrong with the input, where this one only saw it go.
+    """
+    before, threads = {name: os.environ.get(name) for name in VARIABLES}, torch.get_num_threads()
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    try:
+        if environment is None or trainer.world_size == 1 or environment.creates_processes_externally:
+            yield
+        else:
+            places = {"MASTER_ADDR": environment.main_address, "MASTER_PORT": str(environment.main_port), "NODE_RANK": "0"}
+            os.environ.update(places | {"LOCAL_RANK": "0", "WORLD_SIZE": str(trainer.world_size)})
+            with tempfile.TemporaryDirectory(prefix="ranks_") as folder, _started(trainer.world_size, cfg, ckpt_path, Path(folder)):
+                yield
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _started(count: int, cfg: DictConfig, ckpt_path: str | None, folder: Path) -> Iterator[None]:
+    OmegaConf.save(OmegaConf.merge(cfg, {"ckpt_path": ckpt_path}), folder / "config.yaml", resolve=True)
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "src.distributed.ranks", str(folder), str(os.getpid())]
+    # In sessions of their own: Ctrl-C is for rank 0, which tells the others.
+    processes = [
+        subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path, "LOCAL_RANK": str(rank)}, start_new_session=True)
+        for rank in range(1, count)
+    ]
+    left = threading.Event()
+    threading.Thread(target=_watch, args=(processes, folder, left), daemon=True).start()
+    try:
+        yield
+    except Exception as error:
+        left.set()
+        _wait(processes, GRACE / 4)
+        blame = _mistake(processes, folder)
+        _kill(processes)
+        if user_error(error) is not None:
+            raise
+        if blame:
+            raise UserError(blame) from error
+        print(_told(folder, "error"), file=sys.stderr)
+        raise
+    finally:
+        left.set()
+        _wait(processes, GRACE)
+        _kill(processes)
+
+
+def _watch(processes: list[subprocess.Popen[bytes]], folder: Path, left: threading.Event) -> None:
+    """Ends this process if another one has failed and this one still waits for it: a collective call can't be interrupted."""
+    while not left.wait(0.5):
+        if any(process.poll() not in (None, 0) for process in processes):
+            if left.wait(GRACE):
+                return
+            print(f"error: {_mistake(processes, folder) or _told(folder, 'error') or 'another process has ended'}", file=sys.stderr)
+            _kill(processes)
+            os._exit(2)
+
+
+def _wait(processes: list[subprocess.Popen[bytes]], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _kill(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def _mistake(processes: list[subprocess.Popen[bytes]], folder: Path) -> str:
+    """What the user can do something about: wrong input, or a process that was killed; empty if it is neither."""
+    codes = [process.poll() or 0 for process in processes]
+    killed = [f"rank {rank} by {signal.Signals(-code).name}" for rank, code in enumerate(codes, 1) if code < 0]
+    way_out = "where the memory was full a smaller data.batch_size or fewer data.num_workers help; ckpt_path=last goes on"
+    return _told(folder, "mistake") or (f"processes of this training were killed, {', '.join(killed)}; {way_out}" if killed else "")
+
+
+def _told(folder: Path, kind: str) -> str:
+    return "\n".join(dict.fromkeys(path.read_text(encoding="utf-8") for path in sorted(folder.glob(f"{kind}_*.txt"))))
+
+
+def _follow(parent: int) -> None:
+    """Rank 0 can be killed; its other processes must not stay."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    """One of the other processes: trains, and leaves its words for rank 0 if something is wrong."""
+    folder, parent = Path(sys.argv[1]), int(sys.argv[2])
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    prepare()
+    try:
+        importlib.import_module(TRAIN).train(OmegaConf.load(folder / "config.yaml"))
+    except Interrupted:
+        raise
+    except Exception as error:
+        mistake = user_error(error)
+        kind, text = ("mistake", str(mistake)) if mistake is not None else ("error", f"rank {global_rank()}:\n{traceback.format_exc()}")
+        (folder / f"{kind}_{global_rank()}.txt").write_text(text, encoding="utf-8")
+        sys.exit(2 if mistake is not None else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The measures of concealed object segmentation over a data set, as one torchmetrics metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from src.metrics.checks import Map, Maps, Validity, check_extra, check_protocol, check_workers, checked_maps
+from src.metrics.registry import STANDARD
+from src.metrics.score_map import CURVES, OF_CURVES, score_all
+from src.utils.errors import UserError
+
+
+class COSMetrics(Metric):
+    """Every measure of `MEASURES`, over images: MAE, S_α, E_φ, F_β, weighted F_β, IoU, Dice, SE, SP, ACC, BER.
+
+    Args:
+        protocol: `field` (8-bit rounding, then min–max per map, as the field's toolbox) or `raw` (as given); see
+            `functional.prepare`.
+        extra: names of slow measures to add, of `EXTRAS`: auc, boundary_iou, ms_iou, hce, context, context_weighted.
+        workers: threads that share the maps of one `update`.
+
+    One instance judges one kind of map: an unfolded network keeps one a stage (`copy.deepcopy` of an empty metric makes
+    the next).
+
+    The states are float64 sums of fixed shape and a count, so a distributed sum is the sum of one process, whatever
+    number of images each rank saw; they stay float64 when the module that holds the metric is cast.
+
+    After `update`, `last_scores` holds the scalars of its images in order (`MapScores.scalars`; the `*_max` there are of
+    the image's own curve), for per-image tables. Only of this process, and not a state.
+
+    Raises:
+        UserError: unknown protocol or extra, no worker.
+
+    >>> import torch
+    >>> metric = COSMetrics(extra=["auc"])
+    >>> metric.update([torch.tensor([[0.8, 0.2], [0.4, 0.0]])], [torch.tensor([[True, False], [False, False]])])
+    >>> result = metric.compute()
+    >>> round(result["mae"].item(), 4), round(result["s_alpha"].item(), 4), tuple(result["f_curve"].shape)
+    (0.1875, 0.9353, (256,))
+    >>> result["auc"].item(), round(result["dice_mean"].item(), 4), result["dice_max"].item()
+    (1.0, 0.7913, 1.0)
+    """
+
+    full_state_update = False
+    is_differentiable = False
+
+    scalar_sum: Tensor
+    curve_sum: Tensor
+    count: Tensor
+
+    def __init__(self, protocol: str = "field", extra: Sequence[str] = (), workers: int = 1) -> None:
+        super().__init__()
+        check_protocol(protocol)
+        check_workers(workers)
+        self.protocol = protocol
+        self.workers = workers
+        self.extra = check_extra(extra)
+        self.names = (*STANDARD, *self.extra)
+        self.last_scores: list[dict[str, float]] = []
+        self.add_state("scalar_sum", torch.zeros(len(self.names), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("curve_sum", torch.zeros(len(CURVES), 256, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, preds: Maps, targets: Maps, valid: Validity = None, images: Sequence[Map] | None = None) -> None:
+        """Score maps and add them to the sums.
+
+        Args:
+            preds: list of (H, W) maps of any sizes, or a batch (N, H, W) or (N, 1, H, W); floats in [0, 1], torch or NumPy.
+            targets: bool maps of the same sizes.
+            valid: bool maps of the same sizes, False where nothing is judged (see `score`); None, or None for single
+                images: everywhere valid.
+            images: (H, W, 3) uint8 RGB of the same sizes, for the extra `context_weighted` alone.
+
+        Raises:
+            UserError: names every map that cannot be scored and why; the sums are then unchanged.
+        """
+        scores = score_all(checked_maps(preds, targets, valid, images, self.extra), self.protocol, self.extra, self.workers)
+        scalars, curves = np.zeros(len(self.names)), np.zeros((len(CURVES), 256))
+        for single in scores:
+            scalars += [single.scalars[name] for name in self.names]
+            curves += [single.curves[name] for name in CURVES]
+        # Not in place: a state that was reset under inference mode could not be updated outside of it.
+        self.scalar_sum = self.scalar_sum + torch.from_numpy(scalars).to(self.scalar_sum.device)
+        self.curve_sum = self.curve_sum + torch.from_numpy(curves).to(self.curve_sum.device)
+        self.count = self.count + len(scores)
+        self.last_scores = [single.scalars for single in scores]
+
+    def compute(self) -> dict[str, Tensor]:
+        """Means over all images of all processes: float64 scalars (0-d) and curves (256,) along `functional.THRESHOLDS`.
+
+        The scalars are the keys of `MEASURES` (its `meaning` says how each is computed), those of `extra` last; the curves
+        those of `CURVES`. Images are averaged first; `*_max` is the maximum of the mean curve, `*_mean` its mean.
+
+        Raises:
+            UserError: no image was scored, on any process.
+        """
+        if self.count == 0:
+            if self._is_synced:  # torchmetrics does not undo its sync when compute raises
+                self.unsync()
+            raise UserError("No image was scored: COSMetrics.compute() was called before any update(); is the data set empty?")
+        scalars = dict(zip(self.names, self.scalar_sum / self.count, strict=True))
+        curves = dict(zip(CURVES, self.curve_sum / self.count, strict=True))
+        for name, curve in OF_CURVES.items():
+            scalars[name] = curves[curve].max() if name.endswith("_max") else curves[curve].mean()
+        return {**scalars, **curves}
+
+    def forward(self, preds: Maps, targets: Maps, valid: Validity = None, images: Sequence[Map] | None = None) -> dict[str, Tensor]:
+        """`update`, and the result of these maps alone."""
+        # torchmetrics resets the sums before it updates: bad maps must be found earlier.
+        checked_maps(preds, targets, valid, images, self.extra)
+        return super().forward(preds, targets, valid, images)
+
+    def reset(self) -> None:
+        """Back to no image."""
+        super().reset()
+        self.last_scores = []
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Any:
+        """Follow a move to another device, but not a change of precision (`.to(torch.float16)` would reach the sums)."""
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(fn(tensor.new_empty(0)).device)
+
+        return super()._apply(move, exclude_state)

@@ -1,0 +1,160 @@
+"""All measures of one map, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from src.metrics import functional as fn
+from src.metrics.checks import Checked, Map, Maps, Validity, check_extra, check_protocol, check_workers, checked_maps
+from src.metrics.functional.arrays import BoolMap, FloatMap
+from src.metrics.functional.float_map import PixelMap
+from src.metrics.functional.grey_map import LevelMap
+from src.metrics.functional.structure import combined
+
+CURVES = ("precision_curve", "recall_curve", "f_curve", "e_curve", "iou_curve", "dice_curve")
+"""Curves over the 256 falling thresholds `functional.THRESHOLDS`."""
+
+OF_CURVES = {f"{name}_{which}": f"{name}_curve" for name in ("e", "f", "iou", "dice") for which in ("mean", "max")}
+"""Scalars that are read off a mean curve; all others are means over images."""
+
+_ON_FOREGROUND: dict[str, Callable[[BoolMap, BoolMap], float]] = {
+    "boundary_iou": fn.boundary_iou,
+    "ms_iou": fn.ms_iou,
+    "hce": fn.hce,
+}
+
+
+@dataclass(frozen=True)
+class MapScores:
+    """What one map scored.
+
+    `scalars`: the keys `STANDARD` and the extras asked for. `e_max`, `f_max`, `iou_max` and `dice_max` are the maxima of
+    this map's own curves; their mean over images is not the data set's maximum (that of the mean curve).
+    `curves`: `CURVES`, (256,) float64 each.
+    """
+
+    scalars: dict[str, float]
+    curves: dict[str, FloatMap]
+
+
+def score(
+    pred: Map, target: Map, protocol: str = "field", valid: Map | None = None, extra: Sequence[str] = (), image: Map | None = None
+) -> MapScores:
+    """Score one (H, W) prediction in [0, 1] against a bool mask of the same size (torch or NumPy).
+
+    All measures are taken on the map that the protocol makes; so IoU, Dice and the rates call foreground what exceeds 0.5
+    after min–max under `field`, and as given under `raw`.
+
+    Args:
+        protocol: `field` or `raw`, see `functional.prepare`.
+        valid: bool map, False where nothing is to be judged (outside a retina's field of view), or None. What is counted
+            over pixels (MAE, every curve, E and F, IoU, Dice, the rates, AUC) knows the valid pixels only, min–max and
+            adaptive threshold included. What needs a map (S, weighted F, the boundary measures, HCE, context) sees the
+            invalid part as background that was predicted as background.
+        extra: names of slow measures, see `EXTRAS`.
+        image: (H, W, 3) uint8 RGB, for `context_weighted` alone.
+
+    Raises:
+        UserError: unknown protocol or extra; shapes that differ, NaN, values outside [0, 1], wrong types, all listed at once.
+
+    >>> import numpy as np
+    >>> target = np.array([[True, True, False, False]])
+    >>> pred = np.array([[0.9, 0.4, 0.6, 0.0]])
+    >>> scalars = score(pred, target, "raw", extra=["auc"]).scalars
+    >>> scalars["iou"], scalars["ber"], scalars["auc"]
+    (0.3333333333333333, 0.5, 0.75)
+    >>> score(pred, target, "raw", valid=np.array([[True, True, False, True]])).scalars["ber"]
+    0.25
+    """
+    check_protocol(protocol)
+    extra = check_extra(extra)
+    (single,) = checked_maps([pred], [target], None if valid is None else [valid], None if image is None else [image], extra)
+    return score_checked(single, protocol, extra)
+
+
+def score_many(
+    preds: Maps,
+    targets: Maps,
+    protocol: str = "field",
+    valid: Validity = None,
+    extra: Sequence[str] = (),
+    workers: int = 1,
+    images: Sequence[Map] | None = None,
+) -> list[MapScores]:
+    """`score` of every map, in order, by `workers` threads (the loops over pixels run without the GIL).
+
+    Args:
+        preds, targets, valid: lists of maps of any sizes, or batches (N, H, W) or (N, 1, H, W); single validity masks may
+            be None.
+
+    Raises:
+        UserError: as `score`, every problem of every map at once, before any map is scored; `workers` below 1.
+
+    >>> import numpy as np
+    >>> target = np.array([[True, False]])
+    >>> [single.scalars["mae"] for single in score_many([target * 1.0, target * 0.5], [target, target], "raw", workers=2)]
+    [0.0, 0.25]
+    """
+    check_protocol(protocol)
+    extra = check_extra(extra)
+    check_workers(workers)
+    return score_all(checked_maps(preds, targets, valid, images, extra), protocol, extra, workers)
+
+
+def score_all(maps: list[Checked], protocol: str, extra: tuple[str, ...], workers: int) -> list[MapScores]:
+    """`score_many` for arguments that were checked."""
+    if workers == 1 or len(maps) < 2:
+        return [score_checked(single, protocol, extra) for single in maps]
+    with ThreadPoolExecutor(min(workers, len(maps))) as pool:
+        return list(pool.map(lambda single: score_checked(single, protocol, extra), maps))
+
+
+def score_checked(single: Checked, protocol: str, extra: tuple[str, ...] = ()) -> MapScores:
+    """`score` for what `checked_maps` has passed."""
+    whole = (LevelMap if protocol == "field" else PixelMap).of(single.pred, single.target, single.valid)
+    at_thresholds, at_adaptive, at_half = whole.counts_at_thresholds(), whole.counts_adaptive(), whole.counts_at_half()
+    curves = {
+        "precision_curve": fn.precision(at_thresholds),
+        "recall_curve": fn.recall(at_thresholds),
+        "f_curve": fn.f_measure(at_thresholds),
+        "e_curve": fn.e_measure(at_thresholds),
+        "iou_curve": fn.iou(at_thresholds),
+        "dice_curve": fn.dice(at_thresholds),
+    }
+    s_object, s_region = whole.s_object(), whole.s_region()
+    scalars = {
+        "mae": whole.mae(),
+        "s_alpha": combined(s_object, s_region),
+        "s_object": s_object,
+        "s_region": s_region,
+        "e_mean": float(curves["e_curve"].mean()),
+        "e_max": float(curves["e_curve"].max()),
+        "e_adp": float(fn.e_measure(at_adaptive)),
+        "f_mean": float(curves["f_curve"].mean()),
+        "f_max": float(curves["f_curve"].max()),
+        "f_adp": float(fn.f_measure(at_adaptive)),
+        "f_weighted": whole.f_weighted(),
+        "iou": float(fn.iou(at_half)),
+        "iou_mean": float(curves["iou_curve"].mean()),
+        "iou_max": float(curves["iou_curve"].max()),
+        "dice": float(fn.dice(at_half)),
+        "dice_mean": float(curves["dice_curve"].mean()),
+        "dice_max": float(curves["dice_curve"].max()),
+        "sensitivity": float(fn.sensitivity(at_half)),
+        "specificity": float(fn.specificity(at_half)),
+        "accuracy": float(fn.accuracy(at_half)),
+        "ber": float(fn.ber(at_half)),
+    }
+    for name in extra:
+        if name == "auc":
+            scalars[name] = whole.auc()
+        elif name == "context_weighted":
+            assert single.image is not None  # `checked_maps` saw to it
+            scalars[name] = fn.context_weighted(whole.pixels(), whole.target, single.image)
+        elif name == "context":
+            scalars[name] = fn.context(whole.pixels(), whole.target)
+        else:
+            scalars[name] = _ON_FOREGROUND[name](whole.foreground(), whole.target)
+    return MapScores(scalars, curves)

@@ -1,0 +1,136 @@
+"""Pictures of the best, the median and the worst images: one row an image, one column a map, its errors at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.metrics import MEASURES
+from src.metrics.functional import prepare
+from src.models.outputs import RUNOutput, masks_at_size
+from src.module import COSModule
+from src.report.figures.figure import figure_of, plain, save_figure
+from src.scoring.scores import SetScores
+
+Panel = tuple[str, np.ndarray]
+PANEL_INCHES = 1.25
+THUMBNAIL = 320
+ERROR_COLOURS = np.array([[0, 0, 0], [213, 94, 0], [86, 180, 233], [255, 255, 255]], np.uint8)
+"""Of true negatives, false positives (vermilion), false negatives (sky blue), true positives."""
+UNJUDGED = 110
+"""The grey of what lies outside a field of view."""
+
+
+class Pick(NamedTuple):
+    """An image worth looking at, and why: `best`, `median` or `worst`, and its score."""
+
+    image: str
+    words: str
+    score: float
+
+
+def pick_images(results: Sequence[SetScores], measure: str, each: int = 2) -> list[Pick]:
+    """The best, the median and the worst images by the mean of `measure` over the methods; all images where there are few."""
+    names = [row["image"] for row in results[0].rows]
+    values = np.mean([one.values(measure) for one in results], axis=0)
+    falling = sorted(range(len(names)), key=lambda i: (-values[i] if MEASURES[measure].higher_is_better else values[i], names[i]))
+    middle = max(0, (len(names) - each) // 2)
+    places = {"best": falling[:each], "median": falling[middle : middle + each], "worst": falling[-each:]}
+    picks: dict[int, Pick] = {}
+    for words, indices in places.items():
+        for i in indices:
+            picks.setdefault(i, Pick(names[i], words, float(values[i])))
+    return list(picks.values())
+
+
+def save_gallery(
+    path: Path, picks: Sequence[Pick], measure: str, protocol: str, panels: Callable[[str], list[Panel]], in_view: bool = False
+) -> None:
+    """Write a PNG; `panels` gives an image's titles and pictures: (h, w) maps in [0,1], (h, w, 3) colours, residuals ``$r…$`` in ±0.3.
+
+    All pictures are drawn square, as a network sees them. `in_view`: only a field of view was judged.
+    """
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    rows = [panels(pick.image) for pick in picks]
+    layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
+    width, height = PANEL_INCHES * len(rows[0]) + 0.3, PANEL_INCHES * len(rows) + 0.3
+    figure, axes = figure_of(len(rows), len(rows[0]), width, height, layout=layout)
+    for i, (line, row) in enumerate(zip(axes, rows, strict=True)):
+        for axis, (title, picture) in zip(line, row, strict=True):
+            signed = title.startswith("$r")
+            limits = {"vmin": -0.3, "vmax": 0.3, "cmap": "RdBu_r"} if signed else {"vmin": 0, "vmax": 1, "cmap": "gray"}
+            axis.imshow(_thumbnail(picture), aspect="auto", **limits)
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if i == 0:
+                axis.set_title(title, fontsize=9)
+        name = plain(picks[i].image)
+        line[0].set_ylabel(f"{picks[i].words} {picks[i].score:.2f}\n{name}", fontsize=min(7.0, 150 / len(name)))
+    words = f"rows by {MEASURES[measure].label}, all drawn square; errors at 0.5, protocol {protocol}:\n{error_words(in_view)}"
+    if any(title.startswith("$r") for title, _ in rows[0]):
+        words = f"{words}; E edge, B background, r residual (red +0.3, blue −0.3)".replace("\n", " ")
+    figure.supxlabel(words, fontsize=7, color="#555555")
+    save_figure(figure, path)
+
+
+def error_words(in_view: bool) -> str:
+    """The colours of `error_map`, for captions; `in_view`: there is a field of view."""
+    return "white hit, orange false alarm, blue missed" + ", grey outside the field of view" * in_view
+
+
+def error_map(pred: np.ndarray, truth: np.ndarray, protocol: str, valid: np.ndarray | None = None) -> np.ndarray:
+    """(h, w, 3) uint8: hits white, false alarms orange, misses blue, of the protocol's map above 0.5 (as IoU takes it); grey: not valid."""
+    errors = ERROR_COLOURS[2 * truth.astype(np.intp) + (prepare(pred, protocol, valid) > 0.5)]
+    if valid is not None:
+        errors[~valid] = UNJUDGED
+    return errors
+
+
+def _thumbnail(picture: np.ndarray) -> np.ndarray:
+    """At most `THUMBNAIL` pixels a side: what is drawn small need not be resampled by matplotlib, which is slow at it."""
+    height, width = picture.shape[:2]
+    factor = THUMBNAIL / max(height, width)
+    if factor >= 1:
+        return picture
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+@torch.no_grad()
+def network_panels(module: COSModule, sample: Mapping[str, Any]) -> list[Panel]:
+    """Image, truth, M_0 … M_K, M̂_{K+1} where the network closes with it, the final map's errors, E_K, B_K and the residual r_{K−1}.
+
+    Args:
+        sample: ``image`` (3, S, S), ``mask`` (h, w) and, where there is a field of view, ``valid`` (h, w).
+    """
+    output = module.eval()(sample["image"][None].to(module.device))
+    image, truth = sample["image"], sample["mask"]
+    (final,) = masks_at_size(output.mask_logits, [truth])
+    valid = sample["valid"].numpy() if "valid" in sample else None
+    errors = error_map(final.cpu().numpy(), truth.numpy(), module.val_metrics.protocol, valid)
+    panels = [("image", _colour(image)), ("truth", truth.float().numpy())]
+    if not isinstance(output, RUNOutput):
+        return [*panels, ("M", _grey(output.mask[0])), ("errors", errors)]
+    last, stage = len(output.stages), output.stages[-1]
+    panels += [(f"$M_{k}$", _grey(logits[0].sigmoid())) for k, logits in enumerate(output.stage_logits)]
+    if output.closing is not None:
+        panels.append((f"$\\hat{{M}}_{{{last + 1}}}$", _grey(output.closing[0])))
+    panels.append(("errors", errors))
+    if stage.edge_logits is not None:
+        panels.append((f"$E_{last}$", _grey(stage.edge_logits[0].sigmoid())))
+    return [*panels, (f"$B_{last}$", _colour(stage.background[0])), (f"$r_{last - 1}$", _grey(stage.residual[0]))]
+
+
+def _grey(map_: Tensor) -> np.ndarray:
+    return map_[0].float().cpu().numpy()
+
+
+def _colour(picture: Tensor) -> np.ndarray:
+    return picture.float().cpu().clamp(0, 1).permute(1, 2, 0).numpy()

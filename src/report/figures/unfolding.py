@@ -1,0 +1,110 @@
+"""One image's unfolding as a picture: a row a stage, what its closed-form steps read and what became of the mask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from src.models.diagnostics import mask_step_parts
+from src.models.outputs import RUNOutput
+from src.models.resample import pool
+from src.models.run import RUN
+from src.models.sofs import reversed_mask
+from src.report.figures.figure import figure_of, plain, save_figure
+
+INCHES = 1.3
+SMALLEST_LIMIT = 1e-3
+"""The colour scale of an idle step: noise must not look like evidence."""
+
+CLOSING = r"$\hat{M}_{K+1}$"
+
+
+class _Panel(NamedTuple):
+    title: str
+    picture: Tensor  # (h, w) or (h, w, 3)
+    signed: bool = False
+
+
+@torch.no_grad()
+def draw_unfolding(path: Path, net: RUN, image: Tensor, name: str, truth: Tensor | None = None, photograph: bool = True) -> None:
+    """Write a PNG with one row a stage k: M_{k−1}, the step to M̂_k and its parts, w_k, R_{k−1}, M_k, E_k, B_k, Ĉ_k.
+
+    A closing step has a row of its own, with M̂_{K+1} where the stages have M_k. All steps share one colour scale, which the caption
+    names. Parts are those of
+    :func:`src.models.diagnostics.mask_step_parts`; without a mask step (``fpn_ds``) there are none.
+
+    Args:
+        image: (3,S,S) in [0,1], as the network sees it.
+        name: of the image, for the caption.
+        truth: G, (h,w) of any size; None: not shown.
+        photograph: False leaves out what shows the image itself: image, B_k and Ĉ_k.
+    """
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    rows = _rows(net, image[None], truth, photograph)
+    steps = [panel.picture.abs().flatten() for row in rows for panel in row if panel.signed]
+    limit = max(SMALLEST_LIMIT, torch.cat(steps).quantile(0.998).item()) if steps else SMALLEST_LIMIT
+    layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
+    figure, axes = figure_of(len(rows), len(rows[0]), INCHES * len(rows[0]) + 0.3, INCHES * len(rows) + 0.6, layout=layout)
+    for k, (line, row) in enumerate(zip(axes, rows, strict=True), start=1):
+        line[0].set_ylabel(f"stage {k}" if k <= len(net.levels) else "closing", fontsize=9)
+        for axis in line[len(row) :]:
+            axis.set_axis_off()
+        for axis, panel in zip(line, row, strict=False):
+            scale = {"vmin": -limit, "vmax": limit, "cmap": "RdBu_r"} if panel.signed else {"vmin": 0, "vmax": 1, "cmap": "gray"}
+            axis.imshow(panel.picture.clamp(0, 1) if panel.picture.ndim == 3 else panel.picture, aspect="auto", **scale)
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if k == 1 or panel.title == CLOSING:
+                axis.set_title(panel.title, fontsize=9)
+    words = (
+        f"{plain(name)}: the step of the mask and its parts, red up and blue down, full colour at ±{limit:.2g}" if steps else plain(name)
+    )
+    figure.supxlabel(f"{words}; masks and weights: white is 1", fontsize=8, color="#555555")
+    save_figure(figure, path)
+
+
+def _rows(net: RUN, image: Tensor, truth: Tensor | None, photograph: bool) -> list[list[_Panel]]:
+    output: RUNOutput = net(image)
+    parts = mask_step_parts(net, image, output)
+    image = pool(image.float(), net.unfold_stride)
+    mask, rows = output.coarse_logits.sigmoid(), []
+    background = (1 - mask) * image
+    for k, mask_hat in enumerate(output.masks_hat):
+        row = [_Panel("image", _colour(image))] if photograph else []
+        row += [_Panel("truth", truth.float().cpu())] if truth is not None else []
+        row.append(_Panel("$M_{k-1}$", _grey(mask)))
+        if parts:
+            row.append(_Panel(r"$\hat{M}_k - M_{k-1}$", _grey(mask_hat - mask), signed=True))
+            row.append(_Panel("by U's evidence", _grey(parts[k].evidence), signed=True))
+            row.append(_Panel(r"by $\lambda$'s memory", _grey(parts[k].memory), signed=True))
+            row.append(_Panel(r"by $\nabla S$", _grey(parts[k].gradient), signed=True))
+            row.append(_Panel("by $L_S$", _grey(parts[k].sparsity), signed=True))
+            row.append(_Panel("$w_k$", _grey(parts[k].weight)))
+        reverse = reversed_mask(image, background, mask) if net.background_evidence else 1 - mask
+        row.append(_Panel("$R_{k-1}$", _grey(reverse)))
+        rows.append(row)
+        if k == len(output.stages):
+            row.append(_Panel(CLOSING, _grey(mask_hat)))
+            break
+        stage = output.stages[k]
+        row.append(_Panel("$M_k$", _grey(stage.mask)))
+        if stage.edge_logits is not None:
+            row.append(_Panel("$E_k$", _grey(stage.edge_logits.sigmoid())))
+        if photograph:
+            row.append(_Panel("$B_k$", _colour(stage.background)))
+        if photograph and stage.reconstruction is not None:
+            row.append(_Panel(r"$\hat{C}_k$", _colour(stage.reconstruction)))
+        mask, background = stage.mask, stage.background
+    return rows
+
+
+def _grey(map_: Tensor) -> Tensor:
+    return map_[0, 0].float().cpu()
+
+
+def _colour(picture: Tensor) -> Tensor:
+    return picture[0].float().cpu().permute(1, 2, 0)

@@ -1,0 +1,70 @@
+"""What the test of a network leaves behind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from src.checkpoints.weights_file import SUFFIX
+from src.data.published_sets import count_note
+from src.models.outputs import network_name
+from src.module import COSModule
+from src.report.figures.gallery import Panel, network_panels
+from src.report.write import Report, ReportOptions, write_report
+
+
+def write_results(
+    output_dir: Path, module: COSModule, datamodule: Any, ckpt_path: Path | None, console: Console, options: ReportOptions | None = None
+) -> None:
+    """Write the report (`report.write_report`) of a test into ``output_dir`` and print its tables.
+
+    Args:
+        module: after ``trainer.test``: its ``test_results`` are read.
+        datamodule: its ``describe()`` says what was tested and how the model was selected; its test loaders give the gallery's images.
+    """
+    method = _method(module)
+    stages = {dataset: [replace(one, method=method) for one in by_stage.values()] for dataset, by_stage in module.test_results.items()}
+    results = {dataset: [replace(group[-1], map="")] for dataset, group in stages.items()}
+    sources = dict(zip(datamodule.test_names, (loader.dataset for loader in datamodule.test_dataloader()), strict=True))
+    indices = {dataset: {name: i for i, name in enumerate(sources[dataset].source.names)} for dataset in results}
+
+    def panels(dataset: str, image: str) -> list[Panel]:
+        return network_panels(module, sources[dataset][indices[dataset][image]])
+
+    context = list(_context(datamodule.describe(), ckpt_path))
+    if module.rounds > 1:
+        context.append(f"{module.rounds} rounds: each further one magnifies the box around what was found, out of the same input.")
+    if getattr(module.net, "closing_step", False):
+        context.append("The final mask is M̂ of one more mask step after the last stage (closing_step).")
+    if module.sharpness != 1:
+        context.append(f"The logits of the final mask were multiplied by {module.sharpness:g} (sharpness).")
+    report = Report(f"{method}: test", module.val_metrics.protocol, results, panels, stages, context)
+    write_report(output_dir, report, options or ReportOptions(), console)
+    console.print(f"Written: {output_dir}/ (open report.html; tables: metrics.{{md,tex,csv}}; per_image.csv)", highlight=False)
+
+
+def _method(module: COSModule) -> str:
+    """`RUN (pvt_v2_b4)`, as published rows are labelled; `RUN-2 (pvt_v2_b4)` of two rounds."""
+    encoder, rounds = module.config.get("encoder", {}).get("name"), f"-{module.rounds}" if module.rounds > 1 else ""
+    return network_name(module.net) + rounds + (f" ({encoder})" if encoder else "")
+
+
+def rounds_of(method: str) -> int:
+    """The rounds in a network's label: 2 of `RUN-2 (pvt_v2_b4)`, 1 of `RUN (pvt_v2_b4)`."""
+    found = re.match(r"\w+-(\d+)( |$)", method)
+    return int(found[1]) if found else 1
+
+
+def _context(data: Mapping[str, Any], ckpt_path: Path | None) -> Iterable[str]:
+    yield f"Input {data['image_size']} × {data['image_size']} px; the network's map is brought bilinearly to the mask's size."
+    if ckpt_path is not None:
+        chosen = f", selected on: {data['selected_on']}" if ckpt_path.stem == "best" else ", not selected on anything"
+        selection = "" if ckpt_path.suffix == SUFFIX else chosen  # an exported file does not say which checkpoint it was
+        yield f"Checkpoint: {ckpt_path.name}{selection}."
+    told = {count_note(dataset, "test", count) for dataset, count in data["test_images"].items()}  # stands under every table already
+    yield from (f"{note}." for note in data["notes"] if note not in told)

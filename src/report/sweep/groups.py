@@ -1,0 +1,137 @@
+"""The jobs of a multirun by configuration: which seeds there are, how they compare with a reference, what their networks cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from src.models.cost import count_parts
+from src.report.statistics import Comparison, compare_methods
+from src.report.sweep.jobs import Job, read_jobs
+from src.report.tables.columns import choose_columns, has_rows
+from src.scoring.scores import DESCRIPTION, SetScores
+from src.utils.errors import UserError
+
+
+@dataclass
+class Group:
+    """The jobs of one configuration (they differ in their seeds) and what its network costs (NaN if that is not known)."""
+
+    name: str
+    jobs: list[Job]
+    parameters: float = math.nan
+    gmacs: float = math.nan
+
+    @property
+    def finished(self) -> list[Job]:
+        return [job for job in self.jobs if job.state == "finished"]
+
+    @property
+    def holdout(self) -> list[float]:
+        """The best S_α on the hold-out of each finished job that logged one."""
+        return [job.best for job in self.finished if not math.isnan(job.best)]
+
+    def means(self, dataset: str, measure: str) -> list[float]:
+        """The data set's number in each finished job."""
+        return [float(one.values(measure).mean()) for job in self.finished for one in job.scores if one.dataset == dataset]
+
+
+@dataclass
+class Sweep:
+    """Groups of jobs; for each data set the comparisons of `reference` (None: there is none) with every other group."""
+
+    groups: list[Group]
+    columns: list[str]
+    datasets: list[str]
+    protocol: str
+    reference: str | None
+    comparisons: dict[str, list[Comparison]]
+
+    def marks(self, dataset: str) -> dict[tuple[str, str], str]:
+        """(group, measure) → ▲ better or ▼ worse than the reference, where test and interval agree."""
+        found = [one for one in self.comparisons.get(dataset, []) if one.better is not None]
+        return {(one.second, one.measure): "▲" if one.better == one.second else "▼" for one in found}
+
+
+def collect(folder: Path, reference: str | None = None, columns: Sequence[str] | None = None, cost: bool = True) -> Sweep:
+    """Read a multirun's folder.
+
+    Args:
+        reference: the group that the others are compared with; None: ``full``, or no comparison without such a group.
+        columns: measures, or the name of a list; None: those of the data sets' task.
+        cost: count parameters and GMACs of each group's network.
+
+    Raises:
+        UserError: no multirun, an unknown reference or measure, jobs of different protocols.
+    """
+    jobs = read_jobs(folder)
+    groups = [Group(name, [job for job in jobs if job.name == name]) for name in dict.fromkeys(job.name for job in jobs)]
+    scored = [job for job in jobs if job.state == "finished" and job.scores]
+    protocols = {str(job.folder): job.protocol for job in scored}
+    if len(set(protocols.values())) > 1:
+        raise UserError("these jobs were tested with different protocols:", [f"{path}: {name}" for path, name in protocols.items()])
+    names = [group.name for group in groups]
+    if reference is not None and reference not in names:
+        raise UserError(f"--reference {reference}: no such group; there are {', '.join(names)}")
+    chosen = reference or ("full" if "full" in names else None)
+    datasets = list(dict.fromkeys(one.dataset for job in scored for one in job.scores))
+    shown = _columns([one for job in scored for one in job.scores], columns, datasets) if scored else []
+    if cost:
+        for group in groups:
+            config = next((job.config for job in group.jobs if "model" in job.config), None)
+            group.parameters, group.gmacs = (math.nan, math.nan) if config is None else network_cost(config)
+    comparisons = {dataset: _compare(groups, dataset, shown, chosen) for dataset in datasets} if chosen else {}
+    return Sweep(groups, shown, datasets, next(iter(protocols.values()), ""), chosen, comparisons)
+
+
+def _columns(scores: Sequence[SetScores], wanted: Sequence[str] | None, datasets: Sequence[str]) -> list[str]:
+    """Measures that are means over images, as those alone can be compared image by image."""
+    available = [name for name in scores[0].measures if has_rows(name) and all(name in one.measures for one in scores)]
+    asked = wanted[0] if wanted is not None and len(wanted) == 1 else wanted
+    if asked is None:
+        return [name for name in choose_columns(None, scores[0].measures, datasets) if name in available]
+    return choose_columns(asked, available, datasets)
+
+
+def _compare(groups: Sequence[Group], dataset: str, measures: Sequence[str], reference: str) -> list[Comparison]:
+    averaged = [one for group in groups if (one := _over_seeds(group, dataset)) is not None]
+    if len(averaged) < 2 or reference not in [one.method for one in averaged]:
+        return []
+    return compare_methods(averaged, measures, reference)
+
+
+def _over_seeds(group: Group, dataset: str) -> SetScores | None:
+    """Each image's scores averaged over the seeds; images that all seeds have."""
+    runs = [{row["image"]: row for row in one.rows} for job in group.finished for one in job.scores if one.dataset == dataset]
+    if not runs:
+        return None
+    merged = SetScores(dataset, group.name)
+    for image, first in runs[0].items():
+        if all(image in rows for rows in runs):
+            averaged = {name: float(np.mean([rows[image][name] for rows in runs])) for name in first if name not in DESCRIPTION}
+            merged.rows.append({name: first[name] for name in DESCRIPTION} | averaged)
+    return merged
+
+
+def network_cost(config: Mapping[str, Any]) -> tuple[float, float]:
+    """Parameters and GMACs of one image, from a run's configuration alone; NaN where that cannot be built any more."""
+    try:
+        cfg = OmegaConf.create(dict(config))
+        cfg.encoder.weights = None
+        cfg.model.net.encoder.weights = None
+        size = int(cfg.data.image_size)
+        net = instantiate(cfg.model.net).eval()
+        with FakeTensorMode(allow_non_fake_inputs=True):  # shapes only, no arithmetic
+            total = count_parts(net, torch.rand(1, 3, size, size))[-1]
+    except Exception:  # a configuration of another version of this project; its scores still stand
+        return math.nan, math.nan
+    return float(total.parameters), total.gmacs

@@ -1,0 +1,158 @@
+"""The command lines themselves: exit status and words, no traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from src.cli.command import CONF, _plain
+from src.cli.output_folder import CheckOutputFolder
+from src.cli.override_errors import composition_mistake
+from src.utils.errors import Mistakes, UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.slow
+def test_all_mistakes_at_once_without_a_traceback(tmp_path):
+    overrides = ["data.root=nowhere", "encoder.name=resnet51", f"paths.output_dir={tmp_path}"]
+    result = run("src.train", "experiment=camo_lite0", *overrides)
+    assert result.returncode == 2
+    assert "nowhere" in result.stderr
+    assert "resnet51" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["src.eval", "ckpt_path=none.ckpt"], "none.ckpt"),
+        (["src.predict", "ckpt_path=none.ckpt", "input=a", "output=b"], "none.ckpt"),
+        (["src.train", "experiment=camo_lite"], "camo_lite0"),
+        (["src.train", "experiment=quickstart", "trainer=gpu", "encoder.weights=null"], "trainer"),
+        (["src.train", "model.net.num_stage=2"], "num_stage"),
+        (["src.eval"], "ckpt_path=…"),
+        (["src.predict", "ckpt_path=a.ckpt"], "output=…"),
+        (["src.train", "experiment=quickstart", "logger=null"], "null is no choice of a group"),
+        (["src.train", "experiment=quickstart", "trainer.accelerator=tpu"], "error: trainer: "),
+        (["src.train", "experiment=quickstart", "data.seed=-1"], "data.seed=-1: must be 0 or more"),
+        (["src.train", "-m", "experiment=camo_lite0", "data.root=nowhere", "seed=0,1"], "2 of the 2 jobs failed"),
+        (["scripts.quickstart", "data.num_train=0"], "data.num_train=0"),
+    ],
+)
+def test_a_mistake_is_one_clear_message(words, expected, tmp_path):
+    place = ["--output", str(tmp_path)] if words[0].startswith("scripts") else [f"paths.output_dir={tmp_path}"]
+    result = run(*words, *place)
+    assert result.returncode == 2
+    assert expected in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_a_mistake_leaves_no_folder_and_the_notes_of_another_run_alone(tmp_path):
+    new, old = tmp_path / "new", tmp_path / "old"
+    (old / ".hydra").mkdir(parents=True)
+    (old / ".hydra" / "overrides.yaml").write_text("- seed=5\n")
+    (old / "checkpoints").mkdir()
+    (old / "checkpoints" / "last.ckpt").touch()
+    for folder in (new, old):
+        assert run("src.train", "experiment=quickstart", "model.net.num_stages=0", f"paths.output_dir={folder}").returncode == 2
+    assert not new.exists()
+    assert (old / ".hydra" / "overrides.yaml").read_text() == "- seed=5\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [[], ["-m", "seed=0,1"]], ids=["run", "multirun"])
+def test_an_output_folder_that_cannot_be_written(mode, tmp_path):
+    (tmp_path / "file").touch()
+    result = run("src.train", *mode, "experiment=quickstart", f"paths.output_dir={tmp_path / 'file' / 'run'}")
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: paths.output_dir: {tmp_path / 'file' / 'run'} cannot be written: Not a directory")
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("mode", ["run", "sweep"])
+def test_an_output_folder_without_a_name(mode, capsys, tmp_path, monkeypatch):
+    """What `paths.output_dir=$FOLDER` makes of a variable that is not set."""
+    monkeypatch.chdir(tmp_path)
+    callback, config = CheckOutputFolder(), OmegaConf.create({"hydra": {mode: {"dir": ""}}})
+    with pytest.raises(SystemExit) as ended:
+        (callback.on_run_start if mode == "run" else callback.on_multirun_start)(config)
+    assert (ended.value.code, capsys.readouterr().err) == (2, "error: paths.output_dir is empty; name a folder, or leave it out\n")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("model.net.num_stage=2", "model.net.num_stage: there is no such setting; did you mean model.net.num_stages?"),
+        ("modle=fpn", "modle: there is no such setting; did you mean model?"),
+        ("experimnt=quickstart", "experimnt: there is no such setting; did you mean experiment?"),
+        ("lr=3", "lr: there is no such setting; did you mean model.optimizer.lr?"),
+        ("data/augmentaton=strong", "data/augmentaton: there is no such setting; did you mean data/augmentation?"),
+        ("experiment=quickstar", "experiment=quickstar: no such choice; did you mean quickstart?"),
+        ("logger=zzz", "logger=zzz: no such choice; there are csv, tensorboard, wandb"),
+        ("callbacks=[default,emma]", "callbacks=emma: no such choice; did you mean ema?"),
+        ("data.test_sets=[CAMO", "data.test_sets=[CAMO: no viable alternative at input '[CAMO'"),
+        (
+            "trainer.max_time=00:01:00:00",
+            "trainer.max_time: not among the settings of conf/, but Trainer takes it: write +trainer.max_time=…",
+        ),
+    ],
+)
+def test_what_does_not_compose_is_one_line_with_what_is_near(override, expected):
+    with pytest.raises(HydraException) as error, initialize_config_dir(CONF, version_base="1.3"):
+        compose("train", [override])
+    assert composition_mistake(error.value) == expected
+    assert composition_mistake(UserError("ours")) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["model.net.num_stage=2"], ["error: model.net.num_stage: there is no such setting; did you mean model.net.num_stages?"]),
+        (["seed=abc"], ["error: seed=abc: expected a whole number"]),
+        (
+            ["data=tubular"],
+            [
+                "error: 3 settings cannot be meant so:",
+                *(
+                    f"  - data.num_{part}: COSDataModule has no such setting (in conf/experiment/quickstart.yaml)"
+                    for part in ("train", "val", "test")
+                ),
+            ],
+        ),
+    ],
+    ids=["name", "type", "group"],
+)
+def test_the_whole_of_what_a_command_says_of_a_mistake(overrides, expected, tmp_path):
+    result = run("src.train", "experiment=quickstart", *overrides, f"paths.output_dir={tmp_path}")
+    assert (result.returncode, result.stderr.splitlines()) == (2, expected)
+
+
+def test_a_workers_traceback_is_left_out():
+    traceback = "Original Traceback (most recent call last):\n  …\nsrc.utils.errors.UserError: "
+    message = f"Caught UserError in DataLoader worker process 0.\n{traceback}a.jpg"
+    assert _plain(message) == "a.jpg"
+
+
+def test_mistakes_are_collected_and_other_errors_are_not():
+    mistakes = Mistakes()
+    for text in ("one", "two"):
+        with mistakes.collected():
+            raise UserError(text)
+    with pytest.raises(UserError, match="one\ntwo"):
+        mistakes.raise_all()
+    with pytest.raises(KeyError), mistakes.collected():
+        raise KeyError("three")

@@ -1,0 +1,70 @@
+"""Every ablation of `conf/ablation` is another network or loss than the full one, and all of it learns from one batch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from src.cli.command import CONF
+from src.module import COSModule
+
+ABLATIONS = sorted(path.stem for path in (Path(CONF) / "ablation").glob("*.yaml"))
+SMALL = ["experiment=camo_lite0", "paths.output_dir=out", "encoder.name=lcnet_050", "encoder.weights=null", "model.net.channels=16"]
+
+
+@pytest.fixture(scope="module")
+def configs():
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return {name: compose("train", [*SMALL, f"ablation={name}"]) for name in ABLATIONS}
+
+
+def test_no_two_ablations_are_the_same(configs):
+    """`camo_lite0` has unfold_stride 4 already, so that ablation alone equals the full model."""
+    by_model: dict[str, list[str]] = {}
+    for name, cfg in configs.items():
+        by_model.setdefault(json.dumps(OmegaConf.to_container(cfg.model, resolve=True), sort_keys=True), []).append(name)
+    assert [names for names in by_model.values() if len(names) > 1] == [["full", "unfold_stride_4"]]
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_ablation_runs_one_batch(name, configs):
+    """Every parameter gets a gradient: DDP runs with `find_unused_parameters=false`, so what is off must create none."""
+    module: COSModule = instantiate(configs[name].model)
+    image, target = torch.rand(2, 3, 64, 64), torch.zeros(2, 1, 64, 64)
+    target[:, :, 16:40, 20:50] = 1
+    loss = module.loss(module(image), image, target)["loss"]
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert [parameter for parameter, p in module.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+
+
+@pytest.mark.parametrize(("branches", "absent"), [("small", "_l."), ("large", "_s.")])
+def test_one_branch_alone_leaves_nothing_idle(make_run, branches, absent):
+    """With mask_residual the mask step of `large` has a reader and stays."""
+    net = make_run(branches=branches, unfold_stride=4)
+    assert not any(absent in name for name in net.state_spaces.state_dict())
+    assert len(net.mask_steps) == (branches == "small")
+    assert len(make_run(branches=branches, mask_residual=True).mask_steps) == 1
+
+
+def test_without_context_no_level_hears_of_another(make_run):
+    net = make_run(context=False).eval()
+    features = {s: torch.rand(1, c, 64 // s, 64 // s, requires_grad=True) for s, c in net.encoder.channels.items()}
+    for level, merged in net.context(features).items():
+        gradients = torch.autograd.grad(merged.sum(), list(features.values()), allow_unused=True)
+        assert [s for s, gradient in zip(features, gradients, strict=True) if gradient is not None] == [level]
+
+
+@pytest.mark.parametrize("robe_image", [True, False])
+def test_without_robe_image_u_is_blind_where_the_mask_is_one(make_run, robe_image):
+    """There B̂ ≈ 0 whatever C is: only C itself could tell U that the mask is wrong (method.md 3.3)."""
+    u = make_run(robe_image=robe_image).eval().robes[0].network
+    mask, background = torch.ones(1, 1, 16, 16), torch.zeros(1, 3, 16, 16)
+    one, other = u(mask, background, torch.rand(1, 3, 16, 16)), u(mask, background, torch.rand(1, 3, 16, 16))
+    assert torch.equal(one, other) != robe_image

@@ -1,0 +1,86 @@
+"""Rounds: where the second look goes, what it sees, and that a first look alone is the network itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.models.outputs import MaskOutput
+from src.models.rounds import LARGEST, in_rounds, object_box
+from src.module import COSModule
+
+
+class Brightness(nn.Module):
+    """Logit 10·(red − 0.5); remembers what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def forward(self, image: Tensor) -> MaskOutput:
+        self.seen.append(image)
+        return MaskOutput(10 * (image[:, :1] - 0.5))
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 1), (63, 64), (31, 32), (0, 64), (10, 50), (40, 64)])
+def test_a_box_holds_the_object_inside_the_image(first, last):
+    mask = torch.zeros(64, 65, dtype=torch.bool)
+    mask[first:last, first:last] = True
+    rows, columns = object_box(mask)
+    assert mask[rows, columns].sum() == mask.sum()
+    assert 0 <= rows.start < rows.stop <= 64
+    assert 0 <= columns.start < columns.stop <= 65
+    assert rows.stop - rows.start >= 64 // LARGEST
+    assert columns.stop - columns.start >= 65 // LARGEST
+
+
+def test_nothing_found_is_not_looked_at_again():
+    net, image = Brightness(), torch.zeros(2, 3, 64, 64)
+    image[1, :, 16:48, 20:44] = 1
+    output = in_rounds(net, image, rounds=2)
+    assert [len(seen) for seen in net.seen] == [2, 1]
+    torch.testing.assert_close(output.mask_logits[0], net(image).mask_logits[0])
+
+
+def test_the_second_look_sees_the_box_enlarged_and_counts_half():
+    net, image = Brightness(), torch.zeros(1, 3, 64, 64)
+    image[:, :, 20:44, 14:46] = 1
+    rows, columns = object_box(image[0, 0] > 0.5)
+    output = in_rounds(net, image, rounds=2)
+    torch.testing.assert_close(net.seen[1], F.interpolate(image[:, :, rows, columns], (64, 64), mode="bilinear"))
+    inside = torch.zeros(64, 64, dtype=torch.bool)
+    inside[rows, columns] = True
+    assert torch.equal(output.mask_logits[0, 0][~inside], torch.full((int((~inside).sum()),), -5.0))
+    back = F.interpolate(10 * (net.seen[1][:, :1] - 0.5), (rows.stop - rows.start, columns.stop - columns.start), mode="bilinear")
+    torch.testing.assert_close(output.mask_logits[0, 0, rows, columns], (back[0, 0] + net(image).mask_logits[0, 0, rows, columns]) / 2)
+
+
+def test_every_image_gets_its_own_second_look():
+    net, image = Brightness(), torch.zeros(3, 3, 64, 64)
+    image[0, :, 4:20, 30:50] = 1
+    image[2, :, 40:60, 2:38] = 0.9
+    together = in_rounds(net, image, rounds=2).mask_logits
+    alone = torch.cat([in_rounds(net, row[None], rounds=2).mask_logits for row in image])
+    torch.testing.assert_close(together, alone)
+    assert (together - net(image).mask_logits).flatten(1).abs().amax(1).gt(0.5).tolist() == [True, False, True]  # enlarging blurs edges
+
+
+def test_one_round_is_the_network_and_two_keep_the_last_mask_alone(make_run):
+    net, image = make_run(unfold_stride=4).eval(), torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        once, twice = in_rounds(net, image), in_rounds(net, image, rounds=2)
+        assert torch.equal(once.mask_logits, net(image).mask_logits)
+    assert isinstance(twice, MaskOutput)
+
+
+def test_the_rounds_of_a_module_reach_its_network():
+    module = COSModule(Brightness(), loss=nn.Identity(), optimizer=torch.optim.Adam)
+    image = torch.zeros(1, 3, 64, 64)
+    image[:, :, 20:40, 20:40] = 1
+    module(image)
+    assert len(module.net.seen) == 1
+    module.rounds = 3
+    module(image)
+    assert len(module.net.seen) == 4
