@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 
+from src.checkpoints.upgrade import upgrade_config
 from src.checkpoints.weights_file import SUFFIX, read_exported
 from src.utils.errors import UserError
+from src.utils.launch import global_rank
 
 RESUMABLE = ("last.ckpt", "step.ckpt")
 """Of the end of an epoch and of its middle: a training goes on from these as if it had never stopped."""
@@ -32,7 +34,8 @@ def resolve_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | 
             problem = _damage(path)
             if problem is None:
                 return path
-            rank_zero_warn(f"ckpt_path=last: {path} is broken ({problem}); the one before it is taken")
+            if global_rank() == 0:
+                warnings.warn(f"ckpt_path=last: {path} is broken ({problem}); the one before it is taken", stacklevel=2)
         raise UserError(f"ckpt_path=last: no whole checkpoint in {folder}; name the run with paths.output_dir=FOLDER")
     path = Path(ckpt_path)
     if not path.is_file():
@@ -41,13 +44,21 @@ def resolve_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | 
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint's plain values and tensors (``weights_only=True``), on the CPU; of exported weights ``state_dict`` and ``config``.
+    """Read a checkpoint's plain values and tensors (``weights_only=True``), on the CPU; of exported weights ``state_dict`` and ``config``.
+
+    The configuration of an older file comes as this version would have written it (:mod:`src.checkpoints.upgrade`).
 
     Raises:
-        UserError: not a checkpoint, cut short, or one that this project did not write.
+        UserError: not a checkpoint, cut short, one that this project did not write, or one whose settings no longer exist.
     """
-    if path.suffix == SUFFIX:
-        return read_exported(path)
+    checkpoint = read_exported(path) if path.suffix == SUFFIX else _read_pickled(path)
+    try:
+        return checkpoint | {"config": upgrade_config(checkpoint["config"])}
+    except UserError as error:
+        raise UserError(f"ckpt_path: {path}: {error}") from error
+
+
+def _read_pickled(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no pickle can raise anything

@@ -1,0 +1,115 @@
+"""Make the network of a checkpoint or of exported weights: without Lightning, Hydra or torchmetrics."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from src.checkpoints.reading import read_checkpoint
+from src.utils.errors import UserError
+
+PREFIX = "net."
+"""Begins the names of the network's tensors in a checkpoint."""
+
+
+def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Read a file and make its network.
+
+    Args:
+        path: a checkpoint that `src.train` wrote, or weights that `scripts.export_weights` wrote.
+
+    Returns:
+        The network with its trained weights, in evaluation mode on the CPU, and the configuration of its training.
+
+    Raises:
+        UserError: the file cannot be read, or its weights do not fit its configuration.
+    """
+    checkpoint = read_checkpoint(path)
+    return make_network(checkpoint, path).eval(), checkpoint["config"]
+
+
+def make_network(checkpoint: Mapping[str, Any], path: Path) -> nn.Module:
+    """Make the network of what :func:`read_checkpoint` has read; the file holds all weights, so nothing is downloaded.
+
+    Args:
+        checkpoint: ``state_dict`` and ``config``.
+        path: where it came from, for messages.
+
+    Raises:
+        UserError: settings that this version does not have, or weights of another architecture.
+    """
+    config = checkpoint["config"]["model"]["net"]
+    try:
+        net: nn.Module = build(config | {"encoder": config["encoder"] | {"weights": None}})
+    except UserError as error:
+        raise UserError(f"ckpt_path: {path}: {error}") from error
+    check_weights({f"{PREFIX}{name}": value for name, value in net.state_dict().items()}, {}, checkpoint, path)
+    net.load_state_dict({name.removeprefix(PREFIX): value for name, value in checkpoint["state_dict"].items()})
+    return net
+
+
+def build(node: Any) -> Any:
+    """Make what a plain configuration describes, as `hydra.utils.instantiate` does: ``_target_``, ``_partial_``, nested nodes.
+
+    Raises:
+        UserError: a target that does not exist, or settings that it does not take; names each with its value.
+    """
+    if isinstance(node, list):
+        return [build(element) for element in node]
+    if not isinstance(node, Mapping):
+        return node
+    settings = {name: build(value) for name, value in node.items() if not name.startswith("_")}
+    if "_target_" not in node:
+        return settings
+    target = _find(node["_target_"])
+    taken = inspect.signature(target).parameters
+    if unknown := [f"{name}={value}" for name, value in settings.items() if name not in taken]:
+        raise UserError(f"{node['_target_']} has no setting {', '.join(unknown)}")
+    return functools.partial(target, **settings) if node.get("_partial_") else target(**settings)
+
+
+def check_weights(own: Mapping[str, Tensor], own_config: Mapping[str, Any], checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Raise a UserError if a checkpoint's weights belong to another architecture; it names the settings and the parts that differ.
+
+    Args:
+        own: the weights that shall be replaced, by their names in a checkpoint.
+        own_config: the configuration that they were made of; empty where that is the checkpoint's.
+        checkpoint: ``state_dict`` and ``config``.
+        path: where it came from.
+    """
+    stored = checkpoint["state_dict"]
+    shapes = [{key: tuple(value.shape) for key, value in state.items()} for state in (own, stored)]
+    differing = [key for key in {**own, **stored} if shapes[0].get(key) != shapes[1].get(key)]
+    if not differing:
+        return
+    parts = Counter(".".join(key.split(".")[:2]) for key in differing)
+    there, here = (_flat(config.get("model", {}).get("net", {}), "model.net") for config in (checkpoint["config"], own_config))
+    settings = [f"{key}={there[key]} there, {here[key]} here" for key in there if key in here and there[key] != here[key]]
+    why = f"; {', '.join(settings)}" if settings else ""
+    names = ", ".join(f"{part} ({count})" for part, count in parts.items())
+    raise UserError(f"ckpt_path: {path} belongs to another architecture{why}; tensors that differ: {names}")
+
+
+def _find(target: str) -> Any:
+    """Return the class or function that a dotted path names."""
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"there is no {target} ({error})") from error
+
+
+def _flat(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Dotted key → value of a plain nested configuration; of the network's own class and settings, not where weights come from."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        key = f"{prefix}.{name}"
+        flat |= _flat(value, key) if isinstance(value, Mapping) else {} if name == "weights" else {key: value}
+    return flat
