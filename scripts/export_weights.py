@@ -15,7 +15,7 @@ from src.checkpoints.reading import read_checkpoint, resolve_checkpoint
 from src.checkpoints.rebuild import rebuild
 from src.checkpoints.weights_file import SUFFIX, export_bytes
 from src.cli.command import command, console
-from src.utils.errors import Mistakes, UserError
+from src.utils.errors import Problems, UserError
 
 
 def export_weights(cfg: DictConfig) -> Path:
@@ -24,20 +24,20 @@ def export_weights(cfg: DictConfig) -> Path:
     Raises:
         UserError: no or a broken checkpoint, a file that exists, or another suffix than ``.safetensors``; all at once.
     """
-    out, mistakes = Path(cfg.out), Mistakes()
-    with mistakes.collected():
+    out, problems = Path(cfg.out), Problems()
+    with problems.catch():
         path = resolve_checkpoint(cfg.ckpt_path, ".")
         assert path is not None
         checkpoint = read_checkpoint(path)
         rebuild(checkpoint, path)
         content = export_bytes(checkpoint, path)
-    with mistakes.collected():
+    with problems.catch():
         if out.suffix != SUFFIX:
             raise UserError(f"out={out}: the file's name must end in {SUFFIX}")
-    with mistakes.collected():
+    with problems.catch():
         if out.exists() and not cfg.overwrite:
             raise UserError(f"out={out} exists; name another file, or overwrite=true")
-    mistakes.raise_all()
+    problems.raise_all()
     with writable(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
         unfinished = out.with_name(f".{out.name}.tmp")

@@ -36,7 +36,7 @@ from yaml import YAMLError
 from src.cli.command import console, prepare, reported_mistakes
 from src.data.archives.fetch import Source, download, forget, probe
 from src.data.archives.unpack import receipt_of, unpack
-from src.utils.errors import Mistakes, UserError
+from src.utils.errors import Problems, UserError
 
 try:
     import fcntl
@@ -79,17 +79,17 @@ def fetch(registry: Path, root: Path, only: list[str] | None = None) -> list[str
         if source not in wanted:
             _say(out, f"{source.name}: {root / source.folder} is there, skipped")
     _check(wanted, root)
-    mistakes, came = Mistakes(), list[str]()
+    problems, came = Problems(), list[str]()
     if not wanted:
         return came
     with _alone(root):
         for source in wanted:
-            with mistakes.collected():
+            with problems.catch():
                 _fetch_one(source, root, out)
                 came.append(source.name)
     with suppress(OSError):  # parts stay for the next call
         (root / PARTS).rmdir()
-    mistakes.raise_all()
+    problems.raise_all()
     _say(out, f"next: python -m scripts.verify_data data=… data.root='{root}'")
     return came
 

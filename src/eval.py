@@ -21,7 +21,7 @@ from src.module import COSModule
 from src.pipeline.reopen import open_split
 from src.pipeline.test import run_test
 from src.scoring.pool import WorkerPool
-from src.utils.errors import Mistakes, UserError
+from src.utils.errors import Problems, UserError
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
@@ -36,11 +36,11 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if unknown:
         raise UserError(f"{', '.join(unknown)}: the data of this checkpoint ({data['_target_'].split('.')[-1]}) has no such setting")
     output_dir, options = Path(cfg.paths.output_dir), instantiate(cfg.report)
-    mistakes, measures, datasets = Mistakes(), list(MEASURES), list[str]()
-    with mistakes.collected():
+    problems, measures, datasets = Problems(), list(MEASURES), list[str]()
+    with problems.catch():
         datamodule = open_split(data, overrides, cfg.split)
         datasets = datamodule.test_names
-    with mistakes.collected():
+    with problems.catch():
         module = rebuild(checkpoint, path, metrics=_given(cfg.metrics))
         module.rounds = checked_rounds(cfg.rounds)
         _read_otherwise(module, cfg.closing_step, cfg.sharpness)
@@ -48,14 +48,14 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         if looking := [name for name in measures if MEASURES[name].needs_image]:
             how = "python -m src.score preds=MAPS gts=MASKS images=IMAGES"
             raise UserError(f"metrics.extra: {', '.join(looking)} looks at the images at full size: leave it out, then {how}")
-    with mistakes.collected():
+    with problems.catch():
         options.check(measures, datasets)
-    with mistakes.collected():
+    with problems.catch():
         WorkerPool(cfg.workers)
-    with mistakes.collected():
+    with problems.catch():
         if (output_dir / "report.html").exists() or (output_dir / "maps").exists():
             raise UserError(f"paths.output_dir={output_dir} holds a report or maps already; choose another folder")
-    mistakes.raise_all()
+    problems.raise_all()
     return run_test(module, datamodule, cfg.trainer, output_dir, path, options, cfg.workers, output_dir / "maps")
 
 

@@ -24,7 +24,7 @@ from src.report.write import Report, ReportOptions, write_report
 from src.scoring.folders import MapFiles, Spec, find_problems, folder_spec, pair_files, read_spec, resize_map, score_files
 from src.scoring.pool import WorkerPool
 from src.scoring.scores import SetScores
-from src.utils.errors import Mistakes, UserError
+from src.utils.errors import Problems, UserError
 
 Jobs = dict[tuple[str, str], list[MapFiles]]
 
@@ -40,18 +40,17 @@ def score_maps_of(cfg: DictConfig) -> dict[str, list[SetScores]]:
     """
     output, options = Path(cfg.paths.output_dir), instantiate(cfg.report)
     protocol, extra = cfg.metrics.protocol, tuple(cfg.metrics.extra)
-    start, mistakes, pool = time.perf_counter(), Mistakes(), WorkerPool(0)
-    with mistakes.collected():
+    start, problems, pool = time.perf_counter(), Problems(), WorkerPool(0)
+    with problems.catch():
         pool = WorkerPool(cfg.workers)
-    spec = _checked_spec(cfg, options, mistakes)
-    problems = [str(mistake) for mistake in mistakes.found]
+    spec = _checked_spec(cfg, options, problems)
     jobs = pair_files(spec, problems)
     count = sum(map(len, jobs.values()))
     with pool:
         problems += find_problems(jobs, pool)
-        _raise(problems)
+        problems.raise_all(f"nothing was scored or written, {problems.total}:")
         results = _scored(jobs, protocol, extra, pool, problems)
-    _raise(problems)
+    problems.raise_all(f"nothing was scored or written, {problems.total}:")
     seconds = time.perf_counter() - start
     report = Report(", ".join(spec.methods), protocol, results, lambda dataset, image: _panels(jobs, dataset, image, protocol))
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -65,23 +64,23 @@ def score_maps_of(cfg: DictConfig) -> dict[str, list[SetScores]]:
     return results
 
 
-def _checked_spec(cfg: DictConfig, options: ReportOptions, mistakes: Mistakes) -> Spec:
-    """The spec; empty if it cannot be read. What is wrong with it and with the settings is added to ``mistakes``."""
+def _checked_spec(cfg: DictConfig, options: ReportOptions, problems: Problems) -> Spec:
+    """The spec; empty if it cannot be read. What is wrong with it and with the settings is added to ``problems``."""
     spec, measures = Spec({}, {}), list(STANDARD)
-    with mistakes.collected():
+    with problems.catch():
         spec = _spec(cfg)
-    with mistakes.collected():
+    with problems.catch():
         check_protocol(cfg.metrics.protocol)
-    with mistakes.collected():
+    with problems.catch():
         measures += check_extra(cfg.metrics.extra)
     looking = [name for name in measures if MEASURES[name].needs_image]
     blind = [name for name, folders in spec.sets.items() if folders.images is None]
-    with mistakes.collected():
+    with problems.catch():
         if looking and blind:
             raise UserError(f"metrics.extra: {', '.join(looking)} looks at the images of {', '.join(blind)}: add images=FOLDER")
-    with mistakes.collected():
+    with problems.catch():
         options.check(measures, list(spec.sets), list(spec.methods))
-    with mistakes.collected():
+    with problems.catch():
         check_new_folder(Path(cfg.paths.output_dir))
     return spec
 
@@ -127,12 +126,6 @@ def _panels(jobs: Jobs, dataset: str, image: str, protocol: str) -> list[Panel]:
         valid = None if files.fov is None else read_mask(files.fov)
         panels.append(("errors" if len(group) == 1 else plain(method), error_map(pred, truth, protocol, valid)))
     return panels
-
-
-def _raise(problems: list[str]) -> None:
-    if problems:
-        count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise UserError(f"nothing was scored or written, {count}:", problems)
 
 
 @command("score")

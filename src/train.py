@@ -30,7 +30,7 @@ from src.models.outputs import network_name
 from src.module import COSModule
 from src.pipeline.test import run_test
 from src.pipeline.torch_compile import compile_network
-from src.utils.errors import Mistakes, UserError
+from src.utils.errors import Problems, UserError
 from src.utils.launch import launched, restarted
 from src.utils.revision import revision
 
@@ -67,27 +67,27 @@ def _train(cfg: DictConfig) -> dict[str, float]:
         raise UserError("train=false needs a ckpt_path to test")
     if cfg.train and ckpt_path is not None and ckpt_path.suffix == SUFFIX:
         raise UserError(f"ckpt_path: {ckpt_path} holds weights alone; a training goes on from a .ckpt, src.eval and src.predict read this")
-    mistakes, launch, devices = Mistakes(), launched(), dict[str, Any]()
-    with mistakes.collected():
+    problems, launch, devices = Problems(), launched(), dict[str, Any]()
+    with problems.catch():
         if not 0 <= cfg.seed < 2**32:
             raise UserError(f"seed={cfg.seed}: must lie between 0 and {2**32 - 1}")
         L.seed_everything(cfg.seed, workers=True, verbose=False)
-    with mistakes.collected():
+    with problems.catch():
         devices = check_devices(cfg.trainer, launch)
     accumulated: int | None = None
-    with mistakes.collected():
+    with problems.catch():
         if cfg.effective_batch is not None and cfg.data.batch_size > 0:
             accumulated = accumulation(cfg.effective_batch, cfg.data.batch_size, world_size(cfg.trainer, launch))
-    with mistakes.collected():
+    with problems.catch():
         datamodule = instantiate(cfg.data)
         for stage in ["fit"] * cfg.train + ["test"] * cfg.test:
             datamodule.setup(stage)
-    with mistakes.collected():
+    with problems.catch():
         module: COSModule = instantiate(cfg.model)
         module.check_optimizer()
         if cfg.compile:
             compile_network(module.net)
-    mistakes.raise_all()
+    problems.raise_all()
     module.config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     module.config["commit"] = revision()
     if ckpt_path is not None:

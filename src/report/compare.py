@@ -14,7 +14,7 @@ from src.report.statistics import Comparison, compare_methods, statistics_table
 from src.report.tables.columns import choose_columns, has_rows
 from src.report.tables.table import markdown
 from src.scoring.scores import SetScores
-from src.utils.errors import Mistakes, UserError
+from src.utils.errors import Problems, UserError
 
 
 def compare(
@@ -27,11 +27,11 @@ def compare(
     Raises:
         UserError: unreadable files (all at once), different protocols, nothing to compare.
     """
-    mistakes, found = Mistakes(), list[tuple[Path, str, list[SetScores]]]()
+    problems, found = Problems(), list[tuple[Path, str, list[SetScores]]]()
     for path in paths:
-        with mistakes.collected():
+        with problems.catch():
             found.append((path, *read_image_rows(path)))
-    mistakes.raise_all()
+    problems.raise_all()
     protocols = {str(path): protocol for path, protocol, _ in found}
     if len(set(protocols.values())) > 1:
         raise UserError("these files were made with different protocols:", [f"{path}: {name}" for path, name in protocols.items()])

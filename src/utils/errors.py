@@ -31,24 +31,46 @@ def user_error(error: BaseException) -> UserError | None:
     return None
 
 
-class Mistakes:
-    """Collects the UserErrors of several steps, so that all of them are told at once."""
+class Problems(list[str]):
+    """Collect what is wrong in several steps, to report all of it at once.
 
-    def __init__(self) -> None:
-        self.found: list[UserError] = []
+    A list of sentences: steps append to it, or raise a UserError inside :meth:`catch`.
+
+    >>> problems = Problems()
+    >>> problems.append("first: 1")
+    >>> with problems.catch():
+    ...     raise UserError("second: 2")
+    >>> problems.raise_all("nothing was done:")
+    Traceback (most recent call last):
+    src.utils.errors.UserError: nothing was done:
+      - first: 1
+      - second: 2
+    """
 
     @contextmanager
-    def collected(self) -> Iterator[None]:
-        """Keep a UserError of this block for later; anything else is raised."""
+    def catch(self) -> Iterator[None]:
+        """Add a UserError of this block to the list; any other error is raised."""
         try:
             yield
         except Exception as error:
             mistake = user_error(error)
             if mistake is None:
                 raise
-            self.found.append(mistake)
+            self.append(str(mistake))
 
-    def raise_all(self) -> None:
-        """Raise what was found, if anything was."""
-        if self.found:
-            raise UserError("\n".join(str(mistake) for mistake in self.found)) from self.found[0]
+    @property
+    def total(self) -> str:
+        """Return how many there are, in words: "one problem", "3 problems"."""
+        return "one problem" if len(self) == 1 else f"{len(self)} problems"
+
+    def raise_all(self, headline: str = "") -> None:
+        """Do nothing without a problem, else raise them all.
+
+        Args:
+            headline: first line of the message; without it the message is the problems alone, one per line.
+
+        Raises:
+            UserError: if there is any problem.
+        """
+        if self:
+            raise UserError(headline, self) if headline else UserError("\n".join(self))

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from src.cli.command import CONF, _plain
 from src.cli.output_folder import CheckOutputFolder
 from src.cli.override_errors import composition_mistake
-from src.utils.errors import Mistakes, UserError
+from src.utils.errors import Problems, UserError
 
 ROOT = Path(__file__).parents[2]
 
@@ -147,12 +147,12 @@ def test_a_workers_traceback_is_left_out():
     assert _plain(message) == "a.jpg"
 
 
-def test_mistakes_are_collected_and_other_errors_are_not():
-    mistakes = Mistakes()
+def test_problems_are_collected_and_other_errors_are_not():
+    problems = Problems()
     for text in ("one", "two"):
-        with mistakes.collected():
+        with problems.catch():
             raise UserError(text)
     with pytest.raises(UserError, match="one\ntwo"):
-        mistakes.raise_all()
-    with pytest.raises(KeyError), mistakes.collected():
+        problems.raise_all()
+    with pytest.raises(KeyError), problems.catch():
         raise KeyError("three")
