@@ -106,7 +106,7 @@ def read_registry(path: Path, only: list[str] | None = None) -> list[Source]:
         raise UserError(f"{path}: cannot be read as YAML ({error})") from error
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path}: must hold one entry a set: NAME: {{url: …, sha256: …, folder: …}}")
-    problems: list[str] = []
+    problems = Problems()
     sources = [source for name, entry in content.items() if (source := _source(name, entry, problems))]
     for number, one in enumerate(sources):
         for other in sources[:number]:
@@ -118,8 +118,7 @@ def read_registry(path: Path, only: list[str] | None = None) -> list[Source]:
         if name not in content:
             near = get_close_matches(name, map(str, content), 1)
             problems.append(f"--only {name}: not in the registry" + (f"; did you mean {near[0]}?" if near else ""))
-    if problems:
-        raise UserError(f"{path}:", problems)
+    problems.raise_all(f"{path}:")
     return [source for source in sources if only is None or source.name in only]
 
 
@@ -165,21 +164,18 @@ def _is_there(source: Source, root: Path) -> bool:
 
 def _check(wanted: list[Source], root: Path) -> None:
     """What can be known before the first byte: the folders, the servers, the disk."""
-    problems, sizes, already = list[str](), [0], 0
+    problems, sizes, already = Problems(), [0], 0
     for source in wanted:
         problems += _wrong_place(source, root / source.folder)
         part = _part(source, root)
         already += part.stat().st_size if part.exists() else 0
-        try:
+        with problems.catch():
             sizes.append(probe(source) or 0)
-        except UserError as error:
-            problems.append(str(error))
     free = shutil.disk_usage(next(path for path in (root, *root.absolute().parents) if path.exists())).free
     needed = sum(sizes) + max(sizes) - already  # what images become is hardly more than their archive; one archive at a time
     if needed > free:
         problems.append(f"about {decimal(needed)} are needed, archives and contents, and {decimal(free)} are free in {root}; make room")
-    if problems:
-        raise UserError("nothing was fetched:", problems)
+    problems.raise_all("nothing was fetched:")
 
 
 def _wrong_place(source: Source, target: Path) -> Iterator[str]:

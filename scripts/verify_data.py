@@ -30,7 +30,7 @@ from src.data.synthetic import SyntheticDataModule
 from src.data.verify.findings import Finding, one_line
 from src.data.verify.inspection import Inspection
 from src.data.verify.report import Report, SetReport, verify
-from src.utils.errors import UserError
+from src.utils.errors import Problems, UserError
 
 SHOWN = 5
 """Findings of one kind that a table shows of a set; the report has them all."""
@@ -73,13 +73,13 @@ def verify_data(cfg: DictConfig) -> Report:
 
 def _check(cfg: DictConfig, data: COSDataModule) -> None:
     wanted: list[tuple[Split, str]] = [("train", name) for name in data.train_sets] + [("test", name) for name in data.test_sets]
-    problems = [missing_set(data.root, *one) for one in wanted if not is_published(one[1]) and locate_set(data.root, *one) is None]
+    absent = (one for one in wanted if not is_published(one[1]) and locate_set(data.root, *one) is None)
+    problems = Problems(missing_set(data.root, *one) for one in absent)
     if not isinstance(cfg.full, bool):
         problems.append(f"full={cfg.full}: must be true or false")
     if cfg.workers is not None and (not isinstance(cfg.workers, int) or cfg.workers < 1):
         problems.append(f"workers={cfg.workers}: must be 1 or more, or null for one a core")
-    if problems:
-        raise UserError("the check cannot begin:", problems)
+    problems.raise_all("the check cannot begin:")
 
 
 def show(report: Report, out: Console) -> None:

@@ -23,7 +23,7 @@ from src.models.outputs import network_name
 from src.module import COSModule
 from src.report.files import write_csv
 from src.report.tables.table import Cell, Head, Table, terminal
-from src.utils.errors import UserError
+from src.utils.errors import Problems
 from src.utils.memory import peak_gib, reset_peak
 
 
@@ -107,7 +107,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _check(cfg: DictConfig) -> torch.device:
-    problems = [f"{key}={cfg[key]}: expected at least 1" for key in ("batch_size", "repeats") if cfg[key] < 1]
+    problems = Problems(f"{key}={cfg[key]}: expected at least 1" for key in ("batch_size", "repeats") if cfg[key] < 1)
     if cfg.warmup < 0:
         problems.append(f"warmup={cfg.warmup}: expected at least 0")
     if cfg.image_size < max(STRIDES):
@@ -122,8 +122,7 @@ def _check(cfg: DictConfig) -> torch.device:
         problems.append(f"csv={cfg.csv}: exists already; name another file")
     if cfg.csv is not None and not Path(cfg.csv).parent.is_dir():
         problems.append(f"csv={cfg.csv}: no folder {Path(cfg.csv).parent}")
-    if problems:
-        raise UserError("nothing was measured:", problems)
+    problems.raise_all("nothing was measured:")
     return torch.device("cuda" if cfg.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 

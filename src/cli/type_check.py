@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, Node, OmegaConf
 
-from src.utils.errors import UserError
+from src.utils.errors import Problems
 
 CONF = Path(__file__).parents[2] / "conf"
 OWN: dict[str, Any] = {
@@ -69,11 +69,8 @@ def check_types(cfg: DictConfig) -> None:
     found: dict[str, str] = {}
     for key, problem in [*_plain_problems(cfg, NARROWER), *_node_problems(cfg, ""), *_plain_problems(cfg, OWN)]:
         found.setdefault(key, problem)
-    problems = list(found.values())
-    if len(problems) == 1:
-        raise UserError(problems[0])
-    if problems:
-        raise UserError(f"{len(problems)} settings cannot be meant so:", problems)
+    problems = Problems(found.values())
+    problems.raise_all(f"{len(problems)} settings cannot be meant so:" if len(problems) > 1 else "")
 
 
 def _plain_problems(cfg: DictConfig, hints: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

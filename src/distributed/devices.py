@@ -9,7 +9,7 @@ import torch
 from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from omegaconf import DictConfig
 
-from src.utils.errors import UserError
+from src.utils.errors import Problems
 from src.utils.launch import Launch
 
 
@@ -23,7 +23,7 @@ def check_devices(trainer: DictConfig, launch: Launch | None) -> dict[str, Any]:
     accelerator, devices, nodes = str(trainer.accelerator), trainer.devices, int(trainer.get("num_nodes", 1))
     wants_gpu = accelerator in ("gpu", "cuda", "mps")
     on_gpu = wants_gpu or (accelerator == "auto" and gpus > 0)
-    problems = []
+    problems = Problems()
     if wants_gpu and not gpus:
         asked = f"trainer.accelerator={accelerator}" + (f", trainer.devices={devices}" if str(devices) not in ("auto", "-1") else "")
         problems.append(f"{asked}: this machine has no GPU that torch can use; trainer=cpu (one process) and trainer=ddp_cpu need none")
@@ -46,8 +46,7 @@ def check_devices(trainer: DictConfig, launch: Launch | None) -> dict[str, Any]:
     several = nodes > 1 or (launch.processes if launch else count or 1) > 1
     if several and not on_gpu and trainer.get("sync_batchnorm"):
         problems.append("trainer.sync_batchnorm=true: works between GPUs only; trainer=ddp_cpu leaves it off")
-    if problems:
-        raise UserError(problems[0]) if len(problems) == 1 else UserError("the trainer cannot be made:", problems)
+    problems.raise_all("the trainer cannot be made:" if len(problems) > 1 else "")
     return {} if launch is None else {"devices": launch.here, "num_nodes": launch.processes // launch.here}
 
 

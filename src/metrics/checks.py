@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from src.metrics.functional.arrays import BoolMap
 from src.metrics.functional.protocol import PROTOCOLS
 from src.metrics.registry import EXTRAS, MEASURES
-from src.utils.errors import UserError
+from src.utils.errors import Problems, UserError
 
 Map = torch.Tensor | NDArray[Any]
 """One map: (H, W), or (1, H, W)."""
@@ -70,7 +70,7 @@ def checked_maps(
         UserError: lists every problem of every map: different lengths or sizes, wrong types, no pixels, NaN, values
             outside [0, 1], no valid pixel, no images although a measure of `extra` looks at them.
     """
-    problems: list[str] = []
+    problems = Problems()
     looking = [name for name in extra if MEASURES[name].needs_image]
     if looking and images is None:
         problems.append(f"{', '.join(looking)} of metrics.extra needs the images, (H, W, 3) uint8 RGB: pass them, or leave it out")
@@ -96,8 +96,7 @@ def checked_maps(
             faults.append(f"image is {_size(image)} {image.dtype}, target is {_size(target)}; expected (H, W, 3) uint8 of the same size")
         problems.extend(f"map {index}: {fault}" for fault in faults)
         checked.append(Checked(pred, target, inside, image))
-    if problems:
-        raise UserError("These maps cannot be scored, and nothing of this call was counted:", problems)
+    problems.raise_all("These maps cannot be scored, and nothing of this call was counted:")
     return checked
 
 

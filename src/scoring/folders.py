@@ -20,7 +20,7 @@ from src.metrics import MEASURES
 from src.scoring.pool import WorkerPool
 from src.scoring.scorer import score_maps
 from src.scoring.scores import ImageScores
-from src.utils.errors import UserError
+from src.utils.errors import Problems, UserError
 
 MASK_FOLDERS = ("gt", "gts", "mask", "masks")
 FORMATS = ".png .jpg .bmp .tif .gif .webp .ppm .npy"
@@ -85,11 +85,10 @@ def read_spec(path: Path) -> Spec:
         raise UserError(f"spec: {path} cannot be read ({error})") from error
     if not isinstance(loaded, dict) or loaded.keys() != {"sets", "methods"} or not all(isinstance(v, dict) and v for v in loaded.values()):
         raise UserError(f"spec: {path} must hold two mappings, `sets` (NAME: FOLDER of masks) and `methods` (NAME: FOLDER with {{set}})")
-    base, problems = path.parent, list[str]()
+    base, problems = path.parent, Problems()
     sets = {str(name): _set_folders(base, str(name), entry, problems) for name, entry in loaded["sets"].items()}
     methods = {str(name): _method_folders(base, str(name), entry, list(sets), problems) for name, entry in loaded["methods"].items()}
-    if problems:
-        raise UserError(f"spec: {path} has problems:", problems)
+    problems.raise_all(f"spec: {path} has problems:")
     return Spec(sets, methods)
 
 

@@ -22,7 +22,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from src.utils.errors import UserError
+from src.utils.errors import Problems, UserError
 from src.utils.launch import launched
 
 if TYPE_CHECKING:
@@ -99,15 +99,14 @@ class OptunaSweeper(Sweeper):
         from src.report.sweep.jobs import REPLICATES
 
         launch = launched()
-        problems = [f"{key}: makes no other configuration; over seeds a search finds luck" for key in space if key in REPLICATES]
+        problems = Problems(f"{key}: makes no other configuration; over seeds a search finds luck" for key in space if key in REPLICATES)
         problems += [] if space else ["nothing to search: hydra.sweeper.space is empty, and no KEY=interval(a,b) was typed"]
         problems += ["test=true: a search must not read the test sets; test the best trial afterwards"] if self.config.test else []
         for key in ("trials", "parallel"):
             if type(getattr(self, key)) is not int or getattr(self, key) < 1:
                 problems.append(f"hydra.sweeper.{key}={getattr(self, key)}: expected a whole number, at least 1")
         problems += [f"{launch.by}: a search starts its trials' processes itself"] if launch is not None and launch.processes > 1 else []
-        if problems:
-            raise UserError("sweep=optuna:", problems)
+        problems.raise_all("sweep=optuna:")
         self.validate_batch_is_legal([[*self.fixed, *_overrides({key: _first(one) for key, one in space.items()})]])
 
     def _study(self, space: Mapping[str, BaseDistribution]) -> Study:
