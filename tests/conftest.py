@@ -11,8 +11,12 @@ import torch
 
 from src.models.encoder import PyramidEncoder
 from src.models.run import RUN
+from tests.fixtures.folders import write_cod
+from tests.fixtures.once import made_once
+from tests.fixtures.tiny import ROOT
+from tests.fixtures.trained_run import TrainedRun, read_trained_run, train_once
 
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -48,3 +52,15 @@ def make_run():
         return RUN(PyramidEncoder(encoder, None), channels=channels, **options)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """A finished training of the tiny quickstart, for tests that only read one."""
+    return read_trained_run(made_once(tmp_path_factory, "trained_run", train_once))
+
+
+@pytest.fixture(scope="session")
+def cod_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with the sets of camouflaged objects, for tests that only read one."""
+    return write_cod(tmp_path_factory.mktemp("cod"))

@@ -24,8 +24,7 @@ from src.train import train
 from src.utils.errors import UserError
 from src.utils.revision import UNKNOWN
 from tests.fixtures.folders import write_cod
-from tests.test_score import config as score_config
-from tests.test_train import TINY, config
+from tests.fixtures.tiny import TINY_OVERRIDES, config
 
 SETS = ("CAMO", "NC4K")
 
@@ -38,7 +37,13 @@ def root(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def checkpoint(root: Path, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    overrides = ["experiment=camo_lite0", *TINY, f"data.root={root}", f"data.test_sets=[{','.join(SETS)}]", f"paths.output_dir={folder}"]
+    overrides = [
+        "experiment=camo_lite0",
+        *TINY_OVERRIDES,
+        f"data.root={root}",
+        f"data.test_sets=[{','.join(SETS)}]",
+        f"paths.output_dir={folder}",
+    ]
     train(config("train", *overrides, "trainer.max_epochs=1", "trainer.limit_train_batches=1", "model.net.channels=16", "test=false"))
     return folder / "checkpoints" / "last.ckpt"
 
@@ -58,7 +63,7 @@ def test_the_maps_score_the_same_to_the_last_digit(evaluated, root, tmp_path):
     folder, scores = evaluated
     for dataset in SETS:
         places = [f"preds={folder / 'maps' / dataset}", f"gts={root / 'TestDataset' / dataset / 'GT'}", f"set={dataset}", "method=net"]
-        results = score_maps_of(score_config(*places, f"paths.output_dir={tmp_path / dataset}", "workers=0"))
+        results = score_maps_of(config("score", *places, f"paths.output_dir={tmp_path / dataset}", "workers=0"))
         (one,) = results[dataset]
         ours = [row for row in _rows(folder / "per_image.csv") if row["dataset"] == dataset]
         theirs = _rows(tmp_path / dataset / "per_image.csv")
@@ -222,7 +227,13 @@ def test_what_the_parts_of_the_mask_step_gain(checkpoint):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_only_a_run_with_mask_steps_can_be_looked_into(root, tmp_path):
     for model, words in (("fpn", "FPN has no stages to look into"), ("fpn_ds", "has no mask step")):
-        overrides = ["experiment=camo_lite0", *TINY, f"model={model}", f"data.root={root}", f"paths.output_dir={tmp_path / model}"]
+        overrides = [
+            "experiment=camo_lite0",
+            *TINY_OVERRIDES,
+            f"model={model}",
+            f"data.root={root}",
+            f"paths.output_dir={tmp_path / model}",
+        ]
         train(config("train", *overrides, "trainer.max_epochs=1", "trainer.limit_train_batches=1", "model.net.channels=16", "test=false"))
         with pytest.raises(UserError, match=words):
             mean_gains(tmp_path / model / "checkpoints" / "last.ckpt", None)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from src.train import train
-from tests.test_train import tiny_quickstart
+from tests.fixtures.tiny import tiny_quickstart
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

@@ -1,4 +1,4 @@
-"""Train, evaluate and predict, from the configuration to the files that are left behind."""
+"""Train and evaluate, from the configuration to the files that are left behind."""
 
 from __future__ import annotations
 
@@ -8,61 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
 
 from scripts import quickstart
 from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.rebuild import rebuild
-from src.cli.command import CONF
 from src.eval import evaluate
-from src.predict import predict
-from src.report.figures.figure import DPI
-from src.report.figures.unfolding import INCHES
 from src.train import train
 from src.utils.errors import UserError, user_error
-from tests.fixtures.folders import write_cod
-
-TINY = [
-    "trainer=cpu",
-    "encoder.weights=null",
-    "data.image_size=64",
-    "data.batch_size=2",
-    "data.num_workers=0",
-]
-ONE_BATCH = ["trainer.max_epochs=1", *(f"trainer.limit_{part}_batches=1" for part in ("train", "val", "test"))]
-SCENES = ["data.num_train=16", "data.num_val=4", "data.num_test=4"]
-
-
-def config(name: str, *overrides: str) -> DictConfig:
-    with initialize_config_dir(CONF, version_base="1.3"):
-        return compose(name, list(overrides))
-
-
-def tiny_quickstart(folder: Path, *overrides: str) -> DictConfig:
-    return config(
-        "train",
-        "experiment=quickstart",
-        *TINY,
-        *SCENES,
-        "trainer.max_epochs=1",
-        "model.net.channels=16",
-        f"paths.output_dir={folder}",
-        *overrides,
-    )
-
-
-@pytest.fixture(scope="module")
-def data_root(tmp_path_factory):
-    return write_cod(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """One run folder of the tiny quickstart and what `train` returned."""
-    folder = tmp_path_factory.mktemp("run")
-    return folder, train(tiny_quickstart(folder))
+from tests.fixtures.tiny import TINY_OVERRIDES, config, tiny_quickstart
 
 
 @pytest.mark.slow
@@ -87,8 +41,8 @@ def test_quickstart_beats_the_empty_map_and_the_coarse_map(tmp_path):
     assert len(list((folder / "predictions" / "overlay").glob("*.png"))) == 8
 
 
-def test_a_run_folder_holds_everything(trained):
-    folder, scores = trained
+def test_a_run_folder_holds_everything(trained_run):
+    folder, scores = trained_run.folder, trained_run.scores
     assert {"best.ckpt", "last.ckpt"} == {path.name for path in (folder / "checkpoints").iterdir()}
     for name in (
         "config.yaml",
@@ -110,16 +64,16 @@ def test_a_run_folder_holds_everything(trained):
     assert OmegaConf.load(folder / "config.yaml").model.net.num_stages == 4
 
 
-def test_eval_of_a_checkpoint_gives_the_number_of_the_training(trained, tmp_path):
-    folder, scores = trained
+def test_eval_of_a_checkpoint_gives_the_number_of_the_training(trained_run, tmp_path):
+    folder, scores = trained_run.folder, trained_run.scores
     again = evaluate(config("eval", "trainer=cpu", f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}", f"paths.output_dir={tmp_path}"))
     tested = {name: value for name, value in scores.items() if name.startswith("test/")}
     assert again == tested
     assert (tmp_path / "per_image.csv").read_text() == (folder / "per_image.csv").read_text()
 
 
-def test_checkpoint_is_plain_and_rebuilds_alone(trained):
-    path = trained[0] / "checkpoints" / "last.ckpt"
+def test_checkpoint_is_plain_and_rebuilds_alone(trained_run):
+    path = trained_run.last
     checkpoint = torch.load(path, weights_only=True)
     assert checkpoint["config"]["model"]["net"]["num_stages"] == 4
     module = rebuild(read_checkpoint(path), path)
@@ -127,8 +81,8 @@ def test_checkpoint_is_plain_and_rebuilds_alone(trained):
 
 
 @pytest.mark.slow
-def test_same_seed_same_weights_another_seed_others(trained, tmp_path):
-    first = read_checkpoint(trained[0] / "checkpoints" / "last.ckpt")["state_dict"]
+def test_same_seed_same_weights_another_seed_others(trained_run, tmp_path):
+    first = read_checkpoint(trained_run.last)["state_dict"]
     weights = {}
     for seed in (0, 1):
         train(tiny_quickstart(tmp_path / str(seed), f"seed={seed}", "test=false"))
@@ -137,49 +91,15 @@ def test_same_seed_same_weights_another_seed_others(trained, tmp_path):
     assert not all(torch.equal(first[key], weights[1][key]) for key in first)
 
 
-def test_unfolding_learns_at_its_own_rate(trained):
-    groups = read_checkpoint(trained[0] / "checkpoints" / "last.ckpt")["optimizer_states"][0]["param_groups"]
+def test_unfolding_learns_at_its_own_rate(trained_run):
+    groups = read_checkpoint(trained_run.last)["optimizer_states"][0]["param_groups"]
     assert groups[1]["initial_lr"] == pytest.approx(10 * groups[0]["initial_lr"])
     assert len(groups[1]["params"]) == 4 + 4  # μ, α, s, λ, shared over the stages, and γ of each
     assert groups[1]["weight_decay"] == 0
 
 
-def test_predict_writes_maps_at_the_images_size(trained, data_root, tmp_path):
-    checkpoint, images = trained[0] / "checkpoints" / "best.ckpt", data_root / "TestDataset" / "CAMO" / "Imgs"
-    overrides = [f"ckpt_path={checkpoint}", f"input={images}", f"output={tmp_path / 'maps'}", "overlay=true", "device=cpu"]
-    written = predict(config("predict", *overrides))
-    assert [path.stem for path in written] == sorted(path.stem for path in images.iterdir())
-    for path in written:
-        with Image.open(path) as map_:
-            assert (map_.size, map_.mode) == ((90, 70), "L")
-        assert (tmp_path / "maps" / "overlay" / path.name).is_file()
-    one = predict(config("predict", *overrides, f"input={images / 'camourflage_9000.jpg'}", f"output={tmp_path / 'one'}", "batch_size=1"))
-    assert not (tmp_path / "one" / "stages").exists()
-    alone, together = (np.asarray(Image.open(path)).astype(int) for path in (one[0], written[0]))
-    assert np.abs(alone - together).max() <= 1
-    single = [f"input={images / 'camourflage_9000.jpg'}", f"output={tmp_path / 'two'}", "rounds=2"]
-    (twice,) = predict(config("predict", *overrides, *single))
-    assert np.asarray(Image.open(twice)).shape == alone.shape
-    with pytest.raises(UserError, match="rounds=0: expected 1"):
-        predict(config("predict", *overrides, f"output={tmp_path / 'none'}", "rounds=0"))
-    assert not (tmp_path / "none").exists()
-    with pytest.raises(UserError, match="overwrite=true"):
-        predict(config("predict", *overrides))
-
-
-def test_predict_draws_the_stages(trained, data_root, tmp_path):
-    """A row a stage; thirteen pictures: the image, two masks, the step and its four parts, w, R, E, B, Ĉ."""
-    (image, *_) = sorted((data_root / "TestDataset" / "CAMO" / "Imgs").iterdir())
-    checkpoint = trained[0] / "checkpoints" / "best.ckpt"
-    predict(config("predict", f"ckpt_path={checkpoint}", f"input={image}", f"output={tmp_path}", "stages=true", "device=cpu"))
-    with Image.open(tmp_path / "stages" / f"{image.stem}.png") as drawn:
-        columns, rows = (round(side / DPI / INCHES - margin) for side, margin in zip(drawn.size, (0.2, 0.4), strict=True))
-    net = rebuild(read_checkpoint(checkpoint), checkpoint).net
-    assert (columns, rows) == (13, len(net.levels) + 1)  # a stage a row, and the closing step
-
-
 def _mistakes(tmp_path: Path, root: Path) -> dict[str, tuple[DictConfig, str]]:
-    camo = ["experiment=camo_lite0", *TINY, f"paths.output_dir={tmp_path / 'run'}"]
+    camo = ["experiment=camo_lite0", *TINY_OVERRIDES, f"paths.output_dir={tmp_path / 'run'}"]
     found = {
         "no stages": (["model.net.num_stages=0"], "model.net.num_stages"),
         "no root": ([f"data.root={tmp_path / 'nowhere'}"], "nowhere"),
@@ -209,8 +129,8 @@ def _mistakes(tmp_path: Path, root: Path) -> dict[str, tuple[DictConfig, str]]:
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_mistake_is_named_before_any_work(mistake, tmp_path, data_root):
-    cfg, words = _mistakes(tmp_path, data_root)[mistake]
+def test_a_mistake_is_named_before_any_work(mistake, tmp_path, cod_root):
+    cfg, words = _mistakes(tmp_path, cod_root)[mistake]
     with pytest.raises(Exception, match=words) as raised:
         train(cfg)
     found = user_error(raised.value)
@@ -229,19 +149,19 @@ def test_without_validation_the_last_epoch_counts(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_selection_on_a_test_set_is_reported(tmp_path, data_root):
-    overrides = [*TINY, "trainer.max_epochs=1", "trainer.limit_train_batches=1", "model.net.channels=16", "data.selection=field"]
-    train(config("train", "experiment=camo_lite0", f"data.root={data_root}", f"paths.output_dir={tmp_path}", *overrides))
+def test_selection_on_a_test_set_is_reported(tmp_path, cod_root):
+    overrides = [*TINY_OVERRIDES, "trainer.max_epochs=1", "trainer.limit_train_batches=1", "model.net.channels=16", "data.selection=field"]
+    train(config("train", "experiment=camo_lite0", f"data.root={cod_root}", f"paths.output_dir={tmp_path}", *overrides))
     assert "selected on: test set CAMO, as the literature does" in (tmp_path / "metrics.md").read_text(encoding="utf-8")
 
 
-def test_a_finished_run_is_not_overwritten(trained):
+def test_a_finished_run_is_not_overwritten(trained_run):
     with pytest.raises(UserError, match="already holds a training"):
-        train(tiny_quickstart(trained[0]))
+        train(tiny_quickstart(trained_run.folder))
 
 
-def test_a_checkpoint_of_another_architecture(trained, tmp_path):
-    checkpoint = trained[0] / "checkpoints" / "best.ckpt"
+def test_a_checkpoint_of_another_architecture(trained_run, tmp_path):
+    checkpoint = trained_run.best
     with pytest.raises(UserError, match="another architecture") as error:
         train(tiny_quickstart(tmp_path, f"ckpt_path={checkpoint}", "model.net.channels=24"))
     message = str(error.value)
@@ -256,16 +176,3 @@ def test_a_broken_checkpoint(tmp_path, content):
     (tmp_path / "half.ckpt").write_bytes(content)
     with pytest.raises(UserError, match="cannot be read as a checkpoint"):
         evaluate(config("eval", f"ckpt_path={tmp_path / 'half.ckpt'}", f"paths.output_dir={tmp_path}"))
-
-
-def test_predict_without_images(trained, tmp_path):
-    (tmp_path / "empty").mkdir()
-    places = [f"ckpt_path={trained[0] / 'checkpoints' / 'best.ckpt'}", f"output={tmp_path / 'maps'}"]
-    with pytest.raises(UserError, match="holds no image"):
-        predict(config("predict", *places, f"input={tmp_path / 'empty'}"))
-    (tmp_path / "empty" / "broken.jpg").write_bytes(b"no picture")
-    (tmp_path / "empty" / "other.png").write_bytes(b"none either")
-    with pytest.raises(UserError, match=r"broken\.jpg") as error:
-        predict(config("predict", *places, f"input={tmp_path / 'empty'}"))
-    assert "other.png" in str(error.value)
-    assert not (tmp_path / "maps").exists()

@@ -19,14 +19,13 @@ from src.losses import StagewiseLoss
 from src.module import COSModule
 from src.train import train
 from src.utils.errors import UserError
-from tests.pipeline.test_resume import SMALL
-from tests.test_train import config
+from tests.fixtures.tiny import TWO_STAGE_OVERRIDES, config
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 def run(folder: Path, *overrides: str) -> dict[str, float]:
-    return train(config("train", *SMALL, "trainer.max_epochs=1", f"paths.output_dir={folder}", *overrides))
+    return train(config("train", *TWO_STAGE_OVERRIDES, "trainer.max_epochs=1", f"paths.output_dir={folder}", *overrides))
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -103,7 +102,7 @@ def validated(module: COSModule, folder: Path) -> dict[str, float]:
     from hydra.utils import instantiate
     from lightning import Trainer
 
-    data = instantiate(config("train", *SMALL, f"paths.output_dir={folder}").data)
+    data = instantiate(config("train", *TWO_STAGE_OVERRIDES, f"paths.output_dir={folder}").data)
     (scores,) = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False).validate(
         module, data, verbose=False
     )

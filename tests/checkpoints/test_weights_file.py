@@ -23,7 +23,7 @@ from src.predict import predict
 from src.report.network import _context
 from src.train import train
 from src.utils.errors import UserError
-from tests.test_train import TINY, config
+from tests.fixtures.tiny import ROOT, TINY_OVERRIDES, config
 
 NOTE = "research use, trained on CAMO"
 
@@ -32,7 +32,9 @@ NOTE = "research use, trained on CAMO"
 def checkpoint(tmp_path_factory) -> Path:
     """Random weights, as `src.train` would have stored them."""
     folder = tmp_path_factory.mktemp("run")
-    cfg = config("train", "experiment=camo_core", *TINY, "model.net.channels=16", f"data.root={folder}", f"paths.output_dir={folder}")
+    cfg = config(
+        "train", "experiment=camo_core", *TINY_OVERRIDES, "model.net.channels=16", f"data.root={folder}", f"paths.output_dir={folder}"
+    )
     torch.manual_seed(0)
     state = instantiate(cfg.model).state_dict()
     content = {"state_dict": state, "config": OmegaConf.to_container(cfg, resolve=True) | {"commit": "abc1234"}}
@@ -76,7 +78,7 @@ def test_predict_reads_them(exported, tmp_path):
 
 def test_a_training_does_not_go_on_from_them(exported, tmp_path):
     with pytest.raises(UserError, match="holds weights alone"):
-        train(config("train", "experiment=camo_core", *TINY, f"ckpt_path={exported}", f"paths.output_dir={tmp_path}"))
+        train(config("train", "experiment=camo_core", *TINY_OVERRIDES, f"ckpt_path={exported}", f"paths.output_dir={tmp_path}"))
 
 
 def test_broken_files_are_named(exported, tmp_path):
@@ -110,7 +112,7 @@ def test_an_export_names_all_mistakes_and_overwrites_nothing(checkpoint, exporte
 
 @pytest.mark.parametrize(("name", "shown"), [("run", "RUN"), ("fpn_ds", "FPN_DS")])
 def test_the_weights_of_this_checkout_rebuild_and_are_called_what_they_are(name, shown):
-    path = Path(__file__).parents[2] / "docs" / "results" / "weights" / f"{name}.safetensors"
+    path = ROOT / "docs" / "results" / "weights" / f"{name}.safetensors"
     module = rebuild(read_checkpoint(path), path)
     assert network_name(module.net) == shown
 

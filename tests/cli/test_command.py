@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -15,12 +11,7 @@ from src.cli.command import CONF, _plain
 from src.cli.output_folder import CheckOutputFolder
 from src.cli.override_errors import composition_mistake
 from src.utils.errors import Problems, UserError
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
+from tests.fixtures.processes import run
 
 
 @pytest.mark.slow

@@ -17,8 +17,7 @@ from src.data.published_sets import SETS
 from src.data.transforms import resize_only
 from src.utils.errors import UserError
 from tests.fixtures.folders import write_pair, write_root, write_set
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.fixtures.tiny import ROOT
 
 
 def module(root: Path, **options: Any) -> COSDataModule:

@@ -19,8 +19,8 @@ from src.data.datamodule import COSDataModule
 from src.data.dataset import COSDataset
 from src.data.sampler import EpochSampler, EvalSampler, SeededIndex
 from src.data.transforms import Recipe, paper_recipe, reseed
-from tests.data.test_transforms import PaintedMasks
 from tests.fixtures.folders import write_root
+from tests.fixtures.painted_masks import PaintedMasks
 
 RECIPES = sorted(path.stem for path in (Path(CONF) / "data" / "augmentation").glob("*.yaml"))
 

@@ -8,24 +8,9 @@ import torch
 from PIL import Image, ImageEnhance
 
 from src.data.dataset import COSDataset, COSEvalDataset, collate_eval
-from src.data.sources import RawSample
-from src.data.synthetic.scenes import SyntheticCamouflage, draw_mask
+from src.data.synthetic.scenes import SyntheticCamouflage
 from src.data.transforms import CropUpTo, Sharpness, paper_recipe, reseed, resize_image, resize_mask, resize_only
-
-
-class PaintedMasks:
-    """Scenes in which the object is white on grey, so that the image tells where the mask must be."""
-
-    def __init__(self, sizes: list[tuple[int, int]]) -> None:
-        self.sizes = sizes
-        self.names = [str(i) for i in range(len(sizes))]
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def __getitem__(self, index: int) -> RawSample:
-        mask = draw_mask(np.random.default_rng(index), *self.sizes[index])
-        return RawSample(np.where(mask[..., None], [255, 255, 255], [60, 60, 60]).astype(np.uint8), mask, str(index))
+from tests.fixtures.painted_masks import PaintedMasks
 
 
 @pytest.mark.parametrize("recipe", [paper_recipe, resize_only])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,9 +13,8 @@ from omegaconf import OmegaConf
 from src.distributed.devices import check_devices
 from src.utils.errors import UserError
 from src.utils.launch import Launch, global_rank, launched, restarted, start_name
-from tests.test_train import config
+from tests.fixtures.tiny import ROOT, config
 
-ROOT = Path(__file__).parents[2]
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "RANK": "5", "LOCAL_RANK": "1"}
 SLURM = {"SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "2", "SLURM_STEP_NUM_TASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_PROCID": "6"}
 

@@ -26,12 +26,11 @@ from src.models.encoder import PyramidEncoder
 from src.module import COSModule
 from src.train import train
 from src.utils.errors import UserError
-from tests.test_train import TINY, config
+from tests.fixtures.tiny import ROOT, TINY_OVERRIDES, config
 
-ROOT = Path(__file__).parents[2]
 SMALL = [
     "experiment=quickstart",
-    *TINY,
+    *TINY_OVERRIDES,
     "data.num_train=8",
     "data.num_val=3",
     "data.num_test=3",

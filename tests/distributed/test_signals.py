@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 from torch.utils.data import DataLoader
 
 from src.distributed.signals import Interrupted, StopRequest, shield_worker
+from tests.fixtures.tiny import ROOT
 
 TWICE = """
 import os, signal, time
@@ -35,7 +35,7 @@ def test_the_first_signal_is_noted_and_the_handlers_come_back(capsys):
 
 
 def test_a_second_ctrl_c_kills():
-    result = subprocess.run([sys.executable, "-c", TWICE], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    result = subprocess.run([sys.executable, "-c", TWICE], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == -signal.SIGINT
     assert result.stdout == "still here 2\n"
     assert "again: stop at once" in result.stderr

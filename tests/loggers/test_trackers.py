@@ -14,9 +14,8 @@ from src.loggers.tracker import job_name
 from src.train import train
 from src.utils.errors import UserError, user_error
 from src.utils.revision import revision
+from tests.fixtures.tiny import TWO_STAGE_OVERRIDES, config
 from tests.fixtures.wandb_file import OfflineRun
-from tests.pipeline.test_resume import SMALL
-from tests.test_train import config
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 WATCHED = ["logger=[wandb,tensorboard]", "logger.wandb.checkpoints=true", "callbacks=[default,panel]"]
@@ -31,7 +30,7 @@ def tracked(tmp_path_factory):
         for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
             patch.setenv(name, str(folder.parent / name.lower()))
         for more in (["trainer.max_epochs=1"], ["trainer.max_epochs=2", "ckpt_path=last", "test=true"]):
-            train(config("train", *SMALL, *WATCHED, f"paths.output_dir={folder}", *more))
+            train(config("train", *TWO_STAGE_OVERRIDES, *WATCHED, f"paths.output_dir={folder}", *more))
         wandb.teardown()  # what a process does at its end: waits until W&B's own process has written everything
     return folder
 
@@ -106,7 +105,7 @@ def test_tensorboard_has_curves_and_pictures(tracked):
 def test_tensorboard_that_is_not_there_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("src.loggers.tensorboard.find_spec", lambda name: None)
     with pytest.raises(Exception, match="tensorboard") as raised:
-        train(config("train", *SMALL, "logger=tensorboard", f"paths.output_dir={tmp_path}"))
+        train(config("train", *TWO_STAGE_OVERRIDES, "logger=tensorboard", f"paths.output_dir={tmp_path}"))
     assert r"pip install -e '.[tensorboard]'" in str(user_error(raised.value))
 
 
@@ -116,7 +115,7 @@ def test_online_without_an_account_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     with pytest.raises(UserError, match=r"logger\.wandb.*wandb login"):
-        train(config("train", *SMALL, "logger=wandb", "logger.wandb.offline=false", f"paths.output_dir={tmp_path / 'run'}"))
+        train(config("train", *TWO_STAGE_OVERRIDES, "logger=wandb", "logger.wandb.offline=false", f"paths.output_dir={tmp_path / 'run'}"))
     assert wandb.run is None
 
 

@@ -22,7 +22,7 @@ from src.models.robe import background_step
 from src.models.sofs import mask_step, reversed_mask
 from src.models.vss import DilatedDepthwise
 from src.train import train
-from tests.test_train import ONE_BATCH, tiny_quickstart
+from tests.fixtures.tiny import ONE_BATCH_OVERRIDES, tiny_quickstart
 
 HALVES = [torch.bfloat16, torch.float16]
 WATCHED = {
@@ -133,7 +133,7 @@ def test_large_numbers_overflow_nowhere(half):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_quickstart_in_bf16(tmp_path):
     """Training, validation, test; checkpoints hold float32 weights."""
-    scores = train(tiny_quickstart(tmp_path, *ONE_BATCH, "trainer.precision=bf16-mixed"))
+    scores = train(tiny_quickstart(tmp_path, *ONE_BATCH_OVERRIDES, "trainer.precision=bf16-mixed"))
     assert 0 < scores["val/s_alpha"] < 1
     assert 0 < scores["test/synthetic/s_alpha"] < 1
     stored = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]

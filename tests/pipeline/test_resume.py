@@ -24,26 +24,14 @@ from src.distributed.signals import Interrupted
 from src.module import COSModule
 from src.train import train
 from src.utils.errors import UserError
-from tests.test_train import SCENES, TINY, config
+from tests.fixtures.tiny import ROOT, TWO_STAGE_OVERRIDES, config
 
-ROOT = Path(__file__).parents[2]
 CLOCKS = {"epoch_seconds", "images_per_second", "peak_gib", "val/seconds"}
-SMALL = [
-    "experiment=quickstart",
-    *TINY,
-    *SCENES,
-    "trainer.max_epochs=2",
-    "model.net.channels=16",
-    "model.net.num_stages=2",
-    "callbacks.step.every_n_steps=3",
-    "trainer.log_every_n_steps=1",
-    "test=false",
-]
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 
 def run(folder: Path, *overrides: str) -> dict[str, float]:
-    scores = train(config("train", *SMALL, f"paths.output_dir={folder}", *overrides))
+    scores = train(config("train", *TWO_STAGE_OVERRIDES, f"paths.output_dir={folder}", *overrides))
     return {name: value for name, value in scores.items() if name not in CLOCKS}
 
 
@@ -79,7 +67,7 @@ def logged(folder: Path) -> dict[tuple[str, str], str]:
 
 def kill_after(folder: Path, saves: int, signum: int, *overrides: str) -> subprocess.CompletedProcess[str]:
     """Start a training and send it a signal once it has written so many step checkpoints."""
-    words = [*SMALL, f"paths.output_dir={folder}", *overrides]
+    words = [*TWO_STAGE_OVERRIDES, f"paths.output_dir={folder}", *overrides]
     process = subprocess.Popen(
         [sys.executable, "-m", "src.train", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -204,7 +192,7 @@ def test_two_processes_stop_together_and_resume(tmp_path):
     two = ["trainer.devices=2", "++trainer.strategy=ddp", "trainer.num_sanity_val_steps=0", "callbacks.step.every_n_steps=1"]
 
     def complete(folder: Path, *overrides: str) -> None:  # by the command line, which starts the second process
-        words = [*SMALL, *two, f"paths.output_dir={folder}", *overrides]
+        words = [*TWO_STAGE_OVERRIDES, *two, f"paths.output_dir={folder}", *overrides]
         subprocess.run([sys.executable, "-m", "src.train", *words], cwd=ROOT, check=True, capture_output=True, timeout=300)
 
     complete(tmp_path / "whole")

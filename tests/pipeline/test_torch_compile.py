@@ -16,7 +16,7 @@ from src.models.run import RUN
 from src.pipeline.torch_compile import compile_network
 from src.train import train
 from src.utils.errors import UserError
-from tests.test_train import tiny_quickstart
+from tests.fixtures.tiny import tiny_quickstart
 
 
 @pytest.fixture(autouse=True)

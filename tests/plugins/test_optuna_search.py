@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from src.report.sweep.groups import collect
 from src.report.sweep.jobs import read_jobs
 from src.utils.errors import UserError
+from tests.fixtures.tiny import ROOT, TWO_STAGE_OVERRIDES
 from tests.fixtures.wandb_file import OfflineRun
-from tests.pipeline.test_resume import ROOT, SMALL
 
 optuna = pytest.importorskip("optuna")
 
@@ -53,7 +53,7 @@ def test_numbers_that_are_none_are_named():
 
 
 def multirun(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "src.train", "-m", *SMALL, "trainer.max_epochs=1", *words]
+    command = [sys.executable, "-m", "src.train", "-m", *TWO_STAGE_OVERRIDES, "trainer.max_epochs=1", *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 

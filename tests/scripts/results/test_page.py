@@ -14,8 +14,9 @@ from scripts.results.paired import paired_difference
 from scripts.results.store import store_gains, store_run, store_starts
 from src.utils.errors import UserError
 from tests.fixtures.fake_runs import write_run
+from tests.fixtures.tiny import ROOT
 
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = ROOT / "docs"
 RUN = (0.70, 0.80, 0.60, 0.90)
 PAGE = "# Ours\n\n" + "\n".join(
     f"words before {name}\n<!-- begin: {name} -->\nold\n<!-- end: {name} -->\nwords after {name}" for name in BLOCKS

@@ -15,6 +15,7 @@ from src.checkpoints import atomic_io as checkpoint_io
 from src.checkpoints.atomic_io import AtomicCheckpointIO, remove_leftovers, writable
 from src.checkpoints.reading import resolve_checkpoint
 from src.utils.errors import UserError
+from tests.fixtures.tiny import ROOT
 
 KILLED_WRITE = """
 import os, signal, sys, torch
@@ -43,7 +44,7 @@ def stored(path: Path) -> float:
 @pytest.mark.slow
 def test_a_write_killed_half_way_leaves_the_old_checkpoint(tmp_path):
     path = save(tmp_path / "last.ckpt", 1.0)
-    killed = subprocess.run([sys.executable, "-c", KILLED_WRITE, str(path)], cwd=Path(__file__).parents[2], check=False)
+    killed = subprocess.run([sys.executable, "-c", KILLED_WRITE, str(path)], cwd=ROOT, check=False)
     assert killed.returncode == -9
     assert stored(path) == 1.0
     assert len(list(tmp_path.iterdir())) == 2
