@@ -1,6 +1,6 @@
 """Images per second and core: this project's data path against a plain Pillow + torchvision pipeline that does the same.
 
-    python -m scripts.bench_data --root FOLDER --set CAMO --size 384
+    python -m scripts.bench_data data.root=FOLDER --set CAMO --size 384
 
 Everything runs in one process on one thread, so that the figures are per core; both sides read the same files in the same order, share the
 same memory settings, and are measured in turns. "Training" is the paper's recipe: flip, crop, rotation, sharpness, resize, colour, tensor;
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,7 +27,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
-from src.cli.command import console, prepare, reported_mistakes
+from src.cli.command import console
+from src.cli.script import ScriptParser
 from src.data.cache import Cached
 from src.data.dataset import COSDataset, COSEvalDataset
 from src.data.layouts import locate_set, missing_root, missing_set
@@ -42,30 +42,23 @@ Load = Callable[[int], Any]
 
 def main() -> None:
     """The command line of :func:`bench`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--root", type=Path, default=Path(os.environ.get("COS_DATA", "data")), help="the data root (default: $COS_DATA or data)"
-    )
+    parser = ScriptParser(__doc__)
+    parser.add_data_root()
     parser.add_argument("--set", default="CAMO", help="a training set")
     parser.add_argument("--split", default="train", choices=["train", "test"])
     parser.add_argument("--size", type=int, default=384, help="side of the network's input in pixels")
     parser.add_argument("--images", type=int, default=150, help="how many images of the set to read")
     parser.add_argument("--rounds", type=int, default=5, help="passes over them; the median counts")
-    arguments = parser.parse_args()
-    prepare()
-    failed: list[str] = []
-    with reported_mistakes(failed):
-        bench(arguments)
-    sys.exit(2 if failed else 0)
+    parser.run(bench)
 
 
 def bench(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Measure and print; returns kind → pipeline → images per second and core."""
-    if not arguments.root.is_dir():
-        raise UserError(missing_root(arguments.root))
-    folders = locate_set(arguments.root, arguments.split, arguments.set)
+    if not arguments.data_root.is_dir():
+        raise UserError(missing_root(arguments.data_root))
+    folders = locate_set(arguments.data_root, arguments.split, arguments.set)
     if folders is None:
-        raise UserError(missing_set(arguments.root, arguments.split, arguments.set))
+        raise UserError(missing_set(arguments.data_root, arguments.split, arguments.set))
     torch.set_num_threads(1)
     plain, fast = FolderPairs(folders, arguments.set), FolderPairs(folders, arguments.set, arguments.size)
     count, out = min(arguments.images, len(plain)), console()

@@ -12,10 +12,9 @@ import os
 if __name__ == "__main__":  # before NumPy is imported; whoever imports this file keeps its environment
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
-import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,27 +22,35 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from src.cli.script import ScriptParser
 from src.metrics import score
+from src.utils.errors import UserError
 
 SIZES = ((384, 384), (737, 964), (1080, 1920))
-CAMO = Path("../shared/data/TestDataset/CAMO/GT")
+CAMO = Path("TestDataset", "CAMO", "GT")
 KEYS = ("mae", "s_alpha", "e_mean", "e_max", "e_adp", "f_mean", "f_max", "f_adp", "f_weighted")
 
 Pair = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    """The command line of :func:`bench`."""
+    parser = ScriptParser(__doc__)
+    parser.add_data_root()
     parser.add_argument("--sizes", nargs="+", default=[f"{h}x{w}" for h, w in SIZES], metavar="HxW", help="sizes of the synthetic maps")
     parser.add_argument("--maps", type=int, default=4, help="maps of each size (default 4)")
     parser.add_argument("--repeats", type=int, default=5, help="the fastest of so many runs counts (default 5)")
-    parser.add_argument("--masks", type=Path, default=CAMO, help=f"folder of real masks, left out where it is missing (default {CAMO})")
+    parser.add_argument("--masks", type=Path, help=f"folder of real masks, left out where it is missing (default: {CAMO} of the data root)")
     parser.add_argument("--protocol", choices=("field", "raw"), default="field")
-    options = parser.parse_args(arguments)
+    parser.run(bench)
+
+
+def bench(options: argparse.Namespace) -> None:
+    """Measure and print the table."""
+    masks = options.masks or options.data_root / CAMO
     cases = {f"{size.replace('x', '×')}, synthetic": _synthetic(size, options.maps) for size in options.sizes}
-    if options.masks.is_dir():
-        cases["real masks of CAMO-Test" if options.masks == CAMO else f"masks of {options.masks}"] = _real(options.masks, options.maps)
+    if masks.is_dir():
+        cases[f"masks of {options.masks}" if options.masks else "real masks of CAMO-Test"] = _real(masks, options.maps)
     print(f"Protocol {options.protocol}, one thread, {options.maps} maps a row, ms a map, fastest of {options.repeats}.\n")
     print("| maps | pixels | pysodmetrics | ours | ratio | grey values > 0 | largest difference |\n|---|--:|--:|--:|--:|--:|--:|")
     for name, pairs in cases.items():
@@ -117,8 +124,8 @@ def _toolbox(pred: NDArray, target: NDArray, normalize: bool) -> dict[str, float
     """The five measures by pysodmetrics, under our keys."""
     try:
         import py_sod_metrics as sod
-    except ImportError:
-        sys.exit("error: this benchmark compares with pysodmetrics: pip install pysodmetrics==1.6.2, or make install")
+    except ImportError as error:
+        raise UserError("this benchmark compares with pysodmetrics: pip install pysodmetrics==1.6.2, or make install") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Fmeasure announces its removal
         m, s, e, f, w = sod.MAE(), sod.Smeasure(), sod.Emeasure(), sod.Fmeasure(), sod.WeightedFmeasure()

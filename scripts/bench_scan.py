@@ -23,9 +23,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from src.cli.script import ScriptParser
 from src.ops import available_backends, selective_scan
 from src.ops.scan import KERNELS
-from src.utils.memory import keep_freed_memory
 
 GROUPS, WIDTH, STATES = 4, 128, 16
 
@@ -144,13 +144,17 @@ def rows(length: int, device: str, threads: int, repeats: int) -> Iterator[list[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The command line of :func:`bench`."""
+    parser = ScriptParser(__doc__)
     parser.add_argument("--lengths", type=int, nargs="+", default=[144, 576, 2304, 9216], help="tokens L")
     parser.add_argument("--threads", type=int, default=2, help="torch threads of every backend but the loop")
     parser.add_argument("--repeats", type=int, default=9, help="timed runs; the best counts")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
-    arguments = parser.parse_args()
-    keep_freed_memory()
+    parser.run(bench)
+
+
+def bench(arguments: argparse.Namespace) -> None:
+    """Measure and print one table a length, and why a backend is not there."""
     where = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {arguments.threads} threads (loop: 1)"
     print(f"Selective scan, batch 1, {GROUPS} × {WIDTH} channels, {STATES} states, float32; {where}; torch {torch.__version__}.")
     print("(… ×): times faster than the loop. fb/f: forward + backward over forward.")

@@ -20,8 +20,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from src.cli.script import ScriptParser
 from src.module import COSModule
-from src.utils.memory import keep_freed_memory
 
 CONFIGS = Path(__file__).resolve().parents[1] / "conf"
 
@@ -72,7 +72,8 @@ def table(models: list[str], size: int, batch: int, rounds: int, overrides: list
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The command line of :func:`bench`."""
+    parser = ScriptParser(__doc__)
     parser.add_argument(
         "--models", nargs="+", default=["fpn", "fpn_ds", "run_quarter", "run"], help="of conf/model; ratios are to the first"
     )
@@ -81,8 +82,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="timed steps of each model")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
     parser.add_argument("overrides", nargs="*", help="Hydra overrides for every model")
-    arguments = parser.parse_args()
-    keep_freed_memory()
+    parser.run(bench)
+
+
+def bench(arguments: argparse.Namespace) -> None:
+    """Measure and print the table."""
     size, batch = arguments.image_size, arguments.batch_size
     rows = table(arguments.models, size, batch, arguments.rounds, arguments.overrides, arguments.device)
     peak = torch.cuda.max_memory_allocated() if arguments.device == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,4 +1,4 @@
-"""Fetch and unpack data sets whose addresses you know: `python -m scripts.fetch_data REGISTRY.yaml --root DATA [--only NAME …]`.
+"""Fetch and unpack data sets whose addresses you know: `python -m scripts.fetch_data REGISTRY.yaml data.root=DATA [--only NAME …]`.
 
 This project knows no address: the registry is yours, one entry a set.
 
@@ -8,7 +8,7 @@ This project knows no address: the registry is yours, one entry a set.
       folder: TrainDataset/CAMO       # under DATA; must not exist yet
       size: 123456                    # bytes; may be left out
 
-Interrupted, the same command goes on where it stopped. Nothing that exists is overwritten; sets that are there are skipped.
+Interrupted, the same command resumes where it stopped. Nothing that exists is overwritten; sets that are there are skipped.
 Exit status: 0 all there, 2 something is not, 130 stopped by Ctrl-C.
 """
 
@@ -33,7 +33,8 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from yaml import YAMLError
 
-from src.cli.command import console, prepare, reported_mistakes
+from src.cli.command import console
+from src.cli.script import ScriptParser
 from src.data.archives.fetch import Source, download, forget, probe
 from src.data.archives.unpack import receipt_of, unpack
 from src.utils.errors import Problems, UserError
@@ -50,21 +51,20 @@ PARTS = ".fetch"
 
 def main() -> None:
     """The command line of :func:`fetch`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(__doc__)
     parser.add_argument("registry", type=Path, help="a YAML file as above")
-    root = Path(os.environ.get("COS_DATA", "data"))
-    parser.add_argument("--root", type=Path, default=root, help="the data root (default: $COS_DATA or data)")
+    parser.add_data_root()
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these entries of the registry (default: all)")
-    arguments = parser.parse_args()
-    prepare()
-    failed: list[str] = []
+    parser.run(_fetch)
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
     try:
-        with reported_mistakes(failed):
-            fetch(arguments.registry, arguments.root, arguments.only)
+        fetch(arguments.registry, arguments.data_root, arguments.only)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
-    sys.exit(2 if failed else 0)
+        print("stopped; the same command resumes from here", file=sys.stderr)
+        return 130
+    return 0
 
 
 def fetch(registry: Path, root: Path, only: list[str] | None = None) -> list[str]:

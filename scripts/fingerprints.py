@@ -18,7 +18,6 @@ import hashlib
 import importlib
 import json
 import platform
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +28,9 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
+
+from src.cli.script import ScriptParser
+from src.utils.errors import UserError
 
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = ("experiment", "model", "loss", "encoder", "ablation")
@@ -263,24 +265,27 @@ def _environment() -> dict[str, str]:
 
 def main() -> None:
     """The command line of :func:`record` and :func:`compare`."""
-    described = {"description": __doc__, "formatter_class": argparse.RawDescriptionHelpFormatter}
-    parser = argparse.ArgumentParser("python -m scripts.fingerprints", **described)  # type: ignore[arg-type]
+    parser = ScriptParser(__doc__)
     parser.add_argument("verb", choices=["record", "compare"])
     parser.add_argument("folder", type=Path, help="of the recording; `record` makes it")
     parser.add_argument("choices", nargs="*", help="GROUP=NAME, e.g. ablation=no_phi (default: all)")
-    arguments = parser.parse_args()
+    parser.run(_record_or_compare)
+
+
+def _record_or_compare(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
+    folder = arguments.folder
     if arguments.verb == "record":
-        if arguments.folder.exists():
-            parser.error(f"{arguments.folder} exists; name a new folder, or delete the old recording")
-        record(arguments.folder, arguments.choices or choices())
-        return
-    if not (arguments.folder / MANIFEST).is_file():
-        parser.error(f"{arguments.folder} holds no recording ({MANIFEST} is missing)")
-    differing = compare(arguments.folder, arguments.choices)
+        if folder.exists():
+            raise UserError(f"{folder} exists; name a new folder, or delete the old recording")
+        record(folder, arguments.choices or choices())
+        return 0
+    if not (folder / MANIFEST).is_file():
+        raise UserError(f"{folder} holds no recording ({MANIFEST} is missing)")
+    differing = compare(folder, arguments.choices)
     print(f"{len(differing)} differ{': ' if differing else ''}{', '.join(differing)}")
-    sys.exit(1 if differing else 0)
+    return 1 if differing else 0
 
 
 if __name__ == "__main__":

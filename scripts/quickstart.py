@@ -5,8 +5,6 @@ Run by `make quickstart`. One run folder holds everything; the exact next comman
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +13,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
-from src.cli.command import CONF, console, prepare, reported_mistakes
+from src.cli.command import CONF, console
+from src.cli.script import ScriptParser
 from src.cli.type_check import check_types
 from src.data.synthetic import SyntheticCamouflage
 from src.predict import predict
@@ -33,15 +32,10 @@ NEXT = """\
 
 def main() -> None:
     """The command line of :func:`run`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(__doc__)
     parser.add_argument("overrides", nargs="*", help="Hydra overrides of experiment=quickstart, e.g. trainer.max_epochs=2")
     parser.add_argument("--output", type=Path, default=Path("outputs/quickstart") / time.strftime("%Y-%m-%d_%H-%M-%S"))
-    arguments = parser.parse_args()
-    prepare()
-    failed: list[str] = []
-    with reported_mistakes(failed):
-        run(arguments.output, arguments.overrides)
-    sys.exit(2 if failed else 0)
+    parser.run(lambda arguments: run(arguments.output, arguments.overrides))
 
 
 def run(folder: Path, overrides: Sequence[str] = ()) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The trainings behind docs/results.md, one after the other: ``python -m scripts.results.matrix [PHASE …] --data DATA [-- OVERRIDE …]``.
+"""The trainings behind docs/results.md, one after the other: ``python -m scripts.results.matrix [PHASE …] data.root=DATA [-- OVERRIDE …]``.
 
     lr        every network at three learning rates, 160 px, 4 epochs, a quarter held out, hold-out alone
     core      run, fpn, fpn_ds, fpn_wide × 3 seeds and unet, 12 epochs at 224 px, each at its best rate; hold-out and test: in one round and
@@ -16,7 +16,6 @@ the running training has saved itself. Overrides go to every training, e.g. ``--
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import shutil
 import signal
@@ -31,7 +30,8 @@ from typing import Any
 from scripts.results.archive import TWO_ROUNDS, UNCLOSED, read_results
 from scripts.results.page import PAGE, RESULTS, write_page
 from scripts.results.store import store_run
-from src.cli.command import prepare, reported_mistakes
+from src.cli.command import reported_mistakes
+from src.cli.script import ScriptParser
 from src.utils.errors import UserError
 
 RIVALS = ("fpn_ds", "fpn", "fpn_wide", "unet")
@@ -225,11 +225,9 @@ def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], result
 def main() -> None:
     """The command line."""
     output = Path.home() / "run-outputs" / "camo_matrix"
-    parser = argparse.ArgumentParser(
-        "python -m scripts.results.matrix", None, __doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ScriptParser(__doc__)
     parser.add_argument("phases", nargs="*", metavar="PHASE", help=f"of {', '.join(PHASES)} (default: all, in this order)")
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("COS_DATA", "data")), help="data.root (default: %(default)s)")
+    parser.add_data_root()
     parser.add_argument("--output", type=Path, default=output, help="folder of the runs (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where numbers are stored (default: %(default)s)")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page that is made of them (default: %(default)s)")
@@ -237,15 +235,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="in the place of the phase's own, e.g. a second one where it is close")
     parser.add_argument("--list", action="store_true", help="only print the trainings and whether they are done")
     own, overrides = _parted(sys.argv[1:])
-    arguments = parser.parse_args(own)
-    prepare()
+    parser.run(lambda arguments: _run_phases(arguments, overrides), own)
+
+
+def _run_phases(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     failed: list[str] = []
     for phase in arguments.phases or PHASES:
         with reported_mistakes(failed):
             if phase not in PHASES:
                 raise UserError(f"{phase}: no such phase; there are {', '.join(PHASES)}")
             _phase(phase, arguments, overrides, failed)
-    sys.exit(2 if failed else 0)
+    return 2 if failed else 0
 
 
 def _phase(phase: str, arguments: Any, overrides: Sequence[str], failed: list[str]) -> None:
@@ -264,10 +264,10 @@ def _phase(phase: str, arguments: Any, overrides: Sequence[str], failed: list[st
         state = "done" if run.is_done(folder) else "to resume" if folder.exists() else "to do"
         print(f"{phase} {number}/{len(runs)} {run.folder}: {state}", flush=True)
         if arguments.list:
-            print(f"    {shlex.join(train_command(run, folder, arguments.data, overrides))}")
+            print(f"    {shlex.join(train_command(run, folder, arguments.data_root, overrides))}")
         else:
             with reported_mistakes(failed):
-                execute(run, folder, arguments.data, overrides, arguments.results, arguments.page)
+                execute(run, folder, arguments.data_root, overrides, arguments.results, arguments.page)
 
 
 def _call(words: Sequence[str]) -> None:

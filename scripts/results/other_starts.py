@@ -1,4 +1,4 @@
-"""What the stages make of another start: ``python -m scripts.results.other_starts CKPT [--data DATA] [--results docs/results]``.
+"""What the stages make of another start: ``python -m scripts.results.other_starts CKPT [data.root=DATA] [--results docs/results]``.
 
 Unfolds every image of the hold-out of a checkpoint of RUN from its own M_0 and from others: the truth, the truth inverted, nothing,
 one half everywhere, the truth of another image. A network whose stages trust the mask keeps what it is given; one that decides by
@@ -8,7 +8,6 @@ its features alone ends at the same place from everywhere. The mean S_α and MAE
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from torch import Tensor
 from scripts.results.archive import Key, Starts
 from scripts.results.store import DEFAULT, PROTOCOL, key_and_commit, store_starts
 from scripts.results.tables import start_table
-from src.cli.command import console, prepare, reported_mistakes
+from src.cli.command import console
+from src.cli.script import ScriptParser
 from src.models.outputs import masks_at_size, stage_logits
 from src.pipeline.reopen import open_run
 from src.report.tables.table import terminal
@@ -66,23 +66,20 @@ def unfold_from_others(checkpoint_path: Path, data: Path | None, model: str = "r
 
 def main() -> None:
     """The command line of :func:`unfold_from_others`."""
-    parser = argparse.ArgumentParser(
-        "python -m scripts.results.other_starts", None, __doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ScriptParser(__doc__)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--data", type=Path, help="data.root, where it is not the one of the training")
+    parser.add_data_root(of_training=True)
     parser.add_argument("--model", default="run", help="its name in the tables (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=DEFAULT, help="where the numbers are stored (default: %(default)s)")
     parser.add_argument("--replace", action="store_true", help="put these numbers in the place of stored ones")
-    arguments = parser.parse_args()
-    prepare()
-    failed: list[str] = []
-    with reported_mistakes(failed):
-        key, commit, starts = unfold_from_others(arguments.checkpoint, arguments.data, arguments.model)
-        console().print(terminal(start_table(key, starts)))
-        path = store_starts(key, commit, starts, arguments.results, arguments.replace)
-        console().print(f"Stored: {path}", highlight=False)
-    sys.exit(2 if failed else 0)
+    parser.run(_look_and_store)
+
+
+def _look_and_store(arguments: argparse.Namespace) -> None:
+    key, commit, starts = unfold_from_others(arguments.checkpoint, arguments.data_root, arguments.model)
+    console().print(terminal(start_table(key, starts)))
+    path = store_starts(key, commit, starts, arguments.results, arguments.replace)
+    console().print(f"Stored: {path}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -31,7 +30,8 @@ from scripts.results.tables import (
     task_tables,
     unfolding_tables,
 )
-from src.cli.command import console, prepare, reported_mistakes
+from src.cli.command import console
+from src.cli.script import ScriptParser
 from src.report.tables.table import Table, markdown
 from src.utils.errors import UserError
 
@@ -95,22 +95,21 @@ def renewed(text: str, blocks: dict[str, str], page: Path) -> str:
 
 def main() -> None:
     """The command line of :func:`write_page`."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.results.page", description="Tables and figures of docs/results.md.")
+    parser = ScriptParser("Tables and figures of docs/results.md.")
     parser.add_argument("--results", type=Path, default=RESULTS, help=f"folder of the stored results (default: {RESULTS})")
     parser.add_argument("--page", type=Path, default=PAGE, help=f"the page to renew (default: {PAGE})")
     parser.add_argument("--check", action="store_true", help="write nothing; status 1 if the page is not what the results say")
-    arguments = parser.parse_args()
-    prepare()
-    failed: list[str] = []
-    is_old = False
-    with reported_mistakes(failed):
-        if arguments.check:
-            is_old = page_text(arguments.page, arguments.results) != _read(arguments.page)
-            console().print(f"{arguments.page} is {'not ' if is_old else ''}what {arguments.results} says", highlight=False)
-        else:
-            write_page(arguments.page, arguments.results)
-            console().print(f"Written: {arguments.page}", highlight=False)
-    sys.exit(2 if failed else int(is_old))
+    parser.run(_check_or_write)
+
+
+def _check_or_write(arguments: argparse.Namespace) -> int:
+    if arguments.check:
+        is_old = page_text(arguments.page, arguments.results) != _read(arguments.page)
+        console().print(f"{arguments.page} is {'not ' if is_old else ''}what {arguments.results} says", highlight=False)
+        return int(is_old)
+    write_page(arguments.page, arguments.results)
+    console().print(f"Written: {arguments.page}", highlight=False)
+    return 0
 
 
 def _block(stored: Results, name: str, figure: str) -> str:

@@ -1,4 +1,4 @@
-"""Right and wrong images, stage by stage: ``python -m scripts.results.pictures CKPT --out FOLDER [--data DATA] [--photographs]``.
+"""Right and wrong images, stage by stage: ``python -m scripts.results.pictures CKPT --out FOLDER [data.root=DATA] [--photographs]``.
 
 Of the hold-out of a checkpoint of RUN, at the network's input size: the images where the mask gained most IoU from M_0 to the end,
 those where it lost most, and those with the lowest IoU at the end; chosen by these numbers alone. Without ``--photographs`` the
@@ -8,14 +8,14 @@ pictures show masks, steps and weights only, for pages that may not show the ima
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from src.cli.command import console, prepare, reported_mistakes
+from src.cli.command import console
+from src.cli.script import ScriptParser
 from src.models.outputs import stage_logits
 from src.models.run import RUN
 from src.pipeline.reopen import open_run
@@ -67,21 +67,18 @@ def _iou(logits: Tensor, truth: Tensor) -> float:
 
 def main() -> None:
     """The command line of :func:`draw`."""
-    parser = argparse.ArgumentParser(
-        "python -m scripts.results.pictures", None, __doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ScriptParser(__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="a folder")
-    parser.add_argument("--data", type=Path, help="data.root, where it is not the one of the training")
+    parser.add_data_root(of_training=True)
     parser.add_argument("--each", type=int, default=2, help="images of every kind (default: %(default)s)")
     parser.add_argument("--photographs", action="store_true", help="with the image, B_k and Ĉ_k")
-    arguments = parser.parse_args()
-    prepare()
-    failed: list[str] = []
-    with reported_mistakes(failed):
-        for path in draw(arguments.checkpoint, arguments.out, arguments.data, arguments.each, arguments.photographs):
-            console().print(f"Written: {path}", highlight=False)
-    sys.exit(2 if failed else 0)
+    parser.run(_draw)
+
+
+def _draw(arguments: argparse.Namespace) -> None:
+    for path in draw(arguments.checkpoint, arguments.out, arguments.data_root, arguments.each, arguments.photographs):
+        console().print(f"Written: {path}", highlight=False)
 
 
 if __name__ == "__main__":

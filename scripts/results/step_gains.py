@@ -1,4 +1,4 @@
-"""What each part of the mask step gains: ``python -m scripts.results.step_gains CKPT [--data DATA] [--results docs/results]``.
+"""What each part of the mask step gains: ``python -m scripts.results.step_gains CKPT [data.root=DATA] [--results docs/results]``.
 
 M̂_k is M_{k−1} plus four things: the evidence of U, λ's memory, ∇S and the L_S term (method.md 3.5). For every image of the hold-out of
 a checkpoint of RUN each of them is added alone, and the two that bring something new, U's evidence and ∇S, together. The mean gains
@@ -8,7 +8,6 @@ are printed and stored for docs/results.md. Under 0.001 a step is idle (method.m
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import torch
@@ -16,7 +15,8 @@ import torch
 from scripts.results.archive import Gains, Key
 from scripts.results.store import DEFAULT, key_and_commit, store_gains
 from scripts.results.tables import gain_table
-from src.cli.command import console, prepare, reported_mistakes
+from src.cli.command import console
+from src.cli.script import ScriptParser
 from src.models.diagnostics import gains_by_part
 from src.pipeline.reopen import open_run
 from src.report.tables.table import terminal
@@ -51,23 +51,20 @@ def mean_gains(checkpoint_path: Path, data: Path | None, model: str = "run") -> 
 
 def main() -> None:
     """The command line of :func:`mean_gains`."""
-    parser = argparse.ArgumentParser(
-        "python -m scripts.results.step_gains", None, __doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ScriptParser(__doc__)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--data", type=Path, help="data.root, where it is not the one of the training")
+    parser.add_data_root(of_training=True)
     parser.add_argument("--model", default="run", help="its name in the tables (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=DEFAULT, help="where the numbers are stored (default: %(default)s)")
     parser.add_argument("--replace", action="store_true", help="put these numbers in the place of stored ones")
-    arguments = parser.parse_args()
-    prepare()
-    failed: list[str] = []
-    with reported_mistakes(failed):
-        key, commit, gains = mean_gains(arguments.checkpoint, arguments.data, arguments.model)
-        console().print(terminal(gain_table(key, gains)))
-        path = store_gains(key, commit, gains, arguments.results, arguments.replace)
-        console().print(f"Stored: {path}", highlight=False)
-    sys.exit(2 if failed else 0)
+    parser.run(_look_and_store)
+
+
+def _look_and_store(arguments: argparse.Namespace) -> None:
+    key, commit, gains = mean_gains(arguments.checkpoint, arguments.data_root, arguments.model)
+    console().print(terminal(gain_table(key, gains)))
+    path = store_gains(key, commit, gains, arguments.results, arguments.replace)
+    console().print(f"Stored: {path}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ import csv
 import io
 import math
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scripts.results.archive import COLUMNS, EPOCH_COLUMNS, MEASURED, READING, SPLITS, TASKS, TWO_ROUNDS, Gains, Key, Starts, file_name
 from src.checkpoints.atomic_io import writable
-from src.cli.command import console, prepare, reported_mistakes
+from src.cli.command import console
+from src.cli.script import ScriptParser
 from src.data.datamodule import HOLDOUT
 from src.report.files import read_image_rows
 from src.report.network import rounds_of
@@ -130,19 +130,18 @@ def _write_one(rows: Sequence[Mapping[str, Any]], kind: str, key: Key, results: 
 
 def main() -> None:
     """The command line of :func:`store_run`."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.results.store", description="Keep a finished run's numbers in docs/results.")
+    parser = ScriptParser("Keep a finished run's numbers in docs/results.")
     parser.add_argument("run", type=Path, help="the training's folder")
     parser.add_argument("--model", required=True, help="its name in the tables: run, fpn_ds, …; run-X: without X, run+X: with X")
     parser.add_argument("--results", type=Path, default=DEFAULT, help=f"default: {DEFAULT}")
     parser.add_argument("--commit", help="for a run that did not note its own")
     parser.add_argument("--replace", action="store_true", help="put these numbers in the place of stored ones")
-    arguments = parser.parse_args()
-    prepare()
-    failed: list[str] = []
-    with reported_mistakes(failed):
-        for path in store_run(arguments.run, arguments.model, arguments.results, arguments.commit, arguments.replace):
-            console().print(f"Stored: {path}", highlight=False)
-    sys.exit(2 if failed else 0)
+    parser.run(_store)
+
+
+def _store(arguments: argparse.Namespace) -> None:
+    for path in store_run(arguments.run, arguments.model, arguments.results, arguments.commit, arguments.replace):
+        console().print(f"Stored: {path}", highlight=False)
 
 
 def _write(files: Mapping[Path, str], results: Path, replace: bool) -> None:

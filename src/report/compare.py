@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from src.cli.command import prepare, reported_mistakes
+from src.cli.script import ScriptParser
 from src.report.files import read_image_rows, write_csv
 from src.report.statistics import Comparison, compare_methods, statistics_table
 from src.report.tables.columns import choose_columns, has_rows
@@ -53,23 +52,22 @@ def compare(
 
 def main() -> None:
     """The command line of :func:`compare`."""
-    parser = argparse.ArgumentParser(prog="python -m src.report.compare", description="Paired bootstrap and Wilcoxon tests between runs.")
+    parser = ScriptParser("Paired bootstrap and Wilcoxon tests between runs.")
     parser.add_argument("files", nargs="+", type=Path, help="per_image.csv files of src.score, src.eval or src.train")
     parser.add_argument("--columns", nargs="+", help="measures, or one of the lists cod, polyp, vessel (default: the data set's task)")
     parser.add_argument("--reference", help="the method that the others are compared with (default: all pairs)")
     parser.add_argument("--csv", type=Path, help="write the comparisons there, in full precision")
-    arguments = parser.parse_args()
-    prepare()
-    failed: list[str] = []
-    with reported_mistakes(failed):
-        protocol, found = compare(arguments.files, arguments.columns, arguments.reference)
-        print("\n".join(markdown(statistics_table(group, protocol)) for group in found.values()))
-        if arguments.csv is not None:
-            try:
-                write_csv(arguments.csv, ({"protocol": protocol} | vars(one) for group in found.values() for one in group))
-            except OSError as error:
-                raise UserError(f"--csv {arguments.csv}: cannot be written ({error.strerror})") from error
-    sys.exit(2 if failed else 0)
+    parser.run(_compare_files)
+
+
+def _compare_files(arguments: argparse.Namespace) -> None:
+    protocol, found = compare(arguments.files, arguments.columns, arguments.reference)
+    print("\n".join(markdown(statistics_table(group, protocol)) for group in found.values()))
+    if arguments.csv is not None:
+        try:
+            write_csv(arguments.csv, ({"protocol": protocol} | vars(one) for group in found.values() for one in group))
+        except OSError as error:
+            raise UserError(f"--csv {arguments.csv}: cannot be written ({error.strerror})") from error
 
 
 def _compare(group: list[SetScores], columns: Sequence[str] | None, reference: str | None) -> list[Comparison]:

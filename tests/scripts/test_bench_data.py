@@ -48,7 +48,7 @@ def test_plain_training_augments(root: Path) -> None:
 
 def test_every_pipeline_gets_a_figure(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COS_CACHE", str(root / "mine"))
-    arguments = argparse.Namespace(root=root, set="MINE", split="train", size=32, images=2, rounds=1)
+    arguments = argparse.Namespace(data_root=root, set="MINE", split="train", size=32, images=2, rounds=1)
     found = bench_data.bench(arguments)
     assert list(found) == ["training, paper recipe", "training, no augmentation", "evaluation"]
     assert all(len(speeds) == 4 and min(speeds.values()) > 0 for speeds in found.values())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from itertools import cycle
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +12,11 @@ import pytest
 from PIL import Image
 
 from scripts import bench_metrics
-from scripts.bench_metrics import main, network_like
+from scripts.bench_metrics import bench, network_like
+
+
+def options(masks: Path, *sizes: str, maps: int = 1, protocol: str = "field") -> Namespace:
+    return Namespace(sizes=sizes, maps=maps, repeats=1, masks=masks, protocol=protocol)
 
 
 @pytest.mark.parametrize("protocol", ["field", "raw"])
@@ -21,7 +27,7 @@ def test_table(protocol, tmp_path, capsys, monkeypatch):
     masks[0, 5:20, 10:30] = masks[1, 20:35, 30:55] = 255
     for i, mask in enumerate(masks):
         Image.fromarray(mask).save(tmp_path / f"{i}.png")
-    main(["--sizes", "48x64", "40x50", "--maps", "2", "--repeats", "1", "--masks", str(tmp_path), "--protocol", protocol])
+    bench(options(tmp_path, "48x64", "40x50", maps=2, protocol=protocol))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"Protocol {protocol}, one thread, 2 maps a row")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:] if line.startswith("|")]
@@ -34,7 +40,7 @@ def test_table(protocol, tmp_path, capsys, monkeypatch):
 
 
 def test_no_folder_of_masks(tmp_path, capsys):
-    main(["--sizes", "32x32", "--maps", "1", "--repeats", "1", "--masks", str(tmp_path / "absent")])
+    bench(options(tmp_path / "absent", "32x32"))
     assert sum(line.startswith("|") for line in capsys.readouterr().out.splitlines()) == 3
 
 

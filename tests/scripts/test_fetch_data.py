@@ -255,11 +255,11 @@ def test_ctrl_c_while_loading(server: Server, tmp_path: Path, monkeypatch: pytes
 
     real = fetch_data.download
     monkeypatch.setattr(fetch_data, "download", download)
-    monkeypatch.setattr(sys, "argv", ["fetch_data", str(registry), "--root", str(root)])
+    monkeypatch.setattr(sys, "argv", ["fetch_data", str(registry), f"data.root={root}"])
     with pytest.raises(SystemExit) as caught:
         fetch_data.main()
     assert caught.value.code == 130
-    assert capsys.readouterr().err == "stopped; the same command goes on from here\n"
+    assert capsys.readouterr().err == "stopped; the same command resumes from here\n"
     assert (root / ".fetch" / "A.part").read_bytes() == content[:CHUNK]
     monkeypatch.setattr(fetch_data, "download", real)
     with pytest.raises(SystemExit) as caught:
@@ -335,7 +335,7 @@ def test_what_exists_is_not_touched_and_all_problems_come_at_once(
     registry = tmp_path / "sets.yaml"
     registry.write_text(json.dumps(entries))
     monkeypatch.setattr(fetch_data.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
-    monkeypatch.setattr(sys, "argv", ["fetch_data", str(registry), "--root", str(root)])
+    monkeypatch.setattr(sys, "argv", ["fetch_data", str(registry), f"data.root={root}"])
     before = tree(root)
     with pytest.raises(SystemExit) as caught:
         fetch_data.main()

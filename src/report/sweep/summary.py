@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -14,7 +13,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from rich.markup import escape
 
-from src.cli.command import console, prepare, reported_mistakes
+from src.cli.command import console
+from src.cli.script import ScriptParser
 from src.report.figures.figure import figure_of, save_figure
 from src.report.files import write_csv
 from src.report.statistics import statistics_table
@@ -76,23 +76,22 @@ def _draw_seeds(axis: Axes, y: int, values: Sequence[float], color: str) -> None
 
 def main() -> None:
     """The command line of :func:`collect` and :func:`write_sweep`."""
-    parser = argparse.ArgumentParser(prog="python -m src.report.sweep", description="All jobs of a multirun in one table and one picture.")
+    parser = ScriptParser("All jobs of a multirun in one table and one picture.")
     parser.add_argument("folder", type=Path, help="the multirun's folder (paths.output_dir of `python -m src.train -m`)")
     parser.add_argument("--reference", help="the group that the others are tested against (default: full, if there is one)")
     parser.add_argument("--columns", nargs="+", help="measures, or one of the lists cod, polyp, vessel (default: the data sets' task)")
     parser.add_argument("--no-cost", action="store_true", help="leave parameters and GMACs out: no network is built")
-    arguments = parser.parse_args()
-    prepare()
-    failed: list[str] = []
-    with reported_mistakes(failed):
-        sweep, out = collect(arguments.folder, arguments.reference, arguments.columns, not arguments.no_cost), console()
-        for table in write_sweep(arguments.folder, sweep):
-            out.print(terminal(table))
-            for note in table.notes:
-                out.print(f"[dim]{escape(note)}[/dim]", highlight=False)
-        picture = ",png,pdf" if any(group.finished for group in sweep.groups) else ""
-        out.print(f"Written: {arguments.folder}/sweep.{{md,csv{picture}}}, sweep_comparisons.csv", highlight=False)
-    sys.exit(2 if failed else 0)
+    parser.run(_summarise)
+
+
+def _summarise(arguments: argparse.Namespace) -> None:
+    sweep, out = collect(arguments.folder, arguments.reference, arguments.columns, not arguments.no_cost), console()
+    for table in write_sweep(arguments.folder, sweep):
+        out.print(terminal(table))
+        for note in table.notes:
+            out.print(f"[dim]{escape(note)}[/dim]", highlight=False)
+    picture = ",png,pdf" if any(group.finished for group in sweep.groups) else ""
+    out.print(f"Written: {arguments.folder}/sweep.{{md,csv{picture}}}, sweep_comparisons.csv", highlight=False)
 
 
 def _main_table(sweep: Sweep, dataset: str) -> Table:
