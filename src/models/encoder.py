@@ -62,10 +62,18 @@ class PyramidEncoder(nn.Module):
         self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:
-        height, width = image.shape[-2:]
+        return self.features(self.normalise(image))
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """Return (image − mean) / std, (N,3,H,W), with the statistics that the backbone was trained with."""
+        return (image - self.mean) / self.std
+
+    def features(self, normalised: Tensor) -> dict[int, Tensor]:
+        """Return the pyramid of an image that is normalised already, (N,3,H,W) → as ``forward``."""
+        height, width = normalised.shape[-2:]
         if min(height, width) < max(STRIDES):
             raise UserError(f"an image of {height}×{width} pixels is too small: both sides must be at least {max(STRIDES)}")
-        features = self.backbone(pad_to_multiple((image - self.mean) / self.std, max(STRIDES)))
+        features = self.backbone(pad_to_multiple(normalised, max(STRIDES)))
         pyramid = {}
         for stride, index in zip(STRIDES, self._picked, strict=True):
             feature = features[index]

@@ -23,13 +23,13 @@ class StageOutput(NamedTuple):
         residual: r_{k−1}, (N,1,h,w), zero where the residual or the mask step is off.
     """
 
-    mask_hat: Tensor
+    mask_hat: Tensor | None
     mask_logits: Tensor
     mask: Tensor
-    edge_logits: Tensor | None
-    background: Tensor
-    reconstruction: Tensor | None
-    residual: Tensor
+    edge_logits: Tensor | None = None
+    background: Tensor | None = None
+    reconstruction: Tensor | None = None
+    residual: Tensor | None = None
 
 
 class RUNOutput(NamedTuple):

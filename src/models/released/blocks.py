@@ -1,0 +1,39 @@
+"""What the released modules share: Conv-BN-ReLU under the authors' names, and their bilinear resize."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Size = tuple[int, int]
+
+
+class ConvBNReLU(nn.Module):
+    """Convolution without bias → BatchNorm → ReLU, (N,in_channels,H,W) → (N,out_channels,H,W), of the same size.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: height and width of the kernel, both odd.
+        dilation: spacing of the kernel's taps along both sides.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | Size = 1, dilation: int = 1) -> None:
+        super().__init__()
+        height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+        padding = (dilation * (height // 2), dilation * (width // 2))
+        self.conv = nn.Conv2d(in_channels, out_channels, (height, width), padding=padding, dilation=dilation, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.conv(x)), inplace=True)
+
+
+def conv(in_channels: int, out_channels: int, kernel_size: int = 1, bias: bool = True) -> nn.Conv2d:
+    """Convolution of the same size, with a bias unless told otherwise."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
+
+
+def resized(x: Tensor, like: Tensor) -> Tensor:
+    """``x`` at the size of ``like``, bilinear with ``align_corners=True``, as the authors resize between levels."""
+    return x if x.shape[-2:] == like.shape[-2:] else F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=True)

@@ -1,0 +1,85 @@
+"""The released RUN as its checkpoints compute it: encoder, four reduced levels, a top-down pass and a chain of four refinements."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.models.encoder import STRIDES, PyramidEncoder
+from src.models.outputs import RUNOutput, StageOutput
+from src.models.precision import full_precision
+from src.models.released.blocks import conv
+from src.models.released.cross_level import REDUCTION, CrossLevelFusion
+from src.models.released.global_perception import GlobalPerception
+from src.models.released.intra_level import IntraLevelFusion
+from src.models.released.refinement import Refinement
+from src.models.released.texture_enhance import TextureEnhance
+from src.models.resample import pad_to_multiple
+from src.utils.errors import UserError
+
+COARSEST = max(STRIDES)
+
+
+class ReleasedRUN(nn.Module):
+    """The deterministic mask path of the released network; lists of modules go from the finest level to the coarsest.
+
+    Args:
+        encoder: a :class:`PyramidEncoder`; the authors' are ResNet50, Res2Net50 (timm's ``res2net50d``) and PVTv2-b4.
+        channels: C, the decoder's width, at least 16 (192 in the released files).
+
+    ``forward(image)``: (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`RUNOutput` whose stages are the masks f4 … f1 alone, at the input's
+    size; the final mask is f1. Sides that are no multiples of 32 are padded at the bottom and the right (our choice: the authors resize to
+    384 × 384). In training a batch must have two images or more, as BatchNorm sees a 1×1 map.
+
+    Raises:
+        UserError: a width below 16.
+
+    Source: the released code, 861 of whose 1636 tensors these are.
+    """
+
+    def __init__(self, encoder: PyramidEncoder, channels: int = 192) -> None:
+        super().__init__()
+        if channels < REDUCTION:
+            raise UserError(f"model.net.channels: got {channels}, expected {REDUCTION} or more (channel attention keeps 1 of {REDUCTION})")
+        self.encoder = encoder
+        self.texture = nn.ModuleList(TextureEnhance(encoder.channels[stride], channels) for stride in STRIDES)
+        self.coarse = GlobalPerception(encoder.channels[COARSEST])
+        self.intra = IntraLevelFusion(channels)
+        self.cross = CrossLevelFusion(channels)
+        self.merge = conv(2 * channels, channels)
+        self.refine = nn.ModuleList(Refinement(channels) for _ in STRIDES)
+
+    def forward(self, image: Tensor) -> RUNOutput:
+        m0, *masks = self.stage_logits(self.encoder.normalise(image)).values()
+        return RUNOutput(masks[-1], m0, tuple(StageOutput(None, logits, logits.sigmoid()) for logits in masks))
+
+    def stage_logits(self, normalised: Tensor) -> dict[str, Tensor]:
+        """Return the logits of all masks, (N,1,H,W) each, under ``m0``, ``f4``, ``f3``, ``f2`` and ``f1``, coarse to fine.
+
+        Args:
+            normalised: (N,3,H,W), the image minus the encoder's mean over its standard deviation.
+        """
+        height, width = normalised.shape[-2:]
+        padded = pad_to_multiple(normalised, COARSEST)
+        levels = list(self.encoder.features(padded).values())
+        logits = full_precision(self.coarse(levels[-1]))
+        masks = {"m0": _enlarged(logits, padded, align_corners=False)}
+        for number, feature, refine in zip((4, 3, 2, 1), self._decoded(levels)[::-1], reversed(self.refine), strict=True):
+            logits = full_precision(refine(feature, logits.to(feature.dtype)))
+            masks[f"f{number}"] = _enlarged(logits, padded, align_corners=True)
+        return {name: mask[..., :height, :width] for name, mask in masks.items()}
+
+    def _decoded(self, levels: list[Tensor]) -> list[Tensor]:
+        """Return d1 … d4, the features that the refinements read, (N,C,H/4,W/4) to (N,C,H/32,W/32)."""
+        reduced = [enhance(level) for enhance, level in zip(self.texture, levels, strict=True)]
+        *finer, merged = [self.intra(level) for level in reduced]
+        decoded = [reduced[-1]]  # d4 is e4 itself; the top-down pass starts at a4
+        for level in reversed(finer):
+            merged = self.merge(torch.cat([self.cross(merged, level), level], 1))
+            decoded.insert(0, merged)
+        return decoded
+
+
+def _enlarged(logits: Tensor, like: Tensor, align_corners: bool) -> Tensor:
+    return F.interpolate(logits, like.shape[-2:], mode="bilinear", align_corners=align_corners)
