@@ -58,8 +58,8 @@ class PyramidEncoder(nn.Module):
         self._picked = [reductions.index(stride) for stride in STRIDES]
         self.channels: dict[int, int] = {s: info.channels()[i] for s, i in zip(STRIDES, self._picked, strict=True)}
         config = timm.data.resolve_model_data_config(self.backbone)
-        self.register_buffer("mean", torch.tensor(config["mean"]).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False)
+        for statistic in ("mean", "std"):  # on the CPU even where weights are left on torch's `meta` device, to be loaded later
+            self.register_buffer(statistic, torch.tensor(config[statistic], device="cpu").view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:
         return self.features(self.normalise(image))

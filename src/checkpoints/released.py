@@ -1,0 +1,187 @@
+"""The authors' files: recognise one, say what it is, and give its tensors the names that our networks have for them.
+
+A file is a state dict, bare or wrapped, whose keys may begin with ``module.`` and may include the counters of a FLOP counter. The tensors
+that masks depend on must all be there in the right shape; what else a file holds is not read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mode
+from typing import Any, NamedTuple
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from src.checkpoints.torch_file import read_torch_file
+from src.cli.type_check import CONF
+from src.models.encoder import PyramidEncoder
+from src.models.released.network import ReleasedRUN
+from src.utils.errors import UserError
+from src.utils.revision import UNKNOWN
+
+State = Mapping[str, Tensor]
+
+WRAPPERS = ("state_dict", "model", "net", "model_state_dict")
+"""Keys under which a training script may have put the state dict."""
+FLOP_COUNTERS = ("total_ops", "total_params")
+BATCH_COUNTER = "num_batches_tracked"
+IMAGE_SIZE = 384
+"""Of the authors' test script, in pixels."""
+
+PARTS = {"coarse": "GPM.", "intra": "IAF.", "cross": "CAF.", "merge": "conv3_fea."}
+LEVELS = {"texture": "GCM3.T", "refine": "REM11.REU_f"}
+"""Our module → its prefix in the files; that of a level is followed by the level's number, 1 (finest) to 4."""
+PVT_NAMES = {
+    r"^patch_embed\.": "patch_embed1.",
+    r"^stages_(\d)\.downsample": lambda found: f"patch_embed{int(found[1]) + 1}",
+    r"^stages_(\d)\.blocks": lambda found: f"block{int(found[1]) + 1}",
+    r"^stages_(\d)\.norm": lambda found: f"norm{int(found[1]) + 1}",
+    r"\.mlp\.dwconv\.": ".mlp.dwconv.dwconv.",
+}
+"""timm's names of a PVTv2 → those of the original code; the inverse of timm's own ``checkpoint_filter_fn``."""
+
+
+class Variant(NamedTuple):
+    """A released RUN: its name, its encoder in timm, and the encoder's prefix in the file."""
+
+    name: str
+    encoder: str
+    prefix: str
+
+
+VARIANTS = (
+    Variant("RUN/ResNet50", "resnet50", "shared_encoder"),
+    Variant("RUN/PVTv2", "pvt_v2_b4", "encoder"),
+    Variant("RUN/Res2Net50", "res2net50d", "resnet"),
+)
+
+
+def load_released(path: str | Path) -> ReleasedRUN:
+    """Return the network of an authors' RUN checkpoint, in float32 on the CPU and in evaluation mode.
+
+    Its weights are mapped from the file: they take no memory twice, and the file must stay as it is while the network is in use.
+
+    Args:
+        path: the file as downloaded, e.g. ``Net_epoch_best.pth``.
+
+    Raises:
+        UserError: unreadable, another network's file (which one it is, is said), or tensors missing or of another shape, all named.
+    """
+    return _load(read_torch_file(Path(path)), Path(path))[0].eval()
+
+
+def released_checkpoint(content: Any, path: Path) -> dict[str, Any]:
+    """Return an authors' file in the form of our checkpoints: ``state_dict`` and the ``config`` that the file itself lacks.
+
+    The configuration is that of ``model=released data=cod`` with the file's encoder and width, at 384 × 384 pixels.
+
+    Args:
+        content: what :func:`read_torch_file` returned.
+        path: where it came from, for messages.
+
+    Raises:
+        UserError: as :func:`load_released`.
+    """
+    net, variant = _load(content, path)
+    width = net.merge.out_channels
+    settings = [f"encoder={variant.encoder}", "encoder.weights=null", f"model.net.channels={width}", f"data.image_size={IMAGE_SIZE}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = compose("train", ["model=released", "data=cod", *settings])
+    config = {key: OmegaConf.to_container(composed[key], resolve=True) for key in ("encoder", "model", "data")}
+    released = {"seed": 0, "commit": UNKNOWN, "released": variant.name}
+    return {"state_dict": {f"net.{name}": tensor for name, tensor in net.state_dict().items()}, "config": config | released}
+
+
+def bare_state(content: Any) -> dict[str, Tensor]:
+    """Return the state dict in a file's content: unwrapped, without ``module.`` prefixes and FLOP counters; empty if there is none."""
+    while isinstance(content, Mapping) and (wrapped := next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)):
+        content = wrapped
+    if not isinstance(content, Mapping):
+        return {}
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    bare = {re.sub(r"^(module\.)+", "", name): value for name, value in tensors.items()}
+    return {name: value for name, value in bare.items() if not name.endswith(FLOP_COUNTERS)}
+
+
+def recognised(state: State, path: Path) -> Variant:
+    """Return which released RUN a bare state dict is.
+
+    Raises:
+        UserError: it is none; one sentence for FEDER, a plain backbone, a RUN with an unknown encoder, and anything else.
+    """
+    parts = {name.partition(".")[0] for name in state}
+    shown = ", ".join(sorted(parts)[:6])
+    if not parts:
+        raise UserError(f"ckpt_path: {path} holds no state dict; take the file as the authors published it, or one that src.train wrote")
+    if parts & {"IAF", "CAF", "conv3_fea"}:
+        found = next((variant for variant in VARIANTS if variant.prefix in parts), None)
+        if found is None:
+            raise UserError(f"ckpt_path: {path} is a released RUN with an encoder unknown here; its parts: {shown}")
+        return found
+    if parts & {"one_conv_f4_ll", "one_conv_f1_hh", "LL_down"}:
+        raise UserError(f"ckpt_path: {path} is a checkpoint of FEDER, whose masks also read wavelet branches; only RUN's can be read")
+    if {"conv1", "layer1"} <= parts or parts & {"patch_embed", "patch_embed1", "features", "conv_stem"}:
+        raise UserError(f"ckpt_path: {path} is a plain image backbone without a decoder; train on it with encoder.weights={path}")
+    raise UserError(f"ckpt_path: {path} holds a state dict of a network unknown here ({len(state)} tensors; parts: {shown})")
+
+
+def name_in_file(name: str, variant: Variant) -> str:
+    """Return what the authors' file calls a tensor of :class:`ReleasedRUN`, without ``module.``.
+
+    >>> name_in_file("refine.0.ode.F1.0.weight", VARIANTS[0])
+    'REM11.REU_f1.ode.F1.0.weight'
+    >>> name_in_file("encoder.backbone.stages_1.blocks.0.mlp.dwconv.bias", VARIANTS[1])
+    'encoder.block2.0.mlp.dwconv.dwconv.bias'
+    """
+    part, _, rest = name.partition(".")
+    if part in PARTS:
+        return PARTS[part] + rest
+    if part in LEVELS:
+        level, _, rest = rest.partition(".")
+        return f"{LEVELS[part]}{int(level) + 1}.{rest}"
+    rest = rest.removeprefix("backbone.")
+    for pattern, replacement in PVT_NAMES.items() if variant.name == "RUN/PVTv2" else ():
+        rest = re.sub(pattern, replacement, rest)
+    return f"{variant.prefix}.{rest}"
+
+
+def _load(content: Any, path: Path) -> tuple[ReleasedRUN, Variant]:
+    """The network with the file's own tensors for weights."""
+    if isinstance(content, Mapping) and "config" in content:
+        raise UserError(f"ckpt_path: {path} has a `config`: src.train wrote it, or another project, but not the authors of RUN")
+    state = bare_state(content)
+    variant = recognised(state, path)
+    with torch.device("meta"):  # neither memory nor random numbers for weights that are replaced
+        net = ReleasedRUN(PyramidEncoder(variant.encoder, None), _width(state))
+    net.load_state_dict(_own_state(net, state, variant, path), assign=True)
+    return net, variant
+
+
+def _width(state: State) -> int:
+    """C: what most of the tensors say that have C values; a single one may be broken or missing."""
+    names = ("conv3_fea.bias", "IAF.conv1.bias", "CAF.conv3.bias", "CAF.conv_final.bias", "REM11.REU_f1.conv.bias")
+    return mode([state[name].numel() for name in names if name in state] or [192])
+
+
+def _own_state(net: nn.Module, state: State, variant: Variant, path: Path) -> dict[str, Tensor]:
+    """The file's tensors under the names that ``net`` has for them, in float32; missing batch counters are zero."""
+    own, problems = {}, []
+    for name, expected in net.state_dict().items():
+        there = name_in_file(name, variant)
+        given = state.get(there)
+        if given is None and name.endswith(BATCH_COUNTER):
+            given = torch.zeros((), dtype=torch.int64)
+        if given is None:
+            problems.append(f"{there} is missing")
+        elif given.shape != expected.shape:
+            problems.append(f"{there} has shape {tuple(given.shape)}, expected {tuple(expected.shape)}")
+        else:
+            own[name] = given.to(expected.dtype)
+    if problems:
+        raise UserError(f"ckpt_path: {path} is a checkpoint of {variant.name}, but {len(problems)} tensors do not fit:", problems)
+    return own
