@@ -132,6 +132,6 @@ class StagewiseLoss(nn.Module):
         if stage.reconstruction is not None:
             if self.reconstruction:
                 terms["reconstruction"] = self.reconstruction * (full_precision(stage.reconstruction) - image).square().mean()
-            if self.background:
+            if self.background and stage.background is not None:
                 terms["background"] = self.background * (full_precision(stage.background) - (1 - small_target) * image).abs().mean()
         return terms

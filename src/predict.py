@@ -23,10 +23,9 @@ from src.data.transforms import resize_image
 from src.metrics.functional import to_8bit
 from src.models.outputs import masks_at_size
 from src.models.rounds import checked_rounds
-from src.models.run import RUN
 from src.module import COSModule
 from src.report.figures.overlay import overlay
-from src.report.figures.unfolding import draw_unfolding
+from src.report.figures.unfolding import StagedNetwork, draw_unfolding
 from src.utils.errors import UserError
 
 
@@ -52,7 +51,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     checkpoint = read_checkpoint(path)
     module = rebuild(checkpoint, path).eval().to(_device(cfg.device))
     net, module.rounds = module.net, cfg.rounds
-    if stages and not isinstance(net, RUN):
+    if stages and not isinstance(net, StagedNetwork):
         raise UserError(f"stages=true: {type(net).__name__} of {path} has no stages; leave it out")
     size = cfg.data.image_size or checkpoint["config"]["data"]["image_size"]
     for file in files:
@@ -65,7 +64,7 @@ def predict(cfg: DictConfig) -> list[Path]:
             Image.fromarray(to_8bit(mask)).save(written[stem])
             if stem in overlays:
                 Image.fromarray(overlay(picture, mask)).save(overlays[stem])
-            if stem in stages and isinstance(net, RUN):
+            if stem in stages and isinstance(net, StagedNetwork):
                 draw_unfolding(stages[stem], net, to_tensor(resize_image(picture, size)).to(module.device), images[stem].name)
     seconds = time.perf_counter() - start
     console().print(f"Written: {len(stems)} maps to {output}/ ({len(stems) / seconds:.1f} images/s at {size} × {size} px)", highlight=False)

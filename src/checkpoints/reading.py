@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from src.checkpoints.released import released_checkpoint
+from src.checkpoints.torch_file import read_torch_file
 from src.checkpoints.upgrade import upgrade_config
 from src.checkpoints.weights_file import SUFFIX, read_exported
 from src.utils.errors import UserError
@@ -44,12 +44,14 @@ def resolve_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | 
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint's plain values and tensors (``weights_only=True``), on the CPU; of exported weights ``state_dict`` and ``config``.
+    """Read a checkpoint's plain values and tensors, on the CPU; of weights alone ``state_dict`` and ``config``.
 
-    The configuration of an older file comes as this version would have written it (:mod:`src.checkpoints.upgrade`).
+    Weights alone are what `scripts.export_weights` wrote, and the authors' own files (:mod:`src.checkpoints.released`). The
+    configuration of an older file comes as this version would have written it (:mod:`src.checkpoints.upgrade`).
 
     Raises:
-        UserError: not a checkpoint, cut short, one that this project did not write, or one whose settings no longer exist.
+        UserError: not a checkpoint, cut short, one that neither this project nor the authors of RUN wrote, or one whose settings no
+            longer exist.
     """
     checkpoint = read_exported(path) if path.suffix == SUFFIX else _read_pickled(path)
     try:
@@ -59,13 +61,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _read_pickled(path: Path) -> dict[str, Any]:
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes that are no pickle can raise anything
-        reason = f"{type(error).__name__}: {str(error)[:160]}".splitlines()[0]
-        raise UserError(f"ckpt_path: {path} cannot be read as a checkpoint ({reason})") from error
-    is_ours = isinstance(checkpoint, dict) and "state_dict" in checkpoint
-    if not is_ours or not {"model", "data"} <= dict(checkpoint.get("config", {})).keys():
+    checkpoint = read_torch_file(path)
+    if not isinstance(checkpoint, dict) or "config" not in checkpoint:
+        return released_checkpoint(checkpoint, path)
+    if "state_dict" not in checkpoint or not {"model", "data"} <= dict(checkpoint["config"]).keys():
         raise UserError(f"ckpt_path: {path} holds no `state_dict` with its `config`; take a file that src.train wrote")
     return checkpoint
 

@@ -7,18 +7,15 @@ that masks depend on must all be there in the right shape; what else a file hold
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import mode
 from typing import Any, NamedTuple
 
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from src.checkpoints.torch_file import read_torch_file
-from src.cli.type_check import CONF
 from src.models.encoder import PyramidEncoder
 from src.models.released.network import ReleasedRUN
 from src.utils.errors import UserError
@@ -30,13 +27,13 @@ WRAPPERS = ("state_dict", "model", "net", "model_state_dict")
 """Keys under which a training script may have put the state dict."""
 FLOP_COUNTERS = ("total_ops", "total_params")
 BATCH_COUNTER = "num_batches_tracked"
-IMAGE_SIZE = 384
-"""Of the authors' test script, in pixels."""
+IMAGE_SIZE, BATCH_SIZE = 384, 4
+"""Pixels a side, as in the authors' test script; and images at a time, since a training's batch takes more memory than a laptop has."""
 
 PARTS = {"coarse": "GPM.", "intra": "IAF.", "cross": "CAF.", "merge": "conv3_fea."}
 LEVELS = {"texture": "GCM3.T", "refine": "REM11.REU_f"}
 """Our module → its prefix in the files; that of a level is followed by the level's number, 1 (finest) to 4."""
-PVT_NAMES = {
+PVT_NAMES: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"^patch_embed\.": "patch_embed1.",
     r"^stages_(\d)\.downsample": lambda found: f"patch_embed{int(found[1]) + 1}",
     r"^stages_(\d)\.blocks": lambda found: f"block{int(found[1]) + 1}",
@@ -88,22 +85,16 @@ def released_checkpoint(content: Any, path: Path) -> dict[str, Any]:
         UserError: as :func:`load_released`.
     """
     net, variant = _load(content, path)
-    width = net.merge.out_channels
-    settings = [f"encoder={variant.encoder}", "encoder.weights=null", f"model.net.channels={width}", f"data.image_size={IMAGE_SIZE}"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = compose("train", ["model=released", "data=cod", *settings])
-    config = {key: OmegaConf.to_container(composed[key], resolve=True) for key in ("encoder", "model", "data")}
-    released = {"seed": 0, "commit": UNKNOWN, "released": variant.name}
-    return {"state_dict": {f"net.{name}": tensor for name, tensor in net.state_dict().items()}, "config": config | released}
+    config = _configuration(variant.encoder, net.merge.out_channels) | {"released": variant.name}
+    return {"state_dict": {f"net.{name}": tensor for name, tensor in net.state_dict().items()}, "config": config}
 
 
 def bare_state(content: Any) -> dict[str, Tensor]:
     """Return the state dict in a file's content: unwrapped, without ``module.`` prefixes and FLOP counters; empty if there is none."""
-    while isinstance(content, Mapping) and (wrapped := next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)):
-        content = wrapped
-    if not isinstance(content, Mapping):
-        return {}
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    while isinstance(content, Mapping) and (inner := [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]):
+        content = content[inner[0]]
+    items = content.items() if isinstance(content, Mapping) else ()
+    tensors = {str(name): value for name, value in items if isinstance(value, Tensor)}
     bare = {re.sub(r"^(module\.)+", "", name): value for name, value in tensors.items()}
     return {name: value for name, value in bare.items() if not name.endswith(FLOP_COUNTERS)}
 
@@ -148,6 +139,21 @@ def name_in_file(name: str, variant: Variant) -> str:
     for pattern, replacement in PVT_NAMES.items() if variant.name == "RUN/PVTv2" else ():
         rest = re.sub(pattern, replacement, rest)
     return f"{variant.prefix}.{rest}"
+
+
+def _configuration(encoder: str, width: int) -> dict[str, Any]:
+    """What `src.train` would have stored of ``model=released data=cod``, the parts that weights alone keep."""
+    from hydra import compose, initialize_config_dir  # here: networks of our own files are made without Hydra
+    from omegaconf import OmegaConf
+
+    from src.cli.type_check import CONF
+
+    settings = [f"encoder={encoder}", "encoder.weights=null", f"model.net.channels={width}"]
+    settings += [f"data.image_size={IMAGE_SIZE}", f"data.batch_size={BATCH_SIZE}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = compose("train", ["model=released", "data=cod", *settings])
+    config = {key: OmegaConf.to_container(composed[key], resolve=True) for key in ("seed", "encoder", "model", "data")}
+    return config | {"commit": UNKNOWN}
 
 
 def _load(content: Any, path: Path) -> tuple[ReleasedRUN, Variant]:

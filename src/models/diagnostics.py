@@ -75,7 +75,7 @@ def mask_step_parts(net: RUN, image: Tensor, output: RUNOutput) -> list[StepPart
         return []
     image = pool(image.float(), net.unfold_stride)
     masks = [logits.sigmoid() for logits in output.stage_logits]
-    backgrounds = [(1 - masks[0]) * image, *(stage.background for stage in output.stages)]
+    backgrounds = [(1 - masks[0]) * image, *output.backgrounds]
     repairs = [torch.zeros_like(image)]
     for k, mask in enumerate(masks[1:]):
         estimate = background_step(image, mask, backgrounds[k], of_stage(net.robes, k).lam()) if net.robes else backgrounds[k + 1]

@@ -14,6 +14,8 @@ from src.models.resample import upsample
 class StageOutput(NamedTuple):
     """One stage k at the unfolding resolution (h, w) = (⌈H/u⌉, ⌈W/u⌉); the next step reads these very tensors.
 
+    A network that refines masks without unfolding (``model=released``) has stages of masks alone: all other fields are None.
+
     Fields:
         mask_hat: M̂_k, (N,1,h,w) in [0,1].
         mask_logits, mask: logit and probability of M_k, (N,1,h,w).
@@ -57,8 +59,14 @@ class RUNOutput(NamedTuple):
 
     @property
     def masks_hat(self) -> tuple[Tensor, ...]:
-        """M̂_1 … M̂_K at the unfolding resolution, and M̂_{K+1} where there is a closing step."""
-        return (*(stage.mask_hat for stage in self.stages), *([] if self.closing is None else [self.closing]))
+        """M̂_1 … M̂_K at the unfolding resolution, and M̂_{K+1} where there is a closing step; empty where stages are masks alone."""
+        steps = (*(stage.mask_hat for stage in self.stages), self.closing)
+        return tuple(mask for mask in steps if mask is not None)
+
+    @property
+    def backgrounds(self) -> tuple[Tensor, ...]:
+        """B_1 … B_K at the unfolding resolution; empty where stages are masks alone."""
+        return tuple(stage.background for stage in self.stages if stage.background is not None)
 
 
 class MaskOutput(NamedTuple):
@@ -87,7 +95,7 @@ def stage_logits(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
         return {"M": output.mask_logits}
     height, width = output.mask_logits.shape[-2:]
     factor = -(-height // output.coarse_logits.shape[-2])
-    before = output.stage_logits[: len(output.masks_hat)]  # M_K is the final mask itself where nothing closes
+    before = output.stage_logits[: len(output.stages) + (output.closing is not None)]  # M_K is the final mask itself where nothing closes
     final = f"M_{len(output.stages)}" if output.closing is None else f"{CLOSING}{len(output.stages) + 1}"
     return {f"M_{k}": upsample(logits, factor, (height, width)) for k, logits in enumerate(before)} | {final: output.mask_logits}
 

@@ -131,6 +131,7 @@ class RUN(nn.Module):
         stages: list[StageOutput] = []
         for k, level in enumerate(self.levels):
             stage = self._stage(k, features[level], image, mask, mask_prev, background)
+            assert stage.background is not None
             mask_prev, mask, background = mask, stage.mask, stage.background
             stages.append(stage)
         logits, closing = stages[-1].mask_logits, None

@@ -51,9 +51,7 @@ class Refinement(nn.Module):
         super().__init__()
         self.conv = conv(2 * channels, channels)
         self.ode = TwoStepBlock(channels)
-        self.out_y = nn.Sequential(
-            ConvBNReLU(2 * channels, channels, 3), ConvBNReLU(channels, channels // 2, 3), conv(channels // 2, 1, 3)
-        )
+        self.out_y = nn.Sequential(ConvBNReLU(2 * channels, channels, 3), ConvBNReLU(channels, channels // 2, 3), conv(channels // 2, 1, 3))
 
     def forward(self, d: Tensor, prior: Tensor) -> Tensor:
         prior = resized(prior, d)

@@ -125,7 +125,11 @@ def network_panels(module: COSModule, sample: Mapping[str, Any]) -> list[Panel]:
     panels.append(("errors", errors))
     if stage.edge_logits is not None:
         panels.append((f"$E_{last}$", _grey(stage.edge_logits[0].sigmoid())))
-    return [*panels, (f"$B_{last}$", _colour(stage.background[0])), (f"$r_{last - 1}$", _grey(stage.residual[0]))]
+    if stage.background is not None:
+        panels.append((f"$B_{last}$", _colour(stage.background[0])))
+    if stage.residual is not None:
+        panels.append((f"$r_{last - 1}$", _grey(stage.residual[0])))
+    return panels
 
 
 def _grey(map_: Tensor) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +11,14 @@ from torch import Tensor
 
 from src.models.diagnostics import mask_step_parts
 from src.models.outputs import RUNOutput
+from src.models.released.network import ReleasedRUN
 from src.models.resample import pool
 from src.models.run import RUN
 from src.models.sofs import reversed_mask
 from src.report.figures.figure import figure_of, plain, save_figure
+
+StagedNetwork = RUN | ReleasedRUN
+"""Networks whose stages can be drawn."""
 
 INCHES = 1.3
 SMALLEST_LIMIT = 1e-3
@@ -29,12 +34,13 @@ class _Panel(NamedTuple):
 
 
 @torch.no_grad()
-def draw_unfolding(path: Path, net: RUN, image: Tensor, name: str, truth: Tensor | None = None, photograph: bool = True) -> None:
+def draw_unfolding(path: Path, net: StagedNetwork, image: Tensor, name: str, truth: Tensor | None = None, photograph: bool = True) -> None:
     """Write a PNG with one row a stage k: M_{k−1}, the step to M̂_k and its parts, w_k, R_{k−1}, M_k, E_k, B_k, Ĉ_k.
 
     A closing step has a row of its own, with M̂_{K+1} where the stages have M_k. All steps share one colour scale, which the caption
     names. Parts are those of
-    :func:`src.models.diagnostics.mask_step_parts`; without a mask step (``fpn_ds``) there are none.
+    :func:`src.models.diagnostics.mask_step_parts`; without a mask step (``fpn_ds``) there are none. A network whose stages are masks alone
+    has M_{k−1} and M_k.
 
     Args:
         image: (3,S,S) in [0,1], as the network sees it.
@@ -50,7 +56,7 @@ def draw_unfolding(path: Path, net: RUN, image: Tensor, name: str, truth: Tensor
     layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
     figure, axes = figure_of(len(rows), len(rows[0]), INCHES * len(rows[0]) + 0.3, INCHES * len(rows) + 0.6, layout=layout)
     for k, (line, row) in enumerate(zip(axes, rows, strict=True), start=1):
-        line[0].set_ylabel(f"stage {k}" if k <= len(net.levels) else "closing", fontsize=9)
+        line[0].set_ylabel("closing" if row[-1].title == CLOSING else f"stage {k}", fontsize=9)
         for axis in line[len(row) :]:
             axis.set_axis_off()
         for axis, panel in zip(line, row, strict=False):
@@ -67,16 +73,23 @@ def draw_unfolding(path: Path, net: RUN, image: Tensor, name: str, truth: Tensor
     save_figure(figure, path)
 
 
-def _rows(net: RUN, image: Tensor, truth: Tensor | None, photograph: bool) -> list[list[_Panel]]:
+def _rows(net: StagedNetwork, image: Tensor, truth: Tensor | None, photograph: bool) -> list[list[_Panel]]:
     output: RUNOutput = net(image)
+    start = [_Panel("image", _colour(image))] if photograph else []
+    start += [_Panel("truth", truth.float().cpu())] if truth is not None else []
+    if isinstance(net, RUN):
+        return [[*start, *row] for row in _unfolding_rows(net, image, output, photograph)]
+    masks = [_grey(logits.sigmoid()) for logits in output.stage_logits]
+    return [[*start, _Panel("$M_{k-1}$", before), _Panel("$M_k$", after)] for before, after in pairwise(masks)]
+
+
+def _unfolding_rows(net: RUN, image: Tensor, output: RUNOutput, photograph: bool) -> list[list[_Panel]]:
     parts = mask_step_parts(net, image, output)
     image = pool(image.float(), net.unfold_stride)
     mask, rows = output.coarse_logits.sigmoid(), []
     background = (1 - mask) * image
     for k, mask_hat in enumerate(output.masks_hat):
-        row = [_Panel("image", _colour(image))] if photograph else []
-        row += [_Panel("truth", truth.float().cpu())] if truth is not None else []
-        row.append(_Panel("$M_{k-1}$", _grey(mask)))
+        row = [_Panel("$M_{k-1}$", _grey(mask))]
         if parts:
             row.append(_Panel(r"$\hat{M}_k - M_{k-1}$", _grey(mask_hat - mask), signed=True))
             row.append(_Panel("by U's evidence", _grey(parts[k].evidence), signed=True))
@@ -94,11 +107,11 @@ def _rows(net: RUN, image: Tensor, truth: Tensor | None, photograph: bool) -> li
         row.append(_Panel("$M_k$", _grey(stage.mask)))
         if stage.edge_logits is not None:
             row.append(_Panel("$E_k$", _grey(stage.edge_logits.sigmoid())))
+        mask, background = stage.mask, output.backgrounds[k]
         if photograph:
-            row.append(_Panel("$B_k$", _colour(stage.background)))
+            row.append(_Panel("$B_k$", _colour(background)))
         if photograph and stage.reconstruction is not None:
             row.append(_Panel(r"$\hat{C}_k$", _colour(stage.reconstruction)))
-        mask, background = stage.mask, stage.background
     return rows
 
 
