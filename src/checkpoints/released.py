@@ -69,13 +69,11 @@ def load_released(path: str | Path) -> ReleasedRUN:
     Raises:
         UserError: unreadable, another network's file (which one it is, is said), or tensors missing or of another shape, all named.
     """
-    return _load(read_torch_file(Path(path)), Path(path))[0].eval()
+    return released_network(read_torch_file(Path(path)), Path(path))[0].eval()
 
 
-def released_checkpoint(content: Any, path: Path) -> dict[str, Any]:
-    """Return an authors' file in the form of our checkpoints: ``state_dict`` and the ``config`` that the file itself lacks.
-
-    The configuration is that of ``model=released data=cod`` with the file's encoder and width, at 384 × 384 pixels.
+def released_network(content: Any, path: Path) -> tuple[ReleasedRUN, Variant]:
+    """Return the network of a file's content, with the file's own tensors for weights, and which of the released ones it is.
 
     Args:
         content: what :func:`read_torch_file` returned.
@@ -84,7 +82,24 @@ def released_checkpoint(content: Any, path: Path) -> dict[str, Any]:
     Raises:
         UserError: as :func:`load_released`.
     """
-    net, variant = _load(content, path)
+    if isinstance(content, Mapping) and "config" in content:
+        raise UserError(f"ckpt_path: {path} has a `config`: src.train wrote it, or another project, but not the authors of RUN")
+    state = bare_state(content)
+    variant = recognised(state, path)
+    with torch.device("meta"):  # neither memory nor random numbers for weights that are replaced
+        net = ReleasedRUN(PyramidEncoder(variant.encoder, None), _width(state))
+    net.load_state_dict(_own_state(net, state, variant, path), assign=True)
+    return net, variant
+
+
+def released_checkpoint(content: Any, path: Path) -> dict[str, Any]:
+    """Return an authors' file in the form of our checkpoints: ``state_dict`` and the ``config`` that the file itself lacks.
+
+    The configuration is that of ``model=released data=cod`` with the file's encoder and width, at 384 × 384 pixels.
+
+    Args and errors as :func:`released_network`.
+    """
+    net, variant = released_network(content, path)
     config = _configuration(variant.encoder, net.merge.out_channels) | {"released": variant.name}
     return {"state_dict": {f"net.{name}": tensor for name, tensor in net.state_dict().items()}, "config": config}
 
@@ -152,20 +167,8 @@ def _configuration(encoder: str, width: int) -> dict[str, Any]:
     settings += [f"data.image_size={IMAGE_SIZE}", f"data.batch_size={BATCH_SIZE}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose("train", ["model=released", "data=cod", *settings])
-    config = {key: OmegaConf.to_container(composed[key], resolve=True) for key in ("seed", "encoder", "model", "data")}
-    return config | {"commit": UNKNOWN}
-
-
-def _load(content: Any, path: Path) -> tuple[ReleasedRUN, Variant]:
-    """The network with the file's own tensors for weights."""
-    if isinstance(content, Mapping) and "config" in content:
-        raise UserError(f"ckpt_path: {path} has a `config`: src.train wrote it, or another project, but not the authors of RUN")
-    state = bare_state(content)
-    variant = recognised(state, path)
-    with torch.device("meta"):  # neither memory nor random numbers for weights that are replaced
-        net = ReleasedRUN(PyramidEncoder(variant.encoder, None), _width(state))
-    net.load_state_dict(_own_state(net, state, variant, path), assign=True)
-    return net, variant
+    config = {key: OmegaConf.to_container(composed[key], resolve=True) for key in ("encoder", "model", "data")}
+    return config | {"seed": composed.seed, "commit": UNKNOWN}
 
 
 def _width(state: State) -> int:

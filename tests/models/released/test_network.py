@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from src.checkpoints.released import released_checkpoint
+from src.checkpoints.released import released_network
 from src.losses import StagewiseLoss
 from src.models.encoder import PyramidEncoder
 from src.models.outputs import stage_logits
@@ -22,10 +23,7 @@ CANCELLED = {"coarse.head.1.key_conv.bias", "coarse.out.0.bias"}
 
 
 def filled(salt: str, channels: int) -> ReleasedRUN:
-    net = ReleasedRUN(PyramidEncoder("resnet50", None), channels)
-    weights = released_checkpoint(filled_state(salt, channels), "filled")["state_dict"]
-    net.load_state_dict({name.removeprefix("net."): tensor for name, tensor in weights.items()})
-    return net.eval()
+    return released_network(filled_state(salt, channels), Path("filled"))[0].eval()
 
 
 @pytest.fixture(scope="module")
