@@ -50,7 +50,10 @@ PROGRESS = 0.75
 MANIFEST = "manifest.json"
 PARTS = ("initialisation", "outputs", "loss", "gradients")
 
+STORED = " (stored configuration)"
 Tensors = dict[str, Tensor]
+Verdict = dict[str, str]
+"""Each of `PARTS` → ``same`` or how it differs; ``error`` alone where the network does not work."""
 
 
 def choices() -> list[str]:
@@ -94,16 +97,13 @@ def compare(folder: Path, chosen: Sequence[str] = ()) -> list[str]:
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     if manifest["environment"] != _environment():
         print(f"recorded with {manifest['environment']}, here {_environment()}: bits may differ for that alone")
-    known: dict[str, dict[str, str]] = {}
+    known: dict[str, Verdict] = {}
     differing = []
     for choice in chosen or manifest["choices"]:
         stored = manifest["choices"][choice]
-        for source, config in _configurations(choice, stored["config"]).items():
-            key = f"{stored['file']} {_what_computes(config)}"
-            if key not in known:
-                known[key] = _verdict(folder / stored["file"], stored["config"], config)
-            print(f"{choice}{source}: {', '.join(f'{part} {said}' for part, said in known[key].items())}", flush=True)
-            if any(known[key].get(part) != "same" for part in PARTS[1:]):
+        for source, verdict in _verdicts(choice, folder / stored["file"], stored["config"], known).items():
+            print(f"{choice}{source}: {', '.join(f'{part} {said}' for part, said in verdict.items())}", flush=True)
+            if any(verdict.get(part) != "same" for part in PARTS[1:]):
                 differing.append(f"{choice}{source}")
     return differing
 
@@ -167,32 +167,36 @@ def _trained_and_computed(config: dict[str, Any]) -> dict[str, Tensors]:
     return {"initialisation": initial, "state": state, **computed(module, state)}
 
 
-def _verdict(path: Path, stored_config: dict[str, Any], config: dict[str, Any]) -> dict[str, str]:
-    """Each of `PARTS` → how the network of ``config`` compares with what is stored; ``error`` alone if it does not work."""
+def _verdicts(choice: str, path: Path, stored: dict[str, Any], known: dict[str, Verdict]) -> dict[str, Verdict]:
+    """Judge today's configuration, and the stored one where its verdict is another; ``known`` keeps what was computed."""
+    verdicts: dict[str, Verdict] = {}
+    for source, configuration in (("", lambda: composed(choice)), (STORED, lambda: _upgraded("config", stored))):
+        try:
+            config = configuration()
+            key = f"{path.name} {_what_computes(config)}"
+            if key not in known:
+                known[key] = _verdict(path, stored, config)
+            verdicts[source] = known[key]
+        except Exception as error:  # one network that cannot be built must not hide what the others do
+            verdicts[source] = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+    return verdicts if verdicts[""] != verdicts[STORED] else {"": verdicts[""]}
+
+
+def _verdict(path: Path, stored_config: dict[str, Any], config: dict[str, Any]) -> Verdict:
+    """Compare the network of ``config`` with the tensors in ``path``, which that of ``stored_config`` has left."""
     stored: dict[str, Tensors] = torch.load(path, weights_only=True)
-    state, start = (_upgraded_state(stored[part], stored_config) for part in ("state", "initialisation"))
-    gradients = _upgraded_state({**stored["state"], **stored["gradients"]}, stored_config)  # named as the parameters are
-    try:
-        module = _built(config)
-        found = {"initialisation": _state(module), **computed(module, state)}
-    except Exception as error:  # one network that cannot be built must not hide what the others do
-        return {"error": f"{type(error).__name__}: {error}"}
+    state, start = (_upgraded("state", stored[part], stored_config) for part in ("state", "initialisation"))
+    gradients = _upgraded("state", {**stored["state"], **stored["gradients"]}, stored_config)  # named as the parameters are
+    module = _built(config)
+    found = {"initialisation": _state(module), **computed(module, state)}
     expected = {**stored, "initialisation": start, "gradients": {n: gradients[n] for n in found["gradients"]}}
     return {part: difference(expected[part], found[part]) for part in PARTS}
 
 
-def _configurations(choice: str, stored: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Today's configuration, and the stored one brought up to date where it says something else."""
-    upgrade = _upgrade()
-    upgraded = upgrade.upgrade_config(copy.deepcopy(stored)) if upgrade else stored
-    today = composed(choice)
-    same = _what_computes(today) == _what_computes(upgraded)
-    return {"": today} if same else {"": today, " (stored configuration)": upgraded}
-
-
-def _upgraded_state(state: Tensors, config: dict[str, Any]) -> Tensors:
-    upgrade = _upgrade()
-    return upgrade.upgrade_state(dict(state), copy.deepcopy(config)) if upgrade else state
+def _upgraded(what: str, *values: Any) -> Any:
+    """Call ``upgrade_config(config)`` or ``upgrade_state(state, config)``; without them return what is stored as it is."""
+    upgrade = getattr(_upgrade(), f"upgrade_{what}", None)
+    return upgrade(*copy.deepcopy(values)) if upgrade else values[0]
 
 
 def _upgrade() -> Any:
@@ -273,18 +277,20 @@ def main() -> None:
 
 
 def _record_or_compare(arguments: argparse.Namespace) -> int:
+    folder, manifest = arguments.folder, arguments.folder / MANIFEST
+    recording = arguments.verb == "record"
+    if folder.exists() if recording else not manifest.is_file():
+        raise UserError(f"{folder} {'exists; name a new folder' if recording else f'holds no {MANIFEST}'}")
+    there = choices() if recording else json.loads(manifest.read_text(encoding="utf-8"))["choices"]
+    if unknown := [choice for choice in arguments.choices if choice not in there]:
+        raise UserError(f"there is no {', no '.join(unknown)}; there are {', '.join(there)}")
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
-    folder = arguments.folder
-    if arguments.verb == "record":
-        if folder.exists():
-            raise UserError(f"{folder} exists; name a new folder, or delete the old recording")
-        record(folder, arguments.choices or choices())
+    if recording:
+        record(folder, arguments.choices or there)
         return 0
-    if not (folder / MANIFEST).is_file():
-        raise UserError(f"{folder} holds no recording ({MANIFEST} is missing)")
     differing = compare(folder, arguments.choices)
-    print(f"{len(differing)} differ{': ' if differing else ''}{', '.join(differing)}")
+    print(f"differing: {', '.join(differing) or 'none'}")
     return 1 if differing else 0
 
 

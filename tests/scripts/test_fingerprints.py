@@ -92,6 +92,31 @@ def test_a_stored_configuration_that_means_something_else_is_compared_too(record
     assert compare(recorded) == [f"{CHOICE} (stored configuration)"]
 
 
+def test_a_choice_that_is_gone_is_told_beside_what_its_stored_configuration_computes(recorded, monkeypatch, capsys):
+    monkeypatch.setattr(fingerprints, "CONF", recorded)
+    assert compare(recorded) == [CHOICE]
+    today, stored = capsys.readouterr().out.splitlines()
+    assert today.startswith(f"{CHOICE}: error ")
+    assert stored == f"{CHOICE} (stored configuration): initialisation same, outputs same, loss same, gradients same"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["record", "."], ". exists"),
+        (["compare", "nowhere"], "nowhere holds no manifest.json"),
+        (["record", "new", "model=fnp"], "there is no model=fnp; there are experiment="),
+    ],
+)
+def test_mistakes_end_with_status_2_before_any_work(words, told, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["fingerprints", *words])
+    with pytest.raises(SystemExit, match="2"):
+        fingerprints.main()
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_old_choice_takes_its_new_name_once_there_is_one(tmp_path, monkeypatch):
     assert composed("experiment=camo_core") == composed("experiment=camo_lite0")
     monkeypatch.setitem(fingerprints.RENAMED, "model=fpn", "model=unet")
