@@ -26,6 +26,7 @@ from src.cli.command import command, console
 from src.data.datamodule import COSDataModule
 from src.data.layouts import locate_set, missing_root, missing_set
 from src.data.published_sets import Split, is_published, spec_of
+from src.data.settings import DataSettings
 from src.data.synthetic import SyntheticDataModule
 from src.data.verify.findings import Finding, one_line
 from src.data.verify.inspection import Inspection
@@ -47,15 +48,19 @@ def verify_data(cfg: DictConfig) -> Report:
     data: COSDataModule = instantiate(cfg.data)
     if isinstance(data, SyntheticDataModule):
         raise UserError("data=synthetic is drawn, not read: there is nothing to verify; name a task, e.g. data=cod")
-    if not data.root.is_dir():
-        raise UserError(missing_root(data.root))
-    _check(cfg, data)
+    settings = data.settings
+    if not settings.root.is_dir():
+        raise UserError(missing_root(settings.root))
+    _check(cfg, settings)
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # huge images are among the findings
     out, start = console(), time.perf_counter()
-    report = verify(data.root, data.train_sets, data.test_sets, cfg.full, cfg.workers, _progress(out))
+    report = verify(settings.root, settings.train_sets, settings.test_sets, cfg.full, cfg.workers, _progress(out))
     seconds = time.perf_counter() - start
     if not report.sets:
-        raise UserError(f"none of the sets is under {data.root}:", [missing_set(data.root, split, name) for split, name in report.absent])
+        raise UserError(
+            f"none of the sets is under {settings.root}:",
+            [missing_set(settings.root, split, name) for split, name in report.absent],
+        )
     path = Path(cfg.paths.output_dir) / "report.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report.as_dict(), indent=1, ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
@@ -71,10 +76,11 @@ def verify_data(cfg: DictConfig) -> Report:
     return report
 
 
-def _check(cfg: DictConfig, data: COSDataModule) -> None:
-    wanted: list[tuple[Split, str]] = [("train", name) for name in data.train_sets] + [("test", name) for name in data.test_sets]
-    absent = (one for one in wanted if not is_published(one[1]) and locate_set(data.root, *one) is None)
-    problems = Problems(missing_set(data.root, *one) for one in absent)
+def _check(cfg: DictConfig, settings: DataSettings) -> None:
+    wanted: list[tuple[Split, str]] = [("train", name) for name in settings.train_sets]
+    wanted += [("test", name) for name in settings.test_sets]
+    absent = (one for one in wanted if not is_published(one[1]) and locate_set(settings.root, *one) is None)
+    problems = Problems(missing_set(settings.root, *one) for one in absent)
     if not isinstance(cfg.full, bool):
         problems.append(f"full={cfg.full}: must be true or false")
     if cfg.workers is not None and (not isinstance(cfg.workers, int) or cfg.workers < 1):

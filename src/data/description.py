@@ -1,33 +1,47 @@
-"""What a data module says of itself, for every report: plain values."""
+"""What reports say about the data: plain values."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from src.data.datamodule import COSDataModule
+from src.data.settings import DataSettings
 
 FAST_DECODE_NOTE = "data.fast_decode: large JPEGs were decoded at a part of their size"
 FIELD_NOTE = "data.selection=field: the model is chosen on a test set, whose figures are then better than on unseen images"
 
 
-def describe(data: COSDataModule) -> dict[str, Any]:
-    """What was trained, selected and tested on. Counts are present for the parts that are set up."""
-    train, val, _ = data.part_counts() or (None, None, None)
-    notes = [(FAST_DECODE_NOTE, data.fast_decode), (FIELD_NOTE, data.selection == "field")]
+def describe(
+    settings: DataSettings,
+    part_counts: tuple[int, int, int] | None,
+    test_counts: Mapping[str, int],
+    selected_on: str,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """Return what was trained, selected and tested on.
+
+    Args:
+        settings: of the data module.
+        part_counts: images to train on, held out to validate and held out to test; None before they are set up.
+        test_counts: images of each test set that is set up.
+        selected_on: what the best checkpoint is chosen on, in words.
+        notes: what was noticed when the sets were opened.
+    """
+    train, val, _ = part_counts or (None, None, None)
+    own_notes = [(FAST_DECODE_NOTE, settings.fast_decode), (FIELD_NOTE, settings.selection == "field")]
     return {
-        "root": str(data.root),
-        "image_size": data.image_size,
-        "selection": data.selection,
-        "selected_on": data.selected_on(),
-        "val_fraction": data.val_fraction,
-        "test_fraction": data.test_fraction,
-        "folds": data.folds,
-        "fold": data.fold if data.folds is not None else None,
-        "fast_decode": data.fast_decode,
-        "train_sets": list(data.train_sets),
+        "root": str(settings.root),
+        "image_size": settings.image_size,
+        "selection": settings.selection,
+        "selected_on": selected_on,
+        "val_fraction": settings.val_fraction,
+        "test_fraction": settings.test_fraction,
+        "folds": settings.folds,
+        "fold": settings.fold if settings.folds is not None else None,
+        "fast_decode": settings.fast_decode,
+        "train_sets": list(settings.train_sets),
         "train_images": train,
         "val_images": val,
-        "test_images": data.test_counts(),
-        "notes": [*data.notes, *(note for note, holds in notes if holds)],
+        "test_images": dict(test_counts),
+        "notes": [*notes, *(note for note, holds in own_notes if holds)],
     }

@@ -3,54 +3,149 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from src.data.datamodule import COSDataModule
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 MIN_IMAGE_SIZE = 32
 
 
-def setting_problems(data: COSDataModule) -> list[str]:
-    """Every setting that cannot be meant so, one line each."""
-    problems = []
-    if data.image_size < MIN_IMAGE_SIZE:
-        problems.append(f"data.image_size={data.image_size}: must be {MIN_IMAGE_SIZE} or more")
-    for key in ("batch_size", "eval_batch_size"):
-        if getattr(data, key) < 1:
-            problems.append(f"data.{key}={getattr(data, key)}: must be 1 or more")
-    if data.num_workers < 0:
-        problems.append(f"data.num_workers={data.num_workers}: must be 0 or more")
-    if not (0 <= data.val_fraction < 1 and 0 <= data.test_fraction < 1 and data.val_fraction + data.test_fraction < 1):
-        problems.append(f"data.val_fraction={data.val_fraction}, data.test_fraction={data.test_fraction}: not negative, sum below 1")
-    if data.cache_gb <= 0:
-        problems.append(f"data.cache_gb={data.cache_gb}: must be above 0; data.cache=false works without")
-    for key in ("train_sets", "test_sets"):
-        names = [str(name) for name in getattr(data, key) or []]
-        problems += [f"data.{key}: {name} stands there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
-    if data.selection not in ("holdout", "field"):
-        problems.append(f"data.selection={data.selection}: must be holdout or field")
-    return problems + split_problems(data)
+@dataclass(frozen=True)
+class DataSettings:
+    """What is read, how it is split and how it is loaded.
+
+    Attributes:
+        root: folder that holds `TrainDataset` and `TestDataset`.
+        train_sets: names of the sets that are joined to train on.
+        test_sets: names of the sets to test on, each with a loader of its own. Published sets that are absent are skipped with a warning as
+            long as one is there. Empty: no test.
+        image_size: side of the square that the network sees, in pixels.
+        batch_size: images per training step and process.
+        eval_batch_size: images per validation and test step and process.
+        num_workers: loading processes per loader; 0 loads in the main process.
+        val_fraction: part of the training images held out to validate, by a hash of their names (`splits.split_names`).
+        test_fraction: part held out to test; it becomes one more test set, of the training set's name ("held-out" where a test set has it).
+        folds: number of folds of a cross-validation, in place of `val_fraction` (`splits.fold_names`); None: no cross-validation.
+        fold: the fold that validates, from 0.
+        groups: regular expression whose group 1 names what stays on one side of a split; published sets have their own rule
+            (`published_sets.group_of`).
+        selection: what the model is chosen on. `holdout`: the part held out. `field`: the first test set, as the literature does, and all
+            training images train; reports say so.
+        augmentation: makes the training transform for a size in pixels: a `transforms.Recipe`, which may ask for several sizes.
+        fast_decode: decode a JPEG at a half, a quarter or an eighth of its size where that is still no smaller than needed. Changes pixels
+            in training and evaluation; reports say so.
+        cache: keep decoded training images in memory-mapped files (`cache.Cached`), with the same bits as without. One process writes them
+            before the first epoch.
+        cache_gb: size of these files at most, in GB.
+        pin_memory: see `torch.utils.data.DataLoader`.
+        persistent_workers: keep the training loader's processes between epochs.
+    """
+
+    root: Path
+    train_sets: tuple[str, ...]
+    test_sets: tuple[str, ...]
+    image_size: int
+    batch_size: int
+    eval_batch_size: int
+    num_workers: int
+    val_fraction: float
+    test_fraction: float
+    folds: int | None
+    fold: int
+    groups: str | None
+    selection: str
+    augmentation: Callable[[int], Any]
+    fast_decode: bool
+    cache: bool
+    cache_gb: float
+    pin_memory: bool
+    persistent_workers: bool
+
+    @property
+    def train_sizes(self) -> tuple[int, ...]:
+        """Sides to train at, in pixels; several with a multi-scale recipe."""
+        sizes = getattr(self.augmentation, "sizes", None)
+        return (self.image_size,) if sizes is None else sizes(self.image_size)
+
+    @property
+    def cached_size(self) -> int | None:
+        """Side at which training images are cached, in pixels; None: as they are in their files.
+
+        Geometry that acts at the file's resolution needs the file's pixels; without any, the resized ones do.
+        """
+        resizes_first = getattr(self.augmentation, "before", None) == [] and len(self.train_sizes) == 1
+        return self.image_size if resizes_first else None
+
+    def shrink_to(self, size: int) -> int | None:
+        """Return the side below which no JPEG may be decoded for a side of `size` px; None: decode all of it."""
+        return size if self.fast_decode else None
+
+    def selected_on(self, test_names: Sequence[str]) -> str:
+        """Return in words what the best checkpoint is chosen on, given the names of the test sets that are there."""
+        if self.selection == "field":
+            return f"test set {next(iter(test_names), '?')}, as the literature does"
+        if self.folds is not None:
+            return f"fold {self.fold} (of 0 to {self.folds - 1}) of the training images"
+        return f"held-out {self.val_fraction:.0%} of the training images" if self.val_fraction else "nothing, the last epoch counts"
+
+    def problems(self) -> list[str]:
+        """Return every setting that cannot be meant so, one line each."""
+        return [*self._size_problems(), *self._set_problems(), *self.split_problems()]
+
+    def split_problems(self) -> list[str]:
+        """Return the settings that do not say how the training images are split."""
+        return self._fold_problems() + _group_problems(self.groups)
+
+    def part_problems(self, train: int, val: int, test: int) -> list[str]:
+        """Return what is wrong with the numbers of images that a split leaves on its sides."""
+        problems, total = [], train + val + test
+        for count, kind, fraction in ((val, "val", self.val_fraction), (test, "test", self.test_fraction)):
+            wanted = fraction > 0 and self.folds is None and (kind == "test" or self.selection == "holdout")
+            if wanted and count == 0:
+                problems.append(f"data.{kind}_fraction={fraction} holds out none of {total} training images; raise it, or set it to 0")
+        if self.folds is not None and val == 0:
+            problems.append(f"data.folds={self.folds}: more folds than the {total} training images have groups; lower it")
+        if train == 0:
+            problems.append("no training image is left after the hold-out; lower data.val_fraction or data.test_fraction")
+        return problems
+
+    def _size_problems(self) -> list[str]:
+        least = {"image_size": MIN_IMAGE_SIZE, "batch_size": 1, "eval_batch_size": 1, "num_workers": 0}
+        values = {key: getattr(self, key) for key in least}
+        problems = [f"data.{key}={value}: must be {least[key]} or more" for key, value in values.items() if value < least[key]]
+        if not (0 <= self.val_fraction < 1 and 0 <= self.test_fraction < 1 and self.val_fraction + self.test_fraction < 1):
+            problems.append(f"data.val_fraction={self.val_fraction}, data.test_fraction={self.test_fraction}: not negative, sum below 1")
+        if self.cache_gb <= 0:
+            problems.append(f"data.cache_gb={self.cache_gb}: must be above 0; data.cache=false works without")
+        return problems
+
+    def _set_problems(self) -> list[str]:
+        problems = []
+        for key, names in (("train_sets", self.train_sets), ("test_sets", self.test_sets)):
+            problems += [f"data.{key}: {name} stands there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+        if self.selection not in ("holdout", "field"):
+            problems.append(f"data.selection={self.selection}: must be holdout or field")
+        return problems
+
+    def _fold_problems(self) -> list[str]:
+        if self.folds is None:
+            return []
+        problems, given = [], f"data.folds={self.folds}"
+        if self.folds < 2:
+            problems.append(f"{given}: must be 2 or more, or null")
+        elif not 0 <= self.fold < self.folds:
+            problems.append(f"data.fold={self.fold}: must be 0 to {self.folds - 1} with {given}")
+        if self.test_fraction > 0:
+            problems.append(f"{given} with data.test_fraction={self.test_fraction}: folds hold out no test part; set it to 0")
+        if self.selection == "field":
+            problems.append(f"{given} validates on a fold, data.selection=field on a test set; choose one")
+        return problems
 
 
-def split_problems(data: COSDataModule) -> list[str]:
-    """Settings that do not say how the training images are parted."""
-    return _fold_problems(data) + _group_problems(data.groups)
-
-
-def _fold_problems(data: COSDataModule) -> list[str]:
-    if data.folds is None:
-        return []
-    problems = []
-    if data.folds < 2:
-        problems.append(f"data.folds={data.folds}: must be 2 or more, or null")
-    elif not 0 <= data.fold < data.folds:
-        problems.append(f"data.fold={data.fold}: must be 0 to {data.folds - 1} with data.folds={data.folds}")
-    if data.test_fraction > 0:
-        problems.append(f"data.folds={data.folds} with data.test_fraction={data.test_fraction}: folds hold out no test part; set it to 0")
-    if data.selection == "field":
-        problems.append(f"data.folds={data.folds} validates on a fold, data.selection=field on a test set; choose one")
-    return problems
+def set_names(names: Sequence[str] | str) -> tuple[str, ...]:
+    """Return the names of sets of a setting that holds a list or one name."""
+    return (names,) if isinstance(names, str) else tuple(str(name) for name in names)
 
 
 def _group_problems(groups: str | None) -> list[str]:
@@ -61,17 +156,3 @@ def _group_problems(groups: str | None) -> list[str]:
     except re.error as error:
         return [f"data.groups={groups}: is no regular expression ({error})"]
     return [] if count else [f"data.groups={groups}: needs a group in parentheses that names what stays together, e.g. '(video\\d+)_'"]
-
-
-def part_problems(data: COSDataModule, train: int, val: int, test: int) -> list[str]:
-    """What is wrong with the numbers of images that a hold-out leaves on its sides."""
-    problems, total = [], train + val + test
-    for count, kind, fraction in ((val, "val", data.val_fraction), (test, "test", data.test_fraction)):
-        wanted = fraction > 0 and data.folds is None and (kind == "test" or data.selection == "holdout")
-        if wanted and count == 0:
-            problems.append(f"data.{kind}_fraction={fraction} holds out none of {total} training images; raise it, or set it to 0")
-    if data.folds is not None and val == 0:
-        problems.append(f"data.folds={data.folds}: more folds than the {total} training images have groups; lower it")
-    if train == 0:
-        problems.append("no training image is left after the hold-out; lower data.val_fraction or data.test_fraction")
-    return problems

@@ -200,7 +200,7 @@ def test_the_sets_of_one_training_do_not_displace_each_other(root: Path, cache: 
     data = COSDataModule(root, ["MINE", "OTHER"], [], val_fraction=0, cache=True, cache_gb=1.5 * one)
     with pytest.warns(UserWarning, match=r"OTHER: not cached, .* more than is left of data\.cache_gb"):
         data.prepare_data()
-    assert [cached.stored_bytes() > 0 for cached in data._cached] == [True, False]
+    assert [cached.stored_bytes() > 0 for cached in data.folders.cached] == [True, False]
 
 
 def test_a_small_file_is_whole_or_not_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

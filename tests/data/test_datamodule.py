@@ -255,8 +255,8 @@ def test_configs_instantiate(name: str, tmp_path: Path) -> None:
         config = compose(f"data/{name}").data
     data = instantiate(config)
     assert isinstance(data, COSDataModule)
-    assert data.image_size == (128 if name == "synthetic" else 352)
-    assert data.augmentation(64)(image=np.zeros((80, 90, 3), np.uint8))["image"].shape == (64, 64, 3)
+    assert data.settings.image_size == (128 if name == "synthetic" else 352)
+    assert data.settings.augmentation(64)(image=np.zeros((80, 90, 3), np.uint8))["image"].shape == (64, 64, 3)
     sets = {
         "cod": (["CAMO", "COD10K"], ["CHAMELEON", "CAMO", "COD10K", "NC4K"]),
         "camo": (["CAMO"], ["CAMO"]),
@@ -268,9 +268,8 @@ def test_configs_instantiate(name: str, tmp_path: Path) -> None:
         "own": (["."], []),
         "synthetic": (["synthetic"], ["synthetic"]),
     }
-    assert (data.train_sets, data.test_sets) == sets[name]
-    assert set(data.train_sets + data.test_sets) <= {*SETS, ".", "synthetic"}
-    assert type(data.train_sets) is list
+    assert (list(data.settings.train_sets), list(data.settings.test_sets)) == sets[name]
+    assert {*data.settings.train_sets, *data.settings.test_sets} <= {*SETS, ".", "synthetic"}
 
 
 def test_the_data_of_older_checkpoints_is_still_understood(tmp_path: Path) -> None:
@@ -285,7 +284,7 @@ def test_the_data_of_older_checkpoints_is_still_understood(tmp_path: Path) -> No
 
 def test_one_set_needs_no_list(tmp_path: Path) -> None:
     data = module(write_root(tmp_path), train_sets="MINE", test_sets="MINE")
-    assert (data.train_sets, data.test_sets) == (["MINE"], ["MINE"])
+    assert (data.settings.train_sets, data.settings.test_sets) == (("MINE",), ("MINE",))
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp"])

@@ -104,7 +104,7 @@ def test_nothing_grows_over_epochs(tmp_path: Path, cached: bool, workers: int) -
     )
     data.prepare_data()
     data.setup("fit")
-    assert all(source._opened() is not None for source in data._cached) and len(data._cached) == cached  # noqa: PT018
+    assert all(source._opened() is not None for source in data.folders.cached) and len(data.folders.cached) == cached  # noqa: PT018
     train, val = data.train_dataloader(), data.val_dataloader()
     marks = []
     for epoch in range(9):
@@ -126,7 +126,7 @@ def test_a_pickled_cache_opens_its_own_file(tmp_path: Path) -> None:
     data = COSDataModule(tmp_path, ["MINE"], [], image_size=32, batch_size=2, num_workers=0, val_fraction=0, cache=True)
     data.prepare_data()
     data.setup("fit")
-    (source,) = data._cached
+    (source,) = data.folders.cached
     assert isinstance(source, Cached)
     before = open_files()
     for _ in range(5):

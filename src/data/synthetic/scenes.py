@@ -17,6 +17,7 @@ import numpy as np
 from numpy.random import Generator, SeedSequence
 
 from src.data.datamodule import COSDataModule
+from src.data.opening import Parts
 from src.data.sources import RawSample, Source
 from src.data.synthetic.shapes import blob, grow_to_area
 from src.data.synthetic.textures import Texture, colourise, random_texture, smooth_noise, standardised
@@ -167,8 +168,8 @@ class SyntheticDataModule(COSDataModule):
         self.concealment = concealment
         self.seed = seed
 
-    def open_train(self, problems: list[str]) -> tuple[Source, Source, Source]:
-        return self._split("train", problems), self._split("val", problems), SyntheticCamouflage(0, self.image_size)
+    def open_train(self, problems: list[str]) -> Parts:
+        return Parts(self._split("train", problems), self._split("val", problems), SyntheticCamouflage(0, self.settings.image_size))
 
     def open_tests(self, problems: list[str]) -> dict[str, Source]:
         return {"synthetic": self._split("test", problems)}
@@ -186,4 +187,4 @@ class SyntheticDataModule(COSDataModule):
             problems.append(f"data.concealment={self.concealment}: must lie in [0, 1]")
         if self.seed < 0:
             problems.append(f"data.seed={self.seed}: must be 0 or more")
-        return SyntheticCamouflage(self.lengths[split], self.image_size, self.concealment, self.seed, split)
+        return SyntheticCamouflage(self.lengths[split], self.settings.image_size, self.concealment, self.seed, split)
