@@ -42,7 +42,7 @@ def export_bytes(checkpoint: dict[str, Any], path: Path) -> bytes:
 
 
 def read_exported(path: Path) -> dict[str, Any]:
-    """``state_dict`` (floats in single precision) and ``config`` of an exported file, as a checkpoint has them.
+    """``state_dict`` (floats in single precision) and ``config`` of an exported file, as a checkpoint has them, and its ``note``.
 
     ``data.root`` is what `conf/data` says by default: ``$COS_DATA``, or ``data``.
 
@@ -64,7 +64,7 @@ def read_exported(path: Path) -> dict[str, Any]:
     if "train_sets" in config["data"]:  # the synthetic set has no root
         config["data"]["root"] = os.environ.get("COS_DATA", "data")
     single = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    return {"state_dict": single, "config": config}
+    return {"state_dict": single, "config": config, "note": header.get("note", "")}
 
 
 def _half(tensor: Tensor) -> Tensor:

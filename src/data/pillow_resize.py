@@ -18,6 +18,8 @@ from src.utils.jit import compiled
 
 BITS = 22
 HALF = np.int32(1 << (BITS - 1))
+BAND = 64
+"""Rows that are transposed at a time."""
 
 Order = Literal["width first", "by shrinkage", "unknown"]
 
@@ -58,7 +60,14 @@ def _resized_height(image: np.ndarray, height: int) -> np.ndarray:
 
 
 def _resized_width(image: np.ndarray, width: int) -> np.ndarray:
-    return image if image.shape[1] == width else cv2.transpose(_resized_height(cv2.transpose(image), width))
+    """Resize in bands of rows: what is transposed stays in the processor's cache, and no second copy of a large picture is made."""
+    if image.shape[1] == width:
+        return image
+    out = np.empty((len(image), width, image.shape[2]), np.uint8)
+    for top in range(0, len(image), BAND):
+        band = slice(top, top + BAND)
+        out[band] = cv2.transpose(_resized_height(cv2.transpose(image[band]), width))
+    return out
 
 
 def _combined(rows: np.ndarray, count: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -53,7 +54,7 @@ class Header:
 def read_header(path: Path | str) -> Header:
     """Size and orientation without decoding pixels; `UserError` if the file is no image."""
     with open_image(path) as file:
-        return _header(file)
+        return header_of(file)
 
 
 def read_whole_header(path: Path | str) -> Header:
@@ -94,7 +95,7 @@ def read_image(path: Path | str, shrink_to: int | None = None) -> np.ndarray:
         shrink_to: a JPEG may come at a half, a quarter or an eighth of its size, as long as no side gets smaller than this.
     """
     with open_image(path) as file:
-        return _rgb(file, _header(file), shrink_to)
+        return upright_rgb(file, shrink_to)
 
 
 def read_mask(path: Path | str, image: Header | None = None) -> np.ndarray:
@@ -105,7 +106,7 @@ def read_mask(path: Path | str, image: Header | None = None) -> np.ndarray:
     palette masks), transparent pixels are background.
     """
     with open_image(path) as file:
-        own = _header(file)
+        own = header_of(file)
         values = mask_values(file)
     method = _TRANSPOSE.get(own.orientation if image is None else mask_orientation(image, own))
     if method is not None:
@@ -121,19 +122,20 @@ def read_sample(
     With `shrink_to` the image may be smaller than its masks.
     """
     with open_image(image_path) as file:
-        header = _header(file)
-        image = _rgb(file, header, shrink_to)
+        header = header_of(file)
+        image = upright_rgb(file, shrink_to)
     return image, read_mask(mask_path, header), None if valid_path is None else read_mask(valid_path, header)
 
 
-def _rgb(file: Image.Image, header: Header, shrink_to: int | None) -> np.ndarray:
+def upright_rgb(file: Image.Image, shrink_to: int | None = None) -> np.ndarray:
+    """Return an opened picture as `read_image` does: uint8 (H, W, 3) RGB, turned as its EXIF tag says."""
+    method = _TRANSPOSE.get(header_of(file).orientation)
     if shrink_to is not None:
         file.draft(None, (shrink_to, shrink_to))
     if file.mode == "F" or file.mode.startswith("I"):
         file = _deep_to_grey(file)
     if file.mode != "RGB":
         file = file.convert("RGB")
-    method = _TRANSPOSE.get(header.orientation)
     return np.array(file if method is None else file.transpose(method))
 
 
@@ -159,16 +161,23 @@ def _deep_to_grey(file: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(values * (255 / value_range(values)), 0, 255).round().astype(np.uint8))
 
 
-def _header(file: Image.Image) -> Header:
+def header_of(file: Image.Image) -> Header:
+    """Return size, orientation and mode of an opened picture, without decoding it."""
     orientation = file.getexif().get(_ORIENTATION_TAG, 1)
     return Header(file.size, orientation if orientation in _TRANSPOSE else 1, file.mode)
 
 
 @contextmanager
-def open_image(path: Path | str) -> Iterator[Image.Image]:
-    """Pillow's image; whatever goes wrong with its bytes, now or while decoding, becomes a `UserError` with the file's name."""
+def open_image(source: Path | str | BinaryIO, name: str | None = None) -> Iterator[Image.Image]:
+    """Pillow's image; whatever goes wrong with its bytes, now or while decoding, becomes a `UserError` with the file's name.
+
+    Args:
+        source: a path, or an opened binary file.
+        name: what errors call it; None is the path.
+    """
+    path = source if name is None else name
     try:
-        with Image.open(path) as file:
+        with Image.open(source) as file:
             yield file
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error

@@ -1,0 +1,93 @@
+"""What a picture's mask comes from: the interface of the two runtimes, torch and onnxruntime."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from src.utils.errors import UserError
+
+SMALLEST_SIDE = 32
+"""Pixels; the coarsest features of every encoder have a stride of 32."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a network is run; every default is what its training validated.
+
+    Attributes:
+        device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        half: run convolutions and matrix products in half precision (float16 on CUDA, bfloat16 on a CPU).
+        rounds: how often the network looks at each picture; from 2 on, enlarged around what it has found.
+        closing_step: False evaluates RUN at M_K instead of M̂_{K+1}; None is as trained.
+        sharpness: what the final mask's logits are multiplied by.
+        image_size: side of the network's square input in pixels; None is as trained.
+    """
+
+    device: str = "auto"
+    half: bool = False
+    rounds: int = 1
+    closing_step: bool | None = None
+    sharpness: float = 1.0
+    image_size: int | None = None
+
+    def problems(self) -> list[str]:
+        """Return one line per setting that no network can be run with."""
+        problems = []
+        if self.rounds < 1:
+            problems.append(f"rounds={self.rounds}: expected 1 (one look), 2 (a second one, magnified) or more")
+        if not 0 < self.sharpness < math.inf:
+            problems.append(f"sharpness={self.sharpness}: expected a number above 0 (1: the logits as they are)")
+        if self.image_size is not None and self.image_size < SMALLEST_SIDE:
+            problems.append(f"image_size={self.image_size}: expected at least {SMALLEST_SIDE} pixels")
+        return problems
+
+    def check(self) -> None:
+        """Raise a UserError that lists all :meth:`problems`."""
+        if problems := self.problems():
+            raise UserError("the network cannot be run so:", problems)
+
+
+class RawMask(Protocol):
+    """One picture's mask as the network left it; it is brought to the picture's size when somebody asks."""
+
+    def levels(self, height: int, width: int) -> np.ndarray:
+        """Return the mask as uint8 (height, width): round(255 · probability)."""
+        ...
+
+    def probabilities(self, height: int, width: int) -> np.ndarray:
+        """Return the mask as float32 (height, width) in [0, 1]."""
+        ...
+
+
+class Network(Protocol):
+    """A trained network behind pictures and masks. All methods may be called by several threads at once.
+
+    Attributes:
+        config: the resolved configuration of the training, as the file stores it.
+        note: the licence note of the file; empty where it has none.
+        image_size: side of the network's square input in pixels.
+        batched: whether several pictures in one call are faster than one after another (on a GPU).
+    """
+
+    config: Mapping[str, Any]
+    note: str
+    image_size: int
+    batched: bool
+
+    def shrink(self, picture: np.ndarray) -> np.ndarray:
+        """Return what the network reads of a picture, uint8 RGB (h, w, 3)."""
+        ...
+
+    def run(self, inputs: Sequence[np.ndarray]) -> Sequence[RawMask]:
+        """Segment what :meth:`shrink` returned for each picture."""
+        ...
+
+    def shared_by(self, workers: int) -> AbstractContextManager[None]:
+        """Divide the cores among threads that all call :meth:`run`, for the time of the context."""
+        ...

@@ -1,0 +1,124 @@
+"""The network of an exported ``.onnx`` file, run by onnxruntime: no torch.
+
+The contract with `src.inference.export`: an input ``picture``, uint8 (height, width, 3) RGB of any size, and an output ``mask``, uint8
+(height, width) of the same size; further outputs are not read here. The metadata hold ``config`` (the resolved configuration, JSON),
+``note`` (the licence note), ``image_size`` and ``pre_post`` (``true``: resizing is part of the file).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.inference.network import Options
+from src.utils.errors import UserError
+from src.utils.process import available_cores
+
+PICTURE, MASK = "picture", "mask"
+REFUSED = {"rounds": 1, "closing_step": None, "sharpness": 1.0, "image_size": None, "half": False}
+"""Options that were settled when the file was exported, and the only value that they can have."""
+
+
+class Levels:
+    """One picture's mask as the file returns it, uint8 (height, width)."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def levels(self, height: int, width: int) -> np.ndarray:
+        """Return the mask; the file has brought it to the picture's size."""
+        return self.values
+
+    def probabilities(self, height: int, width: int) -> np.ndarray:
+        """Return the mask in steps of 1/255, float32."""
+        return self.values.astype(np.float32) / np.float32(255)
+
+
+class OnnxNetwork:
+    """An exported network behind the interface `Network`.
+
+    Args:
+        path: the file.
+        options: how to run it; only the device can be chosen.
+
+    Raises:
+        UserError: onnxruntime is not installed, the file is not one of ours, or it cannot be run so.
+    """
+
+    batched = False
+
+    def __init__(self, path: Path, options: Options | None = None) -> None:
+        options = options or Options()
+        _check_options(path, options)
+        self._session = _session(path, options.device)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.config: Mapping[str, Any] = _config(path, metadata)
+        self.note = metadata.get("note", "")
+        self.image_size = int(metadata["image_size"])
+
+    def shrink(self, picture: np.ndarray) -> np.ndarray:
+        """Return the picture as it is: the file resizes it."""
+        return picture
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[Levels]:
+        """Segment each picture, uint8 (h, w, 3)."""
+        return [Levels(self._session.run([MASK], {PICTURE: picture})[0]) for picture in inputs]
+
+    def shared_by(self, workers: int) -> AbstractContextManager[None]:
+        """Change nothing: all threads share the session's own threads."""
+        return nullcontext()
+
+
+def _check_options(path: Path, options: Options) -> None:
+    options.check()
+    given = [f"{name}={getattr(options, name)}" for name, only in REFUSED.items() if getattr(options, name) != only]
+    if given:
+        raise UserError(
+            f"{path} was settled when it was exported; without it, from the checkpoint, these can be chosen: {', '.join(given)}"
+        )
+
+
+def _session(path: Path, device: str) -> Any:
+    """Open the file; idle threads sleep, as a busy machine has better use for them."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError(f"{path} needs onnxruntime: pip install onnxruntime") from error
+    providers = _providers(device, onnxruntime.get_available_providers())
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # 2 prints a line for each constant that the optimiser has made superfluous
+    options.intra_op_num_threads = available_cores()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_cpu_mem_arena = False  # it would keep, for each size of picture, the largest it has met
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime's errors share no class but Exception
+        raise UserError(f"{path} cannot be read as ONNX ({str(error).splitlines()[0][:160]})") from error
+
+
+def _providers(device: str, available: Sequence[str]) -> list[str]:
+    on_gpu = "CUDAExecutionProvider" in available
+    if device == "cpu" or (device == "auto" and not on_gpu):
+        return ["CPUExecutionProvider"]
+    if device not in ("auto", "cuda"):
+        raise UserError(f"device={device}: an .onnx file runs on auto, cpu or cuda")
+    if not on_gpu:
+        raise UserError("device=cuda: this onnxruntime has no CUDA; pip install onnxruntime-gpu, or device=cpu")
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def _config(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        config = json.loads(metadata.get("config", ""))
+    except ValueError:
+        config = None
+    if not isinstance(config, dict) or "image_size" not in metadata:
+        raise UserError(f"{path} holds no `config` in its metadata: it is not one that this project exported (python -m src.export)")
+    if metadata.get("pre_post") != "true":
+        raise UserError(f"{path} was exported without pre_post, so it reads no pictures; export it again with pre_post=true")
+    return config

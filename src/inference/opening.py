@@ -1,0 +1,66 @@
+"""Find the file of a trained network and open it with the runtime that its suffix names."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+from src.inference.network import Network, Options
+from src.utils.errors import UserError
+
+TORCH_SUFFIXES = (".ckpt", ".safetensors", ".pth")
+"""Of this project's checkpoints, its exported weights, and the authors' own files."""
+ONNX_SUFFIX = ".onnx"
+SUFFIXES = (*TORCH_SUFFIXES, ONNX_SUFFIX)
+IN_FOLDERS = ("model.safetensors", "checkpoints/best.ckpt")
+"""What a folder is opened by: weights saved for a hub, or the best checkpoint of a training."""
+
+
+def open_network(source: str | PathLike[str], options: Options | None = None) -> Network:
+    """Open a checkpoint, exported weights, an exported ONNX file, or a folder that holds one of them.
+
+    torch is imported for the first two, onnxruntime for the third, neither before the file is found.
+
+    Raises:
+        UserError: no such file, an unknown suffix, or a file that this project did not write.
+    """
+    options = options or Options()
+    options.check()
+    path = network_file(source)
+    if path.suffix == ONNX_SUFFIX:
+        from src.inference.onnx_network import OnnxNetwork
+
+        return OnnxNetwork(path, options)
+    from src.checkpoints.network import make_network
+    from src.checkpoints.reading import read_checkpoint
+    from src.inference.torch_network import TorchNetwork
+
+    checkpoint = read_checkpoint(path)
+    return TorchNetwork(make_network(checkpoint, path), checkpoint["config"], checkpoint.get("note", ""), options)
+
+
+def network_file(source: str | PathLike[str]) -> Path:
+    """Return the file that a path names: itself, or what a folder holds.
+
+    Raises:
+        UserError: there is none, or more than one; or a suffix that no runtime reads.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return _in_folder(path)
+    if not path.is_file():
+        raise UserError(f"ckpt_path: no file or folder {path}")
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"ckpt_path: {path}: a network is a file with the suffix {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    return path
+
+
+def _in_folder(folder: Path) -> Path:
+    for name in IN_FOLDERS:
+        if (folder / name).is_file():
+            return folder / name
+    found = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(path.name for path in found) or f"looked for {', '.join(IN_FOLDERS)} and *{', *'.join(SUFFIXES)}"
+    raise UserError(f"ckpt_path: the folder {folder} holds {'several networks' if found else 'no network'} ({names}); name the file")

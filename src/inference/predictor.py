@@ -1,0 +1,149 @@
+"""From pictures to masks in three lines: ``Predictor("best.ckpt")("photo.jpg").save("mask.png")``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, overload
+
+import numpy as np
+from PIL import Image
+
+from src.data.readers import EXTENSIONS
+from src.inference.network import Options
+from src.inference.opening import open_network
+from src.inference.pictures import AnyPicture, Picture, read_picture
+from src.inference.results import Result
+from src.inference.workers import default_workers, in_chunks, in_order
+from src.utils.errors import UserError
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Prepared(NamedTuple):
+    """A picture whose mask is still to be made; ``seconds`` is the time of its decoding."""
+
+    picture: Picture
+    network_input: np.ndarray
+    seconds: float
+
+
+class Predictor:
+    """A trained network that segments pictures; loaded once, used as often as you like, by several threads if you like.
+
+    Args:
+        source: a checkpoint (``.ckpt``), exported weights (``.safetensors``), an exported network (``.onnx``, run without torch), or a
+            folder with one of them, such as that of a training.
+        device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        half: compute in half precision.
+        rounds: 2: segment, enlarge what was found, segment again; twice the time.
+        closing_step: False evaluates RUN at M_K instead of M̂_{K+1}.
+        sharpness: what the final logits are multiplied by.
+        image_size: side of the network's input; None is as trained.
+        batch_size: pictures per call of the network on a GPU. On a CPU every thread takes one picture, which is as fast and takes less
+            memory.
+
+    Attributes:
+        network: what runs, see `src.inference.network.Network`; its ``config`` is that of the training, its ``note`` the licence.
+
+    Raises:
+        UserError: no such file, one that this project did not write, or options that cannot be meant.
+    """
+
+    def __init__(
+        self,
+        source: str | PathLike[str],
+        *,
+        device: str = "auto",
+        half: bool = False,
+        rounds: int = 1,
+        closing_step: bool | None = None,
+        sharpness: float = 1.0,
+        image_size: int | None = None,
+        batch_size: int = 8,
+    ) -> None:
+        if batch_size < 1:
+            raise UserError(f"batch_size={batch_size}: expected at least 1")
+        self.network = open_network(source, Options(device, half, rounds, closing_step, sharpness, image_size))
+        self.batch_size = batch_size if self.network.batched else 1
+
+    @overload
+    def __call__(self, pictures: Image.Image | np.ndarray | bytes) -> Result: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, pictures: str | PathLike[str]) -> Any: ...
+    @overload
+    def __call__(self, pictures: Iterable[AnyPicture]) -> list[Result]: ...
+
+    def __call__(self, pictures: Any) -> Any:
+        """Segment one picture, a list of them, or all pictures of a folder.
+
+        Args:
+            pictures: a path, the bytes of a file, a Pillow image (turned as its EXIF tag says), an RGB array uint8 (H, W, 3), or a list
+                of these; a folder's pictures are taken by name, those of its subfolders not.
+
+        Returns:
+            A :class:`Result` for one picture, a list of them for a list or a folder. :meth:`stream` does not keep them all in memory.
+
+        Raises:
+            UserError: something is no picture, or a folder holds none.
+        """
+        if isinstance(pictures, (str, PathLike)) and Path(pictures).is_dir():
+            pictures = _pictures_of(Path(pictures))
+        if isinstance(pictures, (str, PathLike, bytes, Image.Image, np.ndarray)):
+            return self.segment([pictures])[0]
+        return list(self.stream(pictures))
+
+    def stream(self, pictures: Iterable[AnyPicture], workers: int | None = None) -> Iterator[Result]:
+        """Segment any number of pictures, in order, in constant memory: decoding and the network overlap.
+
+        Args:
+            pictures: as for a call; may be endless. They are taken only when needed.
+            workers: threads; None is one per core, up to 8.
+
+        Yields:
+            One :class:`Result` for each picture.
+        """
+        for results in self.map(self.segment, in_chunks(pictures, self.batch_size), workers):
+            yield from results
+
+    def map(self, function: Callable[[A], B], items: Iterable[A], workers: int | None = None) -> Iterator[B]:
+        """Yield ``function(item)`` in order, computed by threads that share the cores; the function may call :meth:`segment`.
+
+        What the function does besides (decoding before, encoding after) then overlaps with the network's work for other items.
+        """
+        workers = workers or default_workers()
+        with self.network.shared_by(workers):
+            yield from in_order(function, items, workers)
+
+    def segment(self, pictures: Iterable[AnyPicture]) -> list[Result]:
+        """Segment one or more pictures in the calling thread, in one call of the network."""
+        return self.run([self.prepare(picture) for picture in pictures])
+
+    def prepare(self, picture: AnyPicture | Picture, keep_image: bool = True) -> Prepared:
+        """Decode a picture and make the network's input of it: the first half of :meth:`segment`.
+
+        Args:
+            picture: as for a call, or a decoded one.
+            keep_image: False, for those who only want masks, frees a photograph as soon as the input is made; the result's image is black.
+        """
+        start = time.perf_counter()
+        decoded = picture if isinstance(picture, Picture) else read_picture(picture)
+        network_input = self.network.shrink(decoded.image)
+        return Prepared(decoded if keep_image else decoded.blank(), network_input, time.perf_counter() - start)
+
+    def run(self, prepared: Sequence[Prepared]) -> list[Result]:
+        """Segment what :meth:`prepare` returned, in one call of the network: the second half of :meth:`segment`."""
+        start = time.perf_counter()
+        masks = self.network.run([one.network_input for one in prepared])
+        share = (time.perf_counter() - start) / len(prepared)
+        return [Result(one.picture, mask, one.seconds + share) for one, mask in zip(prepared, masks, strict=True)]
+
+
+def _pictures_of(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS and not path.name.startswith("."))
+    if not found:
+        raise UserError(f"{folder} holds no picture (looked for .jpg, .png, .bmp, .tif, .gif, .webp, .ppm; not in subfolders)")
+    return found
