@@ -53,7 +53,7 @@ PARTS = ("initialisation", "outputs", "loss", "gradients")
 STORED = " (stored configuration)"
 Tensors = dict[str, Tensor]
 Verdict = dict[str, str]
-"""Each of `PARTS` → ``same`` or how it differs; ``error`` alone where the network does not work."""
+"""Each of `PARTS` → ``same``, or ``other`` and how far; ``error`` alone where the network does not work."""
 
 
 def choices() -> list[str]:
@@ -123,21 +123,21 @@ def computed(module: Any, state: Tensors) -> dict[str, Tensors]:
 
 
 def difference(expected: Tensors, found: Tensors) -> str:
-    """Return ``same`` where ``found`` has all tensors of ``expected`` with the same bits, else what differs and how far.
+    """Return ``same`` where ``found`` has all tensors of ``expected`` with the same bits, else ``other`` and how far.
 
     >>> difference({"a": torch.ones(2)}, {"a": torch.tensor([1.0, 1.5]), "b": torch.ones(1)})
-    'differs in 1 of 1, most in a: by 5.0e-01 (largest value 1.0e+00)'
+    'other in 1 of 1 (a by 5.0e-01, its largest value is 1.0e+00)'
     """
     unlike = [n for n, tensor in expected.items() if n not in found or tensor.shape != found[n].shape]
     if unlike:
-        return f"differs: {len(unlike)} of {len(expected)} are missing or of another shape, {unlike[0]} among them"
+        return f"other: {len(unlike)} of {len(expected)} are missing or of another shape ({unlike[0]})"
     changed = [n for n, tensor in expected.items() if digest({n: tensor}) != digest({n: found[n]})]
     if not changed:
         return "same"
     distances = {n: _largest({n: expected[n].double() - found[n].double()}) for n in changed}
     worst = max(changed, key=distances.__getitem__)
     size = _largest({worst: expected[worst]})
-    return f"differs in {len(changed)} of {len(expected)}, most in {worst}: by {distances[worst]:.1e} (largest value {size:.1e})"
+    return f"other in {len(changed)} of {len(expected)} ({worst} by {distances[worst]:.1e}, its largest value is {size:.1e})"
 
 
 def digest(tensors: Tensors, names: bool = True) -> str:

@@ -62,12 +62,12 @@ def test_one_changed_bit_is_found_in_every_part(changed, capsys):
 
     assert compare(changed(nudge)) == [CHOICE]
     said = capsys.readouterr().out
-    assert [f"{part} differs in 1 of" in said for part in PARTS] == [True] * len(PARTS)
+    assert [f"{part} other in 1 of" in said for part in PARTS] == [True] * len(PARTS)
 
 
 def test_another_initialisation_alone_is_told_and_passes(changed, capsys):
     assert compare(changed(lambda tensors: {**tensors, "initialisation": tensors["state"]})) == []
-    assert re.fullmatch(rf"{CHOICE}: initialisation differs in .*, outputs same, loss same, gradients same\n", capsys.readouterr().out)
+    assert re.fullmatch(rf"{CHOICE}: initialisation other in .*, outputs same, loss same, gradients same\n", capsys.readouterr().out)
 
 
 def test_old_names_are_translated_for_state_and_gradients(changed, monkeypatch):
@@ -136,6 +136,6 @@ def test_digest_tells_names_orders_types_and_zeros_apart():
 def test_difference_says_what_is_missing_and_how_far_the_rest_is():
     expected = {"near": torch.ones(3), "far": torch.full((3,), 2.0)}
     assert difference(expected, {**expected, "new": torch.ones(1)}) == "same"
-    assert "1 of 2 are missing or of another shape, far" in difference(expected, {"near": expected["near"]})
+    assert "1 of 2 are missing or of another shape (far)" in difference(expected, {"near": expected["near"]})
     said = difference(expected, {"near": expected["near"] + 1e-6, "far": torch.ones(3)})
-    assert said == "differs in 2 of 2, most in far: by 1.0e+00 (largest value 2.0e+00)"
+    assert said == "other in 2 of 2 (far by 1.0e+00, its largest value is 2.0e+00)"
