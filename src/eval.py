@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,7 @@ from src.checkpoints.reading import read_checkpoint, resolve_checkpoint
 from src.checkpoints.rebuild import rebuild
 from src.cli.command import command
 from src.metrics import MEASURES
-from src.models.outputs import network_name
-from src.models.rounds import checked_rounds
-from src.models.run import RUN
-from src.module import COSModule
+from src.models.variant import Variant
 from src.pipeline.reopen import open_split
 from src.pipeline.test import run_test
 from src.scoring.pool import WorkerPool
@@ -41,9 +37,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         datamodule = open_split(data, overrides, cfg.split)
         datasets = datamodule.test_names
     with problems.catch():
-        module = rebuild(checkpoint, path, metrics=_given(cfg.metrics))
-        module.rounds = checked_rounds(cfg.rounds)
-        _read_otherwise(module, cfg.closing_step, cfg.sharpness)
+        module = rebuild(checkpoint, path, _given(cfg.metrics), Variant(cfg.closing_step, cfg.rounds, cfg.sharpness))
         measures = list(module.val_metrics.names)
         if looking := [name for name in measures if MEASURES[name].needs_image]:
             how = "python -m src.score preds=MAPS gts=MASKS images=IMAGES"
@@ -57,17 +51,6 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
             raise UserError(f"paths.output_dir={output_dir} holds a report or maps already; choose another folder")
     problems.raise_all()
     return run_test(module, datamodule, cfg.trainer, output_dir, path, options, cfg.workers, output_dir / "maps")
-
-
-def _read_otherwise(module: COSModule, closing_step: bool | None, sharpness: float) -> None:
-    """Another final mask out of the same trained network."""
-    if closing_step is not None:
-        if not isinstance(module.net, RUN) or not module.net.mask_steps:
-            raise UserError(f"closing_step={str(closing_step).lower()}: {network_name(module.net)} has no mask step; leave it out")
-        module.net.closing_step = closing_step
-    if not 0 < sharpness < math.inf:
-        raise UserError(f"sharpness={sharpness}: expected a number above 0 (1: the logits as they are)")
-    module.sharpness = sharpness
 
 
 def _given(overrides: DictConfig) -> dict[str, Any]:

@@ -15,17 +15,17 @@ from src.losses import StagewiseLoss
 from src.metrics import COSMetrics
 from src.models.diagnostics import mask_step_gains, unfolding_values
 from src.models.outputs import MaskOutput, RUNOutput, masks_at_size, stage_logits
-from src.models.rounds import in_rounds
 from src.scoring.pool import WorkerPool
 from src.scoring.scorer import MapScorer
 from src.scoring.scores import SetScores
 from src.utils.errors import UserError
+from src.utils.revision import FORMAT
 
 Output = RUNOutput | MaskOutput
 
 
 class COSModule(LightningModule):
-    """Steps, optimiser and logging; the network is ``net``, what is computed stands in ``src/models``.
+    """Steps, optimiser and logging. The network is ``net``; its computation is defined in ``src/models``.
 
     Args:
         net: ``net(image)`` returns an object with ``mask_logits``, and stages if it has any.
@@ -37,8 +37,6 @@ class COSModule(LightningModule):
 
     Attributes:
         config: plain dict of the run's resolved configuration; travels in every checkpoint.
-        rounds: how often an image is looked at (:func:`src.models.rounds.in_rounds`); 1 in every training.
-        sharpness: what the logits of the final mask are multiplied by; 1 in every training.
         scorer: takes the maps of a test; without one they are scored where they are made. `src.eval` gives one with workers.
         test_results: test set → stage name (``M_0`` …, the last is the final mask) → its scores.
     """
@@ -59,16 +57,14 @@ class COSModule(LightningModule):
         self.unfolding_lr_scale = unfolding_lr_scale
         self.val_metrics = metrics if metrics is not None else COSMetrics()
         self.config: dict[str, Any] = {}
-        self.rounds = 1
-        self.sharpness = 1.0
         self.scorer: MapScorer | None = None
         self.test_results: dict[str, dict[str, SetScores]] = {}
         self._gains: list[Tensor] = []
 
     def forward(self, image: Tensor) -> Output:
         """(N,3,H,W) RGB in [0,1] → the network's output."""
-        output = in_rounds(self.net, image.contiguous(memory_format=torch.channels_last), self.rounds)
-        return output if self.sharpness == 1 else output._replace(mask_logits=self.sharpness * output.mask_logits)
+        output: Output = self.net(image.contiguous(memory_format=torch.channels_last))
+        return output
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         output = self(batch["image"])
@@ -140,7 +136,7 @@ class COSModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "epoch"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config"] = self.config
+        checkpoint["config"] = self.config | {"format": FORMAT}
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """The unfolding's few numbers learn at their own rate and without weight decay."""

@@ -22,7 +22,7 @@ from src.data.sources import list_images
 from src.data.transforms import resize_image
 from src.metrics.functional import to_8bit
 from src.models.outputs import masks_at_size
-from src.models.rounds import checked_rounds
+from src.models.variant import Variant, unwrapped
 from src.module import COSModule
 from src.report.figures.overlay import overlay
 from src.report.figures.unfolding import StagedNetwork, draw_unfolding
@@ -47,10 +47,11 @@ def predict(cfg: DictConfig) -> list[Path]:
     overlays = {stem: output / "overlay" / f"{stem}.png" for stem in images} if cfg.overlay else {}
     stages = {stem: output / "stages" / f"{stem}.png" for stem in images} if cfg.stages else {}
     files = [*written.values(), *overlays.values(), *stages.values()]
-    _check(images, files, cfg)
+    variant = Variant(cfg.closing_step, cfg.rounds, cfg.sharpness)
+    _check(images, files, variant, cfg)
     checkpoint = read_checkpoint(path)
-    module = rebuild(checkpoint, path).eval().to(_device(cfg.device))
-    net, module.rounds = module.net, cfg.rounds
+    module = rebuild(checkpoint, path, variant=variant).eval().to(_device(cfg.device))
+    net = unwrapped(module.net)
     if stages and not isinstance(net, StagedNetwork):
         raise UserError(f"stages=true: {type(net).__name__} of {path} has no stages; leave it out")
     size = cfg.data.image_size or checkpoint["config"]["data"]["image_size"]
@@ -94,8 +95,8 @@ def _images(source: Path) -> dict[str, Path]:
     return {stem: paths[0] for stem, paths in found.items()}
 
 
-def _check(images: dict[str, Path], outputs: list[Path], cfg: DictConfig) -> None:
-    problems, output = [], Path(cfg.output)
+def _check(images: dict[str, Path], outputs: list[Path], variant: Variant, cfg: DictConfig) -> None:
+    problems, output = variant.problems(), Path(cfg.output)
     for file in images.values():
         try:
             read_whole_header(file)
@@ -108,10 +109,6 @@ def _check(images: dict[str, Path], outputs: list[Path], cfg: DictConfig) -> Non
         problems.append(f"output: {output} is a file; name a folder")
     if cfg.data.image_size is not None and cfg.data.image_size < MIN_IMAGE_SIZE:
         problems.append(f"data.image_size: got {cfg.data.image_size}, expected at least {MIN_IMAGE_SIZE}")
-    try:
-        checked_rounds(cfg.rounds)
-    except UserError as error:
-        problems.append(str(error))
     if cfg.batch_size < 1:
         problems.append(f"batch_size: got {cfg.batch_size}, expected at least 1")
     if problems:

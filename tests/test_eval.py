@@ -6,7 +6,6 @@ import csv
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from scripts.results.other_starts import STARTS, unfold_from_others
@@ -14,11 +13,8 @@ from scripts.results.pictures import draw
 from scripts.results.step_gains import mean_gains
 from scripts.results.store import key_and_commit
 from src.data.splits import name_position
-from src.eval import _read_otherwise, evaluate
+from src.eval import evaluate
 from src.models.diagnostics import GAINED_BY
-from src.models.encoder import PyramidEncoder
-from src.models.fpn import FPN
-from src.module import COSModule
 from src.score import score_maps_of
 from src.train import train
 from src.utils.errors import UserError
@@ -178,13 +174,6 @@ def test_another_final_mask_of_the_same_network_is_told(checkpoint, tmp_path):
     assert "multiplied by 2 (sharpness)" in sharper
     rows = [(tmp_path / name / "per_image.csv").read_text(encoding="utf-8") for name in ("closed", "open", "sharper")]
     assert len(set(rows)) == 3
-
-
-def test_a_closing_step_needs_a_mask_step(make_run):
-    for net, name in ((FPN(PyramidEncoder("resnet18", None), 16), "FPN"), (make_run(coupling=False), "FPN_DS")):
-        module = COSModule(net, loss=torch.nn.Identity(), optimizer=torch.optim.Adam)
-        with pytest.raises(UserError, match=f"closing_step=true: {name} has no mask step"):
-            _read_otherwise(module, True, 1.0)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

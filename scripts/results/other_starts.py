@@ -21,7 +21,7 @@ from scripts.results.tables import start_table
 from src.cli.command import console
 from src.cli.script import ScriptParser
 from src.models.outputs import masks_at_size, stage_logits
-from src.pipeline.reopen import open_run
+from src.pipeline.reopen import load_trained_run
 from src.report.tables.table import terminal
 from src.scoring.pool import WorkerPool
 from src.scoring.scorer import MapScorer
@@ -44,7 +44,7 @@ def unfold_from_others(checkpoint_path: Path, data: Path | None, model: str = "r
     Raises:
         UserError: no checkpoint of RUN, one that does not say of which commit it is, or data that cannot be used.
     """
-    net, config, datamodule = open_run(checkpoint_path, data)
+    net, config, datamodule = load_trained_run(checkpoint_path, data)
     key, commit = key_and_commit(config, datamodule.test_names[0], model, checkpoint_path)
     batches = list(datamodule.test_dataloader()[0])
     images = torch.cat([batch["image"] for batch in batches])

@@ -18,7 +18,7 @@ from src.cli.command import console
 from src.cli.script import ScriptParser
 from src.models.outputs import stage_logits
 from src.models.run import RUN
-from src.pipeline.reopen import open_run
+from src.pipeline.reopen import load_trained_run
 from src.report.figures.unfolding import draw_unfolding
 from src.utils.errors import UserError
 
@@ -32,7 +32,7 @@ def draw(checkpoint_path: Path, out: Path, data: Path | None, each: int, photogr
     """
     if out.is_dir() and any(out.glob("*.png")):
         raise UserError(f"--out {out}: holds pictures already; choose another folder")
-    net, _, datamodule = open_run(checkpoint_path, data)
+    net, _, datamodule = load_trained_run(checkpoint_path, data)
     samples = [
         {"name": name, "image": image, "mask": mask}
         for batch in datamodule.test_dataloader()[0]

@@ -18,7 +18,7 @@ from scripts.results.tables import gain_table
 from src.cli.command import console
 from src.cli.script import ScriptParser
 from src.models.diagnostics import gains_by_part
-from src.pipeline.reopen import open_run
+from src.pipeline.reopen import load_trained_run
 from src.report.tables.table import terminal
 from src.utils.errors import UserError
 
@@ -33,7 +33,7 @@ def mean_gains(checkpoint_path: Path, data: Path | None, model: str = "run") -> 
     Raises:
         UserError: no checkpoint of RUN, one without a mask step or that does not say of which commit it is, or data that cannot be used.
     """
-    net, config, datamodule = open_run(checkpoint_path, data)
+    net, config, datamodule = load_trained_run(checkpoint_path, data)
     if not net.mask_steps:
         raise UserError(f"{checkpoint_path}: has no mask step")
     key, commit = key_and_commit(config, datamodule.test_names[0], model, checkpoint_path)

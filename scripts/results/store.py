@@ -84,7 +84,7 @@ def key_and_commit(config: Mapping[str, Any], test_set: str, model: str, source:
     """Under which key and commit findings on a network's hold-out are stored.
 
     Args:
-        config: the network's; test_set: the hold-out's name (`src.pipeline.reopen.open_run` gives both).
+        config: the network's; test_set: the hold-out's name (`src.pipeline.reopen.load_trained_run` gives both).
         model: the network's name in the tables. source: its checkpoint, for the message.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 
 from src.checkpoints.released import released_checkpoint
 from src.checkpoints.torch_file import read_torch_file
-from src.checkpoints.upgrade import upgrade_config
+from src.checkpoints.upgrade import upgrade_config, upgrade_state
 from src.checkpoints.weights_file import SUFFIX, read_exported
 from src.utils.errors import UserError
 from src.utils.launch import global_rank
@@ -55,9 +55,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     checkpoint = read_exported(path) if path.suffix == SUFFIX else _read_pickled(path)
     try:
-        return checkpoint | {"config": upgrade_config(checkpoint["config"])}
+        config = upgrade_config(checkpoint["config"])
     except UserError as error:
         raise UserError(f"ckpt_path: {path}: {error}") from error
+    return checkpoint | {"config": config, "state_dict": upgrade_state(checkpoint["state_dict"], config)}
 
 
 def _read_pickled(path: Path) -> dict[str, Any]:

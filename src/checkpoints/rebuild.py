@@ -9,23 +9,28 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from src.checkpoints.network import check_weights, make_network
+from src.models.variant import AS_TRAINED, Variant
 from src.module import COSModule
 from src.utils.errors import UserError
+from src.utils.revision import FORMAT
+
+SERVES = "src.eval and src.predict read it"
 
 
-def rebuild(checkpoint: dict[str, Any], path: Path, metrics: dict[str, Any] | None = None) -> COSModule:
+def rebuild(checkpoint: dict[str, Any], path: Path, metrics: dict[str, Any] | None = None, variant: Variant = AS_TRAINED) -> COSModule:
     """Make the module of a checkpoint: its network (:func:`src.checkpoints.network.make_network`), its loss, its measures.
 
     Args:
         checkpoint: what `read_checkpoint` has read.
         path: where it came from, for messages.
         metrics: overrides of the configuration's ``metrics``.
+        variant: how the network is evaluated.
 
     Raises:
-        UserError: the weights do not fit the network that the configuration describes.
+        UserError: the weights do not fit the network that the configuration describes, or the network cannot have the variant.
     """
     config = checkpoint["config"]
-    net = make_network(checkpoint, path)
+    net = make_network(checkpoint, path, variant)
     others = OmegaConf.create({key: value for key, value in config["model"].items() if key != "net"})
     others.metrics = OmegaConf.merge(others.metrics, metrics or {})
     module: COSModule = instantiate(others, _partial_=True)(net)
@@ -39,7 +44,11 @@ def check_fits(module: COSModule, checkpoint: dict[str, Any], path: Path) -> Non
 
 
 def check_epochs(max_epochs: int | None, checkpoint: dict[str, Any], path: Path) -> None:
-    """Raise a UserError if the checkpoint is of more epochs than a training that goes on from it shall have."""
+    """Raise a UserError if no training can resume from the checkpoint: of an older version, or of more epochs than it shall have."""
+    if (written := checkpoint["config"].get("format", 1)) < FORMAT:
+        raise UserError(
+            f"ckpt_path: {path} was written by an older version (format {written}, now {FORMAT}) and cannot be resumed; {SERVES}"
+        )
     done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     if max_epochs is not None and 0 <= max_epochs < done:
         raise UserError(

@@ -1,6 +1,6 @@
 """Bring the configuration of an older file up to this version: import paths and settings that have moved since it was written.
 
-Add a line to a table for each class or setting that moves; :func:`upgrade_config` leaves what is up to date as it is.
+Add a line to a table for each class, setting or tensor that moves. What is up to date comes back as it is.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from src.utils.errors import UserError
+from src.utils.errors import Problems
 
 TARGETS = {
     "src.schedule.warmup_cosine": "src.pipeline.schedule.warmup_cosine",
@@ -21,6 +21,66 @@ RENAMED: dict[str, dict[str, str]] = {}
 REMOVED: dict[str, dict[str, Any]] = {}
 """Class → a setting that it no longer has → the one value at which the class does today what it did then."""
 
+TENSORS: dict[str, dict[str, str]] = {}
+"""Class of a network → how names of tensors began (``net.…``) → how they begin today."""
+
+RUN = "src.models.run.RUN"
+RUN_DEFAULTS: dict[str, Any] = {
+    "channels": 64,
+    "num_stages": 4,
+    "levels": "coarse_to_fine",
+    "unfold_stride": 1,
+    "share_stages": "unfolding",
+    "residual": True,
+    "mask_step": True,
+    "background_evidence": True,
+    "robe": True,
+    "state_space": True,
+    "edge_head": True,
+    "coupling": True,
+    "branches": "both",
+    "phi": True,
+    "context": True,
+    "robe_image": True,
+    "mask_residual": False,
+    "closing_step": False,
+    "mu": 0.01,
+    "lam": 0.01,
+    "alpha": 0.01,
+    "gamma": 0.0,
+    "residual_scale": 0.1,
+    "lipschitz": 1.0,
+    "residual_depth": 3,
+    "residual_width": 16,
+    "uncertain_band": "zero",
+    "softness": 0.0,
+    "gradient_checkpointing": False,
+}
+"""The settings of RUN before it was composed of parts, at the values that a configuration without them means."""
+
+RUN_PARTS: dict[str, tuple[str, dict[str, str]]] = {
+    "mask_step": (
+        "src.models.sofs.MaskStep",
+        {
+            "mu": "mu",
+            "residual": "residual",
+            "alpha": "alpha",
+            "residual_scale": "residual_scale",
+            "lipschitz": "lipschitz",
+            "residual_depth": "residual_depth",
+            "residual_width": "residual_width",
+            "uncertain_band": "uncertain_band",
+            "softness": "softness",
+        },
+    ),
+    "state_space": (
+        "src.models.sofs.ReversibleStateSpace",
+        {"state_space": "scan", "edge_head": "edge_head", "branches": "branches", "phi": "phi", "gamma": "gamma"},
+    ),
+    "robe": ("src.models.robe.ROBE", {"lam": "lam", "robe_image": "reads_image"}),
+}
+"""Part of RUN → its class, and RUN's former settings that it has now → their names in it."""
+
 
 def upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Translate a stored configuration; one of this version comes back as it is.
@@ -28,11 +88,22 @@ def upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: settings that no longer exist and were not at their default; names each with its value.
     """
-    problems: list[str] = []
+    problems = Problems()
     upgraded: dict[str, Any] = _upgraded(config, "", problems)
-    if problems:
-        raise UserError("settings of an older version that no longer exist:", problems)
+    problems.raise_all("settings of an older version that no longer exist:")
     return upgraded
+
+
+def upgrade_state(state: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Translate the names of a stored state dict; one of this version comes back as it is.
+
+    Args:
+        state: name → tensor, as the file has them.
+        config: of the same file, before or after :func:`upgrade_config`.
+    """
+    target = config["model"]["net"]["_target_"]
+    renamed = TENSORS.get(TARGETS.get(target, target), {})
+    return {next((new + name[len(old) :] for old, new in renamed.items() if name.startswith(old)), name): value for name, value in state.items()}
 
 
 def _upgraded(node: Any, path: str, problems: list[str]) -> Any:
@@ -50,4 +121,18 @@ def _upgraded_class(node: dict[str, Any], path: str, problems: list[str]) -> dic
     removed, renamed = REMOVED.get(target, {}), RENAMED.get(target, {})
     problems += [f"{path}{name}={node[name]} (only {value} is left)" for name, value in removed.items() if node.get(name, value) != value]
     kept = {renamed.get(name, name): value for name, value in node.items() if name not in removed}
-    return kept | {"_target_": target}
+    upgraded = kept | {"_target_": target}
+    return _composed(upgraded) if target == RUN and not isinstance(node.get("state_space"), Mapping) else upgraded
+
+
+def _composed(node: Mapping[str, Any]) -> dict[str, Any]:
+    """RUN's former settings, handed to the parts that they belong to."""
+    old = RUN_DEFAULTS | node
+    if not old.pop("mask_residual"):
+        old["gamma"] = None
+    is_on = {"mask_step": old.pop("mask_step"), "state_space": True, "robe": old.pop("robe")}
+    parts = {
+        part: {"_target_": target, "_partial_": True} | {new: old.pop(name) for name, new in names.items()}
+        for part, (target, names) in RUN_PARTS.items()
+    }
+    return old | {part: settings if is_on[part] else None for part, settings in parts.items()}

@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from src.utils.errors import UserError
+from src.utils.revision import FORMAT
 
 SUFFIX = ".safetensors"
 KEPT = ("seed", "encoder", "model", "data", "commit")
@@ -35,7 +36,7 @@ def export_bytes(checkpoint: dict[str, Any], path: Path) -> bytes:
     broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
     if broken:
         raise UserError(f"ckpt_path: {path} cannot be exported; {len(broken)} tensors are not finite in half precision:", broken, limit=5)
-    config = {key: value for key, value in checkpoint["config"].items() if key in KEPT}
+    config = {key: value for key, value in checkpoint["config"].items() if key in KEPT} | {"format": FORMAT}
     config["data"] = {key: value for key, value in config["data"].items() if key != "root"}
     trained_on = "+".join(config["data"].get("train_sets", ["synthetic"]))
     return save(state, {"config": json.dumps(config), "note": f"research use, trained on {trained_on}"})

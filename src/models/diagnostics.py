@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from src.models.outputs import MaskOutput, RUNOutput
 from src.models.resample import pool
 from src.models.robe import background_step
-from src.models.run import RUN, of_stage
+from src.models.run import RUN, module_of_stage
 from src.models.sofs import MaskStep, filtered_residual, residual_filter
 
 
@@ -78,10 +78,17 @@ def mask_step_parts(net: RUN, image: Tensor, output: RUNOutput) -> list[StepPart
     backgrounds = [(1 - masks[0]) * image, *output.backgrounds]
     repairs = [torch.zeros_like(image)]
     for k, mask in enumerate(masks[1:]):
-        estimate = background_step(image, mask, backgrounds[k], of_stage(net.robes, k).lam()) if net.robes else backgrounds[k + 1]
+        estimate = background_step(image, mask, backgrounds[k], module_of_stage(net.robes, k).lam()) if net.robes else backgrounds[k + 1]
         repairs.append(backgrounds[k + 1] - estimate)
     return [
-        _parts(of_stage(net.mask_steps, min(k, len(output.stages) - 1)), image, masks[k], masks[max(k - 1, 0)], backgrounds[k], repairs[k])
+        _parts(
+            module_of_stage(net.mask_steps, min(k, len(output.stages) - 1)),
+            image,
+            masks[k],
+            masks[max(k - 1, 0)],
+            backgrounds[k],
+            repairs[k],
+        )
         for k in range(len(output.masks_hat))
     ]
 

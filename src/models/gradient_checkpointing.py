@@ -1,4 +1,4 @@
-"""Running a part of a network plainly, or keeping its input alone and computing it anew in the backward pass."""
+"""Call a part of a network plainly, or keep only its input and compute it again in the backward pass."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-Runner = Callable[..., Any]
-"""Called as ``run(part, *tensors)``."""
+Caller = Callable[..., Any]
+"""Used as ``call(part, *tensors)``."""
 
 
-def run(part: nn.Module, *tensors: Tensor) -> Any:
-    """``part(*tensors)``."""
+def call_plain(part: nn.Module, *tensors: Tensor) -> Any:
+    """Return ``part(*tensors)``."""
     return part(*tensors)
 
 
-def run_recomputed(part: nn.Module, *tensors: Tensor) -> Any:
-    """``part(*tensors)`` with the same gradients and buffers; what it computes on the way is not kept (gradient checkpointing)."""
+def call_checkpointed(part: nn.Module, *tensors: Tensor) -> Any:
+    """Return ``part(*tensors)`` with the same gradients and buffers, without keeping intermediate results (gradient checkpointing)."""
     if not torch.is_grad_enabled():
         return part(*tensors)
     if torch.compiler.is_compiling():  # recomputes values alone, no updates of buffers; knows no context_fn

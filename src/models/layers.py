@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from src.models.checks import Expectation
+
 POSITIVE_FLOOR = 1e-3
 
 
@@ -34,3 +36,8 @@ class PositiveScalar(nn.Module):
 
     def forward(self) -> Tensor:
         return POSITIVE_FLOOR + self.theta.exp()
+
+
+def above_floor(**settings: float) -> list[Expectation]:
+    """Expect numbers that a :class:`PositiveScalar` can start from."""
+    return [Expectation(name, value, value > POSITIVE_FLOOR, f"more than {POSITIVE_FLOOR}") for name, value in settings.items()]

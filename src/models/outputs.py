@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from src.models.resample import upsample
 
@@ -80,13 +80,8 @@ class MaskOutput(NamedTuple):
         return self.mask_logits.sigmoid()
 
 
-CLOSING = "M̂_"
-"""What the name of M̂_{K+1} begins with."""
-
-
-def network_name(net: nn.Module) -> str:
-    """As reports call it: its class (``FPN`` for `fpn_wide` too), or ``FPN_DS`` for RUN with the unfolding off."""
-    return type(net).__name__ if getattr(net, "coupling", True) else "FPN_DS"
+CLOSING_PREFIX = "M̂_"
+"""Prefix of the closing mask's name, M̂_{K+1}."""
 
 
 def stage_logits(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
@@ -96,7 +91,7 @@ def stage_logits(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
     height, width = output.mask_logits.shape[-2:]
     factor = -(-height // output.coarse_logits.shape[-2])
     before = output.stage_logits[: len(output.stages) + (output.closing is not None)]  # M_K is the final mask itself where nothing closes
-    final = f"M_{len(output.stages)}" if output.closing is None else f"{CLOSING}{len(output.stages) + 1}"
+    final = f"M_{len(output.stages)}" if output.closing is None else f"{CLOSING_PREFIX}{len(output.stages) + 1}"
     return {f"M_{k}": upsample(logits, factor, (height, width)) for k, logits in enumerate(before)} | {final: output.mask_logits}
 
 

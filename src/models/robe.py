@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.models.layers import PositiveScalar, conv_bn_relu
+from src.models.checks import Expectation, check
+from src.models.layers import PositiveScalar, above_floor, conv_bn_relu
 from src.models.resample import pad_to_multiple, upsample
 
 
@@ -33,7 +36,7 @@ class BackgroundNetwork(nn.Module):
     ``forward(mask, background, image)``: (N,1,H,W), (N,3,H,W), (N,3,H,W) of any H, W → correction (N,3,H,W).
     """
 
-    def __init__(self, widths: tuple[int, int, int] = (16, 32, 48), reads_image: bool = True) -> None:
+    def __init__(self, widths: Sequence[int] = (16, 32, 48), reads_image: bool = True) -> None:
         super().__init__()
         fine, middle, coarse = widths
         self.reads_image = reads_image
@@ -63,13 +66,18 @@ class ROBE(nn.Module):
     Args:
         lam: initial λ.
         widths: channels of U's three levels.
-        reads_image: U reads C beside M_k and B̂_k.
+        reads_image: True: U reads C beside M_k and B̂_k (released code); False: U(M_k, B̂_k) as in the paper's figure.
+
+    Raises:
+        UserError: all impossible settings at once.
     """
 
-    def __init__(self, lam: float = 0.01, widths: tuple[int, int, int] = (16, 32, 48), reads_image: bool = True) -> None:
+    def __init__(self, lam: float = 0.01, widths: Sequence[int] = (16, 32, 48), reads_image: bool = True) -> None:
         super().__init__()
+        are_three = len(widths) == 3 and min(widths) >= 1
+        check("ROBE", *above_floor(lam=lam), Expectation("widths", list(widths), are_three, "three widths of at least 1"))
         self.lam = PositiveScalar(lam)
-        self.network = BackgroundNetwork(tuple(widths), reads_image)  # type: ignore[arg-type]
+        self.network = BackgroundNetwork(widths, reads_image)
 
     def forward(self, image: Tensor, mask: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
         """C, M_k, B_{k−1} (shapes of :func:`background_step`) → (B_k, Ĉ_k), both (N,3,H,W), B_k in [0,1]."""

@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.models.outputs import MaskOutput, RUNOutput
-from src.utils.errors import UserError
+from src.models.outputs import MaskOutput
 
 MARGIN = 0.2
 """Of the object's box, on each side (our choice; 0.1 and 0.35 do as well on 241 held-out images of 160 px)."""
@@ -19,29 +18,31 @@ LARGEST = 2
 """A box is never magnified further than this; a smaller object gets more of what surrounds it (our choice; 4 and 8 do as well there)."""
 
 
-def in_rounds(net: nn.Module, image: Tensor, rounds: int = 1) -> RUNOutput | MaskOutput:
-    """``net(image)``, then ``rounds − 1`` further looks at the box around what is found so far.
+class InRounds(nn.Module):
+    """Segment, then look again at the box around what is found so far, ``rounds − 1`` times.
 
-    In the box the mean of the logits that stand there and of those of the new look counts: with three rounds the looks weigh ¼, ¼ and
+    Inside the box the result is the mean of the earlier logits and those of the new look: with three rounds the looks weigh ¼, ¼ and
     ½. Where nothing is found nothing changes, and where the box is the whole image the next look is the first again. The image is
     magnified from the network's own input, so that a network is judged by the pixels that it was given (our choice), rows and columns
     each by their own factor.
 
     Args:
         net: ``net(image)`` returns an object with ``mask_logits`` (N,1,H,W).
-        image: (N,3,H,W) in [0,1].
-        rounds: 1: ``net(image)`` as it is.
+        rounds: 2 or more.
 
-    Returns:
-        The network's output; of several rounds the last mask alone, as the stages of different looks do not fit together.
+    ``forward(image)``: (N,3,H,W) in [0,1] → :class:`MaskOutput`, the last mask alone, as the stages of different looks do not fit
+    together.
     """
-    output: RUNOutput | MaskOutput = net(image)
-    if rounds == 1:
-        return output
-    logits = output.mask_logits
-    for _ in range(rounds - 1):
-        logits = _look_again(net, image, logits)
-    return MaskOutput(logits)
+
+    def __init__(self, net: nn.Module, rounds: int) -> None:
+        super().__init__()
+        self.net, self.rounds = net, rounds
+
+    def forward(self, image: Tensor) -> MaskOutput:
+        logits = self.net(image).mask_logits
+        for _ in range(self.rounds - 1):
+            logits = _look_again(self.net, image, logits)
+        return MaskOutput(logits)
 
 
 def object_box(mask: Tensor) -> tuple[slice, slice] | None:
@@ -81,10 +82,3 @@ def _look_again(net: nn.Module, image: Tensor, logits: Tensor) -> Tensor:
         there = logits[i, :, rows, columns]
         logits[i, :, rows, columns] = (there + F.interpolate(seen[None], there.shape[-2:], mode="bilinear")[0]) / 2
     return logits
-
-
-def checked_rounds(rounds: int) -> int:
-    """How often each image is looked at; a UserError for less than once."""
-    if rounds < 1:
-        raise UserError(f"rounds={rounds}: expected 1 (one look), 2 (a second one, magnified) or more")
-    return rounds

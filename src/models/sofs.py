@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from src.models.gradient_checkpointing import Runner, run
-from src.models.layers import PositiveScalar, conv_bn_relu
+from src.models.checks import Expectation, at_least_one, check, one_of
+from src.models.gradient_checkpointing import Caller, call_plain
+from src.models.layers import PositiveScalar, above_floor, conv_bn_relu
 from src.models.vss import Field, VSSBlock
 
 UncertainBand = Literal["zero", "one"]
@@ -102,26 +103,41 @@ class MaskStep(nn.Module):
     """The mask step with its learned parts: μ, and with ``residual`` also α, s and the small network ∇S.
 
     Args:
+        mu: initial μ.
         residual: False means g = 0 and w = 0: no ∇S, s, α.
-        mu: initial μ. alpha: initial α. scale: initial s. lipschitz: L_S.
-        depth: number of 3×3 convolutions of ∇S (3 here, 8 in the released code).
-        width: their channels (16 here, 32 in the released code).
-        uncertain_band, softness: see :func:`residual_filter`.
+        alpha: initial α.
+        residual_scale: initial s.
+        lipschitz: the constant L_S.
+        residual_depth: number of 3×3 convolutions of ∇S (3 here, 8 in the released code).
+        residual_width: their channels (16 here, 32 in the released code).
+        uncertain_band: see :func:`residual_filter`.
+        softness: likewise; 0 (hard thresholds) to 0.1.
+
+    Raises:
+        UserError: all impossible settings at once.
     """
 
     def __init__(
         self,
-        residual: bool = True,
         mu: float = 0.01,
+        residual: bool = True,
         alpha: float = 0.01,
-        scale: float = 0.1,
+        residual_scale: float = 0.1,
         lipschitz: float = 1.0,
-        depth: int = 3,
-        width: int = 16,
+        residual_depth: int = 3,
+        residual_width: int = 16,
         uncertain_band: UncertainBand = "zero",
         softness: float = 0.0,
     ) -> None:
         super().__init__()
+        check(
+            "MaskStep",
+            *above_floor(mu=mu, alpha=alpha),
+            *at_least_one(residual_depth=residual_depth, residual_width=residual_width),
+            Expectation("lipschitz", lipschitz, lipschitz >= 0, "0 or more"),
+            Expectation("softness", softness, 0 <= softness <= 0.1, "0 (hard thresholds) to 0.1"),
+            *one_of(get_args(UncertainBand), uncertain_band=uncertain_band),
+        )
         self.lipschitz = lipschitz
         self.uncertain_band: UncertainBand = uncertain_band
         self.softness = softness
@@ -129,8 +145,8 @@ class MaskStep(nn.Module):
         self.residual = residual
         if residual:
             self.alpha = PositiveScalar(alpha)
-            self.scale = nn.Parameter(torch.tensor(scale))
-            self.gradient = _residual_gradient(depth, width)
+            self.scale = nn.Parameter(torch.tensor(float(residual_scale)))
+            self.gradient = _residual_gradient(residual_depth, residual_width)
 
     def forward(self, image: Tensor, background: Tensor, mask: Tensor, mask_prev: Tensor) -> tuple[Tensor, Tensor]:
         """Shapes as in :func:`mask_step`; returns (M̂_k, r_{k−1}), r = 0 where the residual is off."""
@@ -152,46 +168,63 @@ class ReversibleStateSpace(nn.Module):
 
     Args:
         channels: width of E(C).
-        state_space: False replaces the scan by a depthwise 3×3 and a 1×1 convolution of the same width.
+        scan: False replaces the four-way scan by a depthwise 3×3 and a 1×1 convolution of the same width.
         edge_head: False leaves the edge head out; edge logits are then None.
-        coupling: False lets both branches read E alone (the twin ``fpn_ds``).
         branches: ``small`` leaves VSS_l and with it R out of T, ``large`` VSS_s and M̂.
-        phi: False leaves φ out of both branches: the mask then hardly reaches them.
-        run_part: what runs a branch (:mod:`src.models.gradient_checkpointing`).
+        phi: False leaves φ out of both branches: LayerNorm then cancels most of what the mask says.
+        gamma: initial γ of the mask's residual, M_k = σ(up(conv(T)) + γ·logit(clip(M̂_k, .01, .99))) (our switch); None: without
+            it, as in the paper. RUN holds γ and adds the term: every stage has its own, at the unfolding resolution.
+        coupling: False lets both branches read E alone (the no-unfolding control ``fpn_ds``).
+        call: what calls a branch (:mod:`src.models.gradient_checkpointing`).
+
+    Raises:
+        UserError: an unknown choice of branches.
     """
 
     def __init__(
         self,
         channels: int,
-        state_space: bool = True,
+        scan: bool = True,
         edge_head: bool = True,
-        coupling: bool = True,
         branches: Branches = "both",
         phi: bool = True,
-        run_part: Runner = run,
+        gamma: float | None = 0.0,
+        coupling: bool = True,
+        call: Caller = call_plain,
     ) -> None:
         super().__init__()
-        self.coupling, self.run_part = coupling, run_part
-        self.small = _branch(channels, "small", state_space, phi) if branches != "large" else None
-        self.large = _branch(channels, "large", state_space, phi) if branches != "small" else None
+        check("ReversibleStateSpace", *one_of(get_args(Branches), branches=branches))
+        self.gamma, self.coupling, self.call = gamma, coupling, call
+        self.small = _branch(channels, "small", scan, phi) if branches != "large" else None
+        self.large = _branch(channels, "large", scan, phi) if branches != "small" else None
         self.mask_head = nn.Conv2d(channels, 1, 3, padding=1)
         self.edge_head = nn.Conv2d(channels, 1, 3, padding=1) if edge_head else None
 
     def forward(self, feature: Tensor, mask_hat: Tensor, reverse: Tensor) -> tuple[Tensor, Tensor | None]:
         """feature E(C): (N,C,h,w); mask_hat, reverse: (N,1,h,w) at the same level; returns logits (N,1,h,w) of mask and edge."""
         parts = [
-            self.run_part(branch, feature * evidence + feature if self.coupling else feature)
+            self.call(branch, feature * evidence + feature if self.coupling else feature)
             for branch, evidence in ((self.small, mask_hat), (self.large, reverse))
             if branch is not None
         ]
         total = parts[0] + parts[1] if len(parts) == 2 else parts[0]
         return self.mask_head(total), self.edge_head(total) if self.edge_head is not None else None
 
+    @property
+    def reads_mask_hat(self) -> bool:
+        """Whether anything depends on M̂: VSS_s, or the mask's residual."""
+        return self.coupling and (self.small is not None or self.gamma is not None)
 
-def _branch(channels: int, field: Field, state_space: bool, phi: bool) -> nn.Sequential:
+    @property
+    def reads_reverse(self) -> bool:
+        """Whether anything depends on R: VSS_l."""
+        return self.coupling and self.large is not None
+
+
+def _branch(channels: int, field: Field, scan: bool, phi: bool) -> nn.Sequential:
     """φ, then the VSS block."""
     first = conv_bn_relu(channels, channels) if phi else nn.Identity()
-    return nn.Sequential(OrderedDict(phi=first, vss=VSSBlock(channels, field=field, state_space=state_space)))
+    return nn.Sequential(OrderedDict(phi=first, vss=VSSBlock(channels, field=field, scan=scan)))
 
 
 def _residual_gradient(depth: int, width: int) -> nn.Sequential:

@@ -153,7 +153,7 @@ def channel_attention_block(channels: int, field: Field) -> nn.Sequential:
 
 
 def local_mixer(channels: int) -> nn.Sequential:
-    """What stands in for SS2D when the state space is off: depthwise 3×3 and 1×1 of the same width."""
+    """The replacement of SS2D where the scan is off: depthwise 3×3 and 1×1 of the same width."""
     return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, groups=channels), nn.Conv2d(channels, channels, 1))
 
 
@@ -163,15 +163,15 @@ class VSSBlock(nn.Module):
     Args:
         channels: C.
         field: ``small`` (VSS_s) or ``large`` (VSS_l); they differ in the convolutions of the last block.
-        state_space: False puts :func:`local_mixer` in the place of SS2D.
+        scan: False puts :func:`local_mixer` in the place of SS2D.
 
     ``forward``: (N,C,H,W) → (N,C,H,W).
     """
 
-    def __init__(self, channels: int, field: Field, state_space: bool = True) -> None:
+    def __init__(self, channels: int, field: Field, scan: bool = True) -> None:
         super().__init__()
         self.norm_mixer = LayerNorm2d(channels)
-        self.mixer = SS2D(channels) if state_space else local_mixer(channels)
+        self.mixer = SS2D(channels) if scan else local_mixer(channels)
         self.keep_mixer = nn.Parameter(torch.ones(channels, 1, 1))
         self.norm_convolution = LayerNorm2d(channels)
         self.convolution = channel_attention_block(channels, field)

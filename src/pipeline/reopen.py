@@ -8,11 +8,10 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from src.checkpoints.reading import read_checkpoint
-from src.checkpoints.rebuild import rebuild
+from src.checkpoints.network import load_network
 from src.data.datamodule import COSDataModule
-from src.models.outputs import network_name
 from src.models.run import RUN
+from src.models.variant import network_name
 from src.utils.errors import UserError
 
 SPLITS = ("test", "holdout")
@@ -34,8 +33,8 @@ def open_split(data: dict[str, Any], overrides: dict[str, Any], split: str) -> C
     return datamodule
 
 
-def open_run(checkpoint_path: Path, data: Path | None) -> tuple[RUN, dict[str, Any], COSDataModule]:
-    """A trained RUN (or its twin) to be looked into, its configuration, and its hold-out as the only test set.
+def load_trained_run(checkpoint_path: Path, data: Path | None) -> tuple[RUN, dict[str, Any], COSDataModule]:
+    """Load a trained RUN (or its no-unfolding control) to look into, its configuration, and its hold-out as the only test set.
 
     Args:
         data: data.root, where it is not the one of the training.
@@ -43,9 +42,7 @@ def open_run(checkpoint_path: Path, data: Path | None) -> tuple[RUN, dict[str, A
     Raises:
         UserError: no checkpoint of RUN, or data that cannot be used.
     """
-    checkpoint = read_checkpoint(checkpoint_path)
-    net = rebuild(checkpoint, checkpoint_path).eval().net
+    net, config = load_network(checkpoint_path)
     if not isinstance(net, RUN):
         raise UserError(f"{checkpoint_path}: {network_name(net)} has no stages to look into")
-    config = checkpoint["config"]
     return net, config, open_split(config["data"], {"root": str(data)} if data else {}, "holdout")

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from src.checkpoints.weights_file import SUFFIX
 from src.data.published_sets import count_note
-from src.models.outputs import network_name
+from src.models.variant import network_name, variant_of
 from src.module import COSModule
 from src.report.figures.gallery import Panel, network_panels
 from src.report.write import Report, ReportOptions, write_report
@@ -37,12 +37,13 @@ def write_results(
         return network_panels(module, sources[dataset][indices[dataset][image]])
 
     context = list(_context(datamodule.describe(), ckpt_path))
-    if module.rounds > 1:
-        context.append(f"{module.rounds} rounds: each further one magnifies the box around what was found, out of the same input.")
-    if getattr(module.net, "closing_step", False):
+    variant = variant_of(module.net)
+    if variant.rounds > 1:
+        context.append(f"{variant.rounds} rounds: each further one magnifies the box around what was found, out of the same input.")
+    if variant.closing_step:
         context.append("The final mask is M̂ of one more mask step after the last stage (closing_step).")
-    if module.sharpness != 1:
-        context.append(f"The logits of the final mask were multiplied by {module.sharpness:g} (sharpness).")
+    if variant.sharpness != 1:
+        context.append(f"The logits of the final mask were multiplied by {variant.sharpness:g} (sharpness).")
     report = Report(f"{method}: test", module.val_metrics.protocol, results, panels, stages, context)
     write_report(output_dir, report, options or ReportOptions(), console)
     console.print(f"Written: {output_dir}/ (open report.html; tables: metrics.{{md,tex,csv}}; per_image.csv)", highlight=False)
@@ -50,8 +51,8 @@ def write_results(
 
 def _method(module: COSModule) -> str:
     """`RUN (pvt_v2_b4)`, as published rows are labelled; `RUN-2 (pvt_v2_b4)` of two rounds."""
-    encoder, rounds = module.config.get("encoder", {}).get("name"), f"-{module.rounds}" if module.rounds > 1 else ""
-    return network_name(module.net) + rounds + (f" ({encoder})" if encoder else "")
+    encoder, rounds = module.config.get("encoder", {}).get("name"), variant_of(module.net).rounds
+    return network_name(module.net) + (f"-{rounds}" if rounds > 1 else "") + (f" ({encoder})" if encoder else "")
 
 
 def rounds_of(method: str) -> int:

@@ -6,6 +6,11 @@ import subprocess
 from pathlib import Path
 
 UNKNOWN = "unknown"
+FORMAT = 2
+"""Version of the configuration that checkpoints and exported weights hold, stored as ``format`` in it; files of 1 do not say so.
+
+1: one RUN with 31 settings. 2: RUN composed of its parts. `src.checkpoints.upgrade` reads all of them.
+"""
 HERE = Path(__file__).resolve().parent
 
 

@@ -14,6 +14,7 @@ from src.checkpoints.network import build, load_network
 from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.rebuild import rebuild
 from src.models.fpn import FPN
+from src.models.variant import Variant, variant_of
 from src.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +45,17 @@ def test_it_is_the_network_of_the_rebuilt_module():
     assert not net.training
     assert config == module.config
     assert all(torch.equal(value, module.net.state_dict()[name]) for name, value in net.state_dict().items())
+
+
+def test_a_variant_is_the_same_weights_with_another_closing_step():
+    closed, opened = (load_network(WEIGHTS, Variant(closing_step=value))[0] for value in (True, False))
+    assert [variant_of(net).closing_step for net in (closed, opened)] == [True, False]
+    assert all(torch.equal(value, closed.state_dict()[name]) for name, value in opened.state_dict().items())
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        outputs = [net(image) for net in (closed, opened)]
+    assert outputs[0].closing is not None
+    assert outputs[1].closing is None
 
 
 def test_nodes_are_built_as_hydra_builds_them():

@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.outputs import MaskOutput
-from src.models.rounds import LARGEST, in_rounds, object_box
-from src.module import COSModule
+from src.models.rounds import LARGEST, InRounds, object_box
 
 
 class Brightness(nn.Module):
@@ -39,7 +38,7 @@ def test_a_box_holds_the_object_inside_the_image(first, last):
 def test_nothing_found_is_not_looked_at_again():
     net, image = Brightness(), torch.zeros(2, 3, 64, 64)
     image[1, :, 16:48, 20:44] = 1
-    output = in_rounds(net, image, rounds=2)
+    output = InRounds(net, 2)(image)
     assert [len(seen) for seen in net.seen] == [2, 1]
     torch.testing.assert_close(output.mask_logits[0], net(image).mask_logits[0])
 
@@ -48,7 +47,7 @@ def test_the_second_look_sees_the_box_enlarged_and_counts_half():
     net, image = Brightness(), torch.zeros(1, 3, 64, 64)
     image[:, :, 20:44, 14:46] = 1
     rows, columns = object_box(image[0, 0] > 0.5)
-    output = in_rounds(net, image, rounds=2)
+    output = InRounds(net, 2)(image)
     torch.testing.assert_close(net.seen[1], F.interpolate(image[:, :, rows, columns], (64, 64), mode="bilinear"))
     inside = torch.zeros(64, 64, dtype=torch.bool)
     inside[rows, columns] = True
@@ -61,26 +60,20 @@ def test_every_image_gets_its_own_second_look():
     net, image = Brightness(), torch.zeros(3, 3, 64, 64)
     image[0, :, 4:20, 30:50] = 1
     image[2, :, 40:60, 2:38] = 0.9
-    together = in_rounds(net, image, rounds=2).mask_logits
-    alone = torch.cat([in_rounds(net, row[None], rounds=2).mask_logits for row in image])
+    together = InRounds(net, 2)(image).mask_logits
+    alone = torch.cat([InRounds(net, 2)(row[None]).mask_logits for row in image])
     torch.testing.assert_close(together, alone)
     assert (together - net(image).mask_logits).flatten(1).abs().amax(1).gt(0.5).tolist() == [True, False, True]  # enlarging blurs edges
 
 
-def test_one_round_is_the_network_and_two_keep_the_last_mask_alone(make_run):
+def test_two_rounds_keep_the_last_mask_alone(make_run):
     net, image = make_run(unfold_stride=4).eval(), torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        once, twice = in_rounds(net, image), in_rounds(net, image, rounds=2)
-        assert torch.equal(once.mask_logits, net(image).mask_logits)
-    assert isinstance(twice, MaskOutput)
+        assert isinstance(InRounds(net, 2)(image), MaskOutput)
 
 
-def test_the_rounds_of_a_module_reach_its_network():
-    module = COSModule(Brightness(), loss=nn.Identity(), optimizer=torch.optim.Adam)
-    image = torch.zeros(1, 3, 64, 64)
+def test_three_rounds_look_twice_again():
+    net, image = Brightness(), torch.zeros(1, 3, 64, 64)
     image[:, :, 20:40, 20:40] = 1
-    module(image)
-    assert len(module.net.seen) == 1
-    module.rounds = 3
-    module(image)
-    assert len(module.net.seen) == 4
+    InRounds(net, 3)(image)
+    assert len(net.seen) == 3
