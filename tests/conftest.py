@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from src.models.encoder import PyramidEncoder
+from src.models.robe import ROBE
 from src.models.run import RUN
+from src.models.sofs import MaskStep, ReversibleStateSpace
 from tests.fixtures.folders import write_cod
 from tests.fixtures.once import made_once
 from tests.fixtures.tiny import ROOT
@@ -46,10 +50,23 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def make_run():
-    """Build a small RUN: lite0 encoder with random weights, 16 channels, unless told otherwise."""
+    """Build a small RUN as published: lite0 encoder with random weights, 16 channels; parts by their settings, or None for off."""
+    published: dict[str, Any] = {"levels": "coarse_to_fine", "closing_step": False}
 
-    def build(encoder: str = "tf_efficientnet_lite0", channels: int = 16, **options: object) -> RUN:
-        return RUN(PyramidEncoder(encoder, None), channels=channels, **options)
+    def build(
+        encoder: str = "tf_efficientnet_lite0",
+        channels: int = 16,
+        mask_step: Mapping[str, Any] | None = {},
+        state_space: Mapping[str, Any] = {},
+        robe: Mapping[str, Any] | None = {},
+        **options: Any,
+    ) -> RUN:
+        parts = {
+            "mask_step": None if mask_step is None else functools.partial(MaskStep, **mask_step),
+            "state_space": functools.partial(ReversibleStateSpace, **{"gamma": None} | dict(state_space)),
+            "robe": None if robe is None else functools.partial(ROBE, **robe),
+        }
+        return RUN(PyramidEncoder(encoder, None), channels, **published | parts | options)
 
     return build
 

@@ -58,20 +58,14 @@ RUN_DEFAULTS: dict[str, Any] = {
 }
 """The settings of RUN before it was composed of parts, at the values that a configuration without them means."""
 
+MASK_STEP = (
+    *("mu", "residual", "alpha", "residual_scale", "lipschitz"),
+    *("residual_depth", "residual_width", "uncertain_band", "softness"),
+)
 RUN_PARTS: dict[str, tuple[str, dict[str, str]]] = {
     "mask_step": (
         "src.models.sofs.MaskStep",
-        {
-            "mu": "mu",
-            "residual": "residual",
-            "alpha": "alpha",
-            "residual_scale": "residual_scale",
-            "lipschitz": "lipschitz",
-            "residual_depth": "residual_depth",
-            "residual_width": "residual_width",
-            "uncertain_band": "uncertain_band",
-            "softness": "softness",
-        },
+        {name: name for name in MASK_STEP},
     ),
     "state_space": (
         "src.models.sofs.ReversibleStateSpace",
@@ -101,9 +95,10 @@ def upgrade_state(state: Mapping[str, Any], config: Mapping[str, Any]) -> dict[s
         state: name → tensor, as the file has them.
         config: of the same file, before or after :func:`upgrade_config`.
     """
-    target = config["model"]["net"]["_target_"]
+    target = config["model"].get("net", {}).get("_target_", "")
     renamed = TENSORS.get(TARGETS.get(target, target), {})
-    return {next((new + name[len(old) :] for old, new in renamed.items() if name.startswith(old)), name): value for name, value in state.items()}
+    names = {name: next((new + name[len(old) :] for old, new in renamed.items() if name.startswith(old)), name) for name in state}
+    return {names[name]: value for name, value in state.items()}
 
 
 def _upgraded(node: Any, path: str, problems: list[str]) -> Any:
@@ -127,7 +122,7 @@ def _upgraded_class(node: dict[str, Any], path: str, problems: list[str]) -> dic
 
 def _composed(node: Mapping[str, Any]) -> dict[str, Any]:
     """RUN's former settings, handed to the parts that they belong to."""
-    old = RUN_DEFAULTS | node
+    old = RUN_DEFAULTS | dict(node)
     if not old.pop("mask_residual"):
         old["gamma"] = None
     is_on = {"mask_step": old.pop("mask_step"), "state_space": True, "robe": old.pop("robe")}

@@ -41,7 +41,7 @@ def _no_such_choice(missing: str, options: Sequence[str]) -> str:
 
 
 def _no_such_key(key: str, parent: Container) -> str:
-    """Near matches beside the key, then the same name elsewhere, then near ones anywhere."""
+    """The same name deeper, in a part, then near matches beside the key, then the same name elsewhere, then near ones anywhere."""
     prefix, _, name = key.rpartition(".")
     if isinstance(parent, DictConfig) and name in (parameters_of(parent) or {}):
         return f"{key}: not among the settings of conf/, but {parent._target_.rpartition('.')[2]} takes it: write +{key}=…"
@@ -50,7 +50,8 @@ def _no_such_key(key: str, parent: Container) -> str:
     everywhere = sorted(set(_paths(root)) | groups)
     beside = [path for path in everywhere if path.rpartition(".")[0] == prefix]
     nearest = difflib.get_close_matches(name, _names(beside), n=2)
-    close = [path for path in beside if path.rpartition(".")[2] in nearest]
+    close = [path for path in everywhere if path.startswith(f"{prefix}.") and path.rpartition(".")[2] == name]
+    close = close or [path for path in beside if path.rpartition(".")[2] in nearest]
     close = close or [path for path in everywhere if path.rpartition(".")[2] == name]
     close = close or [path for path in everywhere if path.rpartition(".")[2] in difflib.get_close_matches(name, _names(everywhere), n=1)]
     way = f"did you mean {' or '.join(close[:3])}?" if close else f"add it with +{key}=… if it is meant to be new"

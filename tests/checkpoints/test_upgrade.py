@@ -6,11 +6,18 @@ import copy
 from typing import Any
 
 import pytest
+import torch
 from hydra.utils import get_object
 
 from src.checkpoints import upgrade
-from src.checkpoints.upgrade import upgrade_config
+from src.checkpoints.network import load_network
+from src.checkpoints.reading import read_checkpoint
+from src.checkpoints.rebuild import check_epochs, rebuild
+from src.checkpoints.upgrade import upgrade_config, upgrade_state
 from src.utils.errors import UserError
+from tests.fixtures.tiny import ROOT
+
+OLD = ROOT / "tests" / "fixtures" / "run_384e7e4.ckpt"
 
 
 def config(**scheduler: Any) -> dict[str, Any]:
@@ -40,3 +47,74 @@ def test_settings_are_renamed_dropped_at_their_default_and_else_named(monkeypatc
     with pytest.raises(UserError) as error:
         upgrade_config(config(_target_="here.C", fast=True, way="far"))
     assert error.value.problems == ("model.scheduler.fast=True (only False is left)", "model.scheduler.way=far (only None is left)")
+
+
+def test_tensors_are_renamed_in_the_network_that_did_it(monkeypatch):
+    monkeypatch.setattr(upgrade, "TENSORS", {"here.Net": {"net.head.": "net.mask_head."}})
+    state = {"net.head.weight": 1, "net.header": 2}
+    assert upgrade_state(state, {"model": {"net": {"_target_": "here.Net"}}}) == {"net.mask_head.weight": 1, "net.header": 2}
+    assert upgrade_state(state, {"model": {"net": {"_target_": "here.Other"}}}) == state
+
+
+def upgraded_run(**settings: Any) -> dict[str, Any]:
+    old = {"_target_": "src.models.run.RUN", "encoder": {"name": "lcnet_050"}, **settings}
+    net = upgrade_config({"model": {"net": old}})["model"]["net"]
+    assert upgrade_config({"model": {"net": net}})["model"]["net"] == net
+    return net
+
+
+def test_every_former_setting_of_run_has_a_place():
+    """Each, changed alone, changes one thing in what it becomes."""
+    changed = {
+        "levels": [8, 8],
+        "share_stages": "all",
+        "branches": "small",
+        "uncertain_band": "one",
+    }
+    before = upgraded_run(mask_residual=True)
+    for name, default in upgrade.RUN_DEFAULTS.items():
+        other = changed[name] if name in changed else not default if isinstance(default, bool) else default + 1
+        after = upgraded_run(**{"mask_residual": True, name: other} if name != "mask_residual" else {})
+        assert after != before, name
+
+
+def test_off_is_null():
+    net = upgraded_run(mask_step=False, robe=False, mask_residual=False, state_space=False)
+    assert net["mask_step"] is None
+    assert net["robe"] is None
+    assert net["state_space"] == {
+        "_target_": "src.models.sofs.ReversibleStateSpace",
+        "_partial_": True,
+        "scan": False,
+        "edge_head": True,
+        "branches": "both",
+        "phi": True,
+        "gamma": None,
+    }
+    assert upgraded_run(mask_residual=True, gamma=0.5)["state_space"]["gamma"] == 0.5
+
+
+def test_what_an_old_configuration_does_not_say_means_what_it_meant_then():
+    assert upgraded_run() == upgraded_run(**upgrade.RUN_DEFAULTS)
+    assert upgraded_run()["levels"] == "coarse_to_fine"
+    assert upgraded_run()["closing_step"] is False
+
+
+def test_a_file_of_the_old_version_computes_what_it_computed():
+    """Written by the code of 384e7e4: RUN with every setting of an experiment; logits of a fixed image are stored in it."""
+    stored = torch.load(OLD, weights_only=True)
+    net, config = load_network(OLD)
+    axis = torch.linspace(0, 1, 64)
+    image = torch.stack([axis[:, None].expand(64, 64), axis.expand(64, 64), axis[:, None] * axis])[None]
+    with torch.no_grad():
+        found = net(image).mask_logits[0, 0, ::16, ::16]
+    torch.testing.assert_close(found, stored["expected"], atol=1e-4, rtol=1e-4)
+    settings = config["model"]["net"]
+    assert (settings["mask_step"]["mu"], settings["robe"]["lam"], settings["state_space"]["gamma"]) == (0.02, 0.3, 0.5)
+    assert settings["robe"]["reads_image"] is False
+    assert rebuild(read_checkpoint(OLD), OLD).net.levels == (16, 8)
+
+
+def test_no_training_resumes_from_it():
+    with pytest.raises(UserError, match=r"run_384e7e4\.ckpt was written by an older version \(format 1, now 2\) and cannot be resumed"):
+        check_epochs(None, read_checkpoint(OLD), OLD)

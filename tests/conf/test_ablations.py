@@ -46,11 +46,11 @@ def test_ablation_runs_one_batch(name, configs):
 
 @pytest.mark.parametrize(("branches", "absent"), [("small", "_l."), ("large", "_s.")])
 def test_one_branch_alone_leaves_nothing_idle(make_run, branches, absent):
-    """With mask_residual the mask step of `large` has a reader and stays."""
-    net = make_run(branches=branches, unfold_stride=4)
+    """With γ the mask step of `large` has a reader and stays."""
+    net = make_run(state_space={"branches": branches}, unfold_stride=4)
     assert not any(absent in name for name in net.state_spaces.state_dict())
     assert len(net.mask_steps) == (branches == "small")
-    assert len(make_run(branches=branches, mask_residual=True).mask_steps) == 1
+    assert len(make_run(state_space={"branches": branches, "gamma": 0.0}).mask_steps) == 1
 
 
 def test_without_context_no_level_hears_of_another(make_run):
@@ -64,7 +64,7 @@ def test_without_context_no_level_hears_of_another(make_run):
 @pytest.mark.parametrize("robe_image", [True, False])
 def test_without_robe_image_u_is_blind_where_the_mask_is_one(make_run, robe_image):
     """There B̂ ≈ 0 whatever C is: only C itself could tell U that the mask is wrong (method.md 3.3)."""
-    u = make_run(robe_image=robe_image).eval().robes[0].network
+    u = make_run(robe={"reads_image": robe_image}).eval().robes[0].network
     mask, background = torch.ones(1, 1, 16, 16), torch.zeros(1, 3, 16, 16)
     one, other = u(mask, background, torch.rand(1, 3, 16, 16)), u(mask, background, torch.rand(1, 3, 16, 16))
     assert torch.equal(one, other) != robe_image

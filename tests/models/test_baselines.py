@@ -16,7 +16,9 @@ from src.models.cost import count_parts
 from src.models.encoder import PyramidEncoder
 from src.models.fpn import FPN
 from src.models.outputs import MaskOutput, stage_logits
+from src.models.robe import ROBE
 from src.models.run import RUN
+from src.models.sofs import MaskStep, ReversibleStateSpace
 from src.models.unet import UNet
 from src.module import COSModule
 from src.utils.errors import UserError
@@ -89,10 +91,16 @@ def test_impossible_widths_and_levels_are_named():
 
 
 def test_run_paper_names_every_switch_itself():
-    """So that the defaults of `model=run` may be chosen by measurement and the letter of the paper stays."""
+    """So that the defaults of `model=run` may be chosen by measurement and the model as published stays."""
     own = OmegaConf.to_container(OmegaConf.load(f"{CONF}/model/run_paper.yaml"))["net"]
-    sizes = {"self", "encoder", "channels", "gradient_checkpointing", "residual_scale", "residual_depth", "residual_width"}
-    assert set(own) == set(inspect.signature(RUN.__init__).parameters) - sizes
+    parts = {name: own[name] for name in ("mask_step", "state_space", "robe")}
+    for target, named, others in (
+        (RUN, own, {"encoder", "channels", "gradient_checkpointing"}),
+        (MaskStep, parts["mask_step"], {"residual_scale", "residual_depth", "residual_width"}),
+        (ReversibleStateSpace, parts["state_space"], {"channels", "coupling", "call"}),
+        (ROBE, parts["robe"], {"widths"}),
+    ):
+        assert set(named) == set(inspect.signature(target).parameters) - others
     assert own["unfold_stride"] == 1
-    assert own["mask_residual"] is False
-    assert (own["mu"], own["lam"], own["alpha"]) == (0.01, 0.01, 0.01)
+    assert parts["state_space"]["gamma"] is None
+    assert (parts["mask_step"]["mu"], parts["robe"]["lam"], parts["mask_step"]["alpha"]) == (0.01, 0.01, 0.01)

@@ -36,14 +36,14 @@ def test_gain_is_the_error_that_the_mask_step_removes():
 def test_values_of_the_unfolding(make_run):
     shared = unfolding_values(make_run())
     assert shared == pytest.approx({"mu_0": 0.01, "alpha_0": 0.01, "s_0": 0.1, "lambda_0": 0.01}, rel=1e-5)
-    assert len(unfolding_values(make_run(share_stages="none", mask_residual=True))) == 4 * 5
+    assert len(unfolding_values(make_run(share_stages="none", state_space={"gamma": 0.0}))) == 4 * 5
     assert unfolding_values(make_run(coupling=False)) == {}
 
 
 @pytest.mark.parametrize("residual", [True, False])
 def test_parts_add_up_to_the_step(make_run, residual):
     """Where nothing was clamped, the four parts are the whole step; the first stage has no evidence of U yet (method.md 3.5)."""
-    net = make_run(unfold_stride=4, residual=residual, lam=0.3, uncertain_band="one", closing_step=True).eval()
+    net = make_run(unfold_stride=4, mask_step={"residual": residual, "uncertain_band": "one"}, robe={"lam": 0.3}, closing_step=True).eval()
     with torch.no_grad():  # a U that says something, but too little to leave [0, 1]
         net.robes[0].network.head.weight.mul_(20)
     image = 0.2 + 0.6 * torch.rand(2, 3, 64, 64)
@@ -60,12 +60,12 @@ def test_parts_add_up_to_the_step(make_run, residual):
     assert parts[0].evidence.abs().max() == 0
     assert parts[1].evidence.abs().max() > 1e-3
     assert (parts[1].gradient.abs().max() > 0) == residual
-    assert mask_step_parts(make_run(mask_step=False), image, output) == []
+    assert mask_step_parts(make_run(mask_step=None), image, output) == []
 
 
 def test_gains_by_part_are_those_of_the_step_and_of_less(make_run):
     """All parts together are the step itself; a part alone gains what it gains in a mask made by hand."""
-    net = make_run(unfold_stride=4, lam=0.3, uncertain_band="one", closing_step=True).eval()
+    net = make_run(unfold_stride=4, mask_step={"uncertain_band": "one"}, robe={"lam": 0.3}, closing_step=True).eval()
     with torch.no_grad():
         net.robes[0].network.head.weight.mul_(20)
         image = 0.2 + 0.6 * torch.rand(1, 3, 64, 64)
@@ -83,4 +83,4 @@ def test_gains_by_part_are_those_of_the_step_and_of_less(make_run):
     by_hand = (before - small).abs().mean() - (after - small).abs().mean()
     assert found["(a) and (c)"][1].item() == pytest.approx(by_hand.item(), abs=1e-6)
     assert found["(a) the evidence of U"][0].item() == pytest.approx(0, abs=1e-6)  # B_0 = (1 − M_0)·C says nothing
-    assert gains_by_part(make_run(mask_step=False), image, output, truth)["the step"] == []
+    assert gains_by_part(make_run(mask_step=None), image, output, truth)["the step"] == []

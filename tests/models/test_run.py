@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch import nn
 
+from src.cli.command import CONF
 from src.losses import StagewiseLoss
 from src.models.encoder import PyramidEncoder
 from src.models.fpn import FPN
 from src.models.outputs import RUNOutput, stage_logits
 from src.models.resample import pad_to_multiple, pool, upsample
-from src.models.robe import background_step
+from src.models.robe import ROBE, background_step
 from src.models.run import RUN
-from src.models.sofs import ReversibleStateSpace, mask_step, residual_filter, reversed_mask
+from src.models.sofs import MaskStep, ReversibleStateSpace, mask_step, residual_filter, reversed_mask
 from src.utils.errors import UserError
 
 ODD = (97, 131)
+
+
+OFF = {
+    "residual": {"mask_step": {"residual": False}},
+    "mask_step": {"mask_step": None},
+    "background_evidence": {"background_evidence": False},
+    "robe": {"robe": None},
+    "scan": {"state_space": {"scan": False}},
+    "edge_head": {"state_space": {"edge_head": False}},
+    "coupling": {"coupling": False},
+}
+"""How each part is switched off."""
 
 
 def _blob(centre: tuple[int, int], size: tuple[int, int] = ODD, radius: int = 22) -> torch.Tensor:
@@ -36,7 +54,9 @@ def _without_gradient(net: nn.Module) -> list[str]:
 
 
 @pytest.mark.parametrize("encoder", ["tf_efficientnet_lite0", "resnet18"])
-@pytest.mark.parametrize("options", [{}, {"unfold_stride": 4}, {"share_stages": "none"}, {"mask_residual": True, "unfold_stride": 4}])
+@pytest.mark.parametrize(
+    "options", [{}, {"unfold_stride": 4}, {"share_stages": "none"}, {"state_space": {"gamma": 0.0}, "unfold_stride": 4}]
+)
 def test_every_parameter_gets_a_gradient_from_the_loss(make_run, encoder, options):
     net = make_run(encoder, **options)
     _wake_batchnorm(net)
@@ -140,7 +160,7 @@ def test_shapes_and_ranges_at_any_size(make_run, size, unfold_stride):
 @pytest.mark.parametrize("unfold_stride", [1, 4])
 def test_an_odd_image_gives_the_maps_of_the_padded_one(make_run, unfold_stride):
     """Flaw 10: odd sizes are tested by result. Replicated rows and columns may change the maps near them, not elsewhere."""
-    net = make_run(unfold_stride=unfold_stride, state_space=False).eval()
+    net = make_run(unfold_stride=unfold_stride, state_space={"scan": False}).eval()
     image = pad_to_multiple(torch.rand(1, 3, 257, 291), 32)
     with torch.no_grad():
         padded, odd = net.context(net.encoder(image)), net.context(net.encoder(image[..., :257, :291]))
@@ -168,7 +188,7 @@ def test_maps_lie_where_the_image_says(make_run, unfold_stride):
 @pytest.mark.parametrize("off", [None, "residual", "mask_step", "background_evidence", "robe", "edge_head", "coupling"])
 def test_a_forward_is_the_composition_of_the_published_steps(make_run, unfold_stride, off):
     """Every field of every stage, recomputed from the network's own modules with the equations of method.md 3."""
-    switches = {off: False} if off else {}
+    switches = OFF[off] if off else {}
     net = make_run(num_stages=2, levels=[8, 4], unfold_stride=unfold_stride, share_stages="none", closing_step=True, **switches).eval()
     image = torch.rand(2, 3, *ODD)
     with torch.no_grad():
@@ -250,13 +270,13 @@ PARTS = {
     "mask_step": ("mask_steps",),
     "robe": ("robes",),
     "edge_head": ("edge_head",),
-    "state_space": ("A_log", "x_proj"),
+    "scan": ("A_log", "x_proj"),
 }
 
 
 @pytest.mark.parametrize("part", [*PARTS, "background_evidence"])
 def test_what_is_off_creates_no_parameters_and_the_rest_still_learns(make_run, part):
-    net = make_run(unfold_stride=4, **{part: False})
+    net = make_run(unfold_stride=4, **OFF[part])
     _wake_batchnorm(net)
     names = [name for name, _ in net.named_parameters()]
     assert not [name for name in names for word in PARTS.get(part, ()) if word in name.split(".")]
@@ -271,10 +291,10 @@ def test_what_is_off_creates_no_parameters_and_the_rest_still_learns(make_run, p
 def test_switches_mean_what_the_issue_says(make_run):
     image = torch.rand(2, 3, *ODD)
     with torch.no_grad():
-        off = make_run(mask_step=False)(image)
+        off = make_run(mask_step=None)(image)
         assert torch.equal(off.stages[1].mask_hat, off.stages[0].mask)
         assert not off.stages[1].residual.any()
-        off = make_run(robe=False)(image)
+        off = make_run(robe=None)(image)
         torch.testing.assert_close(off.stages[0].background, (1 - off.stages[0].mask) * image)
         assert off.stages[0].reconstruction is None
 
@@ -292,7 +312,7 @@ def test_twin_without_coupling_has_no_unfolding(make_run):
 
 @pytest.mark.parametrize(("share", "mask_steps", "spaces"), [("unfolding", 1, 4), ("all", 1, 1), ("none", 4, 4)])
 def test_sharing(make_run, share, mask_steps, spaces):
-    net = make_run(share_stages=share, mask_residual=True)
+    net = make_run(share_stages=share, state_space={"gamma": 0.0})
     assert (len(net.mask_steps), len(net.robes), len(net.state_spaces), len(net.gammas)) == (mask_steps, mask_steps, spaces, 4)
     assert net(torch.rand(2, 3, 64, 64)).mask_logits.isfinite().all()
 
@@ -319,7 +339,7 @@ def test_number_of_stages_and_default_levels(make_run, stages):
 
 
 def test_initial_values_of_the_unfolding(make_run):
-    net = make_run(lam=0.3)
+    net = make_run(robe={"lam": 0.3})
     step, robe = net.mask_steps[0], net.robes[0]
     values = [step.mu().item(), step.alpha().item(), step.scale.item(), robe.lam().item()]
     assert values == pytest.approx([0.01, 0.01, 0.1, 0.3], rel=1e-5)
@@ -353,21 +373,49 @@ def test_output_of_a_network_without_stages():
     assert torch.equal(output.mask, output.mask_logits.sigmoid())
 
 
-def test_all_impossible_settings_in_one_error():
-    wrong = {
-        "channels": 0,
-        "unfold_stride": 3,
-        "share_stages": "some",
-        "levels": [7],
-        "mu": 0.0,
-        "residual_width": 0,
-        "uncertain_band": "two",
+def test_all_impossible_settings_in_one_error(make_run):
+    own = {"channels": 0, "unfold_stride": 3, "share_stages": "some", "levels": [7]}
+    parts = {
+        "mask_step": {"mu": 0.0, "residual_width": 0, "uncertain_band": "two", "softness": 0.5, "lipschitz": -1.0},
+        "state_space": {"branches": "none"},
+        "robe": {"lam": 0.001, "widths": (16, 32)},
     }
     with pytest.raises(UserError) as error:
-        RUN(PyramidEncoder("resnet18", None), **wrong)
-    assert [key for key in wrong if f"model.net.{key}:" not in str(error.value)] == []
+        make_run("lcnet_050", **own, **parts)
+    expected = [*own, *(f"{part}.{name}" for part, settings in parts.items() for name in settings)]
+    assert sorted(problem.split(":")[0] for problem in error.value.problems) == sorted(f"model.net.{name}" for name in expected)
     with pytest.raises(UserError, match=r"model\.net\.num_stages"):
         RUN(PyramidEncoder("resnet18", None), num_stages=0)
+
+
+def test_run_alone_is_model_run():
+    """The same tensors, by seed the same bits, and the same settings."""
+    with initialize_config_dir(CONF, version_base="1.3"):
+        node = compose("train", ["encoder.name=lcnet_050", "encoder.weights=null", "paths.output_dir=out"]).model.net
+    torch.manual_seed(0)
+    configured = instantiate(node)
+    torch.manual_seed(0)
+    plain = RUN(PyramidEncoder("lcnet_050", None))
+    assert list(plain.state_dict()) == list(configured.state_dict())
+    assert all(torch.equal(value, configured.state_dict()[name]) for name, value in plain.state_dict().items())
+    for target, settings in ((RUN, node), (MaskStep, node.mask_step), (ReversibleStateSpace, node.state_space), (ROBE, node.robe)):
+        defaults = {name: one.default for name, one in inspect.signature(target).parameters.items() if name in settings}
+        plain_settings = OmegaConf.to_container(OmegaConf.masked_copy(settings, [key for key in settings if not key.startswith("_")]))
+        for name, value in plain_settings.items():
+            if not isinstance(value, dict):
+                assert value == (list(defaults[name]) if isinstance(value, list) else defaults[name]), name
+
+
+def test_run_has_at_most_14_parameters():
+    assert len(inspect.signature(RUN).parameters) <= 14
+
+
+def test_trying_the_parts_draws_no_random_number():
+    encoder = PyramidEncoder("lcnet_050", None)
+    before = torch.get_rng_state()
+    with pytest.raises(UserError):
+        RUN(encoder, unfold_stride=2)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def _bytes_kept(net: RUN, image: torch.Tensor) -> int:

@@ -138,7 +138,7 @@ def test_keep_scales_the_identity_path_and_nothing_else(field):
 
 
 def test_without_state_space_the_mixer_is_local():
-    block = VSSBlock(8, "small", state_space=False)
+    block = VSSBlock(8, "small", scan=False)
     assert [(type(m), m.kernel_size, m.groups) for m in block.mixer] == [(nn.Conv2d, (3, 3), 8), (nn.Conv2d, (1, 1), 1)]
     assert not [name for name, _ in block.named_parameters() if "A_log" in name]
     x = torch.randn(1, 8, 9, 9, requires_grad=True)

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from src.checkpoints.network import untrained_network
+from src.checkpoints.upgrade import upgrade_config
 from src.models.cost import count_parts
 from src.report.statistics import Comparison, compare_methods
 from src.report.sweep.jobs import Job, read_jobs
@@ -125,11 +126,9 @@ def _over_seeds(group: Group, dataset: str) -> SetScores | None:
 def network_cost(config: Mapping[str, Any]) -> tuple[float, float]:
     """Parameters and GMACs of one image, from a run's configuration alone; NaN where that cannot be built any more."""
     try:
-        cfg = OmegaConf.create(dict(config))
-        cfg.encoder.weights = None
-        cfg.model.net.encoder.weights = None
-        size = int(cfg.data.image_size)
-        net = instantiate(cfg.model.net).eval()
+        plain: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(dict(config)), resolve=True)  # type: ignore[assignment]
+        size = int(plain["data"]["image_size"])
+        net = untrained_network(upgrade_config(plain)).eval()
         with FakeTensorMode(allow_non_fake_inputs=True):  # shapes only, no arithmetic
             total = count_parts(net, torch.rand(1, 3, size, size))[-1]
     except Exception:  # a configuration of another version of this project; its scores still stand
