@@ -31,6 +31,8 @@ def test_predict_writes_maps_at_the_images_size(trained_run, cod_root, tmp_path)
     single = [f"input={images / 'camourflage_9000.jpg'}", f"output={tmp_path / 'two'}", "rounds=2"]
     (twice,) = predict(config("predict", *overrides, *single))
     assert np.asarray(Image.open(twice)).shape == alone.shape
+    (opened,) = predict(config("predict", *overrides, *single[:1], f"output={tmp_path / 'open'}", "closing_step=false", "sharpness=2"))
+    assert not np.array_equal(np.asarray(Image.open(opened)), alone)
     with pytest.raises(UserError, match="rounds=0: expected 1"):
         predict(config("predict", *overrides, f"output={tmp_path / 'none'}", "rounds=0"))
     assert not (tmp_path / "none").exists()

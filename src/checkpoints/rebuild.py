@@ -14,8 +14,6 @@ from src.module import COSModule
 from src.utils.errors import UserError
 from src.utils.revision import FORMAT
 
-SERVES = "src.eval and src.predict read it"
-
 
 def rebuild(checkpoint: dict[str, Any], path: Path, metrics: dict[str, Any] | None = None, variant: Variant = AS_TRAINED) -> COSModule:
     """Make the module of a checkpoint: its network (:func:`src.checkpoints.network.make_network`), its loss, its measures.
@@ -46,9 +44,8 @@ def check_fits(module: COSModule, checkpoint: dict[str, Any], path: Path) -> Non
 def check_epochs(max_epochs: int | None, checkpoint: dict[str, Any], path: Path) -> None:
     """Raise a UserError if no training can resume from the checkpoint: of an older version, or of more epochs than it shall have."""
     if (written := checkpoint["config"].get("format", 1)) < FORMAT:
-        raise UserError(
-            f"ckpt_path: {path} was written by an older version (format {written}, now {FORMAT}) and cannot be resumed; {SERVES}"
-        )
+        older = f"was written by an older version (format {written}, now {FORMAT}) and cannot be resumed"
+        raise UserError(f"ckpt_path: {path} {older}; src.eval and src.predict read it")
     done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     if max_epochs is not None and 0 <= max_epochs < done:
         raise UserError(
