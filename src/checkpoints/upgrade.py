@@ -130,4 +130,5 @@ def _composed(node: Mapping[str, Any]) -> dict[str, Any]:
         part: {"_target_": target, "_partial_": True} | {new: old.pop(name) for name, new in names.items()}
         for part, (target, names) in RUN_PARTS.items()
     }
+    parts["robe"]["widths"] = [16, 32, 48]
     return old | {part: settings if is_on[part] else None for part, settings in parts.items()}
