@@ -22,7 +22,8 @@ from src.data.sources import list_images
 from src.data.transforms import resize_image
 from src.metrics.functional import to_8bit
 from src.models.outputs import masks_at_size
-from src.models.variant import Variant, unwrapped
+from src.models.rounds import unwrapped
+from src.models.variant import Variant
 from src.module import COSModule
 from src.report.figures.overlay import overlay
 from src.report.figures.unfolding import StagedNetwork, draw_unfolding

@@ -19,7 +19,7 @@ from torch import Tensor
 from src.cli.command import command, console
 from src.models.cost import PartCost, count_parts
 from src.models.encoder import STRIDES
-from src.models.variant import network_name
+from src.models.rounds import network_name
 from src.module import COSModule
 from src.report.files import write_csv
 from src.report.tables.table import Cell, Head, Table, terminal

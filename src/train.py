@@ -26,7 +26,7 @@ from src.distributed.ranks import other_ranks
 from src.distributed.signals import Interrupted, StopRequest
 from src.distributed.sync_norm import SyncNorm
 from src.loggers.tracker import Tracker
-from src.models.variant import network_name
+from src.models.rounds import network_name
 from src.module import COSModule
 from src.pipeline.test import run_test
 from src.pipeline.torch_compile import compile_network

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from src.checkpoints.reading import read_checkpoint
-from src.models.variant import AS_TRAINED, Variant, apply_variant
+from src.models.rounds import apply_variant
+from src.models.variant import AS_TRAINED, Variant
 from src.utils.errors import UserError
 
 PREFIX = "net."

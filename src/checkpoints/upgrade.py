@@ -83,7 +83,7 @@ def upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
         UserError: settings that no longer exist and were not at their default; names each with its value.
     """
     problems = Problems()
-    upgraded: dict[str, Any] = _upgraded(config, "", problems)
+    upgraded: dict[str, Any] = _upgraded(config, "", config.get("format", 1), problems)
     problems.raise_all("settings of an older version that no longer exist:")
     return upgraded
 
@@ -101,23 +101,24 @@ def upgrade_state(state: Mapping[str, Any], config: Mapping[str, Any]) -> dict[s
     return {names[name]: value for name, value in state.items()}
 
 
-def _upgraded(node: Any, path: str, problems: list[str]) -> Any:
+def _upgraded(node: Any, path: str, written: int, problems: list[str]) -> Any:
     if isinstance(node, list):
-        return [_upgraded(element, f"{path}{i}.", problems) for i, element in enumerate(node)]
+        return [_upgraded(element, f"{path}{i}.", written, problems) for i, element in enumerate(node)]
     if not isinstance(node, Mapping):
         return node
-    node = {name: _upgraded(value, f"{path}{name}.", problems) for name, value in node.items()}
-    return _upgraded_class(node, path, problems) if "_target_" in node else node
+    node = {name: _upgraded(value, f"{path}{name}.", written, problems) for name, value in node.items()}
+    return _upgraded_class(node, path, written, problems) if "_target_" in node else node
 
 
-def _upgraded_class(node: dict[str, Any], path: str, problems: list[str]) -> dict[str, Any]:
+def _upgraded_class(node: dict[str, Any], path: str, written: int, problems: list[str]) -> dict[str, Any]:
     """Settings of one class, in their order."""
     target = TARGETS.get(node["_target_"], node["_target_"])
     removed, renamed = REMOVED.get(target, {}), RENAMED.get(target, {})
     problems += [f"{path}{name}={node[name]} (only {value} is left)" for name, value in removed.items() if node.get(name, value) != value]
     kept = {renamed.get(name, name): value for name, value in node.items() if name not in removed}
     upgraded = kept | {"_target_": target}
-    return _composed(upgraded) if target == RUN and not isinstance(node.get("state_space"), Mapping) else upgraded
+    is_composed = written >= 2 or isinstance(node.get("state_space"), Mapping)
+    return _composed(upgraded) if target == RUN and not is_composed else upgraded
 
 
 def _composed(node: Mapping[str, Any]) -> dict[str, Any]:

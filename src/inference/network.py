@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from src.models.variant import Variant
 from src.utils.errors import UserError
 
 SMALLEST_SIDE = 32
@@ -36,13 +36,14 @@ class Options:
     sharpness: float = 1.0
     image_size: int | None = None
 
+    @property
+    def variant(self) -> Variant:
+        """The evaluation variant among the options."""
+        return Variant(self.closing_step, self.rounds, self.sharpness)
+
     def problems(self) -> list[str]:
         """Return one line per setting that no network can be run with."""
-        problems = []
-        if self.rounds < 1:
-            problems.append(f"rounds={self.rounds}: expected 1 (one look), 2 (a second one, magnified) or more")
-        if not 0 < self.sharpness < math.inf:
-            problems.append(f"sharpness={self.sharpness}: expected a number above 0 (1: the logits as they are)")
+        problems = self.variant.problems()
         if self.image_size is not None and self.image_size < SMALLEST_SIDE:
             problems.append(f"image_size={self.image_size}: expected at least {SMALLEST_SIDE} pixels")
         return problems

@@ -36,7 +36,7 @@ def open_network(source: str | PathLike[str], options: Options | None = None) ->
     from src.inference.torch_network import TorchNetwork
 
     checkpoint = read_checkpoint(path)
-    return TorchNetwork(make_network(checkpoint, path), checkpoint["config"], checkpoint.get("note", ""), options)
+    return TorchNetwork(make_network(checkpoint, path, options.variant), checkpoint["config"], checkpoint.get("note", ""), options)
 
 
 def network_file(source: str | PathLike[str]) -> Path:

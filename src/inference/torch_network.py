@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from src.data.pillow_resize import resize_bilinear
 from src.inference.enlarge import enlarged_levels
 from src.inference.network import Options
-from src.models.outputs import masks_at_size, network_name
-from src.models.rounds import in_rounds
+from src.models.outputs import masks_at_size
+from src.models.rounds import unwrapped
 from src.utils.errors import UserError
 from src.utils.process import available_cores
 
@@ -40,13 +40,14 @@ class TorchNetwork:
     """A segmentation network in evaluation mode behind the interface `Network`.
 
     Args:
-        net: ``net(image)`` returns an object with ``mask_logits``; it is moved to the device.
+        net: ``net(image)`` returns an object with ``mask_logits``; it is moved to the device. Rounds, closing step and sharpness are its
+            own (:func:`src.checkpoints.network.make_network`).
         config: the resolved configuration of its training.
         note: the licence note of its file.
         options: how to run it.
 
     Attributes:
-        net: the network itself, channels last, for those who look into its stages.
+        net: the network itself, channels last and without wrappers, for those who look into its stages.
         device: where it is.
 
     Raises:
@@ -60,7 +61,8 @@ class TorchNetwork:
         self.device = chosen_device(options.device)
         self.batched = self.device.type != "cpu"
         self.image_size = int(options.image_size or config["data"]["image_size"])
-        self.net = _with_closing_step(net, options.closing_step).eval().to(self.device).to(memory_format=torch.channels_last)
+        self._wrapped = net.eval().to(self.device).to(memory_format=torch.channels_last)
+        self.net = unwrapped(self._wrapped)
         self._one_at_a_time: AbstractContextManager[Any] = threading.Lock() if self.batched else nullcontext()
 
     def shrink(self, picture: np.ndarray) -> np.ndarray:
@@ -75,8 +77,8 @@ class TorchNetwork:
     def run(self, inputs: Sequence[np.ndarray]) -> list[Logits]:
         """Segment N pictures of the network's size in one call."""
         with self._one_at_a_time, self._precision():
-            logits = in_rounds(self.net, self.to_input(inputs), self._options.rounds).mask_logits
-        return [Logits(row) for row in (self._options.sharpness * logits[:, 0].float()).cpu().numpy()]
+            logits = self._wrapped(self.to_input(inputs)).mask_logits
+        return [Logits(row) for row in logits[:, 0].float().cpu().numpy()]
 
     def shared_by(self, workers: int) -> AbstractContextManager[None]:
         """Divide the cores among threads that all run the network; torch's own threads would fight over them."""
@@ -103,15 +105,6 @@ def chosen_device(name: str) -> torch.device:
     if kind == "cuda" and int(index or 0) >= count:
         raise UserError(f"device={name}: there {'is no CUDA device' if not count else f'are {count} CUDA devices'} here")
     return torch.device(name)
-
-
-def _with_closing_step(net: nn.Module, closing_step: bool | None) -> nn.Module:
-    if closing_step is None:
-        return net
-    if not getattr(net, "mask_steps", None):
-        raise UserError(f"closing_step={str(closing_step).lower()}: {network_name(net)} has no mask step; leave it out")
-    net.closing_step = closing_step  # type: ignore[assignment]
-    return net
 
 
 class _Shared:

@@ -1,4 +1,6 @@
-"""Segment, magnify on what was found, segment again: the paper's setting of several rounds (RUN-4, after SegMaR), for any network.
+"""What wraps a trained network: several rounds, and sharper logits.
+
+Rounds are the paper's setting of RUN-4, after SegMaR, for any network: segment, magnify on what was found, segment again.
 
 A later round sees the same image, but the object fills its input: details that the first round's features could not hold. It is what
 reading a mask again cannot give (docs/results.md, "from other starts").
@@ -10,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.models.outputs import MaskOutput
+from src.models.outputs import MaskOutput, RUNOutput
+from src.models.variant import Variant
+from src.utils.errors import UserError
 
 MARGIN = 0.2
 """Of the object's box, on each side (our choice; 0.1 and 0.35 do as well on 241 held-out images of 160 px)."""
@@ -43,6 +47,67 @@ class InRounds(nn.Module):
         for _ in range(self.rounds - 1):
             logits = _look_again(self.net, image, logits)
         return MaskOutput(logits)
+
+
+class Sharpened(nn.Module):
+    """Multiply the logits of a network's final mask.
+
+    Args:
+        net: ``net(image)`` returns a :class:`RUNOutput` or a :class:`MaskOutput`.
+        factor: above 1 makes masks sharper, below 1 softer.
+
+    ``forward(image)``: the network's output, its ``mask_logits`` multiplied; stages stay as they are.
+    """
+
+    def __init__(self, net: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.net, self.factor = net, factor
+
+    def forward(self, image: Tensor) -> RUNOutput | MaskOutput:
+        output: RUNOutput | MaskOutput = self.net(image)
+        return output._replace(mask_logits=self.factor * output.mask_logits)
+
+
+def apply_variant(net: nn.Module, variant: Variant) -> nn.Module:
+    """Wrap a network with trained weights; what wraps it has no weights and is never saved.
+
+    Args:
+        net: made with the variant's closing step already, which is a setting of its constructor.
+
+    Raises:
+        UserError: impossible values, or a closing step for a network without a mask step.
+    """
+    problems = variant.problems()
+    if variant.closing_step is not None and not getattr(net, "mask_steps", ()):
+        problems.append(f"closing_step={str(variant.closing_step).lower()}: {network_name(net)} has no mask step; leave it out")
+    if problems:
+        raise UserError("\n".join(problems))
+    if variant.rounds > 1:
+        net = InRounds(net, variant.rounds)
+    return Sharpened(net, variant.sharpness) if variant.sharpness != 1 else net
+
+
+def unwrapped(net: nn.Module) -> nn.Module:
+    """Return the network that :func:`apply_variant` was given."""
+    while isinstance(net, (InRounds, Sharpened)):
+        net = net.net
+    return net
+
+
+def variant_of(net: nn.Module) -> Variant:
+    """Return what a network with its wrappers does; ``closing_step`` is true or false, never None."""
+    rounds, sharpness = 1, 1.0
+    while isinstance(net, (InRounds, Sharpened)):
+        rounds = net.rounds if isinstance(net, InRounds) else rounds
+        sharpness = net.factor if isinstance(net, Sharpened) else sharpness
+        net = net.net
+    return Variant(bool(getattr(net, "closing_step", False)), rounds, sharpness)
+
+
+def network_name(net: nn.Module) -> str:
+    """Return a network's name as reports write it: its class (``FPN`` for `fpn_wide` too), or ``FPN_DS`` for RUN without the unfolding."""
+    net = unwrapped(net)
+    return type(net).__name__ if getattr(net, "coupling", True) else "FPN_DS"
 
 
 def object_box(mask: Tensor) -> tuple[slice, slice] | None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from src.checkpoints.weights_file import SUFFIX
 from src.data.published_sets import count_note
-from src.models.variant import network_name, variant_of
+from src.models.rounds import network_name, variant_of
 from src.module import COSModule
 from src.report.figures.gallery import Panel, network_panels
 from src.report.write import Report, ReportOptions, write_report

@@ -20,7 +20,8 @@ from src.data.pillow_resize import resize_bilinear
 from src.inference.predictor import Predictor
 from src.inference.torch_network import TorchNetwork
 from src.models.outputs import masks_at_size
-from src.models.rounds import in_rounds
+from src.models.rounds import apply_variant
+from src.models.variant import Variant
 from src.utils.errors import UserError
 from tests.fixtures.tiny import ROOT
 from tests.fixtures.tiny_network import IMAGE_SIZE, write_tiny_checkpoint
@@ -44,7 +45,7 @@ def step_by_step(checkpoint, picture, rounds=1):
     small = resize_bilinear(picture, IMAGE_SIZE, IMAGE_SIZE).transpose(2, 0, 1)
     image = torch.from_numpy(small.astype(np.float32) / 255)[None].contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
-        logits = in_rounds(net.to(memory_format=torch.channels_last), image, rounds).mask_logits
+        logits = apply_variant(net, Variant(rounds=rounds))(image).mask_logits
     return masks_at_size(logits, [torch.empty(picture.shape[:2])])[0].numpy()
 
 

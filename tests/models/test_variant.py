@@ -8,8 +8,8 @@ import torch
 from src.models.encoder import PyramidEncoder
 from src.models.fpn import FPN
 from src.models.outputs import RUNOutput, stage_logits
-from src.models.rounds import InRounds
-from src.models.variant import AS_TRAINED, Sharpened, Variant, apply_variant, network_name, unwrapped, variant_of
+from src.models.rounds import InRounds, Sharpened, apply_variant, network_name, unwrapped, variant_of
+from src.models.variant import AS_TRAINED, Variant
 from src.utils.errors import UserError
 
 
