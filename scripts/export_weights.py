@@ -11,7 +11,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from src.checkpoints.atomic_io import writable
-from src.checkpoints.reading import read_checkpoint, resolve_checkpoint
+from src.checkpoints.finding import resolve_checkpoint
+from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.rebuild import rebuild
 from src.checkpoints.weights_file import SUFFIX, export_bytes
 from src.cli.command import command, console

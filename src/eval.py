@@ -9,7 +9,8 @@ import lightning as L
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from src.checkpoints.reading import read_checkpoint, resolve_checkpoint
+from src.checkpoints.finding import resolve_checkpoint
+from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.rebuild import rebuild
 from src.cli.command import command
 from src.metrics import MEASURES

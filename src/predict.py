@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.progress import track
 
-from src.checkpoints.reading import read_checkpoint, resolve_checkpoint
+from src.checkpoints.finding import resolve_checkpoint
+from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.rebuild import rebuild
 from src.cli.command import command, console
 from src.data.dataset import to_tensor

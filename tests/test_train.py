@@ -111,7 +111,7 @@ def _mistakes(tmp_path: Path, root: Path) -> dict[str, tuple[DictConfig, str]]:
         "nothing to do": (["train=false"], "ckpt_path"),
         "validation": (["trainer.check_val_every_n_epoch=0"], "trainer.check_val_every_n_epoch=0: must be 1 or more"),
         "no end": (["trainer.max_epochs=-1", "scheduler=cosine"], "trainer.max_epochs=-1: this scheduler must know the end"),
-        "no model": (["~model"], "model: nothing is left of it"),
+        "no model": (["~model"], "model: missing; training needs it"),
         "seed": (["seed=-1"], "seed=-1: must lie between 0 and 4294967295"),
         "learning rate": (["model.optimizer.lr=-1"], "model.optimizer: Invalid learning rate: -1"),
         "seed, learning rate": (["seed=-1", "model.optimizer.lr=-1"], "4294967295\nmodel.optimizer: "),

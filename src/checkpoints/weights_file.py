@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from src.utils.errors import UserError
 from src.utils.revision import FORMAT
+
+if TYPE_CHECKING:  # imported where they are used: `SUFFIX` alone must not cost the import of torch
+    from torch import Tensor
 
 SUFFIX = ".safetensors"
 KEPT = ("seed", "encoder", "model", "data", "commit", "released")
@@ -34,6 +32,8 @@ def export_bytes(checkpoint: dict[str, Any], path: Path) -> bytes:
     Raises:
         UserError: a weight that half precision cannot hold (infinite, NaN or beyond ±65504).
     """
+    from safetensors.torch import save
+
     shorten = _half_if_exact if "released" in checkpoint["config"] else _half
     state = {name: shorten(tensor) for name, tensor in checkpoint["state_dict"].items()}
     broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
@@ -53,6 +53,8 @@ def read_exported(path: Path) -> dict[str, Any]:
     Raises:
         UserError: not a whole safetensors file, or not one that `scripts.export_weights` wrote.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(str(path), "pt") as file:
             header = file.metadata() or {}
@@ -72,7 +74,7 @@ def read_exported(path: Path) -> dict[str, Any]:
 
 
 def _half(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.float16).contiguous() if tensor.is_floating_point() else tensor.contiguous()
+    return tensor.half().contiguous() if tensor.is_floating_point() else tensor.contiguous()
 
 
 def _half_if_exact(tensor: Tensor) -> Tensor:

@@ -18,14 +18,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from src.cli.job_record import recorded
 from src.cli.output_folder import forget_command
 from src.cli.override_errors import composition_mistake
-from src.cli.type_check import check_types
+from src.cli.type_check import check_own_types, check_types
 from src.utils.errors import UserError, user_error
 from src.utils.launch import global_rank, launched
 from src.utils.memory import keep_freed_memory
@@ -46,15 +45,20 @@ NOISE = (
 Task = Callable[[DictConfig], Any]
 
 
-def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
+def command(config_name: str, check_files: Task | None = None) -> Callable[[Task], Callable[[], None]]:
     """Turn ``task(cfg)`` into a ``main()`` configured by ``conf/<config_name>.yaml``.
 
-    What the user can mend is printed without a traceback and ends the process with status 2. In a multirun
-    ``paths.output_dir`` becomes the job's own folder; a job that fails leaves the others alone, and the end lists those that did.
+    User errors are printed without a traceback; the exit status is 2. In a multirun ``paths.output_dir`` becomes the
+    job's own folder; a job that fails leaves the others alone, and the end lists those that did.
+
+    Args:
+        check_files: raises a UserError for a file that is missing. It runs before the types of classes are compared, so that
+            such a mistake does not wait for the import of torch; it must not import anything heavy itself.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
         failed: list[str] = []
+        checked = _checked(task, check_files)
 
         @functools.wraps(task)
         def run(cfg: DictConfig) -> Any:
@@ -62,11 +66,9 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
             hydra_cfg = HydraConfig.get()
             if hydra_cfg.mode == RunMode.MULTIRUN:
                 OmegaConf.update(cfg, "paths.output_dir", hydra_cfg.runtime.output_dir)
-                return _run_job(task, cfg, failed)
+                return _run_job(checked, cfg, failed)
             with reported_mistakes(failed):
-                _check_complete(cfg)
-                check_types(cfg)
-                return task(cfg)
+                return checked(cfg)
             forget_command()
             return sys.exit(2)
 
@@ -84,7 +86,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
                 elif global_rank() == 0:
                     configured()
                 else:
-                    _compose_and_run(config_name, task, failed)
+                    _compose_and_run(config_name, checked, failed)
             if failed:
                 print(f"error: {len(failed)} of the jobs failed", file=sys.stderr)
                 sys.exit(2)
@@ -94,12 +96,24 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
     return decorate
 
 
+def _checked(task: Task, check_files: Task | None) -> Task:
+    """``task`` after the checks of its configuration, those first that import nothing."""
+
+    def run(cfg: DictConfig) -> Any:
+        _check_complete(cfg)
+        check_own_types(cfg)
+        if check_files is not None:
+            check_files(cfg)
+        check_types(cfg)
+        return task(cfg)
+
+    return run
+
+
 def _run_job(task: Task, cfg: DictConfig, failed: list[str]) -> Any:
     """One job of a multirun: its error is printed and noted in its folder, not raised, as that would end the other jobs."""
     with recorded() as note:
         try:
-            _check_complete(cfg)
-            check_types(cfg)
             return task(cfg)
         except Exception as error:
             text = _mistake(error)
@@ -131,8 +145,6 @@ def _compose_and_run(config_name: str, task: Task, failed: list[str]) -> None:
     except HydraException:
         sys.exit(1)  # rank 0 says why
     with reported_mistakes(failed):
-        _check_complete(cfg)
-        check_types(cfg)
         task(cfg)
 
 
@@ -168,10 +180,17 @@ def _mistake(error: Exception) -> str | None:
     if mistake is not None:
         return _plain(str(mistake))
     cause = error.__cause__ if isinstance(error, InstantiationException) else error
-    if isinstance(error, InstantiationException) and isinstance(cause, (ValueError, TypeError, ImportError, MisconfigurationException)):
+    refused = _is_refused_by_lightning(cause)
+    if isinstance(error, InstantiationException) and (refused or isinstance(cause, (ValueError, TypeError, ImportError))):
         key = str(error).rsplit("full_key: ", 1)[-1] if "full_key: " in str(error) else "configuration"
         return f"{key}: {cause}"
-    return str(error) if isinstance(error, MisconfigurationException) else composition_mistake(error)
+    return str(error) if refused else composition_mistake(error)
+
+
+def _is_refused_by_lightning(error: BaseException | None) -> bool:
+    """Whether Lightning refuses a configuration; no error is its own before it is imported."""
+    exceptions = sys.modules.get("lightning.pytorch.utilities.exceptions")
+    return exceptions is not None and isinstance(error, exceptions.MisconfigurationException)
 
 
 def _plain(message: str) -> str:

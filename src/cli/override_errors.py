@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
-from omegaconf import Container, DictConfig
+from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.cli.type_check import parameters_of
+from src.cli.signatures import parameter_names
+from src.utils.private import root_of
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -43,9 +44,10 @@ def _no_such_choice(missing: str, options: Sequence[str]) -> str:
 def _no_such_key(key: str, parent: Container) -> str:
     """The same name deeper, in a part, then near matches beside the key, then the same name elsewhere, then near ones anywhere."""
     prefix, _, name = key.rpartition(".")
-    if isinstance(parent, DictConfig) and name in (parameters_of(parent) or {}):
-        return f"{key}: not among the settings of conf/, but {parent._target_.rpartition('.')[2]} takes it: write +{key}=…"
-    root = parent._get_root()
+    target = str(parent.get("_target_", "")) if isinstance(parent, DictConfig) else ""
+    if target and takes(target, name):
+        return f"{key}: not among the settings of conf/, but {target.rpartition('.')[2]} takes it: write +{key}=…"
+    root = root_of(parent)
     groups = {str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir()} - {"hydra"}
     everywhere = sorted(set(_paths(root)) | groups)
     beside = [path for path in everywhere if path.rpartition(".")[0] == prefix]
@@ -58,18 +60,23 @@ def _no_such_key(key: str, parent: Container) -> str:
     return f"{key}: there is no such setting; {way}"
 
 
+def takes(target: str, name: str) -> bool:
+    """Whether the class or function at a dotted path takes a keyword; one whose source cannot be read takes any."""
+    names = parameter_names(target)
+    return names is None or name in names
+
+
 def _names(paths: list[str]) -> list[str]:
     return sorted({path.rpartition(".")[2] for path in paths})
 
 
 def _paths(node: object, prefix: str = "") -> Iterator[str]:
     """Every key of a configuration, dotted; what an interpolation points to counts where it stands."""
-    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+    if not isinstance(node, DictConfig):
         return
     for name in map(str, node):
-        child = node._get_node(name)
         key = f"{prefix}{name}"
         if key != "hydra" and not name.startswith("_"):
             yield key
-            if isinstance(child, DictConfig) and not child._is_interpolation():
-                yield from _paths(child, f"{key}.")
+            if not OmegaConf.is_interpolation(node, name) and not OmegaConf.is_missing(node, name):
+                yield from _paths(node[name], f"{key}.")

@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig, Node, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from src.utils.errors import Problems
 
@@ -57,20 +57,41 @@ IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str
 MADE = "a configuration with _target_"
 
 
+def check_own_types(cfg: DictConfig) -> None:
+    """Compare the settings of the commands themselves with `OWN`; no class is imported for it.
+
+    Raises:
+        UserError: all values of a wrong type, unless settings of classes were typed too: then `check_types` reports both together.
+    """
+    if not _classes_are_set():
+        _raise_all(_plain_problems(cfg, OWN))
+
+
 def check_types(cfg: DictConfig) -> None:
     """Compare each scalar and each list with the annotation of the parameter it is for.
 
-    Every node with a ``_target_`` is looked at; classes and functions without annotations take anything.
+    Every node with a ``_target_`` is looked at, which imports its class; those without annotations take anything.
 
     Raises:
         UserError: all values of a wrong type and all settings that a ``_target_`` does not have: the key, the value, what was
             expected, and the file of ``conf/`` that says so if it was not typed.
     """
+    _raise_all([*_plain_problems(cfg, NARROWER), *_node_problems(cfg, ""), *_plain_problems(cfg, OWN)])
+
+
+def _raise_all(problems: Iterable[tuple[str, str]]) -> None:
+    """Raise what is wrong with each key; of several problems of one key the first."""
     found: dict[str, str] = {}
-    for key, problem in [*_plain_problems(cfg, NARROWER), *_node_problems(cfg, ""), *_plain_problems(cfg, OWN)]:
+    for key, problem in problems:
         found.setdefault(key, problem)
-    problems = Problems(found.values())
-    problems.raise_all(f"{len(problems)} settings cannot be meant so:" if len(problems) > 1 else "")
+    wrong = Problems(found.values())
+    wrong.raise_all(f"{len(wrong)} settings cannot be meant so:" if len(wrong) > 1 else "")
+
+
+def _classes_are_set() -> bool:
+    """Whether a value was typed that is not a command's own."""
+    typed = [word.lstrip("+~").partition("=")[0] for word in HydraConfig.get().overrides.task] if HydraConfig.initialized() else []
+    return any("." in key and key not in OWN for key in typed)
 
 
 def _plain_problems(cfg: DictConfig, hints: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -85,18 +106,18 @@ def _node_problems(node: DictConfig | ListConfig, prefix: str) -> Iterator[tuple
     keys: Sequence[Any] = list(node.keys()) if isinstance(node, DictConfig) else range(len(node))
     parameters = parameters_of(node) if isinstance(node, DictConfig) else None
     for key in keys:
-        child, path = node._get_node(key), f"{prefix}{key}"
-        if path == "hydra" or not isinstance(child, Node) or child._is_missing():
+        path = f"{prefix}{key}"
+        if path == "hydra" or OmegaConf.is_missing(node, key):
             continue
         if isinstance(node, DictConfig) and parameters is not None and not str(key).startswith("_"):
             if key not in parameters:
                 yield path, _unknown(path, node, parameters)
             elif (value := node[key]) is None or not _is_made(value):
-                hint, source = parameters[str(key)], _source(child, path)
+                hint, source = parameters[str(key)], _source(node, str(key), path)
                 if not fits(value, hint):
                     yield source, _wrong(source, value, hint)
-        if isinstance(child, (DictConfig, ListConfig)) and not child._is_interpolation() and not child._is_none():
-            yield from _node_problems(child, f"{path}.")
+        if not OmegaConf.is_interpolation(node, key) and isinstance(node[key], (DictConfig, ListConfig)):
+            yield from _node_problems(node[key], f"{path}.")
 
 
 class _Anything(dict[str, Any]):
@@ -111,7 +132,7 @@ class _Anything(dict[str, Any]):
 
 def parameters_of(node: DictConfig) -> dict[str, Any] | None:
     """Name → annotation of what the node's ``_target_`` takes; None without a target."""
-    if node._is_none() or node._is_interpolation() or "_target_" not in node:
+    if "_target_" not in node:
         return None
     try:
         target = get_object(node._target_)
@@ -200,9 +221,12 @@ def _unknown(key: str, node: DictConfig, parameters: dict[str, Any]) -> str:
     return f"{key}: {node._target_.rpartition('.')[2]} has no such setting{written}{nearest}"
 
 
-def _source(child: Any, path: str) -> str:
-    """The key that a scalar's value comes from."""
-    found = re.fullmatch(r"\$\{([\w.]+)\}", str(child._value())) if child._is_interpolation() else None
+def _source(node: DictConfig, name: str, path: str) -> str:
+    """The key that a setting's value comes from."""
+    if not OmegaConf.is_interpolation(node, name):
+        return path
+    written: Any = OmegaConf.to_container(node, resolve=False)
+    found = re.fullmatch(r"\$\{([\w.]+)\}", str(written[name]))
     return found[1] if found else path
 
 

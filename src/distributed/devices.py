@@ -9,7 +9,7 @@ import torch
 from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from omegaconf import DictConfig
 
-from src.utils.errors import Problems
+from src.utils.errors import Problems, UserError
 from src.utils.launch import Launch
 
 
@@ -57,6 +57,23 @@ def world_size(trainer: DictConfig, launch: Launch | None) -> int:
     gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
     on_gpu = str(trainer.accelerator) in ("gpu", "cuda", "mps", "auto") and gpus > 0
     return (_count(trainer.devices, gpus if on_gpu else 1) or 1) * int(trainer.get("num_nodes", 1))
+
+
+def accumulation(effective: int, batch_size: int, devices: int) -> int:
+    """How many batches of `batch_size` on each of `devices` make one optimiser step of `effective` images.
+
+    Raises:
+        UserError: they can't; names the next `data.batch_size` (or `effective_batch`) that can.
+    """
+    if effective > 0 and effective % (batch_size * devices) == 0:
+        return effective // (batch_size * devices)
+    each = effective // devices
+    if effective % devices or each < 1:
+        way = f"effective_batch={devices * batch_size * max(1, round(effective / (devices * batch_size)))}"
+    else:
+        way = f"data.batch_size={max(size for size in range(1, min(batch_size, each) + 1) if each % size == 0)}"
+    made = f"data.batch_size={batch_size} on {devices} device{'s'[: devices > 1]}"
+    raise UserError(f"effective_batch={effective} can't be made of {made}; take {way}, or effective_batch=null for one batch a step")
 
 
 def cluster(launch: Launch | None) -> ClusterEnvironment:

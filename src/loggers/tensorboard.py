@@ -43,6 +43,9 @@ class TensorBoard(TensorBoardLogger, Tracker):
             self.log_picture(f"test/{path.stem}", path, 0)
         self.experiment.flush()
 
+    def close(self, failed: bool) -> None:
+        """Do nothing: TensorBoard knows no state of a run, and Lightning closes the files."""
+
 
 def _lines(params: dict[str, Any]) -> list[str]:
     from omegaconf import OmegaConf

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -22,6 +23,24 @@ class Tracker(ABC):
     @abstractmethod
     def log_report(self, folder: Path, scores: dict[str, float]) -> None:
         """What the test left in ``folder`` (``metrics.csv``, ``per_image.csv``, galleries and curves) and its means."""
+
+    @abstractmethod
+    def close(self, failed: bool) -> None:
+        """End the run, as failed or as finished; a resumed training opens it again."""
+
+
+@contextmanager
+def closing(loggers: Sequence[object]) -> Iterator[None]:
+    """Close the trackers among `loggers` at the end of the block, as failed where an exception (a signal, too) ends it."""
+    trackers = [logger for logger in loggers if isinstance(logger, Tracker)]
+    try:
+        yield
+    except BaseException:
+        for tracker in trackers:
+            tracker.close(failed=True)
+        raise
+    for tracker in trackers:
+        tracker.close(failed=False)
 
 
 def sweep_and_name(folder: Path) -> tuple[str | None, str]:

@@ -38,20 +38,21 @@ class Wandb(WandbLogger, Tracker):
         # Lightning's own `offline` would stay in the environment, and refuses artifacts, which `wandb sync` does send later
         super().__init__(save_dir=save_dir, project=project, id=run_id, log_model=checkpoints, **chosen)
         del self._wandb_init["anonymous"]  # W&B warns of it
+        self._run: Any = None
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
         """The run; a UserError where an online one cannot begin."""
-        if self._experiment is None:
+        if self._run is None:
             self._id_file.parent.mkdir(parents=True, exist_ok=True)
             try:
-                run = super().experiment
+                self._run = super().experiment
             except wandb.Error as error:
                 way = "`wandb login` first, or take logger.wandb.offline=true and `wandb sync` the folder later"
                 raise UserError(f"logger.wandb: W&B does not begin ({str(error).splitlines()[0]}); {way}") from error
-            self._id_file.write_text(run.id + "\n")
-        return self._experiment
+            self._id_file.write_text(self._run.id + "\n")
+        return self._run
 
     @rank_zero_only
     def log_picture(self, name: str, path: Path, step: int) -> None:
@@ -64,6 +65,11 @@ class Wandb(WandbLogger, Tracker):
         for kind in ("gallery", "curves"):
             found |= {f"test/{path.stem}": wandb.Image(str(path)) for path in sorted(folder.glob(f"{kind}_*.png"))}
         self.experiment.log(found)
+
+    def close(self, failed: bool) -> None:
+        """Mark the run as failed until it is resumed, or as finished; the next job of a sweep has a run of its own."""
+        if self._run is not None:
+            self._run.finish(exit_code=int(failed))
 
     def _scan_and_log_checkpoints(self, checkpoint_callback: ModelCheckpoint) -> None:
         """Each of the callbacks `best`, `last` … as an artifact of its own: one name for all would mix their versions."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import lightning as L
@@ -10,12 +11,48 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig
 
 from src.callbacks.progress import ProgressBar
+from src.checkpoints.reading import read_checkpoint
+from src.checkpoints.rebuild import rebuild
 from src.cli.command import console
+from src.cli.command_line import command_line
+from src.distributed.signals import Interrupted, StopRequest
+from src.loggers.tracker import Tracker
 from src.module import COSModule
+from src.pipeline.preflight import Prepared
 from src.report.network import write_results
 from src.report.write import ReportOptions
 from src.scoring.pool import WorkerPool
 from src.scoring.scorer import MapScorer
+
+
+def final_test(prepared: Prepared, trainer: L.Trainer) -> dict[str, float]:
+    """Test the best checkpoint of the hold-out (with ``train=false`` the given one), and hand the report to the trackers.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM, after the line that tests again was printed.
+    """
+    module, path = prepared.module, _tested_checkpoint(prepared, trainer)
+    if path is not None:
+        module = rebuild(read_checkpoint(path), path)
+    try:
+        with StopRequest(at_once=True):
+            scores = run_test(module, prepared.datamodule, prepared.cfg.trainer, prepared.output_dir, path)
+    except Interrupted as stop:
+        command = command_line(prepared.output_dir, f"ckpt_path={path}", "train=false")
+        print(f"stopped by {stop.signal.name} in the test; test again with: {command}", file=sys.stderr)
+        raise
+    for logger in trainer.loggers:
+        if isinstance(logger, Tracker):
+            logger.log_report(prepared.output_dir, scores)
+    return scores
+
+
+def _tested_checkpoint(prepared: Prepared, trainer: L.Trainer) -> Path | None:
+    """None: the module as it is, where a training has kept no best checkpoint."""
+    if not prepared.cfg.train:
+        return prepared.ckpt_path
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    return Path(best) if best else None
 
 
 def run_test(

@@ -13,7 +13,7 @@ import torch
 
 from src.checkpoints import atomic_io as checkpoint_io
 from src.checkpoints.atomic_io import AtomicCheckpointIO, remove_leftovers, writable
-from src.checkpoints.reading import resolve_checkpoint
+from src.checkpoints.finding import resolve_checkpoint
 from src.utils.errors import UserError
 from tests.fixtures.tiny import ROOT
 

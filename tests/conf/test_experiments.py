@@ -11,7 +11,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from src.cli.command import CONF
-from src.train import accumulation, train
+from src.distributed.devices import accumulation
+from src.train import train
 from src.utils.errors import UserError
 from tests.fixtures.folders import write_tasks
 

@@ -158,7 +158,7 @@ def test_slurm_stops_two_processes_and_the_requeued_job_goes_on(tmp_path, monkey
     told = [task.communicate(timeout=120)[1] for task in tasks]
     assert [task.returncode for task in tasks] == [143, 143], told
     assert told[0].count("SIGTERM: stopping after this step") == 1
-    assert "go on with: srun python -m src.train" in told[0]
+    assert "resume with: srun python -m src.train" in told[0]
     assert told[1] == ""
     assert folders(tmp_path / "outputs" / "train") == ["slurm_4711_0"]
     stopped = max(read_checkpoint(path)["global_step"] for path in (folder / "checkpoints").glob("*.ckpt"))
@@ -239,7 +239,7 @@ def test_the_strategy_synchronises_the_norms(trainer, kind, tmp_path, monkeypatc
         raise UserError("far enough")
 
     monkeypatch.setattr(L.Trainer, "fit", fit)
-    monkeypatch.setattr("src.train.check_devices", lambda *_: {"accelerator": "cpu", "devices": 2})
+    monkeypatch.setattr("src.pipeline.preflight.check_devices", lambda *_: {"accelerator": "cpu", "devices": 2})
     monkeypatch.setenv("LOCAL_RANK", "0")  # the other process is somebody else's
     with pytest.raises(UserError, match="far enough"):
         train(config("train", *SMALL, f"trainer={trainer}", f"paths.output_dir={tmp_path}"))

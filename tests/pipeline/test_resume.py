@@ -128,9 +128,9 @@ def test_sigterm_saves_and_says_how_to_go_on(whole, tmp_path):
     assert "Traceback" not in stopped.stderr
     (line,) = [line for line in stopped.stderr.splitlines() if line.startswith("stopped by SIGTERM at step ")]
     stored = read_checkpoint(tmp_path / "checkpoints" / "step.ckpt")["global_step"]
-    assert line.startswith(f"stopped by SIGTERM at step {stored}; go on with: python -m src.train experiment=quickstart ")
+    assert line.startswith(f"stopped by SIGTERM at step {stored}; resume with: python -m src.train experiment=quickstart ")
     assert line.endswith(f" paths.output_dir={tmp_path} ckpt_path=last")
-    words = shlex.split(line.partition("go on with: ")[2])
+    words = shlex.split(line.partition("resume with: ")[2])
     subprocess.run([sys.executable, *words[1:]], cwd=ROOT, check=True, capture_output=True)
     assert_same_end(whole[0], tmp_path)
 

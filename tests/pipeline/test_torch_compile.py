@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-import src.train
+import src.pipeline.preflight
 from src.checkpoints.reading import read_checkpoint
 from src.losses import StagewiseLoss
 from src.models.encoder import PyramidEncoder
@@ -47,7 +47,7 @@ def test_the_network_is_one_graph_and_computes_the_same(gradient_checkpointing):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_compiled_training_validates_stores_tests_and_resumes_as_a_plain_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(src.train, "compile_network", partial(compile_network, backend="eager"))
+    monkeypatch.setattr(src.pipeline.preflight, "compile_network", partial(compile_network, backend="eager"))
     small = ["model.net.num_stages=1", "encoder.name=lcnet_050", "callbacks=[default,ema]", "data.num_train=4", "data.num_val=2"]
     scores = train(tiny_quickstart(tmp_path, "compile=true", *small))
     assert {"val/s_alpha", "test/synthetic/s_alpha"} <= scores.keys()

@@ -1,0 +1,93 @@
+"""Names of the parameters of a class or function, read from its source: nothing is imported, which would take seconds for torch."""
+
+from __future__ import annotations
+
+import ast
+from contextlib import suppress
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+Definition = ast.ClassDef | ast.FunctionDef
+MOST_STEPS = 20
+"""Imports and base classes that are followed at most: sources may refer to each other in circles."""
+
+
+class Unreadable(Exception):
+    """The source does not say it in a way that can be followed."""
+
+
+def parameter_names(target: str) -> set[str] | None:
+    """Return the keywords that the target at a dotted path takes; None for one that takes any, or whose source cannot be followed.
+
+    Re-exports (``lightning.pytorch.Trainer``), inherited constructors and dataclasses are followed.
+    """
+    try:
+        return _of(*_find(target, MOST_STEPS), MOST_STEPS)
+    except (Unreadable, OSError, SyntaxError):
+        return None
+
+
+def _of(definition: Definition, module: str, steps: int) -> set[str] | None:
+    if isinstance(definition, ast.FunctionDef):
+        return _arguments(definition)
+    for statement in definition.body:
+        if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
+            names = _arguments(statement)
+            return names and names - {"self"}
+    if any("dataclass" in ast.unparse(decorator) for decorator in definition.decorator_list):
+        return {one.target.id for one in definition.body if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)}
+    if not definition.bases or not steps:
+        raise Unreadable(definition.name)
+    return _of(*_named(ast.unparse(definition.bases[0]), module, steps - 1), steps - 1)
+
+
+def _arguments(function: ast.FunctionDef) -> set[str] | None:
+    given = function.args
+    return None if given.kwarg else {one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
+
+
+def _find(target: str, steps: int) -> tuple[Definition, str]:
+    """The definition at a dotted path, and the module that it is in."""
+    module, _, name = target.rpartition(".")
+    if not module:
+        raise Unreadable(target)
+    return _named(name, module, steps)
+
+
+def _named(name: str, module: str, steps: int) -> tuple[Definition, str]:
+    """What ``name`` stands for inside ``module``."""
+    if not steps:
+        raise Unreadable(name)
+    first, _, rest = name.partition(".")
+    file, is_package = _source(module)
+    for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(statement, Definition) and statement.name == name:
+            return statement, module
+        if isinstance(statement, ast.ImportFrom):
+            source = _absolute(statement, module, is_package)
+            for alias in statement.names:
+                if first == (alias.asname or alias.name):
+                    return _find(".".join(filter(None, [source, alias.name, rest])), steps - 1)
+                if alias.name == "*":
+                    with suppress(Unreadable):
+                        return _named(name, source, steps - 1)
+    raise Unreadable(name)
+
+
+def _absolute(statement: ast.ImportFrom, module: str, is_package: bool) -> str:
+    above = module.split(".")[: len(module.split(".")) - statement.level + is_package] if statement.level else []
+    return ".".join([*above, *filter(None, [statement.module])])
+
+
+def _source(module: str) -> tuple[Path, bool]:
+    """The file of a module and whether it is a package; `importlib.util.find_spec` would import the packages above it."""
+    spec, path, name = None, None, ""
+    for part in module.split("."):
+        name = f"{name}.{part}".lstrip(".")
+        spec = PathFinder.find_spec(name, path)
+        if spec is None:
+            raise Unreadable(module)
+        path = spec.submodule_search_locations
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        raise Unreadable(module)
+    return Path(spec.origin), path is not None

@@ -1,0 +1,99 @@
+"""Build the trainer of a prepared training, announce it, and fit."""
+
+from __future__ import annotations
+
+import sys
+
+import lightning as L
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_warn
+from omegaconf import OmegaConf
+
+from src.callbacks.step_checkpoint import StopWhenAsked
+from src.checkpoints.atomic_io import AtomicCheckpointIO, remove_leftovers, writable
+from src.cli.command import console
+from src.cli.command_line import command_line
+from src.distributed.devices import cluster
+from src.distributed.ranks import other_ranks
+from src.distributed.signals import Interrupted, StopRequest
+from src.distributed.sync_norm import SyncNorm
+from src.models.outputs import network_name
+from src.pipeline.preflight import Prepared
+from src.utils.launch import launched
+
+
+def build(prepared: Prepared, request: StopRequest) -> L.Trainer:
+    """Make the run's folder with its ``config.yaml``, and the trainer, which answers `request`.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    cfg, folder = prepared.cfg, prepared.output_dir
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    trainer: L.Trainer = instantiate(
+        cfg.trainer,
+        plugins=[AtomicCheckpointIO(), cluster(launched()), *[SyncNorm()] * bool(cfg.trainer.get("sync_batchnorm"))],
+        callbacks=[*_callbacks(prepared), StopWhenAsked(folder / "checkpoints", request)],
+        logger=prepared.loggers,
+        **prepared.devices,
+    )
+    if prepared.accumulated is not None:
+        trainer.accumulate_grad_batches = prepared.accumulated
+    if trainer.is_global_zero:
+        with writable(folder):
+            remove_leftovers(folder / "checkpoints")
+            OmegaConf.save(OmegaConf.create(prepared.module.config), folder / "config.yaml")
+    return trainer
+
+
+def announce(prepared: Prepared, trainer: L.Trainer) -> None:
+    """Hand the configuration to the loggers, and print what will be trained and tested."""
+    for logger in trainer.loggers:
+        logger.log_hyperparams(prepared.module.config)
+    if not trainer.is_global_zero:
+        return
+    cfg, out = prepared.cfg, console()
+    if cfg.compile:
+        out.print("compile=true: the first training and the first validation step take minutes", highlight=False)
+    out.print(_summary(prepared), highlight=False)
+    if prepared.accumulated is not None:
+        parts = f"{cfg.data.batch_size} (a batch) × {trainer.world_size} (devices) × {prepared.accumulated} (accumulated)"
+        out.print(f"images a step of the optimiser: {cfg.effective_batch} = {parts}", highlight=False)
+
+
+def fit(prepared: Prepared, trainer: L.Trainer, request: StopRequest) -> dict[str, float]:
+    """Train, on several devices in several processes, and return the last logged measures.
+
+    Raises:
+        UserError: the disk is full; the loss is not a number.
+        Interrupted: Ctrl-C or SIGTERM, after the state was saved and the line that resumes it printed.
+    """
+    start = str(prepared.ckpt_path) if prepared.ckpt_path else None
+    try:
+        with writable(prepared.output_dir), request, other_ranks(trainer, prepared.cfg, start):
+            trainer.fit(prepared.module, datamodule=prepared.datamodule, ckpt_path=start)
+    except Interrupted as stop:
+        if trainer.is_global_zero:
+            command = command_line(prepared.output_dir, "ckpt_path=last")
+            print(f"stopped by {stop.signal.name} at step {trainer.global_step}; resume with: {command}", file=sys.stderr)
+        raise
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def _callbacks(prepared: Prepared) -> list[L.Callback]:
+    """The configured callbacks; without validation none that waits for its measures."""
+    validates = prepared.cfg.train and prepared.datamodule.validates
+    callbacks = [one for one in prepared.callbacks if validates or not str(getattr(one, "monitor", "")).startswith("val/")]
+    if prepared.cfg.train and not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
+        rank_zero_warn("no checkpoint will be written: best.ckpt and last.ckpt are callbacks=[default,…]")
+    return callbacks
+
+
+def _summary(prepared: Prepared) -> str:
+    module, data = prepared.module, prepared.datamodule.describe()
+    parameters = sum(parameter.numel() for parameter in module.parameters()) / 1e6
+    tests = ", ".join(f"{name} {count}" for name, count in data["test_images"].items()) or "none"
+    images = f"images: {data['train_images']} to train, {data['val_images']} held out; test sets: {tests}"
+    return f"{network_name(module.net)}: {parameters:.1f} M parameters | {images} | {prepared.output_dir}"

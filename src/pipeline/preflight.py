@@ -1,0 +1,117 @@
+"""Every mistake of a command before any work: what it is made of is made here, and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+
+from src.checkpoints.reading import read_checkpoint
+from src.checkpoints.rebuild import check_epochs, check_fits
+from src.distributed.devices import accumulation, check_devices, world_size
+from src.module import COSModule
+from src.pipeline.start import starting_checkpoint
+from src.pipeline.torch_compile import compile_network
+from src.utils.errors import Problems, UserError
+from src.utils.launch import launched
+from src.utils.revision import revision
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A training that can start.
+
+    Attributes:
+        cfg: the configuration that everything was made by.
+        output_dir: folder of the run; not made yet.
+        ckpt_path: the checkpoint to resume from (with ``train=false``: to test); None for a new training.
+        devices: arguments of Lightning's Trainer that the launcher decides; empty without one.
+        accumulated: batches per optimiser step; None: as ``trainer`` says.
+        datamodule: set up for the stages that will run.
+        module: on the CPU; its ``config`` is the resolved configuration with the commit.
+        callbacks, loggers: the configured ones.
+    """
+
+    cfg: DictConfig
+    output_dir: Path
+    ckpt_path: Path | None
+    devices: dict[str, Any]
+    accumulated: int | None
+    datamodule: Any
+    module: COSModule
+    callbacks: list[L.Callback]
+    loggers: list[Logger]
+
+
+def prepare(cfg: DictConfig) -> Prepared:
+    """Make and check everything that a training needs; seeds the random numbers.
+
+    Raises:
+        UserError: all mistakes in devices, data, network, callbacks and loggers at once; a checkpoint that does not fit.
+    """
+    ckpt_path = starting_checkpoint(cfg)
+    problems = Problems()
+    with problems.catch():
+        _seed(cfg.seed)
+    with problems.catch():
+        devices = check_devices(cfg.trainer, launched())
+    with problems.catch():
+        accumulated = _accumulated(cfg)
+    with problems.catch():
+        datamodule = _data(cfg)
+    with problems.catch():
+        module = _module(cfg)
+    with problems.catch():
+        callbacks = _made(cfg.get("callbacks"))
+    with problems.catch():
+        loggers = _made(cfg.get("logger"))
+    problems.raise_all()
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    module.config = config | {"commit": revision()}
+    if ckpt_path is not None:
+        _check_checkpoint(cfg, module, ckpt_path)
+    return Prepared(cfg, Path(cfg.paths.output_dir), ckpt_path, devices, accumulated, datamodule, module, callbacks, loggers)
+
+
+def _seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed={seed}: must lie between 0 and {2**32 - 1}")
+    L.seed_everything(seed, workers=True, verbose=False)
+
+
+def _accumulated(cfg: DictConfig) -> int | None:
+    if cfg.effective_batch is None or cfg.data.batch_size <= 0:  # the data refuse such a batch
+        return None
+    return accumulation(cfg.effective_batch, cfg.data.batch_size, world_size(cfg.trainer, launched()))
+
+
+def _data(cfg: DictConfig) -> Any:
+    datamodule = instantiate(cfg.data)
+    for stage in ["fit"] * cfg.train + ["test"] * cfg.test:
+        datamodule.setup(stage)
+    return datamodule
+
+
+def _module(cfg: DictConfig) -> COSModule:
+    module: COSModule = instantiate(cfg.model)
+    module.check_optimizer()
+    if cfg.compile:
+        compile_network(module.net)
+    return module
+
+
+def _made(group: DictConfig | None) -> list[Any]:
+    """The objects of a group in their order; ``GROUP.NAME=null`` excludes one."""
+    return [one for one in instantiate(group or {}).values() if one is not None]
+
+
+def _check_checkpoint(cfg: DictConfig, module: COSModule, ckpt_path: Path) -> None:
+    checkpoint = read_checkpoint(ckpt_path)
+    check_fits(module, checkpoint, ckpt_path)
+    if cfg.train:
+        check_epochs(cfg.trainer.get("max_epochs"), checkpoint, ckpt_path)

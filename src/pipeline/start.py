@@ -1,0 +1,52 @@
+"""Where a training starts: from nothing, or from which file. Reads no file but checkpoints, and imports torch only for those."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from src.checkpoints.finding import check_ckpt_path, resolve_checkpoint
+from src.checkpoints.weights_file import SUFFIX
+from src.utils.errors import UserError
+from src.utils.launch import restarted
+
+NEEDED = ("data", "model", "trainer")
+
+
+def check_start(cfg: DictConfig) -> None:
+    """Check what names and places alone can show to be wrong.
+
+    Raises:
+        UserError: a group that was removed, a checkpoint that does not exist or cannot be resumed from, a folder that holds a run.
+    """
+    if removed := [name for name in NEEDED if "_target_" not in (cfg.get(name) or {})]:
+        way_out = "training needs it. It was removed with ~GROUP; choose one with GROUP=CHOICE"
+        raise UserError(f"{', '.join(removed)}: missing; {way_out}")
+    if _requeued(cfg):
+        return
+    check_ckpt_path(cfg)
+    if _begun(cfg) and cfg.ckpt_path is None:
+        folder = cfg.paths.output_dir
+        raise UserError(f"{folder} already holds a training: ckpt_path=last resumes it, another paths.output_dir starts a new one")
+    if not cfg.train and cfg.ckpt_path is None:
+        raise UserError("train=false needs a ckpt_path to test")
+    if cfg.train and cfg.ckpt_path is not None and Path(cfg.ckpt_path).suffix == SUFFIX:
+        only_weights = f"ckpt_path: {cfg.ckpt_path} holds weights alone"
+        raise UserError(f"{only_weights}; a training resumes from a .ckpt, src.eval and src.predict read this")
+
+
+def starting_checkpoint(cfg: DictConfig) -> Path | None:
+    """Return the file to resume from (or, with ``train=false``, to test), after `check_start`; None for a new training."""
+    check_start(cfg)
+    return resolve_checkpoint("last" if _requeued(cfg) else cfg.ckpt_path, cfg.paths.output_dir)
+
+
+def _begun(cfg: DictConfig) -> bool:
+    """Whether a training has left checkpoints in the folder of this one."""
+    return bool(cfg.train) and any((Path(cfg.paths.output_dir) / "checkpoints").glob("*.ckpt"))
+
+
+def _requeued(cfg: DictConfig) -> bool:
+    """Whether SLURM has started this very training before: it resumes, whatever was typed."""
+    return restarted() and _begun(cfg)
