@@ -11,10 +11,10 @@ from omegaconf import DictConfig
 from torch import nn
 
 from src.cli.command import CONF
-from src.models.cost import count_parts
+from src.models.cost import Timing, count_parts, measure
 from src.models.encoder import PyramidEncoder
 from src.models.run import RUN
-from src.profile import Timing, measure, profile
+from src.profile import profile
 from src.utils.errors import UserError
 
 

@@ -14,7 +14,8 @@ from src.metrics.score_map import score
 from src.models.diagnostics import unfolding_values
 from src.models.outputs import MaskOutput, RUNOutput, masks_at_size
 from src.module import COSModule
-from src.report.figures.gallery import Panel, Pick, network_panels, save_gallery
+from src.report.figures.gallery import Panel, Pick, save_gallery
+from src.report.figures.network_panels import network_panels
 from src.utils.errors import UserError
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -60,7 +61,7 @@ def _named(name: str, module: str, steps: int) -> tuple[Definition, str]:
         raise Unreadable(name)
     first, _, rest = name.partition(".")
     file, is_package = _source(module)
-    for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+    for statement in _statements(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(statement, Definition) and statement.name == name:
             return statement, module
         if isinstance(statement, ast.ImportFrom):
@@ -72,6 +73,12 @@ def _named(name: str, module: str, steps: int) -> tuple[Definition, str]:
                     with suppress(Unreadable):
                         return _named(name, source, steps - 1)
     raise Unreadable(name)
+
+
+def _statements(module: ast.Module) -> Iterator[ast.stmt]:
+    """The statements of a module, those under a condition (``if TYPE_CHECKING``) included."""
+    for statement in module.body:
+        yield from statement.body if isinstance(statement, ast.If) else [statement]
 
 
 def _absolute(statement: ast.ImportFrom, module: str, is_package: bool) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from src.metrics.functional.arrays import BoolMap
@@ -14,13 +14,16 @@ from src.metrics.functional.protocol import PROTOCOLS
 from src.metrics.registry import EXTRAS, MEASURES
 from src.utils.errors import Problems, UserError
 
-Map = torch.Tensor | NDArray[Any]
+if TYPE_CHECKING:  # who hands over a tensor has imported torch; arrays are scored without it
+    from torch import Tensor
+
+Map: TypeAlias = "Tensor | NDArray[Any]"
 """One map: (H, W), or (1, H, W)."""
 
-Maps = torch.Tensor | NDArray[Any] | Sequence[Map]
+Maps: TypeAlias = "Tensor | NDArray[Any] | Sequence[Map]"
 """Many maps: a list of maps of any sizes, or a batch (N, H, W) or (N, 1, H, W)."""
 
-Validity = Maps | Sequence[Map | None] | None
+Validity: TypeAlias = "Maps | Sequence[Map | None] | None"
 """Maps that are False where nothing is judged; None: everywhere valid."""
 
 
@@ -101,21 +104,28 @@ def checked_maps(
 
 
 def _split(maps: Maps | Sequence[Map | None], name: str, problems: list[str], optional: bool = False) -> list[Any]:
-    if isinstance(maps, (torch.Tensor, np.ndarray)) and maps.ndim not in (3, 4):
+    if (_is_tensor(maps) or isinstance(maps, np.ndarray)) and maps.ndim not in (3, 4):
         problems.append(f"{name} have shape {tuple(maps.shape)}; expected a list of (H, W) maps, (N, H, W) or (N, 1, H, W)")
         return []
-    if isinstance(maps, torch.Tensor):
+    if _is_tensor(maps):
         maps = maps.detach().cpu()  # one transfer, not one a map
     return [None if optional and single is None else _to_array(single) for single in maps]
 
 
 def _to_array(single: Map | None) -> NDArray[Any]:
-    if isinstance(single, torch.Tensor):
+    if _is_tensor(single):
+        import torch
+
         single = single.detach()
         # NumPy has no bfloat16.
         single = (single.float() if single.dtype == torch.bfloat16 else single).cpu().numpy()
     array = np.asarray(single)
     return array[0] if array.ndim == 3 and array.shape[0] == 1 else array
+
+
+def _is_tensor(value: object) -> TypeGuard[Tensor]:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def _pred_faults(pred: NDArray[Any]) -> list[str]:

@@ -1,7 +1,10 @@
-"""What a network costs: parameters and multiply-accumulates of each part."""
+"""What a network costs: parameters and multiply-accumulates of each part, time and memory of a batch."""
 
 from __future__ import annotations
 
+import statistics
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+
+from src.utils.memory import peak_gib, reset_peak
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,23 @@ class PartCost:
     part: str
     parameters: int
     gmacs: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of each counted run of one batch, and the peak of memory in GiB."""
+
+    mode: str
+    seconds: tuple[float, ...]
+    peak_gib: float
+
+    @property
+    def quartiles(self) -> tuple[float, float, float]:
+        """Lower quartile, median and upper quartile, in seconds."""
+        if len(self.seconds) == 1:
+            return (self.seconds[0],) * 3
+        low, middle, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
+        return low, middle, high
 
 
 def count_parts(net: nn.Module, image: Tensor) -> list[PartCost]:
@@ -50,3 +72,27 @@ def count_parts(net: nn.Module, image: Tensor) -> list[PartCost]:
         if any(True for _ in child.parameters())
     ]
     return [*parts, PartCost("total", sum(p.numel() for p in net.parameters()), counter.get_total_flops() / 2e9)]
+
+
+def measure(mode: str, run: Callable[[], object], device: torch.device, warmup: int, repeats: int) -> Timing:
+    """Time ``repeats`` calls of ``run`` after ``warmup`` that do not count; on a GPU each waits until its work is done."""
+    for _ in range(warmup):
+        run()
+    _wait(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        reset_peak()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        _wait(device)
+        seconds.append(time.perf_counter() - start)
+    peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else peak_gib()
+    return Timing(mode, tuple(seconds), peak)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -18,7 +18,7 @@ from src.distributed.devices import cluster
 from src.distributed.ranks import other_ranks
 from src.distributed.signals import Interrupted, StopRequest
 from src.distributed.sync_norm import SyncNorm
-from src.models.outputs import network_name
+from src.models.rounds import network_name
 from src.pipeline.preflight import Prepared
 from src.utils.launch import launched
 

@@ -1,4 +1,4 @@
-"""Every mistake of a command before any work: what it is made of is made here, and checked."""
+"""Every mistake of a training or an evaluation before any work: what it is made of is made here, and checked."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from src.checkpoints.finding import resolve_checkpoint
 from src.checkpoints.reading import read_checkpoint
-from src.checkpoints.rebuild import check_epochs, check_fits
+from src.checkpoints.rebuild import check_epochs, check_fits, rebuild
 from src.distributed.devices import accumulation, check_devices, world_size
+from src.metrics import MEASURES
+from src.models.variant import Variant
 from src.module import COSModule
+from src.pipeline.reopen import open_split
 from src.pipeline.start import starting_checkpoint
 from src.pipeline.torch_compile import compile_network
+from src.report.write import ReportOptions
+from src.scoring.pool import WorkerPool
 from src.utils.errors import Problems, UserError
 from src.utils.launch import launched
 from src.utils.revision import revision
@@ -115,3 +121,77 @@ def _check_checkpoint(cfg: DictConfig, module: COSModule, ckpt_path: Path) -> No
     check_fits(module, checkpoint, ckpt_path)
     if cfg.train:
         check_epochs(cfg.trainer.get("max_epochs"), checkpoint, ckpt_path)
+
+
+@dataclass(frozen=True)
+class PreparedTest:
+    """An evaluation that can start.
+
+    Attributes:
+        output_dir: folder of the report; not made yet.
+        ckpt_path: the checkpoint to evaluate.
+        datamodule: its test sets, or its hold-out as the only one, set up.
+        module: the trained network as the variant asks for it.
+        options: what the report shows.
+    """
+
+    output_dir: Path
+    ckpt_path: Path
+    datamodule: Any
+    module: COSModule
+    options: ReportOptions
+
+
+def prepare_test(cfg: DictConfig) -> PreparedTest:
+    """Rebuild the network of ``cfg.ckpt_path`` and open its data, with what ``cfg`` overrides; seeds the random numbers.
+
+    Raises:
+        UserError: a checkpoint that cannot be read; else all mistakes in data, network, report and folder at once.
+    """
+    path = resolve_checkpoint(cfg.ckpt_path, cfg.paths.output_dir)
+    if path is None:
+        raise UserError("ckpt_path: name the checkpoint to evaluate, e.g. ckpt_path=outputs/…/checkpoints/best.ckpt")
+    checkpoint = read_checkpoint(path)
+    _seed(cfg.seed)
+    data = _checked_overrides(checkpoint["config"]["data"], _given(cfg.data))
+    if cfg.metrics.protocol == "released" and "train_sets" in checkpoint["config"]["data"]:  # of folders; made-up scenes have no EXIF
+        data = {"exif": False} | data
+    output_dir, options = Path(cfg.paths.output_dir), instantiate(cfg.report)
+    problems, measures, datasets = Problems(), list(MEASURES), list[str]()
+    with problems.catch():
+        datamodule = open_split(checkpoint["config"]["data"], data, cfg.split)
+        datasets = datamodule.test_names
+    with problems.catch():
+        module = _trained_module(cfg, checkpoint, path)
+        measures = list(module.val_metrics.names)
+        _check_blind(measures)
+    with problems.catch():
+        options.check(measures, datasets)
+    with problems.catch():
+        WorkerPool(cfg.workers)
+    if (output_dir / "report.html").exists() or (output_dir / "maps").exists():
+        problems.append(f"paths.output_dir={output_dir} holds a report or maps already; choose another folder")
+    problems.raise_all()
+    return PreparedTest(output_dir, path, datamodule, module, options)
+
+
+def _given(overrides: DictConfig) -> dict[str, Any]:
+    return {str(name): value for name, value in overrides.items() if value is not None}
+
+
+def _checked_overrides(data: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """What is typed for the checkpoint's data, if these have such settings."""
+    if unknown := [f"data.{key}" for key in overrides if key not in data]:
+        raise UserError(f"{', '.join(unknown)}: the data of this checkpoint ({data['_target_'].split('.')[-1]}) has no such setting")
+    return overrides
+
+
+def _trained_module(cfg: DictConfig, checkpoint: dict[str, Any], path: Path) -> COSModule:
+    return rebuild(checkpoint, path, _given(cfg.metrics), Variant(cfg.closing_step, cfg.rounds, cfg.sharpness))
+
+
+def _check_blind(measures: list[str]) -> None:
+    """An evaluation scores masks without their images at full size."""
+    if looking := [name for name in measures if MEASURES[name].needs_image]:
+        how = "python -m src.score preds=MAPS gts=MASKS images=IMAGES"
+        raise UserError(f"metrics.extra: {', '.join(looking)} looks at the images at full size: leave it out, then {how}")

@@ -29,6 +29,13 @@ def check_new_folder(path: Path) -> None:
         raise UserError(f"paths.output_dir={path}: nothing can be written to {above} ({error.strerror})") from error
 
 
+def check_new_file(key: str, path: Path) -> list[str]:
+    """Return why the setting ``key`` cannot name a new file; an empty list if it can."""
+    if path.exists():
+        return [f"{key}={path}: exists already; name another file"]
+    return [] if path.parent.is_dir() else [f"{key}={path}: no folder {path.parent}"]
+
+
 def write_csv(path: Path, rows: Rows) -> None:
     """Columns are the keys of the rows, in the order of their first appearance; floats in full, so they read back the same."""
     rows = list(rows)

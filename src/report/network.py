@@ -14,7 +14,8 @@ from src.checkpoints.weights_file import SUFFIX
 from src.data.published_sets import count_note
 from src.models.rounds import network_name, variant_of
 from src.module import COSModule
-from src.report.figures.gallery import Panel, network_panels
+from src.report.figures.gallery import Panel
+from src.report.figures.network_panels import network_panels
 from src.report.write import Report, ReportOptions, write_report
 
 

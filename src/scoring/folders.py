@@ -11,15 +11,17 @@ import cv2
 import numpy as np
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from rich.progress import track
 from yaml import YAMLError
 
+from src.cli.command import console
 from src.data.maps import check_map, read_map
 from src.data.readers import read_image, read_mask, read_whole_header
 from src.data.sources import list_images
 from src.metrics import MEASURES
 from src.scoring.pool import WorkerPool
 from src.scoring.scorer import score_maps
-from src.scoring.scores import ImageScores
+from src.scoring.scores import ImageScores, SetScores
 from src.utils.errors import Problems, UserError
 
 MASK_FOLDERS = ("gt", "gts", "mask", "masks")
@@ -148,6 +150,33 @@ def score_files(files: MapFiles, protocol: str, extra: tuple[str, ...]) -> Image
     except UserError as error:
         return str(error)
     return replace(scored, resized=resized)
+
+
+def score_all_files(
+    jobs: Mapping[tuple[str, str], list[MapFiles]], protocol: str, extra: tuple[str, ...], pool: WorkerPool, problems: list[str]
+) -> dict[str, list[SetScores]]:
+    """Score every map under a progress bar.
+
+    Args:
+        jobs: (data set, method) → its maps, as `pair_files` returns them.
+        problems: files that turn out to be broken are added.
+
+    Returns:
+        Data set → the scores of its methods.
+    """
+    pairs = [(key, files) for key, group in jobs.items() for files in group]
+    scored = pool.map(score_files, ((files, protocol, extra) for _, files in pairs))
+    found: dict[tuple[str, str], SetScores] = {}
+    bar = track(scored, "Scoring", total=len(pairs), console=console(), transient=True)
+    for (key, _), one in zip(pairs, bar, strict=True):
+        if isinstance(one, str):
+            problems.append(one)
+        else:
+            found.setdefault(key, SetScores(*key)).add(one)
+    results: dict[str, list[SetScores]] = {}
+    for (dataset, _), scores in found.items():
+        results.setdefault(dataset, []).append(scores)
+    return results
 
 
 def resize_map(pred: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

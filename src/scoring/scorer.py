@@ -6,19 +6,21 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from src.metrics import score
 from src.metrics.functional import stretch, to_8bit
 from src.scoring.pool import WorkerPool
 from src.scoring.scores import SPECK, ImageScores, SetScores
 from src.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class MapScorer:

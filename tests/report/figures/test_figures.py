@@ -12,7 +12,8 @@ from src.models.fpn import FPN
 from src.models.outputs import masks_at_size
 from src.module import COSModule
 from src.report.figures.curves import save_curves
-from src.report.figures.gallery import error_map, network_panels, pick_images, save_gallery
+from src.report.figures.gallery import error_map, pick_images, save_gallery
+from src.report.figures.network_panels import network_panels
 from src.report.figures.overlay import TINT, overlay
 from src.report.figures.unfolding import _rows as unfolding_rows
 from tests.fixtures.fake_scores import set_scores

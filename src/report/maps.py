@@ -1,0 +1,68 @@
+"""The report of maps in folders (`src.score`): what is asked of it, checked, and the pictures of its galleries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+
+from src.data.maps import read_map
+from src.data.readers import read_image, read_mask
+from src.metrics import MEASURES, STANDARD
+from src.metrics.checks import check_extra, check_protocol
+from src.report.figures.figure import plain
+from src.report.figures.gallery import Panel, error_map
+from src.report.files import check_new_folder
+from src.report.write import ReportOptions
+from src.scoring.folders import MapFiles, Spec, folder_spec, read_spec, resize_map
+from src.utils.errors import Problems, UserError
+
+
+def checked_spec(cfg: DictConfig, options: ReportOptions, problems: Problems) -> Spec:
+    """Return the spec, empty if it cannot be read; what is wrong with it and with the settings is added to ``problems``."""
+    spec, measures = Spec({}, {}), list(STANDARD)
+    with problems.catch():
+        spec = _spec(cfg)
+    with problems.catch():
+        check_protocol(cfg.metrics.protocol)
+    with problems.catch():
+        measures += check_extra(cfg.metrics.extra)
+    looking = [name for name in measures if MEASURES[name].needs_image]
+    blind = [name for name, folders in spec.sets.items() if folders.images is None]
+    with problems.catch():
+        if looking and blind:
+            raise UserError(f"metrics.extra: {', '.join(looking)} looks at the images of {', '.join(blind)}: add images=FOLDER")
+    with problems.catch():
+        options.check(measures, list(spec.sets), list(spec.methods))
+    with problems.catch():
+        check_new_folder(Path(cfg.paths.output_dir))
+    return spec
+
+
+def _spec(cfg: DictConfig) -> Spec:
+    if cfg.spec is not None:
+        if cfg.preds is not None or cfg.gts is not None:
+            raise UserError("give either spec=FILE.yaml, or preds=FOLDER and gts=FOLDER")
+        return read_spec(Path(cfg.spec))
+    if cfg.preds is None or cfg.gts is None:
+        raise UserError("nothing to score: add preds=FOLDER gts=FOLDER, or spec=FILE.yaml")
+    return folder_spec(cfg.preds, cfg.gts, cfg.images, cfg.fovs, cfg.method, cfg.set)
+
+
+def map_panels(jobs: Mapping[tuple[str, str], Sequence[MapFiles]], dataset: str, image: str, protocol: str) -> list[Panel]:
+    """Return the row of an image: itself where there is one, the truth, and each method's errors; of a single method its map too."""
+    group = {method: next(f for f in files if f.image == image) for (name, method), files in jobs.items() if name == dataset}
+    truth = read_mask(next(iter(group.values())).gt)
+    source = next(iter(group.values())).source
+    panels: list[Panel] = [] if source is None else [("image", read_image(source))]
+    panels.append(("truth", truth.astype(np.float64)))
+    for method, files in group.items():
+        pred = read_map(files.pred)
+        pred = resize_map(pred, truth.shape) if pred.shape != truth.shape else pred
+        if len(group) == 1:
+            panels.append((plain(method), pred))
+        valid = None if files.fov is None else read_mask(files.fov)
+        panels.append(("errors" if len(group) == 1 else plain(method), error_map(pred, truth, protocol, valid)))
+    return panels
