@@ -12,6 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from src.utils.private import epoch_results, forget_computed
+
 
 class ExactResume(Callback):
     """A resumed training draws the random numbers and logs the epoch means of one that never stopped, on every rank."""
@@ -42,12 +44,12 @@ class ExactResume(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         if not self._sums:
             return
-        results = trainer.fit_loop.epoch_loop._results
+        results = epoch_results(trainer)
         for key in self._sums.keys() & results.keys():  # after the first batch: s + b has the bits of b + s
             value, count = self._sums.pop(key)
             metric = results[key]
             metric.value, metric.cumulated_batch_size = metric.value + value, metric.cumulated_batch_size + count
-            metric._computed = None
+            forget_computed(metric)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._sums = {}
@@ -78,11 +80,12 @@ def set_random_states(states: dict[str, Any], device: torch.device) -> None:
 
 def _epoch_sums(trainer: Trainer) -> dict[str, tuple[Tensor, Tensor]]:
     """Sum and count behind every running mean of the epoch; none once all its batches are done."""
-    loop = trainer.fit_loop.epoch_loop
-    if loop.batch_progress.is_last_batch:
+    if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
         return {}
     means = {
-        key: metric for key, metric in loop._results.items() if metric.is_tensor and metric.meta.on_epoch and metric.meta.is_mean_reduction
+        key: metric
+        for key, metric in epoch_results(trainer).items()
+        if metric.is_tensor and metric.meta.on_epoch and metric.meta.is_mean_reduction
     }
     return {
         key: (metric.value.detach().cpu().clone(), metric.cumulated_batch_size.cpu().clone())

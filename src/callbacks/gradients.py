@@ -13,6 +13,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from src.utils.errors import UserError
+from src.utils.private import accumulates
 
 
 class Gradients(Callback):
@@ -43,7 +44,7 @@ class Gradients(Callback):
             self._check("gradient", norm, trainer)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if not trainer.fit_loop.epoch_loop._should_accumulate():
+        if not accumulates(trainer):
             self._batches = []
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.progress import BarColumn, ProgressColumn, TimeRemainingColumn
-from rich.table import Column
 
 from src.callbacks.resources import Resources
+from src.utils.private import keep_on_one_line
 
 NAMES = {"s_alpha": "S_α", "mae": "MAE", "reconstruction": "recon", "background": "back"}
 
@@ -28,7 +28,7 @@ class ProgressBar(RichProgressBar):
         bar = BarColumn(12, complete_style=theme.progress_bar, finished_style=theme.progress_bar_finished)
         left = TimeRemainingColumn(compact=True, elapsed_when_finished=True)
         for column in (words, bar, batches, left):  # the figures alone may take a second line
-            column._table_column = Column(no_wrap=True)
+            keep_on_one_line(column)
         return [words, bar, batches, left]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from src.distributed.signals import Interrupted, StopRequest
 from src.utils.errors import UserError
+from src.utils.private import accumulates
 
 FILE = "step.ckpt"
 
@@ -82,5 +83,4 @@ class StopWhenAsked(Checkpoint):
 
 def between_steps(trainer: Trainer) -> bool:
     """Whether a training stopped here, at the end of a batch, could go on: gradients are used up, batches are left."""
-    loop = trainer.fit_loop.epoch_loop
-    return not loop.batch_progress.is_last_batch and not loop._should_accumulate()
+    return not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and not accumulates(trainer)

@@ -29,9 +29,10 @@ class SyncNorm(TorchSyncBatchNorm):
 
 
 def _alone(norm: nn.SyncBatchNorm) -> nn.BatchNorm2d:
-    single: Any = (BatchNormAct2d if isinstance(norm, SyncBatchNormAct) else nn.BatchNorm2d)(norm.num_features, norm.eps)
-    single.momentum = norm.momentum
+    kind = BatchNormAct2d if isinstance(norm, SyncBatchNormAct) else nn.BatchNorm2d
+    single: Any = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
     if isinstance(norm, SyncBatchNormAct):
         single.act, single.drop = norm.act, norm.drop
-    single._parameters, single._buffers = norm._parameters, norm._buffers
+    for name, tensor in [*norm.named_parameters(recurse=False), *norm.named_buffers(recurse=False)]:
+        setattr(single, name, tensor)
     return single.train(norm.training)

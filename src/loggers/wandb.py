@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from src.loggers.tracker import Tracker, sweep_and_name
 from src.utils.errors import UserError
+from src.utils.private import name_artifact, without_anonymous
 
 ID_FILE = "run_id.txt"
 
@@ -37,7 +38,7 @@ class Wandb(WandbLogger, Tracker):
         chosen: dict[str, Any] = {"group": group, "name": name, "mode": "offline" if offline else "online"} | options
         # Lightning's own `offline` would stay in the environment, and refuses artifacts, which `wandb sync` does send later
         super().__init__(save_dir=save_dir, project=project, id=run_id, log_model=checkpoints, **chosen)
-        del self._wandb_init["anonymous"]  # W&B warns of it
+        without_anonymous(self)
         self._run: Any = None
 
     @property
@@ -73,7 +74,7 @@ class Wandb(WandbLogger, Tracker):
 
     def _scan_and_log_checkpoints(self, checkpoint_callback: ModelCheckpoint) -> None:
         """Each of the callbacks `best`, `last` … as an artifact of its own: one name for all would mix their versions."""
-        self._checkpoint_name = f"{self.version}-{checkpoint_callback.filename}"
+        name_artifact(self, f"{self.version}-{checkpoint_callback.filename}")
         super()._scan_and_log_checkpoints(checkpoint_callback)
 
 

@@ -14,6 +14,7 @@ from src.metrics.checks import Map, Maps, Validity, check_extra, check_protocol,
 from src.metrics.registry import STANDARD
 from src.metrics.score_map import CURVES, OF_CURVES, score_all
 from src.utils.errors import UserError
+from src.utils.private import is_synced
 
 
 class COSMetrics(Metric):
@@ -101,7 +102,7 @@ class COSMetrics(Metric):
             UserError: no image was scored, on any process.
         """
         if self.count == 0:
-            if self._is_synced:  # torchmetrics does not undo its sync when compute raises
+            if is_synced(self):  # torchmetrics does not undo its sync when compute raises
                 self.unsync()
             raise UserError("No image was scored: COSMetrics.compute() was called before any update(); is the data set empty?")
         scalars = dict(zip(self.names, self.scalar_sum / self.count, strict=True))

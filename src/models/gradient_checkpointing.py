@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
 Caller = Callable[..., Any]
 """Used as ``call(part, *tensors)``."""
 
@@ -33,7 +35,7 @@ def call_checkpointed(part: nn.Module, *tensors: Tensor) -> Any:
 @contextlib.contextmanager
 def _frozen_statistics(module: nn.Module) -> Iterator[None]:
     """While checkpointing recomputes, BatchNorm must not count the same batch a second time."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.num_batches_tracked is not None]
+    norms = [m for m in module.modules() if isinstance(m, BATCH_NORMS) and m.num_batches_tracked is not None]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, norm.num_batches_tracked.clone()  # type: ignore[union-attr]

@@ -9,6 +9,8 @@ from typing import Any
 
 import numba
 
+from src.utils.private import drop_compiled, wrap_saving
+
 log = logging.getLogger(__name__)
 
 
@@ -43,16 +45,17 @@ def _drop_stale(made: Any, files: tuple[str | Path, ...]) -> None:
     index = f"{Path(code.co_filename).stem}.{code.co_name}-{code.co_firstlineno}.*.nbi"
     newest = max((Path(file).stat().st_mtime for file in files), default=0.0)
     if any(path.stat().st_mtime < newest for path in Path(made.stats.cache_path).glob(index)):
-        made._cache.flush()
+        drop_compiled(made)
 
 
 def _survive_full_disk(made: Any, name: str) -> None:
-    save = made._cache.save_overload
+    def surviving(save: Callable[..., None]) -> Callable[..., None]:
+        def save_or_say(*arguments: Any) -> None:
+            try:
+                save(*arguments)
+            except OSError as error:
+                log.debug("the compiled %s could not be kept: %s", name, error)
 
-    def save_or_say(*arguments: Any) -> None:
-        try:
-            save(*arguments)
-        except OSError as error:
-            log.debug("the compiled %s could not be kept: %s", name, error)
+        return save_or_say
 
-    made._cache.save_overload = save_or_say
+    wrap_saving(made, surviving)

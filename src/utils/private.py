@@ -1,16 +1,107 @@
 """Every private attribute of another library that this project touches, in one place: a new release may move them without notice.
 
-Torch and Lightning are imported inside the functions, as commands that only report a mistake start without them.
+`TOUCHED` lists them, and `tests/utils/test_private.py` names those that an installed version no longer has. Libraries are imported
+inside the functions, as commands that only report a mistake start without them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.loggers import WandbLogger
     from omegaconf import Container
+    from rich.progress import ProgressColumn
+    from torchmetrics import Metric
+
+TOUCHED = {
+    "lightning.pytorch.loggers.wandb.WandbLogger": ("_wandb_init", "_checkpoint_name", "_scan_and_log_checkpoints"),
+    "lightning.pytorch.loops.training_epoch_loop._TrainingEpochLoop": ("_results", "_should_accumulate"),
+    "lightning.pytorch.trainer.connectors.logger_connector.result._ResultMetric": ("_computed",),
+    "numba.core.registry.CPUDispatcher": ("_cache",),
+    "omegaconf.basecontainer.BaseContainer": ("_get_root",),
+    "rich.progress.ProgressColumn": ("_table_column",),
+    "torch": ("_check",),
+    "torch.autograd.forward_ad": ("_current_level",),
+    "torch._C._functorch": ("peek_interpreter_stack",),
+    "torch._subclasses.fake_tensor": ("FakeTensorMode",),
+    "torchmetrics.Metric": ("_apply", "_is_synced"),
+}
+"""Class or module → its attributes. Of these `_scan_and_log_checkpoints` and `_apply` are overridden, in `Wandb` and `COSMetrics`."""
 
 
 def root_of(node: Container) -> Container:
     """Return the configuration that a node is part of."""
     return node._get_root()
+
+
+def accumulates(trainer: Trainer) -> bool:
+    """Return whether the gradients of the batch just done are kept for a later optimiser step."""
+    return trainer.fit_loop.epoch_loop._should_accumulate()
+
+
+def epoch_results(trainer: Trainer) -> Mapping[str, Any]:
+    """Return what the training logs in this epoch: key → the metric behind its mean."""
+    return trainer.fit_loop.epoch_loop._results
+
+
+def forget_computed(metric: Metric) -> None:
+    """Make a metric compute its value anew: its state was changed from outside."""
+    metric._computed = None
+
+
+def is_synced(metric: Metric) -> bool:
+    """Return whether a metric's state is that of all processes."""
+    return metric._is_synced
+
+
+def keep_on_one_line(column: ProgressColumn) -> None:
+    """Never wrap a column of a progress bar that a library has made."""
+    from rich.table import Column
+
+    column._table_column = Column(no_wrap=True)
+
+
+def without_anonymous(logger: WandbLogger) -> None:
+    """Leave out Lightning's argument ``anonymous`` of `wandb.init`, of which W&B warns."""
+    del logger._wandb_init["anonymous"]
+
+
+def name_artifact(logger: WandbLogger, name: str) -> None:
+    """Set the name of the artifact that the next checkpoint goes to."""
+    logger._checkpoint_name = name
+
+
+def in_transform() -> bool:
+    """Return whether this runs inside forward-mode differentiation or a `torch.func` transform."""
+    import torch
+    from torch.autograd import forward_ad
+
+    return forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def assume(condition: Any) -> None:
+    """Tell `torch.export` that a condition on symbolic sizes holds."""
+    import torch
+
+    torch._check(condition)
+
+
+def fake_tensors() -> AbstractContextManager[Any]:
+    """Return a context in which tensors have shapes and no values: the operations of a network are counted, not done."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    return FakeTensorMode(allow_non_fake_inputs=True)
+
+
+def drop_compiled(function: Any) -> None:
+    """Throw away what Numba has compiled of a function and kept on disk."""
+    function._cache.flush()
+
+
+def wrap_saving(function: Any, wrap: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
+    """Replace what keeps a function that Numba has compiled on disk by ``wrap`` of it."""
+    function._cache.save_overload = wrap(function._cache.save_overload)

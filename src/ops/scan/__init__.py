@@ -15,13 +15,13 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-import torch.autograd.forward_ad as fwAD
 from torch import Tensor
 
 from src.ops.scan import loop, mamba, numba_cpu, parallel, triton_cuda
 from src.ops.scan.checks import check
 from src.ops.scan.op import scan as operator
 from src.ops.scan.plain import plain
+from src.utils.private import in_transform
 
 BACKENDS: dict[str, Any] = {"loop": loop, "parallel": parallel, "numba": numba_cpu, "triton": triton_cuda, "mamba_ssm": mamba}
 KERNELS = {"numba": "cpu", "triton": "cuda"}
@@ -93,7 +93,7 @@ def _without_autocast(device: str) -> AbstractContextManager[Any]:
 
 def _is_transformed() -> bool:
     """Inside forward-mode differentiation or a `torch.func` transform, which the operator has no rules for."""
-    return not torch.compiler.is_compiling() and (fwAD._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None)
+    return not torch.compiler.is_compiling() and in_transform()
 
 
 def _pick(backend: str, device: str, dtype: torch.dtype) -> str:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from src.utils.private import assume
+
 MOST_ROUNDS = 18
 """Of an exported scan whose length is not known yet: good for 2¹⁸ tokens, a map of 512×512."""
 
@@ -31,7 +33,7 @@ def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     length = u.shape[-1]
     unknown = not isinstance(length, int) or (torch.compiler.is_exporting() and torch.compiler.is_dynamo_compiling())
     if unknown:
-        torch._check(length <= 2**MOST_ROUNDS)
+        assume(length <= 2**MOST_ROUNDS)
     rounds = MOST_ROUNDS if unknown else max(1, (length - 1).bit_length())
     states = _linear_recurrence(decay, delta * u * B.unsqueeze(2), rounds)
     return (states * C.unsqueeze(2)).sum(3).flatten(1, 2)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import OmegaConf
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from src.checkpoints.network import untrained_network
 from src.checkpoints.upgrade import upgrade_config
@@ -21,6 +20,7 @@ from src.report.sweep.jobs import Job, read_jobs
 from src.report.tables.columns import choose_columns, has_rows
 from src.scoring.scores import DESCRIPTION, SetScores
 from src.utils.errors import UserError
+from src.utils.private import fake_tensors
 
 
 @dataclass
@@ -129,7 +129,7 @@ def network_cost(config: Mapping[str, Any]) -> tuple[float, float]:
         plain: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(dict(config)), resolve=True)  # type: ignore[assignment]
         size = int(plain["data"]["image_size"])
         net = untrained_network(upgrade_config(plain)).eval()
-        with FakeTensorMode(allow_non_fake_inputs=True):  # shapes only, no arithmetic
+        with fake_tensors():  # shapes only, no arithmetic
             total = count_parts(net, torch.rand(1, 3, size, size))[-1]
     except Exception:  # a configuration of another version of this project; its scores still stand
         return math.nan, math.nan
