@@ -30,7 +30,8 @@ class SyncNorm(TorchSyncBatchNorm):
 
 def _alone(norm: nn.SyncBatchNorm) -> nn.BatchNorm2d:
     kind = BatchNormAct2d if isinstance(norm, SyncBatchNormAct) else nn.BatchNorm2d
-    single: Any = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    single: Any = kind(norm.num_features, norm.eps, affine=norm.affine, track_running_stats=norm.track_running_stats)
+    single.momentum = norm.momentum
     if isinstance(norm, SyncBatchNormAct):
         single.act, single.drop = norm.act, norm.drop
     for name, tensor in [*norm.named_parameters(recurse=False), *norm.named_buffers(recurse=False)]:
