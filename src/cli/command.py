@@ -75,25 +75,28 @@ def command(config_name: str, check_files: Task | None = None) -> Callable[[Task
         configured = hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(run)
 
         def main() -> None:
-            launch = launched()
             with _composition_mistakes_reported():
-                if launch is None or launch.processes == 1:
-                    configured()  # `FailedJobs` ends it where jobs leave notes; what follows is for commands without folders
-                elif [word for word in sys.argv[1:] if word.startswith("-")]:
-                    sys.exit(
-                        f"error: under {launch.by} only overrides can be given; a multirun starts its processes itself: python -m … -m …"
-                    )
-                elif global_rank() == 0:
+                if _is_composed_by_hydra():
                     configured()
                 else:
                     _compose_and_run(config_name, checked, failed)
-            if failed:
+            if failed:  # `FailedJobs` has ended it already where jobs leave notes: this is for commands without folders
                 print(f"error: {len(failed)} of the jobs failed", file=sys.stderr)
                 sys.exit(2)
 
         return main
 
     return decorate
+
+
+def _is_composed_by_hydra() -> bool:
+    """Whether Hydra runs this process, with its folder, notes and callbacks: not the further ranks of a launcher."""
+    launch = launched()
+    if launch is None or launch.processes == 1:
+        return True
+    if any(word.startswith("-") for word in sys.argv[1:]):
+        sys.exit(f"error: under {launch.by} only overrides can be given; a multirun starts its processes itself: python -m … -m …")
+    return global_rank() == 0
 
 
 def _checked(task: Task, check_files: Task | None) -> Task:

@@ -36,8 +36,7 @@ def weighted_errors(pred, values, floor, target, box, gauss, weights):  # type: 
     height, width = pred.shape
     top, bottom, left, right = box
     above = _rows_from_above(target, top, left, right)
-    below, nearest = np.empty(right - left, np.uint8), np.empty(right - left, np.uint8)
-    _reset(below)
+    below, nearest = np.full(right - left, REACH, np.uint8), np.empty(right - left, np.uint8)
     site, lift = np.empty(right - left, np.int64), np.empty(right - left, np.int64)
     window = np.zeros((2 * FRINGE + 1, right - left + 2 * FRINGE))  # row y of the object's errors is in row y mod 7
     smooth = np.empty(right - left + 2 * FRINGE)
@@ -46,8 +45,7 @@ def weighted_errors(pred, values, floor, target, box, gauss, weights):  # type: 
         at_fringe = top - FRINGE <= y < bottom + FRINGE
         errors = window[y % (2 * FRINGE + 1)]
         if at_fringe:
-            for x in range(errors.size):
-                errors[x] = 0.0
+            errors[:] = 0.0
         if y >= 0:
             upwards = above[max(y - top, -1) + 1]
             _step_up(target[y, left:right], upwards, below, nearest)
@@ -88,19 +86,13 @@ def _step(marked, rows):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _reset(rows):  # type: ignore[no-untyped-def]
-    for x in range(rows.size):
-        rows[x] = REACH
-
-
-@njit(inline="always")
 def _rows_from_above(target, top, left, right):  # type: ignore[no-untyped-def]
     """Rows down from the nearest object pixel at or above, at most REACH: of row y ≥ `top` in row y − `top` + 1 of the result.
 
     (H − top + 1, box width) uint8; its row 0 stands for all rows above the object.
     """
     above = np.empty((target.shape[0] - top + 1, right - left), np.uint8)
-    _reset(above[0])
+    above[0] = REACH
     for y in range(1, above.shape[0]):
         before, row = above[y - 1], above[y]
         for x in range(row.size):

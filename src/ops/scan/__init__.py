@@ -66,8 +66,8 @@ def selective_scan(
     Raises:
         ValueError: names every argument that is wrong, what it is and what was expected; or an unusable backend, and why.
 
-    Meaning and shapes of the arguments up to ``delta_softplus`` are those of mamba's ``selective_scan_fn``; the last two are
-    ours: a map is scanned in four directions without being copied four times.
+    Arguments up to ``delta_softplus`` are those of mamba's ``selective_scan_fn``. With the last two a map is scanned in four
+    directions without being copied four times.
 
     >>> one = torch.ones(1, 1, 3)
     >>> selective_scan(one, one, -torch.ones(1, 1) * 0.6931472, one[None], one[None])  # h = h/2 + 1

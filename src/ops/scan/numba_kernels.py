@@ -278,6 +278,77 @@ def forward(task, u, delta, A, B, C, D, bias, weights, order, y, states, table, 
                 _put(x_tile, y, at, y_strides, rows, order, g * L, t, steps, k > 0)
 
 
+@njit
+def _reverse_block(  # type: ignore[no-untyped-def]
+    inputs, outputs, fetched, tiles, constants, sums, place, order, table, sizes, strides, softplus
+):  # fmt: skip
+    """The backward pass of one block's chunk: recompute its states, go back through them, write du and a given Δ's gradient."""
+    (u, delta, dy, states), (du, d_delta), (B_tile, C_tile, low) = inputs, outputs, fetched
+    u_tile, dy_tile, du_tile, raw, step, d_step, h, carries, dB_lanes, dC_lanes = tiles
+    decay, W_tile, D_tile, bias_tile = constants
+    dB_sum, dC_sum, d_low_sum, dA_sum, dh, dD_sum, d_bias_sum, dW_sum = sums
+    n, p, k, c, b = place
+    _, P, K, L, d, S, R, chunk, _ = sizes
+    u_strides, delta_strides, _, _, dy_strides, du_strides, d_delta_strides = strides
+    g, blocks, width, chunks = p * K + k, (d + LANES - 1) // LANES, S + S % 2, (L + chunk - 1) // chunk
+    block, first, route = width * LANES, c * chunk, g * L
+    steps, channel, rows = min(chunk, L - first), b * LANES, min(LANES, d - b * LANES)
+    at = n * u_strides[0] + (p * d + channel) * u_strides[1]
+    _fetch(u_tile, LANES, u, at, u_strides, rows, order, route, first, steps)
+    at = n * dy_strides[0] + (p * d + channel) * dy_strides[1]
+    _fetch(dy_tile, LANES, dy, at, dy_strides, rows, order, route, first, steps)
+    if R == 0:
+        at = n * delta_strides[0] + (g * d + channel) * delta_strides[1]
+        _fetch(raw, LANES, delta, at, delta_strides, rows, order, route, first, steps)
+    _step_sizes(step, raw, low, W_tile[b * R * LANES :], bias_tile[b * LANES :], R, steps, softplus, table)
+    keep = ((n * P * K + g) * chunks + c) * blocks + b
+    h[:] = states[keep * block : (keep + 1) * block]
+    _recompute(carries, h, step, u_tile, decay[b * block :], B_tile, width, steps, table)
+    _reverse(
+        du_tile, d_step, dB_sum, dC_sum, dA_sum[b * block :], dh[b * block :], dD_sum[b * LANES :], dB_lanes, dC_lanes,
+        carries, step, u_tile, dy_tile, decay[b * block :], B_tile, C_tile, D_tile[b * LANES :], width, steps, table,
+    )  # fmt: skip
+    if softplus:
+        _through_softplus(d_step, raw, steps, table)
+    to = b * R * LANES
+    _through_projection(d_low_sum, dW_sum[to:], d_bias_sum[b * LANES :], d_step, W_tile[to:], low, R, steps)
+    at = n * du_strides[0] + (p * d + channel) * du_strides[1]
+    _put(du_tile, du, at, du_strides, rows, order, route, first, steps, k > 0)
+    if R == 0:
+        at = n * d_delta_strides[0] + (g * d + channel) * d_delta_strides[1]
+        _put(d_step, d_delta, at, d_delta_strides, rows, order, route, first, steps, False)
+
+
+@njit
+def _write_token_sums(dB, dC, d_delta, dB_sum, dC_sum, d_low_sum, order, sizes, n, g, part, first, steps):  # type: ignore[no-untyped-def]
+    """What the blocks of a chunk have added up for each of its tokens: dB, dC and the gradient of a low-rank Δ."""
+    N, P, K, L, _, S, R, _, _ = sizes
+    padded = (S + LANES - 1) // LANES * LANES
+    for i in range(steps):
+        row = ((part * N + n) * L + _token(order, g * L, first + i)) * P * K + g
+        for s in range(S):
+            dB[row * S + s], dC[row * S + s] = dB_sum[i * padded + s], dC_sum[i * padded + s]
+        for j in range(R):
+            d_delta[row * R + j] = total(load(d_low_sum, (i * R + j) * LANES))
+
+
+@njit
+def _write_channel_sums(  # type: ignore[no-untyped-def]
+    dA, dD, d_bias, d_weights, dA_sum, dD_sum, d_bias_sum, dW_sum, sizes, n, g, begin, end
+):  # fmt: skip
+    """What the chunks have added up for each channel of the blocks from ``begin`` to ``end``."""
+    _, P, K, _, d, S, R, _, _ = sizes
+    block = (S + S % 2) * LANES
+    for b in range(begin, end):
+        for r in range(min(LANES, d - b * LANES)):
+            channel = (n * P * K + g) * d + b * LANES + r
+            dD[channel], d_bias[channel] = dD_sum[b * LANES + r], d_bias_sum[b * LANES + r]
+            for s in range(S):
+                dA[channel * S + s] = dA_sum[b * block + s * LANES + r]
+            for j in range(R):
+                d_weights[channel * R + j] = dW_sum[(b * R + j) * LANES + r]
+
+
 @_kernel
 def backward(  # type: ignore[no-untyped-def]
     task, u, delta, A, B, C, D, bias, weights, order, dy, states,
@@ -288,72 +359,39 @@ def backward(  # type: ignore[no-untyped-def]
     Sums over N are left to the caller: dA (N,G·d,S), dD and d_bias (N,G·d), d_weights (N,G·d,R); sums over parts too: dB and
     dC (parts,N,L,G·S), and with R > 0 d_delta (parts,N,L,G·R).
     """
-    N, P, K, L, d, S, R, chunk, parts = sizes
-    u_strides, delta_strides, B_strides, C_strides, dy_strides, du_strides, d_delta_strides = strides
-    G, blocks, width, chunks = P * K, (d + LANES - 1) // LANES, S + S % 2, (L + chunk - 1) // chunk
-    block = width * LANES
+    _, P, K, L, d, S, R, chunk, parts = sizes
+    _, delta_strides, B_strides, C_strides, _, _, _ = strides
+    blocks, width, chunks = (d + LANES - 1) // LANES, S + S % 2, (L + chunk - 1) // chunk
+    block, padded = width * LANES, (S + LANES - 1) // LANES * LANES
     B_tile, C_tile, low = _scratch(chunk * width, u), _scratch(chunk * width, u), _scratch(chunk * R, u)
     u_tile, dy_tile, du_tile = _scratch(chunk * LANES, u), _scratch(chunk * LANES, u), _scratch(chunk * LANES, u)
     raw, step, d_step = _scratch(chunk * LANES, u), _scratch(chunk * LANES, u), _scratch(chunk * LANES, u)
     decay, h, dh, dA_sum = _scratch(blocks * block, u), _scratch(block, u), _scratch(blocks * block, u), _scratch(blocks * block, u)
     W_tile, D_tile, bias_tile = _scratch(blocks * R * LANES, u), _scratch(blocks * LANES, u), _scratch(blocks * LANES, u)
     dW_sum, dD_sum, d_bias_sum = _scratch(blocks * R * LANES, u), _scratch(blocks * LANES, u), _scratch(blocks * LANES, u)
-    padded = (S + LANES - 1) // LANES * LANES
     carries, dB_lanes, dC_lanes = _scratch(chunk * block, u), _scratch(padded * LANES, u), _scratch(padded * LANES, u)
     dB_lanes[:], dC_lanes[:] = 0, 0
     dB_sum, dC_sum, d_low_sum = _scratch(chunk * padded, u), _scratch(chunk * padded, u), _scratch(chunk * R * LANES, u)
+    tiles = (u_tile, dy_tile, du_tile, raw, step, d_step, h, carries, dB_lanes, dC_lanes)
+    constants, sums = (decay, W_tile, D_tile, bias_tile), (dB_sum, dC_sum, d_low_sum, dA_sum, dh, dD_sum, d_bias_sum, dW_sum)
+    inputs, outputs, fetched = (u, delta, dy, states), (du, d_delta), (B_tile, C_tile, low)
     n, p, part = task // (P * parts), task // parts % P, task % parts
     begin, end = blocks * part // parts, blocks * (part + 1) // parts
     for k in range(K):
         g = p * K + k
-        for sums in (dh, dA_sum, dW_sum, dD_sum, d_bias_sum):
-            sums[:] = 0
+        for sum_ in (dh, dA_sum, dW_sum, dD_sum, d_bias_sum):
+            sum_[:] = 0
         _constants(decay, W_tile, D_tile, bias_tile, A, weights, D, bias, g, d, S, R, begin, end)
         for c in range(chunks - 1, -1, -1):
             t, steps = c * chunk, min(chunk, L - c * chunk)
-            for sums in (dB_sum, dC_sum, d_low_sum):
-                sums[:] = 0
+            for sum_ in (dB_sum, dC_sum, d_low_sum):
+                sum_[:] = 0
             _fetch(B_tile, width, B, n * B_strides[0] + g * S * B_strides[1], B_strides, S, order, g * L, t, steps)
             _fetch(C_tile, width, C, n * C_strides[0] + g * S * C_strides[1], C_strides, S, order, g * L, t, steps)
             if R > 0:
                 _fetch(low, R, delta, n * delta_strides[0] + g * R * delta_strides[1], delta_strides, R, order, g * L, t, steps)
             for b in range(begin, end):
-                channel, rows = b * LANES, min(LANES, d - b * LANES)
-                at = n * u_strides[0] + (p * d + channel) * u_strides[1]
-                _fetch(u_tile, LANES, u, at, u_strides, rows, order, g * L, t, steps)
-                at = n * dy_strides[0] + (p * d + channel) * dy_strides[1]
-                _fetch(dy_tile, LANES, dy, at, dy_strides, rows, order, g * L, t, steps)
-                if R == 0:
-                    at = n * delta_strides[0] + (g * d + channel) * delta_strides[1]
-                    _fetch(raw, LANES, delta, at, delta_strides, rows, order, g * L, t, steps)
-                _step_sizes(step, raw, low, W_tile[b * R * LANES :], bias_tile[b * LANES :], R, steps, softplus, table)
-                keep = ((n * G + g) * chunks + c) * blocks + b
-                h[:] = states[keep * block : (keep + 1) * block]
-                _recompute(carries, h, step, u_tile, decay[b * block :], B_tile, width, steps, table)
-                _reverse(
-                    du_tile, d_step, dB_sum, dC_sum, dA_sum[b * block :], dh[b * block :], dD_sum[b * LANES :], dB_lanes, dC_lanes,
-                    carries, step, u_tile, dy_tile, decay[b * block :], B_tile, C_tile, D_tile[b * LANES :], width, steps, table,
-                )  # fmt: skip
-                if softplus:
-                    _through_softplus(d_step, raw, steps, table)
-                to = b * R * LANES
-                _through_projection(d_low_sum, dW_sum[to:], d_bias_sum[b * LANES :], d_step, W_tile[to:], low, R, steps)
-                at = n * du_strides[0] + (p * d + channel) * du_strides[1]
-                _put(du_tile, du, at, du_strides, rows, order, g * L, t, steps, k > 0)
-                if R == 0:
-                    at = n * d_delta_strides[0] + (g * d + channel) * d_delta_strides[1]
-                    _put(d_step, d_delta, at, d_delta_strides, rows, order, g * L, t, steps, False)
-            for i in range(steps):
-                row = ((part * N + n) * L + _token(order, g * L, t + i)) * G + g
-                for s in range(S):
-                    dB[row * S + s], dC[row * S + s] = dB_sum[i * padded + s], dC_sum[i * padded + s]
-                for j in range(R):
-                    d_delta[row * R + j] = total(load(d_low_sum, (i * R + j) * LANES))
-        for b in range(begin, end):
-            for r in range(min(LANES, d - b * LANES)):
-                channel = (n * G + g) * d + b * LANES + r
-                dD[channel], d_bias[channel] = dD_sum[b * LANES + r], d_bias_sum[b * LANES + r]
-                for s in range(S):
-                    dA[channel * S + s] = dA_sum[b * block + s * LANES + r]
-                for j in range(R):
-                    d_weights[channel * R + j] = dW_sum[(b * R + j) * LANES + r]
+                place = (n, p, k, c, b)
+                _reverse_block(inputs, outputs, fetched, tiles, constants, sums, place, order, table, sizes, strides, softplus)
+            _write_token_sums(dB, dC, d_delta, dB_sum, dC_sum, d_low_sum, order, sizes, n, g, part, t, steps)
+        _write_channel_sums(dA, dD, d_bias, d_weights, dA_sum, dD_sum, d_bias_sum, dW_sum, sizes, n, g, begin, end)

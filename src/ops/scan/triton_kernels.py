@@ -73,6 +73,16 @@ def _steps(delta, at, inside, bias, SOFTPLUS: tl.constexpr):  # type: ignore[no-
 
 
 @triton.jit
+def _input(u, delta, u_strides, delta_strides, sizes, n, g, channels, token, here, bias, SOFTPLUS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """u and Δ of a tile (channels, steps), 0 where there is no step ``here`` or no channel; and what softplus saw."""
+    K, _G, _L, d, _S, _chunks, _blocks, _parts = sizes
+    inside = (channels < d)[:, None] & here[None, :]
+    u_t = tl.load(u + _at(u_strides, n, g // K, channels, token), inside, 0.0)
+    step, raw = _steps(delta, _at(delta_strides, n, g, channels, token), inside, bias, SOFTPLUS)
+    return u_t, step, raw
+
+
+@triton.jit
 def _weights(x, g, d, channels):  # type: ignore[no-untyped-def]
     """One weight a channel, 0 where there are none."""
     weights = tl.zeros(channels.shape, tl.float32)
@@ -176,7 +186,7 @@ def outputs(  # type: ignore[no-untyped-def]
     SOFTPLUS: tl.constexpr, CHANNELS: tl.constexpr, STATES: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
     """y of every group, from the states ``before`` each chunk."""
-    K, G, L, d, S, chunks, blocks, parts = sizes
+    _K, G, L, d, S, chunks, blocks, parts = sizes
     part, chunk, g, n, keep = _place(G, chunks, parts)
     states, i = tl.arange(0, STATES), tl.arange(0, CHUNK)
     t = chunk * CHUNK + i
@@ -190,13 +200,45 @@ def outputs(  # type: ignore[no-untyped-def]
         inside = (channels < d)[:, None] & here[None, :]
         kept, size, inside_kept = _kept(d, S, channels, states)
         h_before = tl.load(before + keep * size + kept, inside_kept, 0.0)[:, :, None]
-        u_t = tl.load(u + _at(u_strides, n, g // K, channels, token), inside, 0.0)
-        step, _ = _steps(delta, _at(delta_strides, n, g, channels, token), inside, _weights(bias, g, d, channels), SOFTPLUS)
+        bias_c = _weights(bias, g, d, channels)
+        u_t, step, _ = _input(u, delta, u_strides, delta_strides, sizes, n, g, channels, token, here, bias_c, SOFTPLUS)
         decay = tl.exp(_rates(A, g, d, S, channels, states)[:, :, None] * step[:, None, :])
         drive = (step * u_t)[:, None, :] * B_t[None, :, :]
         h = _scan(decay, tl.where((i == 0)[None, None, :], decay * h_before + drive, drive), False)
         y_t = tl.sum(h * C_t[None, :, :], 1) + _weights(D, g, d, channels)[:, None] * u_t
         tl.store(y + _at(y_strides, n, g, channels, token), y_t, inside)
+
+
+@triton.jit
+def _step_gradient(d_step, raw, SOFTPLUS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The gradient of Δ, before softplus where there is one."""
+    if SOFTPLUS:
+        d_step *= tl.sigmoid(raw)
+    return d_step
+
+
+@triton.jit
+def _store_sums(dA, dD, d_bias, at, inside, dA_t, dD_t, d_bias_t, S, states):  # type: ignore[no-untyped-def]
+    """Sums over the steps of a tile: dA_t (channels, states, steps), the others (channels, steps)."""
+    inside_states = inside[:, None] & (states < S)[None, :]
+    tl.store(dA + at[:, None] * S + states[None, :], tl.sum(dA_t, 2), inside_states)
+    tl.store(dD + at, tl.sum(dD_t, 1), inside)
+    tl.store(d_bias + at, tl.sum(d_bias_t, 1), inside)
+
+
+@triton.jit
+def _state_gradients(rates, step_after, C_t, dy_t, dh_after, is_last):  # type: ignore[no-untyped-def]
+    """dh_t = C_t·dy_t + decay_{t+1}·dh_{t+1} of a tile (channels, states, steps), from ``dh_after`` it."""
+    d_output = dy_t[:, None, :] * C_t[None, :, :]
+    return _scan(tl.exp(rates * step_after[:, None, :]), tl.where(is_last, d_output + dh_after[:, :, None], d_output), True)
+
+
+@triton.jit
+def _carried(rates, step, scaled_before, B_before, h_before, is_first):  # type: ignore[no-untyped-def]
+    """carried_t = decay_t·h_{t−1} = decay_t·(carried_{t−1} + drive_{t−1}): not h_t − drive_t, where small states would drown."""
+    decay = tl.exp(rates * step[:, None, :])
+    drive_before = scaled_before[:, None, :] * B_before[None, :, :]
+    return _scan(decay, decay * tl.where(is_first, h_before[:, :, None], drive_before), False)
 
 
 @triton.jit
@@ -214,7 +256,6 @@ def gradients(  # type: ignore[no-untyped-def]
     part, chunk, g, n, keep = _place(G, chunks, parts)
     states, i = tl.arange(0, STATES), tl.arange(0, CHUNK)
     t = chunk * CHUNK + i
-    is_first, is_last = (i == 0)[None, None, :], (i == CHUNK - 1)[None, None, :]
     here, earlier, later = t < L, (i > 0) & (t - 1 < L), (i < CHUNK - 1) & (t + 1 < L)
     token, token_before, token_after = _token(order, g, L, t, here), _token(order, g, L, t - 1, earlier), _token(order, g, L, t + 1, later)
     inside_states = (states < S)[:, None] & here[None, :]
@@ -229,40 +270,23 @@ def gradients(  # type: ignore[no-untyped-def]
         skip, bias_c = _weights(D, g, d, channels)[:, None], _weights(bias, g, d, channels)
         rates = _rates(A, g, d, S, channels, states)[:, :, None]
         kept, size, inside_kept = _kept(d, S, channels, states)
-        h_before = tl.load(before + keep * size + kept, inside_kept, 0.0)[:, :, None]
-        dh_after = tl.load(after + keep * size + kept, inside_kept, 0.0)[:, :, None]
-        u_t = tl.load(u + _at(u_strides, n, g // K, channels, token), inside, 0.0)
+        h_before = tl.load(before + keep * size + kept, inside_kept, 0.0)
+        dh_after = tl.load(after + keep * size + kept, inside_kept, 0.0)
         dy_t = tl.load(dy + _at(dy_strides, n, g // K, channels, token), inside, 0.0)
-        step, raw = _steps(delta, _at(delta_strides, n, g, channels, token), inside, bias_c, SOFTPLUS)
-
-        # dh_t = C_t·dy_t + decay_{t+1}·dh_{t+1}
+        u_t, step, raw = _input(u, delta, u_strides, delta_strides, sizes, n, g, channels, token, here, bias_c, SOFTPLUS)
         at = _at(delta_strides, n, g, channels, token_after)
         step_after, _ = _steps(delta, at, existing & later[None, :], bias_c, SOFTPLUS)
-        d_output = dy_t[:, None, :] * C_t[None, :, :]
-        dh = _scan(tl.exp(rates * step_after[:, None, :]), tl.where(is_last, d_output + dh_after, d_output), True)
-
-        # carried_t = decay_t·h_{t−1} = decay_t·(carried_{t−1} + drive_{t−1}): not h_t − drive_t, where small states would drown
-        inside_before = existing & earlier[None, :]
-        u_before = tl.load(u + _at(u_strides, n, g // K, channels, token_before), inside_before, 0.0)
-        step_before, _ = _steps(delta, _at(delta_strides, n, g, channels, token_before), inside_before, bias_c, SOFTPLUS)
-        decay = tl.exp(rates * step[:, None, :])
-        drive_before = (step_before * u_before)[:, None, :] * B_before[None, :, :]
-        carried = _scan(decay, decay * tl.where(is_first, h_before, drive_before), False)
-
+        dh = _state_gradients(rates, step_after, C_t, dy_t, dh_after, (i == CHUNK - 1)[None, None, :])
+        x, dt, _ = _input(u, delta, u_strides, delta_strides, sizes, n, g, channels, token_before, earlier, bias_c, SOFTPLUS)
+        carried = _carried(rates, step, dt * x, B_before, h_before, (i == 0)[None, None, :])
         drive = (step * u_t)[:, None, :]
         dC_t += tl.sum(dy_t[:, None, :] * (carried + drive * B_t[None, :, :]), 0)
         dB_t += tl.sum(dh * drive, 0)
-        d_exponent = dh * carried
-        d_drive = tl.sum(dh * B_t[None, :, :], 1)
-        d_step = u_t * d_drive + tl.sum(d_exponent * rates, 1)
-        if SOFTPLUS:
-            d_step *= tl.sigmoid(raw)
+        d_exponent, d_drive = dh * carried, tl.sum(dh * B_t[None, :, :], 1)
+        d_step = _step_gradient(u_t * d_drive + tl.sum(d_exponent * rates, 1), raw, SOFTPLUS)
         tl.store(du + _at(du_strides, n, g, channels, token), step * d_drive + skip * dy_t, inside)
         tl.store(d_delta + _at(d_delta_strides, n, g, channels, token), d_step, inside)
-        sums = keep * d + channels
-        tl.store(dA + sums[:, None] * S + states[None, :], tl.sum(d_exponent * step[:, None, :], 2), inside_kept)
-        tl.store(dD + sums, tl.sum(dy_t * u_t, 1), channels < d)
-        tl.store(d_bias + sums, tl.sum(d_step, 1), channels < d)
+        _store_sums(dA, dD, d_bias, keep * d + channels, channels < d, d_exponent * step[:, None, :], dy_t * u_t, d_step, S, states)
     at = part.to(tl.int64) * part_stride + _at(dB_strides, n, g, states, token)
     tl.store(dB + at, dB_t, inside_states)
     tl.store(dC + at, dC_t, inside_states)
