@@ -11,6 +11,7 @@ mamba_ssm   the CUDA kernels of the package mamba-ssm, where it is installed
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -79,12 +80,14 @@ def selective_scan(
     given = (u, delta, A, B, C, D, delta_bias, delta_proj)
     arguments: list[Any] = [*(None if x is None else x.to(dtype) for x in given), order, delta_softplus]
     with _without_autocast(u.device.type):
-        if name in KERNELS:
-            records = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given)
-            y = operator(*arguments, records)[0]
-        else:
-            y = plain(BACKENDS[name].scan, *arguments)
-    return y.to(u.dtype)
+        return _call(name, arguments).to(u.dtype)
+
+
+def _call(backend: str, arguments: Sequence[Any]) -> Tensor:
+    if backend not in KERNELS:
+        return plain(BACKENDS[backend].scan, *arguments)
+    records = torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in arguments)
+    return operator(*arguments, records)[0]
 
 
 def _without_autocast(device: str) -> AbstractContextManager[Any]:
