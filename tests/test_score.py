@@ -18,7 +18,7 @@ from src.data.readers import read_image, read_mask
 from src.metrics import score
 from src.score import score_maps_of
 from src.utils.errors import UserError
-from tests.fixtures.processes import run
+from tests.fixtures.warm_python import run
 
 SIZES = {"ant": (30, 44), "bee": (40, 25), "cat": (36, 36)}
 

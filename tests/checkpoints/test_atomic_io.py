@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,7 @@ from src.checkpoints import atomic_io as checkpoint_io
 from src.checkpoints.atomic_io import AtomicCheckpointIO, remove_leftovers, writable
 from src.checkpoints.finding import resolve_checkpoint
 from src.utils.errors import UserError
-from tests.fixtures.tiny import ROOT
+from tests.fixtures.warm_python import run
 
 KILLED_WRITE = """
 import os, signal, sys, torch
@@ -44,7 +42,7 @@ def stored(path: Path) -> float:
 @pytest.mark.slow
 def test_a_write_killed_half_way_leaves_the_old_checkpoint(tmp_path):
     path = save(tmp_path / "last.ckpt", 1.0)
-    killed = subprocess.run([sys.executable, "-c", KILLED_WRITE, str(path)], cwd=ROOT, check=False)
+    killed = run("-c", KILLED_WRITE, str(path))
     assert killed.returncode == -9
     assert stored(path) == 1.0
     assert len(list(tmp_path.iterdir())) == 2

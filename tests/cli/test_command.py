@@ -11,7 +11,7 @@ from src.cli.command import CONF, _plain
 from src.cli.output_folder import CheckOutputFolder
 from src.cli.override_errors import composition_mistake
 from src.utils.errors import Problems, UserError
-from tests.fixtures.processes import run
+from tests.fixtures.warm_python import run
 
 
 @pytest.mark.slow

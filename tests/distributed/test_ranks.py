@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,8 @@ from src.models.encoder import PyramidEncoder
 from src.module import COSModule
 from src.train import train
 from src.utils.errors import UserError
-from tests.fixtures.tiny import ROOT, TINY_OVERRIDES, config
+from tests.fixtures.tiny import TINY_OVERRIDES, config
+from tests.fixtures.warm_python import run, start
 
 SMALL = [
     "experiment=quickstart",
@@ -43,16 +42,11 @@ TWO = "trainer=ddp_cpu"
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 
-def start(words: list[str], folder: Path, **variables: str) -> subprocess.Popen[str]:
-    env = os.environ | {"PYTHONPATH": str(ROOT)} | variables
-    return subprocess.Popen([sys.executable, "-m", *words], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def complete(words: list[str], folder: Path, **variables: str) -> tuple[str, str]:
-    process = start(words, folder, **variables)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    return out, err
+def complete(words: list[str], folder: Path, **variables: str) -> str:
+    """What a command prints that must not fail, run in ``folder``."""
+    done = run(*words, cwd=folder, **variables)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def folders(folder: Path) -> list[str]:
@@ -133,7 +127,7 @@ def test_a_multirun_of_two_processes_each(tmp_path):
 def test_torchrun(tmp_path):
     """Both processes find the folder that nobody named; only the first speaks and writes `.hydra`."""
     words = ["torch.distributed.run", "--nproc-per-node=2", "-m", "src.train", *SMALL, TWO, "trainer.devices=auto", "test=false"]
-    out, _ = complete(words, tmp_path)
+    out = complete(words, tmp_path)
     assert out.count("M parameters | images: 8 to train") == 1
     (run,) = (tmp_path / "outputs" / "train").iterdir()
     assert folders(run) == [".hydra", "checkpoints", "logs"]
@@ -148,7 +142,7 @@ def test_slurm_stops_two_processes_and_the_requeued_job_goes_on(tmp_path, monkey
     job |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1"}
     more = ["trainer=slurm", "trainer.accelerator=cpu", "trainer.sync_batchnorm=false", "trainer.max_epochs=200", "test=false"]
     words = ["src.train", *SMALL, *more, "callbacks.step.every_n_steps=1"]
-    tasks = [start(words, tmp_path, **job, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)) for rank in (0, 1)]
+    tasks = [start(*words, cwd=tmp_path, **job, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)) for rank in (0, 1)]
     folder = tmp_path / "outputs" / "train" / "slurm_4711_0"
     deadline = time.monotonic() + 200
     while not (folder / "checkpoints" / "step.ckpt").exists() and time.monotonic() < deadline:
@@ -251,7 +245,7 @@ def test_the_strategy_synchronises_the_norms(trainer, kind, tmp_path, monkeypatc
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="wants two CUDA devices")
 def test_two_gpus(tmp_path):
     words = ["src.train", *SMALL, "trainer=ddp", "trainer.devices=2", f"paths.output_dir={tmp_path / 'run'}"]
-    out, _ = complete(words, tmp_path)
+    out = complete(words, tmp_path)
     assert "synthetic: stage by stage" in out
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 
 from torch.utils.data import DataLoader
 
 from src.distributed.signals import Interrupted, StopRequest, shield_worker
-from tests.fixtures.tiny import ROOT
+from tests.fixtures.warm_python import run
 
 TWICE = """
 import os, signal, time
@@ -35,7 +34,7 @@ def test_the_first_signal_is_noted_and_the_handlers_come_back(capsys):
 
 
 def test_a_second_ctrl_c_kills():
-    result = subprocess.run([sys.executable, "-c", TWICE], cwd=ROOT, capture_output=True, text=True, check=False)
+    result = run("-c", TWICE)
     assert result.returncode == -signal.SIGINT
     assert result.stdout == "still here 2\n"
     assert "again: stop at once" in result.stderr

@@ -8,8 +8,6 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,9 @@ from src.distributed.signals import Interrupted
 from src.module import COSModule
 from src.train import train
 from src.utils.errors import UserError
-from tests.fixtures.tiny import ROOT, TWO_STAGE_OVERRIDES, config
+from tests.fixtures.tiny import TWO_STAGE_OVERRIDES, config
+from tests.fixtures.warm_python import run as run_command
+from tests.fixtures.warm_python import start
 
 CLOCKS = {"epoch_seconds", "images_per_second", "peak_gib", "val/seconds"}
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -65,12 +65,10 @@ def logged(folder: Path) -> dict[tuple[str, str], str]:
     return values
 
 
-def kill_after(folder: Path, saves: int, signum: int, *overrides: str) -> subprocess.CompletedProcess[str]:
-    """Start a training and send it a signal once it has written so many step checkpoints."""
+def kill_after(folder: Path, saves: int, signum: int, *overrides: str) -> tuple[int | None, str]:
+    """Start a training, send it a signal once it has written so many step checkpoints; return exit status and stderr."""
     words = [*TWO_STAGE_OVERRIDES, f"paths.output_dir={folder}", *overrides]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "src.train", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = start("src.train", *words)
     seen: set[int] = set()
     deadline = time.monotonic() + 300
     while len(seen) < saves and process.poll() is None and time.monotonic() < deadline:
@@ -78,9 +76,9 @@ def kill_after(folder: Path, saves: int, signum: int, *overrides: str) -> subpro
             seen.add((folder / "checkpoints" / "step.ckpt").stat().st_mtime_ns)
         except FileNotFoundError:
             time.sleep(0.005)
-    os.kill(process.pid, signum)
-    out, err = process.communicate(timeout=120)
-    return subprocess.CompletedProcess(words, process.returncode, out, err)
+    process.send_signal(signum)
+    _, told = process.communicate(timeout=120)
+    return process.returncode, told
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +106,8 @@ def cut_and_resume(folder: Path, monkeypatch: pytest.MonkeyPatch, hook: str, ste
 @pytest.mark.parametrize("saves", [2, 4])  # in the first epoch, in the second
 def test_killed_in_the_middle_of_an_epoch(saves, whole, tmp_path):
     workers = "data.num_workers=2"  # which have prefetched what the network has not seen
-    killed = kill_after(tmp_path, saves, signal.SIGKILL, workers)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    status, told = kill_after(tmp_path, saves, signal.SIGKILL, workers)
+    assert status == -signal.SIGKILL, told
     scores = run(tmp_path, workers, "ckpt_path=last")
     assert_same_end(whole[0], tmp_path)
     assert scores == whole[1]
@@ -123,15 +121,15 @@ def test_cut_elsewhere_with_workers(hook, step, whole, tmp_path, monkeypatch):
 
 
 def test_sigterm_saves_and_says_how_to_go_on(whole, tmp_path):
-    stopped = kill_after(tmp_path, 1, signal.SIGTERM)
-    assert stopped.returncode == 128 + signal.SIGTERM
-    assert "Traceback" not in stopped.stderr
-    (line,) = [line for line in stopped.stderr.splitlines() if line.startswith("stopped by SIGTERM at step ")]
+    status, told = kill_after(tmp_path, 1, signal.SIGTERM)
+    assert status == 128 + signal.SIGTERM
+    assert "Traceback" not in told
+    (line,) = [line for line in told.splitlines() if line.startswith("stopped by SIGTERM at step ")]
     stored = read_checkpoint(tmp_path / "checkpoints" / "step.ckpt")["global_step"]
     assert line.startswith(f"stopped by SIGTERM at step {stored}; resume with: python -m src.train experiment=quickstart ")
     assert line.endswith(f" paths.output_dir={tmp_path} ckpt_path=last")
-    words = shlex.split(line.partition("resume with: ")[2])
-    subprocess.run([sys.executable, *words[1:]], cwd=ROOT, check=True, capture_output=True)
+    _, _, *words = shlex.split(line.partition("resume with: ")[2])
+    assert run_command(*words).returncode == 0
     assert_same_end(whole[0], tmp_path)
 
 
@@ -192,12 +190,12 @@ def test_two_processes_stop_together_and_resume(tmp_path):
     two = ["trainer.devices=2", "++trainer.strategy=ddp", "trainer.num_sanity_val_steps=0", "callbacks.step.every_n_steps=1"]
 
     def complete(folder: Path, *overrides: str) -> None:  # by the command line, which starts the second process
-        words = [*TWO_STAGE_OVERRIDES, *two, f"paths.output_dir={folder}", *overrides]
-        subprocess.run([sys.executable, "-m", "src.train", *words], cwd=ROOT, check=True, capture_output=True, timeout=300)
+        done = run_command("src.train", *TWO_STAGE_OVERRIDES, *two, f"paths.output_dir={folder}", *overrides)
+        assert done.returncode == 0, done.stderr
 
     complete(tmp_path / "whole")
-    stopped = kill_after(tmp_path / "broken", 1, signal.SIGTERM, *two)  # the first process alone is told
-    assert stopped.returncode == 128 + signal.SIGTERM, stopped.stderr
+    status, told = kill_after(tmp_path / "broken", 1, signal.SIGTERM, *two)  # the first process alone is told
+    assert status == 128 + signal.SIGTERM, told
     complete(tmp_path / "broken", "ckpt_path=last")
     first, second = last(tmp_path / "whole"), last(tmp_path / "broken")
     for part in ("state_dict", "optimizer_states", "exact_resume", "global_step"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,9 @@ from omegaconf import OmegaConf
 from src.report.sweep.groups import collect
 from src.report.sweep.jobs import read_jobs
 from src.utils.errors import UserError
-from tests.fixtures.tiny import ROOT, TWO_STAGE_OVERRIDES
+from tests.fixtures.tiny import TWO_STAGE_OVERRIDES
 from tests.fixtures.wandb_file import OfflineRun
+from tests.fixtures.warm_python import run
 
 optuna = pytest.importorskip("optuna")
 
@@ -53,8 +53,7 @@ def test_numbers_that_are_none_are_named():
 
 
 def multirun(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "src.train", "-m", *TWO_STAGE_OVERRIDES, "trainer.max_epochs=1", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    return run("src.train", "-m", *TWO_STAGE_OVERRIDES, "trainer.max_epochs=1", *words)
 
 
 @pytest.mark.slow
@@ -121,5 +120,5 @@ def test_a_failed_job_leaves_the_others_alone_and_its_message_in_the_table(tmp_p
     assert failed.why.startswith("encoder.name: timm has no model 'resnet51'")
     assert not math.isnan(finished.best)
     (folder,) = (tmp_path / "grid" / "1" / "wandb").glob("offline-run-*")
-    run = OfflineRun(folder).run
-    assert (run.run_group, run.display_name) == ("grid", "name=tf_efficientnet_lite0")
+    tracked = OfflineRun(folder).run
+    assert (tracked.run_group, tracked.display_name) == ("grid", "name=tf_efficientnet_lite0")
