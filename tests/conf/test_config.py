@@ -1,25 +1,39 @@
-"""Every shipped configuration composes."""
+"""Every shipped experiment composes, with its own model and with the others, and its settings have the types that are wanted."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from src.cli.command import CONF
 from src.cli.type_check import check_types
+from tests.fixtures.tiny import config
 
-CONF = Path(__file__).parents[2] / "conf"
+EXPERIMENTS = sorted(path.stem for path in (Path(CONF) / "experiment").glob("*.yaml"))
+NOT_FOR_OTHERS = {"quickstart"}
+"""Experiments with settings of RUN alone: another model is told that it has none of the name."""
 
 
-@pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
-@pytest.mark.parametrize("model", [None, "run", "fpn", "fpn_ds"])
-def test_experiment_composes(experiment, model):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", [f"experiment={experiment}", "paths.output_dir=out", *([f"model={model}"] if model else [])])
+@pytest.fixture(scope="module")
+def networks() -> dict[str, str]:
+    """Model → class of its network."""
+    return {model: config("train", f"model={model}").model.net._target_ for model in ("run", "fpn", "fpn_ds")}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_keeps_its_files_in_the_output_folder(experiment):
+    cfg = config("train", f"experiment={experiment}", "paths.output_dir=out")
+    check_types(cfg)
     plain = OmegaConf.to_container(cfg, resolve=True)
-    assert plain["model"]["net"]["encoder"]["_target_"] == "src.models.encoder.PyramidEncoder"
     assert plain["callbacks"]["best"]["dirpath"] == "out/checkpoints"
-    if not (experiment == "quickstart" and model):
-        check_types(cfg)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_takes_another_model(experiment, networks):
+    for model, network in networks.items():
+        cfg = config("train", f"experiment={experiment}", "paths.output_dir=out", f"model={model}")
+        assert OmegaConf.to_container(cfg, resolve=True)["model"]["net"]["_target_"] == network
+        if experiment not in NOT_FOR_OTHERS:
+            check_types(cfg)
