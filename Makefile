@@ -2,10 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python -m
+# A worker per core with one thread each: networks this small gain nothing from threads. A file's tests share a worker, and its fixtures.
+TESTS := OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-gpu lint format train eval score ablation clean
+.PHONY: help install quickstart check test test-gpu lint format train eval score ablation clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,8 +24,11 @@ install: .venv/.installed  ## make .venv and install everything, test tools incl
 quickstart: install  ## train, evaluate and predict on synthetic camouflage, in minutes
 	$(RUN) scripts.quickstart
 
+check: install lint  ## lint, then the tests that need neither a training nor a process: before every commit
+	$(TESTS) -m 'not slow and not gpu'
+
 test: install lint  ## lint, then all tests
-	$(RUN) pytest -m 'not gpu'
+	$(TESTS) -m 'not gpu'
 
 test-gpu: install  ## the tests that want a GPU
 	$(RUN) pytest -m gpu

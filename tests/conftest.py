@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 
@@ -15,12 +16,29 @@ from src.models.encoder import PyramidEncoder
 from src.models.robe import ROBE
 from src.models.run import RUN
 from src.models.sofs import MaskStep, ReversibleStateSpace
+from tests.fixtures import warm_python
 from tests.fixtures.folders import write_cod
 from tests.fixtures.once import made_once
 from tests.fixtures.tiny import ROOT
 from tests.fixtures.trained_run import TrainedRun, read_trained_run, train_once
 
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the readers of the trained run as slow: one of them has to train it."""
+    for item in items:
+        if "trained_run" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def _quick_tests_stay_quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail a test that trains or runs a command without the mark that keeps it out of `make check`."""
+    if not any(request.node.get_closest_marker(name) for name in ("slow", "gpu")):
+        refuse = functools.partial(pytest.fail, "mark this test slow: it trains, or runs a command")
+        monkeypatch.setattr(L.Trainer, "fit", lambda *_, **__: refuse())
+        monkeypatch.setattr(warm_python, "_connection", lambda *_, **__: refuse())
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -21,8 +21,10 @@ from src.utils.errors import UserError
 from src.utils.revision import UNKNOWN
 from tests.fixtures.folders import write_cod
 from tests.fixtures.tiny import TINY_OVERRIDES, config
+from tests.fixtures.trained_run import write_untrained
 
 SETS = ("CAMO", "NC4K")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,6 @@ def _rows(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.open(encoding="utf-8")))
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_maps_score_the_same_to_the_last_digit(evaluated, root, tmp_path):
     folder, scores = evaluated
     for dataset in SETS:
@@ -71,7 +72,6 @@ def test_the_maps_score_the_same_to_the_last_digit(evaluated, root, tmp_path):
             assert scores[f"test/{dataset}/{name}"] == pytest.approx(value, abs=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_workers_change_no_byte(evaluated, checkpoint, tmp_path):
     evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path}", "workers=0"))
     files = [path.relative_to(tmp_path) for path in sorted(tmp_path.rglob("*")) if path.is_file()]
@@ -96,7 +96,6 @@ def test_every_set_has_its_curves_gallery_and_stages(evaluated):
     assert text.count("CAMO-Test, 5 of 250 images") == 2  # once under each of its two tables
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_raw_protocol_and_extras_go_through(checkpoint, tmp_path):
     overrides = [
         "metrics.protocol=raw",
@@ -112,15 +111,13 @@ def test_the_raw_protocol_and_extras_go_through(checkpoint, tmp_path):
     assert "auc" in _rows(tmp_path / "per_image.csv")[0]
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_what_the_report_cannot_show_is_said_before_the_network_runs(checkpoint, tmp_path):
     overrides = ["report.columns=[hce]", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path / 'out'}"]
-    with pytest.raises(UserError, match=r"report\.columns: hce"):
+    with pytest.raises(UserError, match=r"report\.columns"):
         evaluate(config("eval", *overrides))
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_mistakes_are_told_together_and_a_report_is_not_overwritten(evaluated, checkpoint):
     folder, _ = evaluated
     before = (folder / "metrics.csv").read_bytes()
@@ -132,7 +129,6 @@ def test_mistakes_are_told_together_and_a_report_is_not_overwritten(evaluated, c
     assert (folder / "metrics.csv").read_bytes() == before
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_holdout_is_read_as_a_test_set_and_the_test_sets_are_not(checkpoint, root, tmp_path):
     moved = root / "TestDataset"
     moved.rename(root / "elsewhere")
@@ -150,7 +146,6 @@ def test_the_holdout_is_read_as_a_test_set_and_the_test_sets_are_not(checkpoint,
     assert "published" not in text
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_pictures_of_the_images_that_the_unfolding_mends_and_spoils(checkpoint, tmp_path):
     files = draw(checkpoint, tmp_path / "maps", None, each=1, photographs=False)
     assert [path.name for path in files] == ["gained_1.png", "lost_1.png", "wrong_1.png"]
@@ -160,7 +155,6 @@ def test_pictures_of_the_images_that_the_unfolding_mends_and_spoils(checkpoint, 
         draw(checkpoint, tmp_path / "maps", None, each=1, photographs=False)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_another_final_mask_of_the_same_network_is_told(checkpoint, tmp_path):
     def read(name: str, *overrides: str) -> str:
         evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path / name}", *overrides))
@@ -176,7 +170,6 @@ def test_another_final_mask_of_the_same_network_is_told(checkpoint, tmp_path):
     assert len(set(rows)) == 3
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_two_rounds_are_said_to_be_two(checkpoint, evaluated, tmp_path):
     folder, once = evaluated
     scores = evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path}", "rounds=2"))
@@ -189,7 +182,6 @@ def test_two_rounds_are_said_to_be_two(checkpoint, evaluated, tmp_path):
     assert "stage by stage" not in text  # stages of the first look and the mask of both would not fit together
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_what_the_stages_make_of_other_starts(checkpoint):
     key, _, starts = unfold_from_others(checkpoint, None)
     assert key[:2] == ("CAMO", "holdout")
@@ -200,7 +192,6 @@ def test_what_the_stages_make_of_other_starts(checkpoint):
     assert starts["its own"]["M_1"] != starts["nothing"]["M_1"]
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_what_the_parts_of_the_mask_step_gain(checkpoint):
     """A part, a step: finite numbers of every one, the closing step included; B_0 has no evidence yet."""
     key, _, gains = mean_gains(checkpoint, None)
@@ -213,19 +204,11 @@ def test_what_the_parts_of_the_mask_step_gain(checkpoint):
         key_and_commit({"commit": UNKNOWN}, "CAMO-holdout", "run", checkpoint)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_only_a_run_with_mask_steps_can_be_looked_into(root, tmp_path):
-    for model, words in (("fpn", "FPN has no stages to look into"), ("fpn_ds", "has no mask step")):
-        overrides = [
-            "experiment=camo_lite0",
-            *TINY_OVERRIDES,
-            f"model={model}",
-            f"data.root={root}",
-            f"paths.output_dir={tmp_path / model}",
-        ]
-        train(config("train", *overrides, "trainer.max_epochs=1", "trainer.limit_train_batches=1", "model.net.channels=16", "test=false"))
+    for model, words in (("fpn", "FPN has no stages"), ("fpn_ds", "mask step")):
+        small = ["experiment=camo_lite0", *TINY_OVERRIDES, f"data.root={root}", f"paths.output_dir={tmp_path}", "model.net.channels=16"]
         with pytest.raises(UserError, match=words):
-            mean_gains(tmp_path / model / "checkpoints" / "last.ckpt", None)
+            mean_gains(write_untrained(config("train", *small, f"model={model}"), tmp_path / f"{model}.ckpt"), None)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_predict_writes_maps_at_the_images_size(trained_run, cod_root, tmp_path)
     assert np.asarray(Image.open(twice)).shape == alone.shape
     (opened,) = predict(config("predict", *overrides, *single[:1], f"output={tmp_path / 'open'}", "closing_step=false", "sharpness=2"))
     assert not np.array_equal(np.asarray(Image.open(opened)), alone)
-    with pytest.raises(UserError, match="rounds=0: expected 1"):
+    with pytest.raises(UserError, match="rounds=0"):
         predict(config("predict", *overrides, f"output={tmp_path / 'none'}", "rounds=0"))
     assert not (tmp_path / "none").exists()
     with pytest.raises(UserError, match="overwrite=true"):
@@ -54,7 +54,7 @@ def test_predict_draws_the_stages(trained_run, cod_root, tmp_path):
 def test_predict_without_images(trained_run, tmp_path):
     (tmp_path / "empty").mkdir()
     places = [f"ckpt_path={trained_run.best}", f"output={tmp_path / 'maps'}"]
-    with pytest.raises(UserError, match="holds no image"):
+    with pytest.raises(UserError, match="empty"):
         predict(config("predict", *places, f"input={tmp_path / 'empty'}"))
     (tmp_path / "empty" / "broken.jpg").write_bytes(b"no picture")
     (tmp_path / "empty" / "other.png").write_bytes(b"none either")

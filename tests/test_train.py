@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from scripts import quickstart
 from src.checkpoints.reading import read_checkpoint
@@ -98,45 +98,38 @@ def test_unfolding_learns_at_its_own_rate(trained_run):
     assert groups[1]["weight_decay"] == 0
 
 
-def _mistakes(tmp_path: Path, root: Path) -> dict[str, tuple[DictConfig, str]]:
-    camo = ["experiment=camo_lite0", *TINY_OVERRIDES, f"paths.output_dir={tmp_path / 'run'}"]
-    found = {
-        "no stages": (["model.net.num_stages=0"], "model.net.num_stages"),
-        "no root": ([f"data.root={tmp_path / 'nowhere'}"], "nowhere"),
-        "no set": (["data.train_sets=[NONE]"], "NONE"),
-        "unknown encoder": (["encoder.name=resnet51"], "resnet51"),
-        "no weights": (["encoder.weights=nofile.pth"], "nofile.pth"),
-        "no checkpoint": (["ckpt_path=nofile.ckpt"], "nofile.ckpt"),
-        "nothing to resume": (["ckpt_path=last"], "ckpt_path=last"),
-        "nothing to do": (["train=false"], "ckpt_path"),
-        "validation": (["trainer.check_val_every_n_epoch=0"], "trainer.check_val_every_n_epoch=0: must be 1 or more"),
-        "no end": (["trainer.max_epochs=-1", "scheduler=cosine"], "trainer.max_epochs=-1: this scheduler must know the end"),
-        "no model": (["~model"], "model: missing; training needs it"),
-        "seed": (["seed=-1"], "seed=-1: must lie between 0 and 4294967295"),
-        "learning rate": (["model.optimizer.lr=-1"], "model.optimizer: Invalid learning rate: -1"),
-        "seed, learning rate": (["seed=-1", "model.optimizer.lr=-1"], "4294967295\nmodel.optimizer: "),
-        "steps": (["callbacks.step.every_n_steps=0"], "callbacks.step.every_n_steps=0: must be 1 or more"),
-        "panel": (["callbacks=[default,panel]", "callbacks.panel.every_n_epochs=0"], "callbacks.panel.every_n_epochs=0: must be 1"),
-    }
-    return {name: (config("train", *camo, f"data.root={root}", *overrides), words) for name, (overrides, words) in found.items()}
+MISTAKES = {
+    "no stages": (["model.net.num_stages=0"], ["model.net.num_stages"]),
+    "no root": (["data.root=nowhere"], ["nowhere"]),
+    "no set": (["data.train_sets=[NONE]"], ["NONE"]),
+    "unknown encoder": (["encoder.name=resnet51"], ["resnet51"]),
+    "no weights": (["encoder.weights=nofile.pth"], ["nofile.pth"]),
+    "no checkpoint": (["ckpt_path=nofile.ckpt"], ["nofile.ckpt"]),
+    "nothing to resume": (["ckpt_path=last"], ["ckpt_path=last"]),
+    "nothing to do": (["train=false"], ["ckpt_path"]),
+    "validation": (["trainer.check_val_every_n_epoch=0"], ["trainer.check_val_every_n_epoch=0"]),
+    "no end": (["trainer.max_epochs=-1", "scheduler=cosine"], ["trainer.max_epochs=-1"]),
+    "no model": (["~model"], ["model"]),
+    "seed": (["seed=-1"], ["seed=-1"]),
+    "learning rate": (["model.optimizer.lr=-1"], ["model.optimizer"]),
+    "seed, learning rate": (["seed=-1", "model.optimizer.lr=-1"], ["seed=-1", "model.optimizer"]),
+    "steps": (["callbacks.step.every_n_steps=0"], ["callbacks.step.every_n_steps=0"]),
+    "panel": (["callbacks=[default,panel]", "callbacks.panel.every_n_epochs=0"], ["callbacks.panel.every_n_epochs=0"]),
+}
+"""What is wrong → the overrides, and the keys or names that the message must hold."""
 
 
-@pytest.mark.parametrize(
-    "mistake",
-    [
-        *("no stages", "no root", "no set", "unknown encoder", "no weights", "no checkpoint", "nothing to resume", "nothing to do"),
-        *("no end", "validation", "seed", "learning rate", "seed, learning rate", "steps", "panel", "no model"),
-    ],
-)
+@pytest.mark.parametrize(("overrides", "keys"), MISTAKES.values(), ids=MISTAKES)
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_mistake_is_named_before_any_work(mistake, tmp_path, cod_root):
-    cfg, words = _mistakes(tmp_path, cod_root)[mistake]
-    with pytest.raises(Exception, match=words) as raised:
-        train(cfg)
+def test_a_mistake_is_named_before_any_work(overrides, keys, tmp_path, cod_root, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = ["experiment=camo_lite0", *TINY_OVERRIDES, f"data.root={cod_root}", "paths.output_dir=run"]
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        train(config("train", *here, *overrides))
     found = user_error(raised.value)
     assert found is not None
-    assert words in str(found)
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert [key for key in keys if key not in str(found)] == []
+    assert not Path("run", "checkpoints").exists()
 
 
 @pytest.mark.slow
@@ -156,13 +149,13 @@ def test_selection_on_a_test_set_is_reported(tmp_path, cod_root):
 
 
 def test_a_finished_run_is_not_overwritten(trained_run):
-    with pytest.raises(UserError, match="already holds a training"):
+    with pytest.raises(UserError, match="ckpt_path=last"):
         train(tiny_quickstart(trained_run.folder))
 
 
 def test_a_checkpoint_of_another_architecture(trained_run, tmp_path):
     checkpoint = trained_run.best
-    with pytest.raises(UserError, match="another architecture") as error:
+    with pytest.raises(UserError, match=r"model\.net\.channels") as error:
         train(tiny_quickstart(tmp_path, f"ckpt_path={checkpoint}", "model.net.channels=24"))
     message = str(error.value)
     assert "model.net.channels=16 there, 24 here" in message
@@ -174,5 +167,5 @@ def test_a_checkpoint_of_another_architecture(trained_run, tmp_path):
 @pytest.mark.parametrize("content", [b"PK\x03\x04 cut short", b"", b"a log, not a checkpoint"])
 def test_a_broken_checkpoint(tmp_path, content):
     (tmp_path / "half.ckpt").write_bytes(content)
-    with pytest.raises(UserError, match="cannot be read as a checkpoint"):
+    with pytest.raises(UserError, match=r"half\.ckpt"):
         evaluate(config("eval", f"ckpt_path={tmp_path / 'half.ckpt'}", f"paths.output_dir={tmp_path}"))

@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -24,6 +22,7 @@ from src.report.network import _context
 from src.train import train
 from src.utils.errors import UserError
 from tests.fixtures.tiny import ROOT, TINY_OVERRIDES, config
+from tests.fixtures.trained_run import write_untrained
 
 NOTE = "research use, trained on CAMO"
 
@@ -35,11 +34,7 @@ def checkpoint(tmp_path_factory) -> Path:
     cfg = config(
         "train", "experiment=camo_core", *TINY_OVERRIDES, "model.net.channels=16", f"data.root={folder}", f"paths.output_dir={folder}"
     )
-    torch.manual_seed(0)
-    state = instantiate(cfg.model).state_dict()
-    content = {"state_dict": state, "config": OmegaConf.to_container(cfg, resolve=True) | {"commit": "abc1234"}}
-    AtomicCheckpointIO().save_checkpoint(content, folder / "best.ckpt")
-    return folder / "best.ckpt"
+    return write_untrained(cfg, folder / "best.ckpt")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +72,7 @@ def test_predict_reads_them(exported, tmp_path):
 
 
 def test_a_training_does_not_go_on_from_them(exported, tmp_path):
-    with pytest.raises(UserError, match="holds weights alone"):
+    with pytest.raises(UserError, match="ckpt_path: "):
         train(config("train", "experiment=camo_core", *TINY_OVERRIDES, f"ckpt_path={exported}", f"paths.output_dir={tmp_path}"))
 
 
@@ -87,9 +82,9 @@ def test_broken_files_are_named(exported, tmp_path):
     empty.write_bytes(b"")
     save_file({"w": torch.ones(3)}, foreign)
     for path in (cut, empty):
-        with pytest.raises(UserError, match=rf"{path.name} cannot be read as safetensors"):
+        with pytest.raises(UserError, match=path.name):
             read_checkpoint(path)
-    with pytest.raises(UserError, match="holds no `config`"):
+    with pytest.raises(UserError, match="config"):
         read_checkpoint(foreign)
 
 
@@ -100,12 +95,12 @@ def test_an_export_names_all_mistakes_and_overwrites_nothing(checkpoint, exporte
     assert "no file" in str(error.value)
     assert "exists; name another file" in str(error.value)
     assert exported.read_bytes() == before
-    with pytest.raises(UserError, match=r"must end in \.safetensors"):
+    with pytest.raises(UserError, match=r"\.safetensors"):
         export_weights(config("export_weights", f"ckpt_path={checkpoint}", f"out={tmp_path / 'run.ckpt'}"))
     content = read_checkpoint(checkpoint)
     content["state_dict"]["net.start.head.bias"] = torch.tensor([1e6])
     AtomicCheckpointIO().save_checkpoint(content, tmp_path / "large.ckpt")
-    with pytest.raises(UserError, match=r"not finite in half precision:\n  - net\.start\.head\.bias"):
+    with pytest.raises(UserError, match=r"net\.start\.head\.bias"):
         export_weights(config("export_weights", f"ckpt_path={tmp_path / 'large.ckpt'}", f"out={tmp_path / 'x.safetensors'}"))
     assert not (tmp_path / "x.safetensors").exists()
 

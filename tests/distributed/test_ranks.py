@@ -165,7 +165,7 @@ def test_slurm_stops_two_processes_and_the_requeued_job_goes_on(tmp_path, monkey
 def test_what_another_process_finds_wrong_is_told(tmp_path):
     faulty = ["+callbacks.fails._target_=tests.fixtures.ddp_callbacks.Fails", "+callbacks.fails.rank=1"]
     cfg = config("train", *SMALL, TWO, *faulty, f"paths.output_dir={tmp_path}")
-    with pytest.raises(UserError, match=r"broken\.jpg cannot be read by rank 1"):
+    with pytest.raises(UserError, match=r"broken\.jpg.*rank 1"):
         train(cfg)
     assert not dist.is_initialized()
 

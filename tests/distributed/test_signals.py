@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 
+import pytest
 from torch.utils.data import DataLoader
 
 from src.distributed.signals import Interrupted, StopRequest, shield_worker
@@ -33,6 +34,7 @@ def test_the_first_signal_is_noted_and_the_handlers_come_back(capsys):
     assert Interrupted(signal.SIGTERM).code == 143
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_kills():
     result = run("-c", TWICE)
     assert result.returncode == -signal.SIGINT

@@ -59,7 +59,7 @@ def test_a_compiled_training_validates_stores_tests_and_resumes_as_a_plain_one(t
 
 def test_without_a_compiler_one_line_says_so_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(Exception, match="compile=true needs a C\\+\\+ compiler: no-such-compiler is not on the PATH") as error:
+    with pytest.raises(Exception, match=r"compile=true.*no-such-compiler") as error:
         train(tiny_quickstart(tmp_path / "run", "compile=true"))
     assert isinstance(error.value, UserError)
     assert not (tmp_path / "run").exists()
