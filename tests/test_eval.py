@@ -11,7 +11,7 @@ from PIL import Image
 from scripts.results.other_starts import STARTS, unfold_from_others
 from scripts.results.pictures import draw
 from scripts.results.step_gains import mean_gains
-from scripts.results.store import key_and_commit
+from scripts.results.store import identity
 from src.data.splits import name_position
 from src.eval import evaluate
 from src.models.diagnostics import GAINED_BY
@@ -183,25 +183,27 @@ def test_two_rounds_are_said_to_be_two(checkpoint, evaluated, tmp_path):
 
 
 def test_what_the_stages_make_of_other_starts(checkpoint):
-    key, _, starts = unfold_from_others(checkpoint, None)
-    assert key[:2] == ("CAMO", "holdout")
-    assert list(starts) == ["its own", *STARTS]
-    first = {start: maps["M_0"] for start, maps in starts.items()}
-    assert first["the truth"]["mae"] < 0.1 < 0.9 < first["the truth inverted"]["mae"]
-    assert first["the truth"]["s_alpha"] > 0.9
-    assert starts["its own"]["M_1"] != starts["nothing"]["M_1"]
+    rows = unfold_from_others(checkpoint, None)
+    assert {*rows["dataset"]} == {"CAMO"}
+    assert {*rows["split"]} == {"holdout"}
+    assert list(rows["start"].unique()) == ["its own", *STARTS]
+    scores = rows.set_index(["start", "map"])[["s_alpha", "mae"]]
+    assert scores.loc[("the truth", "M_0"), "mae"] < 0.1 < 0.9 < scores.loc[("the truth inverted", "M_0"), "mae"]
+    assert scores.loc[("the truth", "M_0"), "s_alpha"] > 0.9
+    assert (scores.loc[("its own", "M_1")] != scores.loc[("nothing", "M_1")]).any()
 
 
 def test_what_the_parts_of_the_mask_step_gain(checkpoint):
     """A part, a step: finite numbers of every one, the closing step included; B_0 has no evidence yet."""
-    key, _, gains = mean_gains(checkpoint, None)
-    assert key[:2] == ("CAMO", "holdout")
-    assert list(gains) == list(GAINED_BY)
-    assert all(list(steps) == [1, 2, 3, 4, 5] for steps in gains.values())
-    assert all(abs(gain) < 1 for steps in gains.values() for gain in steps.values())
-    assert gains["(a) the evidence of U"][1] == pytest.approx(0, abs=1e-6)
+    rows = mean_gains(checkpoint, None)
+    assert {*rows["dataset"]} == {"CAMO"}
+    assert {*rows["split"]} == {"holdout"}
+    gains = rows.set_index(["part", "step"])["gain"]
+    assert list(gains.index) == [(part, step) for part in GAINED_BY for step in (1, 2, 3, 4, 5)]
+    assert (gains.abs() < 1).all()
+    assert gains["(a) the evidence of U", 1] == pytest.approx(0, abs=1e-6)
     with pytest.raises(UserError, match="does not say of which commit"):
-        key_and_commit({"commit": UNKNOWN}, "CAMO-holdout", "run", checkpoint)
+        identity({"commit": UNKNOWN}, "CAMO-holdout", "run", checkpoint)
 
 
 def test_only_a_run_with_mask_steps_can_be_looked_into(root, tmp_path):

@@ -1,309 +1,226 @@
-"""The results that docs/results keeps: files of one row an image, a map M_k or a run, and what is wrong with them.
+"""The tables below docs/results/data: every number that docs/results.md shows or draws, read with pandas.
 
-docs/results/NAME.csv          one row an image
-docs/results/stages/NAME.csv   one row a map M_0 … M_K, M̂_{K+1} (M for a network without stages)
-docs/results/tasks/NAME.csv    one row an image, with what other tasks print (`TASKS`)
-docs/results/epochs/NAME.csv   one row a logged value an epoch: μ, λ, α, s, γ, gains of the mask step, gradient norms
-docs/results/starts/NAME.csv   one row a start and a map: what the stages make of another M_0 (scripts/results/other_starts.py)
-docs/results/gains/NAME.csv    one row a part and a mask step: what the step gains by it (scripts/results/step_gains.py)
-docs/results/runs/NAME.csv     one row: what the training was, and what it cost
+images.csv.gz  one row per image and evaluation
+tasks.csv      one row per image, with the measures of other tasks (`TASKS`)
+stages.csv     one row per stage mask M_0 … M_K, M̂_{K+1} (M for a network without stages), means over images
+epochs.csv     one row per logged value and epoch: μ, λ, α, s, γ, gains of the mask step, gradient norms
+starts.csv     one row per start and stage mask: what the stages make of another M_0 (scripts/results/other_starts.py)
+gains.csv      one row per part and mask step: what the step gains by that part (scripts/results/step_gains.py)
+runs.csv       one row per training: its settings and its cost
+
+A network is named as its training (`run`, `run-robe`, `fpn_ds`, …). How it was evaluated is in columns of their own (`Variant`).
 """
 
 from __future__ import annotations
 
-import csv
-import math
-import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
 from src.utils.errors import UserError
 
+PROTOCOL = "field"
+"""The protocol of all scores."""
 SPLITS = ("test", "holdout")
 MEASURED = ("mae", "s_alpha", "e_mean", "f_adp", "f_weighted", "iou")
 TASKS = {"Kvasir-SEG": ("dice_mean", "iou_mean"), "DRIVE": ("sensitivity", "specificity", "accuracy", "auc")}
-"""By test set: what its literature prints beside `MEASURED`."""
-IDENTITY = ("dataset", "split", "size", "model", "seed", "commit")
-IMAGE_COLUMNS = (*IDENTITY, "image", *MEASURED)
-TASK_COLUMNS = (*IDENTITY, "image", *(name for measures in TASKS.values() for name in measures))
-STAGE_COLUMNS = (*IDENTITY, "map", *MEASURED, "gain")
-RUN_COLUMNS = ("dataset", "size", "model", "seed", "commit", "epochs", "lr", "parameters", "gmacs", "hours", "holdout_s_alpha")
-EPOCH_COLUMNS = ("dataset", "size", "model", "seed", "commit", "epoch", "name", "value")
-START_COLUMNS = (*IDENTITY, "start", "map", "s_alpha", "mae")
-GAIN_COLUMNS = (*IDENTITY, "part", "step", "gain")
-COLUMNS = {
-    "": IMAGE_COLUMNS,
-    "stages": STAGE_COLUMNS,
-    "tasks": TASK_COLUMNS,
-    "epochs": EPOCH_COLUMNS,
-    "starts": START_COLUMNS,
-    "gains": GAIN_COLUMNS,
-    "runs": RUN_COLUMNS,
+"""Test set → the measures that its literature reports beside `MEASURED`."""
+
+
+class Variant(NamedTuple):
+    """An evaluation variant: the settings of `src.eval` that give the same trained network another final mask.
+
+    Attributes:
+        rounds: 2 segments, enlarges what was found and segments again.
+        closing_step: `null` as trained, `true` or `false`.
+        sharpness: factor of the final logits.
+    """
+
+    rounds: int = 1
+    closing_step: str = "null"
+    sharpness: float = 1.0
+
+    @property
+    def suffix(self) -> str:
+        """What is appended to a network's name where variants are listed side by side.
+
+        >>> Variant(closing_step="false", sharpness=1.5).suffix, Variant(rounds=2).suffix, Variant().suffix
+        ('-closing_step_x1.5', '_rounds2', '')
+        """
+        closing = {"null": "", "true": "+closing_step", "false": "-closing_step"}[self.closing_step]
+        scaled = f"_x{self.sharpness:g}" if self.sharpness != 1 else ""
+        return closing + scaled + (f"_rounds{self.rounds}" if self.rounds != 1 else "")
+
+
+TRAINING = ["dataset", "size", "network", "seed"]
+"""Identifies a training; `size`: side of the square input in pixels."""
+SCORED = ["dataset", "split", "size", "network", "seed"]
+"""Identifies a trained network on one split."""
+EVALUATION = [*SCORED, *Variant._fields]
+"""Identifies one evaluation."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One table.
+
+    Attributes:
+        file: its name.
+        group: columns that identify the rows of one training or evaluation, which are stored and replaced together.
+        item: columns that tell the rows of a group apart.
+        values: what was measured.
+    """
+
+    file: str
+    group: list[str]
+    item: list[str]
+    values: Sequence[str]
+
+    @property
+    def columns(self) -> list[str]:
+        """In the order of the file; the commit of the training follows its seed."""
+        after = self.group.index("seed") + 1
+        return [*self.group[:after], "commit", *self.group[after:], *self.item, *self.values]
+
+
+LAYOUTS = {
+    "images": Layout("images.csv.gz", EVALUATION, ["image"], MEASURED),
+    "tasks": Layout("tasks.csv", EVALUATION, ["image"], [name for measures in TASKS.values() for name in measures]),
+    "stages": Layout("stages.csv", SCORED, ["map"], [*MEASURED, "gain"]),
+    "epochs": Layout("epochs.csv", TRAINING, ["epoch", "name"], ["value"]),
+    "starts": Layout("starts.csv", SCORED, ["start", "map"], ["s_alpha", "mae"]),
+    "gains": Layout("gains.csv", SCORED, ["part", "step"], ["gain"]),
+    "runs": Layout("runs.csv", [*TRAINING, "epochs", "lr"], [], ["parameters", "gmacs", "hours", "holdout_s_alpha"]),
 }
-"""By folder below docs/results."""
-
-
-TWO_ROUNDS = "_rounds2"
-"""Ends the name of a network whose images were looked at twice (`rounds=2`)."""
-UNCLOSED = "-closing_step"
-"""Ends the name of a RUN that was read without its closing step (`closing_step=false`)."""
-SHARPER = re.compile(r"_x([\d.]+)$")
-"""Ends the name of a network whose final logits were multiplied (`sharpness`)."""
-READING = re.compile(rf"({UNCLOSED})?(_x[\d.]+)?({TWO_ROUNDS})?")
-"""What may be added to a name: how the same training was read."""
-
-
-class Key(NamedTuple):
-    """What tells stored runs apart. `size`: side of the square input in pixels."""
-
-    dataset: str
-    split: str
-    size: int
-    model: str
-    seed: int
-
-
-@dataclass(frozen=True)
-class Stored:
-    """One trained network on one split: values by image, and the mean values by map with the mask step's gain."""
-
-    key: Key
-    commit: str
-    images: dict[str, dict[str, float]]
-    stages: dict[str, dict[str, float]]
-
-    def values(self, measure: str) -> NDArray[np.float64]:
-        """One value an image, in the order of the images' names."""
-        return np.array([self.images[image][measure] for image in sorted(self.images)])
-
-    def mean(self, measure: str) -> float:
-        return float(self.values(measure).mean())
-
-
-@dataclass(frozen=True)
-class Training:
-    """A row of `runs`: `lr` as it was set, `parameters` and `gmacs` of one image, `hours` of all epochs (wall clock), best hold-out S_α."""
-
-    dataset: str
-    size: int
-    model: str
-    seed: int
-    commit: str
-    epochs: int
-    lr: float
-    parameters: float
-    gmacs: float
-    hours: float
-    holdout_s_alpha: float
-
-
-@dataclass(frozen=True)
-class History:
-    """What one training logged: name (``unfolding/mu_0``, ``val/gain_1``, ``gradient/encoder``, …) → epoch, from 1, → value."""
-
-    dataset: str
-    size: int
-    model: str
-    seed: int
-    values: dict[str, dict[int, float]]
-
-
-Starts = dict[str, dict[str, dict[str, float]]]
-"""Start → map M_0 … → `s_alpha` and `mae`, means over images."""
-Gains = dict[str, dict[int, float]]
-"""Part of the mask step → step, from 1 → mean |M_{k−1} − G| − mean |M̂_k − G| of a step of this part alone."""
 
 
 class Results(NamedTuple):
-    """All that is stored, in the order of the files' names."""
+    """All tables as data frames, columns as in `LAYOUTS`; `images` has the columns of `tasks` too, NaN where a data set has none."""
 
-    runs: list[Stored]
-    trainings: list[Training]
-    histories: list[History]
-    starts: dict[Key, Starts]
-    gains: dict[Key, Gains]
+    images: pd.DataFrame
+    stages: pd.DataFrame
+    epochs: pd.DataFrame
+    starts: pd.DataFrame
+    gains: pd.DataFrame
+    runs: pd.DataFrame
 
 
-def read_results(folder: Path) -> Results:
-    """Everything in ``folder``.
+def read_results(results: Path) -> Results:
+    """Read the tables below ``results``; a missing one is empty.
 
     Raises:
-        UserError: all at once: unreadable files, other columns, values that are none, an image, map or run that is there twice, two
-            commits of one run, and runs on one split and size that were not scored on the same images.
+        UserError: all problems at once: unreadable files, unknown columns, invalid values, repeated rows, one training with two commits,
+            images that only one of two tables has, and evaluations on one split and size that were not scored on the same images.
     """
     problems: list[str] = []
-    runs = {key: Stored(key, commit, images, {}) for key, commit, images in _keyed(folder, "", "image", problems)}
-    for kind, item in (("stages", "map"), ("tasks", "image")):
-        for key, _, items in _keyed(folder, kind, item, problems):
-            if key not in runs:
-                problems.append(f"{folder / kind}: {_words(key)} has no images in {folder}")
-            elif kind == "stages":
-                runs[key].stages.update(items)
-            else:
-                problems += _add_measures(runs[key], items, folder / kind)
-    problems += _other_images(list(runs.values()))
-    looked_into = _starts(folder, problems), _gains(folder, problems)
-    results = Results(list(runs.values()), _trainings(folder, problems), _histories(folder, problems), *looked_into)
+    tables = {name: read_table(results, name, problems) for name in LAYOUTS}
+    problems += [*_commits(tables), *_uneven("starts", tables["starts"]), *_uneven("gains", tables["gains"])]
+    images, tasks = tables["images"], tables.pop("tasks")
+    as_trained = (images[list(Variant._fields)] == list(Variant())).all(axis=1)
+    problems += _only_in_one("stages", tables["stages"], images[as_trained], SCORED)
+    problems += _only_in_one("tasks", tasks, images[images["dataset"].isin(TASKS)], [*EVALUATION, "image"])
+    problems += _other_images(images)
     if problems:
-        raise UserError(f"{folder} cannot be used:", problems)
-    return results
+        raise UserError(f"{results / 'data'} cannot be used:", problems)
+    tables["images"] = images.merge(tasks, "left", [*EVALUATION, "commit", "image"])
+    return Results(**tables)
 
 
-def read_rows(path: Path, columns: Sequence[str], problems: list[str]) -> Iterator[dict[str, Any]]:
-    """The rows of one file with numbers as numbers; what is wrong goes to ``problems``, and the row is left out."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows, header = list(reader), list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        problems.append(f"{path}: cannot be read ({error})")
-        return
-    if header != list(columns):
-        problems.append(f"{path}: has the columns {', '.join(header) or '(none)'}; expected {', '.join(columns)}")
-        return
-    for line, row in enumerate(rows, start=2):
-        wrong = list(_wrong_values(row))
-        problems += [f"{path}, line {line}: {words}" for words in wrong]
-        if not wrong:
-            yield {name: _value(name, text) for name, text in row.items()}
+_CHOICES = {"split": SPLITS, "closing_step": ("null", "true", "false")}
+_NAMES = {"dataset", "network", "commit", "image", "map", "name", "start", "part"}
+_WHOLE = {"size", "seed", "epochs", "epoch", "step", "rounds", "parameters"}
+_MAY_BE_EMPTY = {"gain", "parameters", "gmacs", "hours", "holdout_s_alpha", *LAYOUTS["tasks"].values}
 
 
-def training_of(model: str) -> str:
-    """The name of the training behind a name: what a network was read with (`src.eval`) is no training of its own.
-
-    >>> training_of("run-closing_step_x1.5"), training_of("fpn_ds_rounds2"), training_of("run-robe")
-    ('run', 'fpn_ds', 'run-robe')
-    """
-    return SHARPER.sub("", model.removesuffix(TWO_ROUNDS)).removesuffix(UNCLOSED)
-
-
-def file_name(key: Key) -> str:
-    """`CAMO_test_224_run_seed0.csv`"""
-    return f"{key.dataset}_{key.split}_{key.size}_{key.model}_seed{key.seed}.csv"
-
-
-_TEXTS = {"dataset", "split", "model", "commit", "image", "map", "name", "start", "part"}
-_WHOLE = {"size", "seed", "epochs", "epoch", "step"}
-_MAY_BE_EMPTY = {"gain", "parameters", "gmacs", "hours", "holdout_s_alpha", *TASK_COLUMNS[len(IDENTITY) + 1 :]}
-
-
-def _wrong_values(row: Mapping[str, str | None]) -> Iterator[str]:
-    if None in row or None in row.values():
-        yield "has more or fewer values than there are columns"
-        return
-    for name, text in row.items():
-        assert text is not None
-        if name in _TEXTS:
-            if not text or (name == "split" and text not in SPLITS):
-                yield f"{name}={text}: expected {' or '.join(SPLITS) if name == 'split' else 'a name'}"
-            continue
+def read_table(results: Path, name: str, problems: list[str]) -> pd.DataFrame:
+    """One table with typed columns; what is wrong is appended to ``problems``, and its rows are left out."""
+    layout, path = LAYOUTS[name], results / "data" / LAYOUTS[name].file
+    empty = pd.DataFrame(columns=layout.columns, dtype=str)
+    texts = empty
+    if path.exists():
         try:
-            value = _value(name, text)
-        except ValueError:
-            yield f"{name}={text}: is no {'whole ' if name in _WHOLE else ''}number"
-            continue
-        if math.isnan(value) and not (name in _MAY_BE_EMPTY and not text):
-            yield f"{name}={text}: is no number"
-        elif name in MEASURED and not 0 <= value <= 1:
-            yield f"{name}={text}: lies outside 0 … 1"
+            texts = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            problems.append(f"{path}: cannot be read ({str(error).strip()})")
+    if list(texts) != layout.columns or not isinstance(texts.index, pd.RangeIndex):
+        problems.append(f"{path}: has the columns {', '.join(texts)}; expected {', '.join(layout.columns)}, one value each")
+        texts = empty
+    wrong = pd.concat({column: _expected(column, texts[column]) for column in layout.columns})
+    problems += [f"{path}, line {i + 2}: {column}={texts[column][i]}: expected {what}" for (column, i), what in wrong.items()]
+    frame = typed(texts.drop(wrong.index.get_level_values(1).unique()))
+    repeated = frame[frame.duplicated([*layout.group, *layout.item])]
+    problems += [f"{path}, line {i + 2}: repeats {words(row, [*layout.group, *layout.item])}" for i, row in repeated.iterrows()]
+    return frame.reset_index(drop=True)
 
 
-def _value(name: str, text: str) -> Any:
-    if name in _TEXTS:
-        return text
-    if name in _WHOLE:
-        return int(text)
-    return math.nan if not text and name in _MAY_BE_EMPTY else float(text)
+def _expected(column: str, texts: pd.Series) -> pd.Series:
+    """What was expected, for each invalid value of a column."""
+    numbers = pd.to_numeric(texts, errors="coerce").astype(float)
+    if column in _CHOICES:
+        valid, what = texts.isin(_CHOICES[column]), " or ".join(_CHOICES[column])
+    elif column in _NAMES:
+        valid, what = texts != "", "a name"
+    elif column in _WHOLE:
+        valid, what = numbers % 1 == 0, "a whole number"
+    elif column in MEASURED:
+        valid, what = numbers.between(0, 1), "a number from 0 to 1"
+    else:
+        valid, what = np.isfinite(numbers), "a number"
+    if column in _MAY_BE_EMPTY:
+        valid |= texts == ""
+    return pd.Series(what, texts.index)[~valid]
 
 
-def _keyed(folder: Path, kind: str, item: str, problems: list[str]) -> Iterator[tuple[Key, str, dict[str, dict[str, float]]]]:
-    """Key, commit, and item (image or map) → its numbers."""
-    found: dict[Key, dict[str, dict[str, float]]] = {}
-    commits: dict[Key, str] = {}
-    for path in sorted((folder / kind).glob("*.csv")):
-        for row in read_rows(path, COLUMNS[kind], problems):
-            key = Key(*(row[name] for name in Key._fields))
-            if commits.setdefault(key, row["commit"]) != row["commit"]:
-                problems.append(f"{path}: {_words(key)} is there with the commits {commits[key]} and {row['commit']}")
-            elif row[item] in found.setdefault(key, {}):
-                problems.append(f"{path}: {item} {row[item]} of {_words(key)} is there twice")
-            else:
-                found[key][row[item]] = {name: row[name] for name in COLUMNS[kind] if name not in (*IDENTITY, item)}
-    yield from ((key, commits[key], items) for key, items in found.items())
+def typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns as text, whole numbers or floats; `parameters`, which may be empty, as nullable whole numbers."""
+    columns = {}
+    for name, values in frame.items():
+        if name in _NAMES or name in _CHOICES:
+            columns[name] = values.astype(str)
+        else:
+            whole = "Int64" if name == "parameters" else "int64"
+            columns[name] = pd.to_numeric(values).astype(whole if name in _WHOLE else "float64")
+    return pd.DataFrame(columns)
 
 
-def _add_measures(run: Stored, items: Mapping[str, Mapping[str, float]], folder: Path) -> Iterator[str]:
-    """Put what ``tasks`` holds beside the other measures of each image."""
-    if items.keys() != run.images.keys():
-        yield f"{folder}: {_words(run.key)} has other images there"
-        return
-    for image, measures in items.items():
-        run.images[image].update({name: value for name, value in measures.items() if not math.isnan(value)})
+def _commits(tables: Mapping[str, pd.DataFrame]) -> Iterator[str]:
+    for name, frame in tables.items():
+        group = LAYOUTS[name].group
+        for _, rows in frame.drop_duplicates([*group, "commit"]).groupby(group):
+            if len(rows) > 1:
+                yield f"{LAYOUTS[name].file}: {words(rows.iloc[0], group)} has the commits {', '.join(rows['commit'])}"
 
 
-def _trainings(folder: Path, problems: list[str]) -> list[Training]:
-    found: dict[tuple[Any, ...], Training] = {}
-    for path in sorted((folder / "runs").glob("*.csv")):
-        for row in read_rows(path, RUN_COLUMNS, problems):
-            one = Training(**row)
-            key = (one.dataset, one.size, one.model, one.seed, one.epochs, one.lr)
-            if key in found:
-                problems.append(f"{path}: {one.model} of {one.epochs} epochs at {one.size} px, seed {one.seed}, lr {one.lr} is there twice")
-            found[key] = one
-    return list(found.values())
+def _only_in_one(name: str, frame: pd.DataFrame, images: pd.DataFrame, columns: list[str]) -> list[str]:
+    """What either of two tables has alone, of what both should have."""
+    both = frame[columns].drop_duplicates().merge(images[columns].drop_duplicates(), "outer", indicator="where")
+    files = {"left_only": LAYOUTS[name].file, "right_only": LAYOUTS["images"].file}
+    alone = both[both["where"] != "both"]
+    return [f"{files[row['where']]} alone has {words(row, columns)}" for _, row in alone.iterrows()]
 
 
-def _histories(folder: Path, problems: list[str]) -> list[History]:
-    found: dict[tuple[str, int, str, int], History] = {}
-    for path in sorted((folder / "epochs").glob("*.csv")):
-        for row in read_rows(path, EPOCH_COLUMNS, problems):
-            key = (row["dataset"], row["size"], row["model"], row["seed"])
-            values = found.setdefault(key, History(*key, {})).values.setdefault(row["name"], {})
-            if row["epoch"] in values:
-                problems.append(f"{path}: {row['name']} of epoch {row['epoch']} is there twice")
-            values[row["epoch"]] = row["value"]
-    return list(found.values())
+def _other_images(images: pd.DataFrame) -> Iterator[str]:
+    """Networks are compared image by image, so all evaluations on a split and size must have the same images."""
+    for _, rows in images.groupby(["dataset", "split", "size"]):
+        (first, expected), *others = [(one.iloc[0], {*one["image"]}) for _, one in rows.groupby(EVALUATION, sort=False)]
+        for row, names in others:
+            if differing := sorted(names ^ expected):
+                both = f"{words(row, EVALUATION)} and {words(first, EVALUATION)}"
+                yield f"{both} have other images: {len(differing)} are in one alone, e.g. {differing[0]}"
 
 
-def _starts(folder: Path, problems: list[str]) -> dict[Key, Starts]:
-    found: dict[Key, Starts] = {}
-    for path in sorted((folder / "starts").glob("*.csv")):
-        for row in read_rows(path, START_COLUMNS, problems):
-            maps = found.setdefault(Key(*(row[name] for name in Key._fields)), {}).setdefault(row["start"], {})
-            if row["map"] in maps:
-                problems.append(f"{path}: {row['map']} from {row['start']} is there twice")
-            maps[row["map"]] = {name: row[name] for name in ("s_alpha", "mae")}
-    return found
+def _uneven(name: str, frame: pd.DataFrame) -> Iterator[str]:
+    """A page's table has a row per start or part, and a column per stage mask or mask step: every cell must be filled."""
+    group, (outer, inner) = LAYOUTS[name].group, LAYOUTS[name].item
+    for _, rows in frame.groupby(group):
+        if len(rows) != rows[outer].nunique() * rows[inner].nunique():
+            yield f"{LAYOUTS[name].file}: {words(rows.iloc[0], group)}: not every {outer} has the same {inner}s"
 
 
-def _gains(folder: Path, problems: list[str]) -> dict[Key, Gains]:
-    found: dict[Key, Gains] = {}
-    for path in sorted((folder / "gains").glob("*.csv")):
-        for row in read_rows(path, GAIN_COLUMNS, problems):
-            steps = found.setdefault(Key(*(row[name] for name in Key._fields)), {}).setdefault(row["part"], {})
-            if row["step"] in steps:
-                problems.append(f"{path}: step {row['step']} of {row['part']} is there twice")
-            steps[row["step"]] = row["gain"]
-    for key, parts in found.items():
-        if len({tuple(sorted(steps)) for steps in parts.values()}) > 1:
-            problems.append(f"{folder / 'gains'}: {_words(key)}: not every part has the same steps")
-    return found
-
-
-def _other_images(runs: Sequence[Stored]) -> Iterator[str]:
-    """Networks are compared image by image, so all of a split and size must have the same ones."""
-    first: dict[tuple[str, str, int], Stored] = {}
-    for one in runs:
-        other = first.setdefault(one.key[:3], one)
-        differing = sorted(one.images.keys() ^ other.images.keys())
-        if differing:
-            yield f"{_words(one.key)} and {_words(other.key)} have other images: {len(differing)} are in one alone, e.g. {differing[0]}"
-
-
-def _words(key: Key) -> str:
-    return f"{key.dataset} {key.split}, {key.model} at {key.size} px, seed {key.seed}"
+def words(row: Mapping[str, Any], columns: Sequence[str]) -> str:
+    return " ".join(f"{column}={row[column]}" for column in columns)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from scripts.results.archive import TASKS, UNCLOSED, History, Results
-from scripts.results.networks import OURS, SHOWN, TWIN, differences, networks
+from scripts.results.archive import Results
+from scripts.results.networks import OURS, SHOWN, WITHOUT_CLOSING, differences, networks
+from scripts.results.tables import compared_stages, unfolding_epochs
 from src.report.figures.curves import COLOURS
 from src.report.figures.figure import figure_of, save_figure
 from src.report.tables.columns import latex_heading
@@ -17,18 +16,18 @@ from src.report.tables.table import tex
 def draw_differences(results: Results, path: Path) -> bool:
     """RUN minus each rival on the test sets with its interval, one panel a measure; False (and no file) where there is no pair."""
     rows = [
-        (f"{dataset} {size} px: {ours} − {model}", differences(models[ours], one))
+        (f"{dataset} {size} px: {ours} − {label}", differences(models[ours], one))
         for (dataset, size), models in networks(results, "test").items()
-        for ours in (OURS, OURS + UNCLOSED)
-        for model, one in models.items()
-        if ours in models and not model.startswith(OURS)
+        for ours in (OURS, WITHOUT_CLOSING)
+        for label, one in models.items()
+        if ours in models and not one.name.startswith(OURS)
     ]
     if not rows:
         return False
     figure, axes = figure_of(1, len(SHOWN), 2.6 * len(SHOWN) + 1.2, 1.0 + 0.34 * len(rows), sharey=True)
-    for axis, name in zip(axes[0], SHOWN, strict=True):
+    for i, (axis, name) in enumerate(zip(axes[0], SHOWN, strict=True)):
         for y, (_, found) in enumerate(rows):
-            one = found[name]
+            one = found[i]
             colour = COLOURS[0] if one.excludes_zero else "#777777"
             axis.plot([one.low, one.high], [y, y], color=colour, linewidth=2)
             axis.plot([one.mean], [y], "o", color=colour, markersize=6)
@@ -45,21 +44,22 @@ def draw_differences(results: Results, path: Path) -> bool:
 
 
 def draw_stages(results: Results, path: Path) -> bool:
-    """Each measure of every map on the test sets, RUN and its twin; dots are seeds, lines their means. False where there are no stages."""
-    groups = {key: models for key, models in networks(results, "test").items() if OURS in models and models[OURS].seeds[0].stages}
+    """Each measure of every stage mask on the test sets, RUN and its control; dots are seeds, lines their means.
+
+    False (and no file) where there are no stages.
+    """
+    groups = compared_stages(results, "test")
     if not groups:
         return False
     figure, axes = figure_of(len(groups), len(SHOWN), 2.6 * len(SHOWN) + 0.4, 0.5 + 2.1 * len(groups))
-    for line, ((dataset, size), models) in zip(axes, groups.items(), strict=True):
+    for line, ((dataset, size), networks_) in zip(axes, groups.items(), strict=True):
         for axis, measure in zip(line, SHOWN, strict=True):
-            for colour, model in zip(COLOURS, [name for name in (OURS, TWIN) if name in models], strict=False):
-                seeds = models[model].seeds
-                names = [name for name in seeds[0].stages if all(name in one.stages for one in seeds)]
-                values = np.array([[one.stages[name][measure] for name in names] for one in seeds])
-                places = np.arange(values.shape[1])
-                axis.plot(places, values.mean(0), "-", color=colour, linewidth=1.6, label=model)
-                axis.plot(places, values.T, "o", color=colour, markersize=4, alpha=0.7)
-            axis.set_xticks(range(len(models[OURS].seeds[0].stages)), [tex(name) for name in models[OURS].seeds[0].stages])
+            for colour, (name, rows) in zip(COLOURS, networks_.items(), strict=False):
+                values = rows.pivot(index="map", columns="seed", values=measure).loc[rows["map"].unique()].dropna().to_numpy()
+                axis.plot(range(len(values)), values.mean(1), "-", color=colour, linewidth=1.6, label=name)
+                axis.plot(range(len(values)), values, "o", color=colour, markersize=4, alpha=0.7)
+            maps = networks_[OURS]["map"].unique()
+            axis.set_xticks(range(len(maps)), [tex(name) for name in maps])
             axis.set_title(f"{latex_heading(measure)}, {dataset} {size} px", fontsize=9)
             axis.grid(alpha=0.25)
             axis.spines[["top", "right"]].set_visible(False)
@@ -86,21 +86,18 @@ def draw_unfolding(results: Results, path: Path) -> bool:
 
     A line of panels for every data set and input size; False (and no file) where no epochs are stored.
     """
-    groups: dict[str, list[History]] = {}
-    for one in results.histories:
-        if one.model == OURS and one.dataset not in TASKS:
-            groups.setdefault(f"{one.dataset} {one.size} px", []).append(one)
+    groups = {f"{dataset} {size} px": rows for (dataset, size), rows in unfolding_epochs(results).groupby(["dataset", "size"])}
     if not groups:
         return False
     figure, axes = figure_of(len(groups), len(PANELS), 3.1 * len(PANELS), 0.5 + 2.6 * len(groups))
-    for line, (name, seeds) in zip(axes, groups.items(), strict=True):
+    for line, (name, rows) in zip(axes, groups.items(), strict=True):
         for axis, (title, lines) in zip(line, PANELS, strict=True):
-            there = {label: key for label, key in lines.items() if all(key in one.values for one in seeds)}
-            for colour, (label, key) in zip(COLOURS, there.items(), strict=False):
-                epochs = sorted(set.intersection(*(set(one.values[key]) for one in seeds)))
-                values = np.array([[one.values[key][epoch] for epoch in epochs] for one in seeds])
-                axis.plot(epochs, values.mean(0), color=colour, linewidth=1.6, label=label)
-                axis.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+            logged = {label: rows[rows["name"] == key] for label, key in lines.items()}
+            there = {label: own for label, own in logged.items() if own["seed"].nunique() == rows["seed"].nunique()}
+            for colour, (label, own) in zip(COLOURS, there.items(), strict=False):
+                values = own.pivot(index="epoch", columns="seed", values="value").dropna()
+                axis.plot(values.index, values.mean(axis=1), color=colour, linewidth=1.6, label=label)
+                axis.fill_between(values.index, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, linewidth=0)
             axis.set_title(f"{title}, {name}", fontsize=8)
             axis.set_xlabel("epoch", fontsize=8)
             axis.set_yscale("log" if "log" in title else "linear")

@@ -21,13 +21,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from scripts.results.archive import TWO_ROUNDS, UNCLOSED, read_results
+from scripts.results.archive import Variant, read_results
+from scripts.results.networks import networks
 from scripts.results.page import PAGE, RESULTS, write_page
 from scripts.results.store import store_run
 from src.cli.command import reported_mistakes
@@ -55,12 +56,10 @@ CHOICES = (
 WITHOUT_UNFOLDING_TOO = ("levels_4",)
 """Of these choices, whether the unfolding gains by them."""
 STAGES = ("stages_1", "stages_2", "stages_6")
-Readings = Mapping[str, tuple[str, ...]]
-TWICE: Readings = {TWO_ROUNDS: ("rounds=2",)}
-SHARPER: Readings = {"_x1.5": ("sharpness=1.5",), "_x2": ("sharpness=2",)}
-OPEN: Readings = {UNCLOSED: ("closing_step=false",)}
-SHARPER_OPEN: Readings = {UNCLOSED + ending: (*OPEN[UNCLOSED], *told) for ending, told in SHARPER.items()}
-"""What a split is read with once more, by the ending of the network's name: the same training, another final mask."""
+TWO_ROUNDS = (Variant(rounds=2),)
+SCALED = (Variant(sharpness=1.5), Variant(sharpness=2))
+WITHOUT_CLOSING = (Variant(closing_step="false"),)
+SCALED_WITHOUT_CLOSING = tuple(one._replace(closing_step="false") for one in SCALED)
 DONE = "done"
 """An empty file in a run's folder: all its epochs are trained; in a split's folder: all of it is scored."""
 
@@ -76,21 +75,20 @@ class Run:
     seed: int = 0
     rate_of: str | None = None
     """The network whose best learning rate it takes; None: `overrides` name one."""
-    otherwise: Readings = field(default_factory=dict)
-    """How every split is read once more: the ending of its name there, and what `src.eval` is told."""
+    variants: tuple[Variant, ...] = ()
+    """How every split is evaluated once more: the same training, another final mask."""
 
     @property
     def folder(self) -> str:
         return f"{self.name}_seed{self.seed}"
 
     @property
-    def readings(self) -> dict[str, list[str]]:
+    def evaluations(self) -> dict[str, list[str]]:
         """Folder in that of the run → what `src.eval` is told."""
-        ways = {"": (), **self.otherwise}
-        return {f"{split}{ending}": [f"split={split}", *told] for ending, told in ways.items() for split in self.splits}
+        return {f"{split}{one.suffix}": [f"split={split}", *_told(one)] for one in (Variant(), *self.variants) for split in self.splits}
 
     def is_done(self, folder: Path) -> bool:
-        return all((folder / reading / DONE).exists() for reading in ("", *self.readings))
+        return all((folder / name / DONE).exists() for name in ("", *self.evaluations))
 
 
 def rate_runs(results: Path) -> list[Run]:
@@ -110,7 +108,7 @@ def core_runs(results: Path) -> list[Run]:
             ("holdout", "test"),
             seed,
             model,
-            {**TWICE, **_as_sharp(model)},
+            (*TWO_ROUNDS, *_as_sharp(model)),
         )
         for seed in range(3)
         for model in ("run", *RIVALS)
@@ -125,9 +123,9 @@ def ablation_runs(results: Path) -> list[Run]:
     named |= {f"run-coupling+{choice}": (f"ablation=[no_coupling,{choice}]",) for choice in WITHOUT_UNFOLDING_TOO}
     named["run_paper"] = _model("run_paper")
     compared = {f"run{part}{choice}" for part in ("", "-coupling") for choice in ("", *(f"+{one}" for one in WITHOUT_UNFOLDING_TOO))}
-    otherwise = {model: _as_sharp(model) if model in compared else {} for model in named}
+    variants = {model: _as_sharp(model) if model in compared else () for model in named}
     return [
-        Run(f"ablation_{model}", model, ("experiment=camo_ablation", *what), ("holdout",), 0, "run", otherwise[model])
+        Run(f"ablation_{model}", model, ("experiment=camo_ablation", *what), ("holdout",), 0, "run", variants[model])
         for model, what in named.items()
     ]
 
@@ -135,14 +133,14 @@ def ablation_runs(results: Path) -> list[Run]:
 def large_runs(results: Path) -> list[Run]:
     models = ("run", best_rival(results))
     return [
-        Run(f"large_{model}", model, ("experiment=camo_352", *_model(model)), ("holdout", "test"), 0, model, {**TWICE, **_as_sharp(model)})
+        Run(f"large_{model}", model, ("experiment=camo_352", *_model(model)), ("holdout", "test"), 0, model, (*TWO_ROUNDS, *_as_sharp(model)))
         for model in models
     ]
 
 
 def task_runs(results: Path) -> list[Run]:
     full = ("model.net.levels=coarse_to_fine", "model.net.unfold_stride=1")
-    networks: dict[str, dict[str, tuple[str, ...]]] = {
+    trainings: dict[str, dict[str, tuple[str, ...]]] = {
         "kvasir": {"run": (), "fpn_ds": ("model=fpn_ds",)},
         "drive": {
             "run": full,
@@ -153,7 +151,7 @@ def task_runs(results: Path) -> list[Run]:
     }
     return [
         Run(f"{task}_{model}", model, (f"experiment={task}_lite0", *told), ("test",), 0, model.split("+")[0], _as_sharp(model))
-        for task, models in networks.items()
+        for task, models in trainings.items()
         for model, told in models.items()
     ]
 
@@ -179,21 +177,21 @@ def best_rates(results: Path, models: Sequence[str]) -> dict[str, str]:
     Raises:
         UserError: models whose rates are not all tried yet.
     """
-    short = [one for one in read_results(results).trainings if one.epochs == RATE_EPOCHS and one.dataset == "CAMO"]
-    found = {model: {one.lr: one.holdout_s_alpha for one in short if one.model == model} for model in models}
-    lacking = [model for model, rates in found.items() if not {float(rate) for rate in RATES} <= rates.keys()]
+    runs = read_results(results).runs
+    short = runs[(runs["dataset"] == "CAMO") & (runs["epochs"] == RATE_EPOCHS)]
+    found = {model: short[short["network"] == model].set_index("lr")["holdout_s_alpha"] for model in models}
+    lacking = [model for model, scores in found.items() if not {*map(float, RATES)} <= {*scores.index}]
     if lacking:
         raise UserError(f"learning rates of {', '.join(lacking)} are not chosen yet: python -m scripts.results.matrix lr")
-    return {model: f"model.optimizer.lr={max(rates, key=lambda rate: rates[rate]):g}" for model, rates in found.items()}
+    return {model: f"model.optimizer.lr={scores.idxmax():g}" for model, scores in found.items()}
 
 
 def best_rival(results: Path) -> str:
     """The rival with the best mean S_α on the hold-out at 224 px; the test set has no say."""
-    runs = [one for one in read_results(results).runs if one.key[:3] == ("CAMO", "holdout", 224)]
-    scores = {model: [one.mean("s_alpha") for one in runs if one.key.model == model] for model in RIVALS}
-    if not all(scores.values()):
-        raise UserError(f"{', '.join(m for m in RIVALS if not scores[m])}: not trained yet: python -m scripts.results.matrix core")
-    return max(scores, key=lambda model: mean(scores[model]))
+    found = networks(read_results(results), "holdout").get(("CAMO", 224), {})
+    if lacking := [model for model in RIVALS if model not in found]:
+        raise UserError(f"{', '.join(lacking)}: not trained yet: python -m scripts.results.matrix core")
+    return max(RIVALS, key=lambda model: mean(found[model].means("s_alpha")))
 
 
 def train_command(run: Run, folder: Path, data: Path, overrides: Sequence[str]) -> list[str]:
@@ -212,12 +210,12 @@ def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], result
     if not (folder / DONE).exists():
         _call(train_command(run, folder, data, overrides))
         (folder / DONE).touch()
-    for reading, told in run.readings.items():
-        if not (folder / reading / DONE).exists():
-            shutil.rmtree(folder / reading, ignore_errors=True)  # what an interrupted reading left
-            where = [*told, f"data.root={data}", f"paths.output_dir={folder / reading}"]
+    for name, told in run.evaluations.items():
+        if not (folder / name / DONE).exists():
+            shutil.rmtree(folder / name, ignore_errors=True)  # what an interrupted evaluation left
+            where = [*told, f"data.root={data}", f"paths.output_dir={folder / name}"]
             _call([sys.executable, "-m", "src.eval", f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}", *where])
-            (folder / reading / DONE).touch()
+            (folder / name / DONE).touch()
     store_run(folder, run.model, results, replace=True)
     write_page(page, results)
 
@@ -289,9 +287,15 @@ def _call(words: Sequence[str]) -> None:
         raise UserError(f"ended with status {status}: {shlex.join(words)}")
 
 
-def _as_sharp(model: str) -> Readings:
-    """How a network is read beside others: RUN, whose closing step sharpens, without it too, and all else also sharper."""
-    return {**OPEN, **SHARPER_OPEN} if model.startswith("run") and "-coupling" not in model else SHARPER
+def _as_sharp(model: str) -> tuple[Variant, ...]:
+    """How a network is evaluated beside others: RUN, whose closing step sharpens, without it too, and all else with scaled logits."""
+    return (*WITHOUT_CLOSING, *SCALED_WITHOUT_CLOSING) if model.startswith("run") and "-coupling" not in model else SCALED
+
+
+def _told(variant: Variant) -> list[str]:
+    """The overrides of `src.eval` that make a variant."""
+    values = {"rounds": variant.rounds, "closing_step": variant.closing_step, "sharpness": f"{variant.sharpness:g}"}
+    return [f"{name}={value}" for name, value in values.items() if getattr(variant, name) != getattr(Variant(), name)]
 
 
 def _model(name: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What the tables of docs/results.md are made of: the seeds of a network, what they differ by, and how that is printed."""
+"""The networks that docs/results.md compares: their seeds, what they differ by, and how that is printed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from scripts.results.archive import SHARPER, TASKS, TWO_ROUNDS, Results, Stored, Training, training_of
-from scripts.results.paired import Difference, paired_difference
+from scripts.results.archive import EVALUATION, TASKS, Results, Variant
+from scripts.results.paired import Difference, paired_differences
 from src.metrics import MEASURES
 from src.report.statistics import RESAMPLES, SEED
 from src.report.tables.columns import heading, number, ranks
 from src.report.tables.table import Cell, Head
 
-OURS, TWIN = "run", "fpn_ds"
+OURS = "run"
+CONTROL = "fpn_ds"
+"""The no-unfolding control: RUN's encoder, levels, heads and supervision without its stages."""
+WITHOUT_CLOSING = OURS + Variant(closing_step="false").suffix
+"""RUN evaluated at M_K, without its closing step."""
 SHOWN = ("s_alpha", "e_mean", "f_weighted", "mae")
 DIGITS = 4
 INTERVAL = (
@@ -29,71 +34,98 @@ INTERVAL = (
 
 @dataclass(frozen=True)
 class Network:
-    """All seeds of one model on one split at one size."""
+    """All seeds of one network, evaluated in one way on one split at one size; `rows`: of `Results.images`, by seed and image."""
 
     dataset: str
-    split: str
     size: int
-    model: str
-    seeds: tuple[Stored, ...]
+    name: str
+    variant: Variant
+    rows: pd.DataFrame
 
-    def values(self, measure: str) -> NDArray[np.float64]:
-        """(seeds, images)."""
-        return np.stack([one.values(measure) for one in self.seeds])
+    @property
+    def label(self) -> str:
+        """`run-closing_step_x1.5`: the training's name, then how it was evaluated."""
+        return self.name + self.variant.suffix
+
+    @property
+    def seeds(self) -> int:
+        return self.rows["seed"].nunique()
+
+    def values(self, measures: Sequence[str]) -> NDArray[np.float64]:
+        """(measures, seeds, images)."""
+        return self.rows[[*measures]].to_numpy().T.reshape(len(measures), self.seeds, -1)
 
     def means(self, measure: str) -> list[float]:
-        """One value a seed."""
-        return [one.mean(measure) for one in self.seeds]
+        """One value per seed."""
+        return self.values([measure])[0].mean(1).tolist()
 
 
-def networks(results: Results, split: str) -> dict[tuple[str, int], dict[str, Network]]:
-    """(data set, size) → model → its seeds; `run` first, then by name. Neither other tasks, several rounds nor sharper logits."""
-    runs = [one for one in results.runs if one.key.split == split and one.key.dataset not in TASKS]
-    return grouped([one for one in runs if not one.key.model.endswith(TWO_ROUNDS) and not SHARPER.search(one.key.model)])
+Networks = dict[str, Network]
+"""By label."""
 
 
-def grouped(runs: Sequence[Stored]) -> dict[tuple[str, int], dict[str, Network]]:
-    """(data set, size) → model → its seeds, of runs of one split."""
-    keys = sorted({(one.key.dataset, one.key.size, one.key.model != OURS, one.key.model, one.key.split) for one in runs})
-    found: dict[tuple[str, int], dict[str, Network]] = {}
-    for dataset, size, _, model, split in keys:
-        seeds = [one for one in runs if one.key[:4] == (dataset, split, size, model)]
-        found.setdefault((dataset, size), {})[model] = Network(dataset, split, size, model, tuple(seeds))
+def networks(results: Results, split: str, tasks: bool = False, scaled: bool = False) -> dict[tuple[str, int], Networks]:
+    """The networks that were evaluated on a split in one round, by data set and size.
+
+    Args:
+        tasks: those on the data sets of other tasks instead.
+        scaled: with those whose logits were multiplied.
+    """
+    images = results.images
+    chosen = (images["split"] == split) & (images["rounds"] == 1) & (images["dataset"].isin(TASKS) == tasks)
+    return grouped(images[chosen & (scaled | (images["sharpness"] == 1))])
+
+
+def grouped(images: pd.DataFrame) -> dict[tuple[str, int], Networks]:
+    """(data set, size) → label → network; `run` first, then by label. The rows are of one split."""
+    every = [
+        Network(dataset, size, name, Variant(*variant), rows)
+        for (dataset, _, size, name, *variant), rows in images.sort_values(["seed", "image"]).groupby(
+            [column for column in EVALUATION if column != "seed"]
+        )
+    ]
+    found: dict[tuple[str, int], Networks] = {}
+    for one in sorted(every, key=lambda one: (one.dataset, one.size, one.label != OURS, one.label)):
+        found.setdefault((one.dataset, one.size), {})[one.label] = one
     return found
 
 
-def differences(ours: Network, theirs: Network, measures: Sequence[str] = SHOWN) -> dict[str, Difference]:
-    """Measure → the mean of the first network minus that of the second, with its interval (`INTERVAL`)."""
-    return {name: paired_difference(ours.values(name), theirs.values(name)) for name in measures}
+def differences(first: Network, second: Network, measures: Sequence[str] = SHOWN) -> list[Difference]:
+    """The means of the first network minus those of the second, with intervals (`INTERVAL`), one per measure."""
+    return paired_differences(first.values(measures), second.values(measures))
 
 
-def difference_header(measures: Sequence[str]) -> list[Head]:
-    return [Head("networks", is_number=False), Head("seeds"), *(Head(heading(name)) for name in measures)]
+def difference_header(measures: Sequence[str] = SHOWN) -> list[Head]:
+    return [Head("networks", is_number=False), Head("seeds"), *map(Head, map(heading, measures))]
 
 
-def difference_row(title: str, first: Network, second: Network, measures: Sequence[str] = SHOWN) -> list[Cell]:
-    seeds = f"{len(first.seeds)} / {len(second.seeds)}"
-    return [Cell(title), Cell(seeds), *difference_cells(differences(first, second, measures))]
+def difference_row(first: Network, second: Network, measures: Sequence[str] = SHOWN, title: str = "") -> list[Cell]:
+    """``title`` (default: `first` − `second`), both numbers of seeds, and the differences."""
+    title = title or f"`{first.label}` − `{second.label}`"
+    return [Cell(title), Cell(f"{first.seeds} / {second.seeds}"), *difference_cells(differences(first, second, measures))]
 
 
-def difference_cells(found: dict[str, Difference]) -> list[Cell]:
-    """As +0.0012 [−0.0034, +0.0056], in bold where the interval leaves out 0."""
-    texts = [f"{signed(one.mean)} [{signed(one.low)}, {signed(one.high)}]" for one in found.values()]
-    marks = ["best" if one.excludes_zero else "" for one in found.values()]
-    return [*map(Cell, texts, marks)]
+def difference_cells(found: Sequence[Difference]) -> list[Cell]:
+    """As +0.0012 [−0.0034, +0.0056], in bold where the interval excludes 0."""
+    return [
+        Cell(f"{signed(one.mean)} [{signed(one.low)}, {signed(one.high)}]", "best" if one.excludes_zero else "") for one in found
+    ]
 
 
-def best_on_holdout(results: Results, dataset: str, size: int, rivals: Sequence[str]) -> str | None:
-    """The rival with the highest mean S_α on the hold-out; None: none was scored there."""
-    found = networks(results, "holdout").get((dataset, size), {})
-    scored = {model: mean(found[model].means("s_alpha")) for model in rivals if model in found}
-    return max(scored, key=lambda model: scored[model], default=None)
+def score_row(network: Network, measures: Sequence[str] = SHOWN) -> list[Cell]:
+    """Label, number of seeds and scores."""
+    return [Cell(f"`{network.label}`"), Cell(str(network.seeds)), *(Cell(spread(network.means(name))) for name in measures)]
 
 
-def marked(values: Sequence[Sequence[float]], measure: str) -> list[Cell]:
-    """One cell a network from its seeds' values, the best and the second marked."""
-    marks = ranks([mean(one) for one in values], MEASURES[measure].higher_is_better, DIGITS)
-    return [Cell(spread(one), mark) for one, mark in zip(values, marks, strict=True)]
+def ranked_scores(models: Networks, measures: Sequence[str]) -> dict[str, list[Cell]]:
+    """Label → scores, the best and the second of each measure marked."""
+    cells: dict[str, list[Cell]] = {label: [] for label in models}
+    for name in measures:
+        found = {label: one.means(name) for label, one in models.items()}
+        marks = ranks([mean(values) for values in found.values()], MEASURES[name].higher_is_better, DIGITS)
+        for (label, values), mark in zip(found.items(), marks, strict=True):
+            cells[label].append(Cell(spread(values), mark))
+    return cells
 
 
 def spread(values: Sequence[float]) -> str:
@@ -103,27 +135,29 @@ def spread(values: Sequence[float]) -> str:
     return number(mean(values), DIGITS) + (f" ± {stdev(values):.{DIGITS}f}" if len(values) > 1 else "")
 
 
-def cost(trainings: Sequence[Training], network: Network) -> tuple[str, str]:
+def cost(results: Results, network: Network) -> list[Cell]:
     """Parameters (M) and GMACs."""
-    for one in trainings:
-        if (one.dataset, one.size, one.model) == (network.dataset, network.size, training_of(network.model)):
-            return number(one.parameters / 1e6, 2), number(one.gmacs, 2)
-    return "–", "–"
+    runs = results.runs
+    own = (runs["dataset"] == network.dataset) & (runs["size"] == network.size) & (runs["network"] == network.name)
+    if not own.any():
+        return [Cell("–"), Cell("–")]
+    one = runs[own].astype({"parameters": float}).iloc[0]
+    return [Cell(number(one["parameters"] / 1e6, 2)), Cell(number(one["gmacs"], 2))]
 
 
-def images(models: dict[str, Network]) -> str:
+def images(models: Networks) -> str:
     """How many images are compared, the same for all."""
     one = next(iter(models.values()))
-    count = len(one.seeds[0].images)
+    count = one.rows["image"].nunique()
     return f"{one.dataset}: {count} image{'s' * (count != 1)}"
 
 
-def commits(found: Sequence[Network]) -> str:
+def commits(models: Networks) -> str:
     """A note: of which commits the trainings are."""
-    told = "; ".join(f"{one.model} {', '.join(dict.fromkeys(seed.commit for seed in one.seeds))}" for one in found)
+    told = "; ".join(f"{label} {', '.join(one.rows['commit'].unique())}" for label, one in models.items())
     return f"Commits: {told}." + " +: with changes that were not committed." * ("+" in told)
 
 
 def signed(value: float) -> str:
-    """+0.0012 or −0.0012; – for a number that is not there."""
+    """+0.0012 or −0.0012; – for a missing number."""
     return "–" if math.isnan(value) else f"{value:+.{DIGITS}f}".replace("-", "−")

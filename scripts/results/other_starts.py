@@ -7,22 +7,19 @@ its features alone ends at the same place from everywhere. The mean S_α and MAE
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scripts.results.archive import Key, Starts
-from scripts.results.store import DEFAULT, PROTOCOL, key_and_commit, store_starts
+from scripts.results.archive import PROTOCOL
+from scripts.results.store import identity, store_findings
 from scripts.results.tables import start_table
-from src.cli.command import console
-from src.cli.script import ScriptParser
 from src.models.outputs import masks_at_size, stage_logits
 from src.pipeline.reopen import load_trained_run
-from src.report.tables.table import terminal
 from src.scoring.pool import WorkerPool
 from src.scoring.scorer import MapScorer
 from src.utils.process import available_cores
@@ -38,14 +35,19 @@ STARTS: dict[str, Callable[[Sequence[Tensor], int], Tensor]] = {
 
 
 @torch.no_grad()
-def unfold_from_others(checkpoint_path: Path, data: Path | None, model: str = "run") -> tuple[Key, str, Starts]:
-    """What was scored, the network's commit, and the scores of every start on its hold-out.
+def unfold_from_others(checkpoint_path: Path, data: Path | None, model: str = "run") -> pd.DataFrame:
+    """The scores of every start on a network's hold-out, means over images, as rows of the table `starts`.
+
+    Args:
+        checkpoint_path: of RUN.
+        data: data.root, where it is not the one of the training.
+        model: the network's name in the tables.
 
     Raises:
         UserError: no checkpoint of RUN, one that does not say of which commit it is, or data that cannot be used.
     """
     net, config, datamodule = load_trained_run(checkpoint_path, data)
-    key, commit = key_and_commit(config, datamodule.test_names[0], model, checkpoint_path)
+    about = identity(config, datamodule.test_names[0], model, checkpoint_path)
     batches = list(datamodule.test_dataloader()[0])
     images = torch.cat([batch["image"] for batch in batches])
     names = [name for batch in batches for name in batch["name"]]
@@ -60,26 +62,16 @@ def unfold_from_others(checkpoint_path: Path, data: Path | None, model: str = "r
                 logits = stage_logits(net(images[i : i + 1], made))
                 scorer.add(start, name, {k: masks_at_size(maps, [mask])[0] for k, maps in logits.items()}, mask, valid[i])
         scores = scorer.results()
-    starts = {start: {name: one.scalars for name, one in maps.items()} for start, maps in scores.items()}
-    return key, commit, starts
+    return pd.DataFrame(
+        about | {"start": start, "map": name} | {measure: one.scalars[measure] for measure in ("s_alpha", "mae")}
+        for start, maps in scores.items()
+        for name, one in maps.items()
+    )
 
 
 def main() -> None:
     """The command line of :func:`unfold_from_others`."""
-    parser = ScriptParser(__doc__)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_data_root(of_training=True)
-    parser.add_argument("--model", default="run", help="its name in the tables (default: %(default)s)")
-    parser.add_argument("--results", type=Path, default=DEFAULT, help="where the numbers are stored (default: %(default)s)")
-    parser.add_argument("--replace", action="store_true", help="put these numbers in the place of stored ones")
-    parser.run(_look_and_store)
-
-
-def _look_and_store(arguments: argparse.Namespace) -> None:
-    key, commit, starts = unfold_from_others(arguments.checkpoint, arguments.data_root, arguments.model)
-    console().print(terminal(start_table(key, starts)))
-    path = store_starts(key, commit, starts, arguments.results, arguments.replace)
-    console().print(f"Stored: {path}", highlight=False)
+    store_findings(__doc__, "starts", unfold_from_others, start_table)
 
 
 if __name__ == "__main__":

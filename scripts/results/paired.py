@@ -24,24 +24,29 @@ class Difference(NamedTuple):
         return self.low * self.high > 0
 
 
-def paired_difference(ours: NDArray[np.float64], theirs: NDArray[np.float64], resamples: int = RESAMPLES) -> Difference:
-    """Difference of the grand means, with its 95 % interval.
+def paired_differences(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], resamples: int = RESAMPLES
+) -> list[Difference]:
+    """Difference of the grand means of each measure, with its 95 % interval.
 
     Each resample draws images with replacement, the same for both networks (they are paired by image), and each network's seeds with
     replacement (their trainings are not paired). A network with one seed contributes no spread of seeds: then the interval speaks of new
-    images only.
+    images only. Every measure is resampled in the same way.
 
     Args:
-        ours, theirs: one value a seed and image, (seeds, images); the images in the same order.
+        ours: (measures, seeds, images).
+        theirs: the same measures and images, in the same order.
+        resamples: how many.
     """
-    if ours.shape[1] != theirs.shape[1]:
-        raise ValueError(f"{ours.shape[1]} and {theirs.shape[1]} images cannot be paired")
-    draws, state = _image_draws(ours.shape[1], resamples)
+    if ours.shape[2] != theirs.shape[2]:
+        raise ValueError(f"{ours.shape[2]} and {theirs.shape[2]} images cannot be paired")
+    draws, state = _image_draws(ours.shape[2], resamples)
     rng = np.random.default_rng()
     rng.bit_generator.state = state
     found = _resampled(rng, ours, draws) - _resampled(rng, theirs, draws)
-    low, high = np.percentile(found, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
-    return Difference(float(ours.mean() - theirs.mean()), float(low), float(high))
+    low, high = np.percentile(found, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)], axis=0)
+    means = [float(one.mean() - other.mean()) for one, other in zip(ours, theirs, strict=True)]
+    return [*map(Difference, means, low.tolist(), high.tolist())]
 
 
 @lru_cache(maxsize=4)
@@ -53,7 +58,8 @@ def _image_draws(images: int, resamples: int) -> tuple[NDArray[np.float64], Mapp
 
 
 def _resampled(rng: np.random.Generator, values: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means over drawn images and drawn seeds, (resamples,)."""
-    seeds = len(values)
+    """Means over drawn images and drawn seeds, (resamples, measures)."""
+    measures, seeds, images = values.shape
     chosen = rng.multinomial(seeds, np.full(seeds, 1 / seeds), len(draws)) / seeds
-    return ((draws @ values.T) * chosen).sum(1)
+    means = (draws @ values.reshape(-1, images).T).reshape(-1, measures, seeds)
+    return (means * chosen[:, None]).sum(2)

@@ -4,53 +4,56 @@
 
     python -m src.eval ckpt_path=RUN/checkpoints/best.ckpt split=holdout paths.output_dir=RUN/holdout
 
-What was read otherwise lies in ``RUN/test…`` and ``RUN/holdout…`` and is kept as the network ``MODEL…``: ``_rounds2`` for ``rounds=2``,
-``-closing_step`` for ``closing_step=false``, ``_x2`` for ``sharpness=2``.
+Evaluation variants (``rounds=2``, ``closing_step=false``, ``sharpness=2``) are read from every other folder in ``RUN`` that `src.eval` wrote.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
+import fcntl
+import gzip
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scripts.results.archive import COLUMNS, EPOCH_COLUMNS, MEASURED, READING, SPLITS, TASKS, TWO_ROUNDS, Gains, Key, Starts, file_name
+import pandas as pd
+
+from scripts.results.archive import LAYOUTS, MEASURED, PROTOCOL, TASKS, TRAINING, Variant, read_table, typed, words
 from src.checkpoints.atomic_io import writable
 from src.cli.command import console
 from src.cli.script import ScriptParser
 from src.data.datamodule import HOLDOUT
 from src.report.files import read_image_rows
-from src.report.network import rounds_of
 from src.report.sweep.groups import network_cost
 from src.report.sweep.jobs import Job, read_job
-from src.scoring.scores import SetScores
+from src.report.tables.table import Table, terminal
 from src.utils.errors import UserError
 from src.utils.revision import UNKNOWN
 
 DEFAULT = Path("docs/results")
 DIGITS = 6
-PROTOCOL = "field"
-WATCHED = ("unfolding/", "val/gain_", "gradient/", "val/s_alpha", "val/mae")
+WATCHED = r"unfolding/|val/gain_|gradient/|val/s_alpha|val/mae"
 
 
 def store_run(run: Path, model: str, results: Path = DEFAULT, commit: str | None = None, replace: bool = False) -> list[Path]:
-    """Write the rows of one run below ``results``; a run without any scores leaves the row of its training alone.
+    """Store the numbers of one run; of a run without scores, the row of its training alone.
 
     Args:
+        run: the training's folder.
         model: its name in the tables.
+        results: docs/results.
         commit: for a run that did not note its own.
-        replace: put these numbers in the place of others of the same model, size and seed.
+        replace: put these numbers in the place of others of the same training or evaluation.
 
     Returns:
-        The files, those that were there already included.
+        The tables that have the numbers now.
 
     Raises:
-        UserError: no run, unknown commit, scores of another protocol, or other numbers stored under the same name. Nothing is written then.
+        UserError: no run, unknown commit, scores of another protocol, two evaluations of one kind, or other numbers of it are stored.
+            Nothing is written then.
     """
     job = read_job(run)
     if "model" not in job.config or "data" not in job.config:
@@ -59,73 +62,87 @@ def store_run(run: Path, model: str, results: Path = DEFAULT, commit: str | None
     commit = commit if own == UNKNOWN else own
     if not commit:
         raise UserError(f"{run}: its config.yaml does not say of which commit it is: name it with --commit")
-    files: dict[Path, str] = {}
-    for scores, folder, split, ending in _scores(run):
-        named = model + ending
-        key = Key(scores.dataset.removesuffix(HOLDOUT), split, int(job.config["data"]["image_size"]), named, int(job.config["seed"]))
-        about = key._asdict() | {"commit": commit}
-        files[results / file_name(key)] = _text(_image_rows(scores, about), "")
-        if extra := TASKS.get(key.dataset):
-            files[results / "tasks" / file_name(key)] = _text(_image_rows(scores, about, extra), "tasks")
-        if not ending:
-            gains = _gains(run) if split == "holdout" else {}
-            files[results / "stages" / file_name(key)] = _text(_stage_rows(folder, scores.dataset, about, gains), "stages")
-    training = _training_row(job, model, commit)
-    if files:
-        name = "{dataset}_{size}_{model}_seed{seed}.csv".format(**training)
-        files[results / "epochs" / name] = _text(_epoch_rows(run, {key: training[key] for key in EPOCH_COLUMNS[:5]}), "epochs")
-    name = "{dataset}_{size}_{model}_seed{seed}_epochs{epochs}_lr{lr:g}.csv".format(**training)
-    files[results / "runs" / name] = _text([training], "runs")
-    _write(files, results, replace)
-    return list(files)
+    training, log = _training(job, model, commit), _log(run)
+    rows: dict[str, list[pd.DataFrame]] = {"runs": [pd.DataFrame([training])]}
+    for folder, split, variant in _evaluations(run):
+        about = {"split": split, "size": training["size"], "network": model, "seed": training["seed"], "commit": commit}
+        for name, frame in _scores(folder, variant, {} if split == "test" else _gains(log)):
+            rows.setdefault(name, []).append(frame.assign(**about))
+    if "images" in rows:
+        rows["epochs"] = [_epochs(log).assign(**{name: training[name] for name in [*TRAINING, "commit"]})]
+    return store({name: pd.concat(frames) for name, frames in rows.items()}, results, replace)
 
 
-def key_and_commit(config: Mapping[str, Any], test_set: str, model: str, source: Path) -> tuple[Key, str]:
-    """Under which key and commit findings on a network's hold-out are stored.
+def store(new: Mapping[str, pd.DataFrame], results: Path = DEFAULT, replace: bool = False) -> list[Path]:
+    """Put rows into the tables: all of them or, where other numbers are stored, none.
 
     Args:
-        config: the network's; test_set: the hold-out's name (`src.pipeline.reopen.load_trained_run` gives both).
-        model: the network's name in the tables. source: its checkpoint, for the message.
+        new: table → rows with its columns, each training's in the order in which they are shown.
+        results: docs/results.
+        replace: put them in the place of other rows of the same training or evaluation.
+
+    Returns:
+        The tables. One that has the rows already is not written again.
+
+    Raises:
+        UserError: other numbers are stored, or a table cannot be read or written.
+    """
+    folder = results / "data"
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
+            problems: list[str] = []
+            stored = {name: read_table(results, name, problems) for name in new}
+            problems += [] if replace else [line for name in new for line in _differing(name, stored[name], new[name])]
+            if problems:
+                raise UserError(f"{folder}: nothing was stored:", problems)
+            for name, rows in new.items():
+                _write(folder / LAYOUTS[name].file, _text(_merged(name, stored[name], rows)))
+    return [folder / LAYOUTS[name].file for name in new]
+
+
+def identity(config: Mapping[str, Any], test_set: str, model: str, source: Path) -> dict[str, Any]:
+    """The columns that identify findings on a network's hold-out.
+
+    Args:
+        config: the network's.
+        test_set: the hold-out's name (`src.pipeline.reopen.load_trained_run` gives both).
+        model: the network's name in the tables.
+        source: its checkpoint, for the message.
 
     Raises:
         UserError: the configuration does not say of which commit the network is.
     """
     if config.get("commit", UNKNOWN) == UNKNOWN:
         raise UserError(f"{source}: does not say of which commit it is; numbers of it cannot be kept")
-    key = Key(test_set.removesuffix(HOLDOUT), "holdout", int(config["data"]["image_size"]), model, int(config["seed"]))
-    return key, config["commit"]
+    found = {"dataset": test_set.removesuffix(HOLDOUT), "split": "holdout", "size": int(config["data"]["image_size"])}
+    return found | {"network": model, "seed": int(config["seed"]), "commit": config["commit"]}
 
 
-def store_starts(key: Key, commit: str, starts: Starts, results: Path = DEFAULT, replace: bool = False) -> Path:
-    """Write what :mod:`scripts.results.other_starts` has measured below ``results``; returns the file.
+def store_findings(
+    description: str | None, name: str, measure: Callable[[Path, Path | None, str], pd.DataFrame], show: Callable[[pd.DataFrame], Table]
+) -> None:
+    """The command line of a script that looks into a checkpoint of RUN, prints what it finds and stores it.
 
-    Raises:
-        UserError: other numbers are stored under the same name.
+    Args:
+        description: the script's.
+        name: of the table that the rows are stored in.
+        measure: makes the rows, of a checkpoint, the data root (None: that of the training) and the network's name in the tables.
+        show: makes a table to print of the rows.
     """
-    about = key._asdict() | {"commit": commit}
-    rows = [
-        about | {"start": start, "map": name} | {measure: round(scores[measure], DIGITS) for measure in ("s_alpha", "mae")}
-        for start, maps in starts.items()
-        for name, scores in maps.items()
-    ]
-    return _write_one(rows, "starts", key, results, replace)
+    parser = ScriptParser(description)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_data_root(of_training=True)
+    parser.add_argument("--model", default="run", help="its name in the tables (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=DEFAULT, help="where the numbers are stored (default: %(default)s)")
+    parser.add_argument("--replace", action="store_true", help="put these numbers in the place of stored ones")
 
+    def look(arguments: argparse.Namespace) -> None:
+        rows = measure(arguments.checkpoint, arguments.data_root, arguments.model)
+        console().print(terminal(show(rows)))
+        _print_stored(store({name: rows.round(DIGITS)}, arguments.results, arguments.replace))
 
-def store_gains(key: Key, commit: str, gains: Gains, results: Path = DEFAULT, replace: bool = False) -> Path:
-    """Write what :mod:`scripts.results.step_gains` has measured below ``results``; returns the file.
-
-    Raises:
-        UserError: other numbers are stored under the same name.
-    """
-    about = key._asdict() | {"commit": commit}
-    rows = [about | {"part": part, "step": k, "gain": round(gain, DIGITS)} for part, values in gains.items() for k, gain in values.items()]
-    return _write_one(rows, "gains", key, results, replace)
-
-
-def _write_one(rows: Sequence[Mapping[str, Any]], kind: str, key: Key, results: Path, replace: bool) -> Path:
-    path = results / kind / file_name(key)
-    _write({path: _text(rows, kind)}, results, replace)
-    return path
+    parser.run(look)
 
 
 def main() -> None:
@@ -140,118 +157,142 @@ def main() -> None:
 
 
 def _store(arguments: argparse.Namespace) -> None:
-    for path in store_run(arguments.run, arguments.model, arguments.results, arguments.commit, arguments.replace):
+    _print_stored(store_run(arguments.run, arguments.model, arguments.results, arguments.commit, arguments.replace))
+
+
+def _print_stored(paths: Sequence[Path]) -> None:
+    for path in paths:
         console().print(f"Stored: {path}", highlight=False)
 
 
-def _write(files: Mapping[Path, str], results: Path, replace: bool) -> None:
-    """All files or, where other numbers are stored, none."""
-    different = [path for path, text in files.items() if path.exists() and path.read_text(encoding="utf-8") != text]
-    if different and not replace:
-        raise UserError("other numbers are stored there (replace them with --replace):", [str(path) for path in different])
-    with writable(results):
-        for path, text in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_name(f".{path.name}.tmp")
-            unfinished.write_text(text, encoding="utf-8")
-            os.replace(unfinished, path)
+def _evaluations(run: Path) -> list[tuple[Path, str, Variant]]:
+    """Folder, split and variant of all that was scored, as `src.eval` noted them; the test of a training counts where there is no other."""
+    found: dict[tuple[str, Variant], Path] = {}
+    for folder in sorted(path.parent for path in run.glob("*/per_image.csv")):
+        config = read_job(folder).config
+        if not {"split", *Variant._fields} <= config.keys():
+            raise UserError(f"{folder}: was not written by src.eval, or has lost its .hydra/config.yaml")
+        closing_step = {None: "null", True: "true", False: "false"}[config["closing_step"]]
+        same = found.setdefault((config["split"], Variant(config["rounds"], closing_step, float(config["sharpness"]))), folder)
+        if same != folder:
+            raise UserError(f"{same} and {folder} were evaluated in the same way: remove one of them")
+    if (run / "per_image.csv").is_file():
+        found.setdefault(("test", Variant()), run)
+    return [(folder, split, variant) for (split, variant), folder in found.items()]
 
 
-def _scores(run: Path) -> Iterable[tuple[SetScores, Path, str, str]]:
-    """Every scored set of a run with the folder of its report, its split, and what its network's name ends in."""
-    places = [] if (run / "test").is_dir() else [(run, "test", "")]
-    places += [(folder, split, folder.name.removeprefix(split)) for split in SPLITS for folder in sorted(run.glob(f"{split}*"))]
-    if unknown := [str(folder) for folder, _, ending in places if not READING.fullmatch(ending)]:
-        raise UserError(
-            "not to be stored: names that do not say how it was read (test, holdout_rounds2, test-closing_step_x2, …):", unknown
-        )
-    for folder, split, ending in places:
-        path = folder / "per_image.csv"
-        if not path.is_file():
-            continue
-        protocol, found = read_image_rows(path)
-        if protocol != PROTOCOL:
-            raise UserError(f"{path}: has the protocol {protocol}; {PROTOCOL} is what is stored")
-        for one in found:
-            rounds, expected = rounds_of(one.method), 2 if ending.endswith(TWO_ROUNDS) else 1
-            if rounds != expected:
-                raise UserError(f"{path}: was read with rounds={rounds}; what lies in {folder.name} should be of rounds={expected}")
-            lacking = [name for name in (*MEASURED, *TASKS.get(one.dataset.removesuffix(HOLDOUT), ())) if name not in one.measures]
-            if lacking:
-                raise UserError(f"{path}: lacks {', '.join(lacking)} of {one.dataset} (metrics.extra=[auc] for auc)")
-        yield from ((one, folder, split, ending) for one in found)
+def _scores(folder: Path, variant: Variant, gains: Mapping[str, float]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The tables' names with the rows of one evaluation; stages of the network as it was trained."""
+    protocol, found = read_image_rows(folder / "per_image.csv")
+    if protocol != PROTOCOL:
+        raise UserError(f"{folder / 'per_image.csv'}: has the protocol {protocol}; {PROTOCOL} is what is stored")
+    stages = _csv(folder / "metrics.csv")
+    for scores in found:
+        dataset = scores.dataset.removesuffix(HOLDOUT)
+        extra = TASKS.get(dataset, ())
+        if lacking := [name for name in (*MEASURED, *extra) if name not in scores.measures]:
+            advice = "(metrics.extra=[auc] for auc)"
+            raise UserError(f"{folder / 'per_image.csv'}: lacks {', '.join(lacking)} of {scores.dataset} {advice}")
+        rows = pd.DataFrame(scores.rows).sort_values("image").round(DIGITS).assign(dataset=dataset, **variant._asdict())
+        yield "images", rows
+        if extra:
+            yield "tasks", rows.assign(**{name: math.nan for name in LAYOUTS["tasks"].values if name not in extra})
+        if variant == Variant():
+            own = stages[(stages["numbers"] == "measured") & (stages["dataset"] == scores.dataset)]
+            maps = own["map"].astype(object).fillna("M")
+            yield "stages", own.round(DIGITS).assign(dataset=dataset, map=maps, gain=maps.map(gains).astype(float).round(DIGITS))
 
 
-def _image_rows(scores: SetScores, about: Mapping[str, Any], measures: Sequence[str] = MEASURED) -> Iterable[dict[str, Any]]:
-    for row in sorted(scores.rows, key=lambda row: str(row["image"])):
-        yield {**about, "image": row["image"]} | {name: round(row[name], DIGITS) for name in measures}
+def _log(run: Path) -> pd.DataFrame:
+    """What a run and its resumptions logged, in the order of time."""
+    paths = sorted(run.glob("logs/version_*/metrics.csv"), key=lambda path: int(path.parent.name.rpartition("_")[2]))
+    return pd.concat([*map(_csv, paths)] or [pd.DataFrame(columns=["epoch", "val/s_alpha"])], ignore_index=True)
 
 
-def _stage_rows(folder: Path, dataset: str, about: Mapping[str, Any], gains: Mapping[str, float]) -> Iterable[dict[str, Any]]:
-    """The means by map, as the report beside the images' scores has them."""
-    for row in _read(folder / "metrics.csv"):
-        if row["numbers"] == "measured" and row["dataset"] == dataset:
-            name = row["map"] or "M"
-            gain = round(gains[name], DIGITS) if name in gains else ""
-            yield {**about, "map": name} | {measure: round(float(row[measure]), DIGITS) for measure in MEASURED} | {"gain": gain}
-
-
-def _gains(run: Path) -> dict[str, float]:
+def _gains(log: pd.DataFrame) -> dict[str, float]:
     """M_k or M̂_k → mean|M_{k−1} − G| − mean|M̂_k − G| on the hold-out, at the epoch of the best checkpoint."""
-    rows = [row for path in sorted(run.glob("logs/version_*/metrics.csv")) for row in _read(path) if row.get("val/s_alpha")]
-    best = max(rows, key=lambda row: float(row["val/s_alpha"]), default={})
-    found = {name.removeprefix("val/gain_"): float(value) for name, value in best.items() if name.startswith("val/gain_") and value}
-    return {f"{symbol}_{k}": gain for k, gain in found.items() for symbol in ("M", "M̂")}  # of the closing step, M̂_{K+1} alone is a map
+    scored = log.dropna(subset="val/s_alpha").sort_values("val/s_alpha", ascending=False, kind="stable")
+    best = scored.filter(like="val/gain_").head(1).melt(value_name="gain").dropna()
+    gains = dict(zip(best["variable"].str.removeprefix("val/gain_"), best["gain"], strict=True))
+    return {f"{symbol}_{k}": gain for k, gain in gains.items() for symbol in ("M", "M̂")}  # of the closing step, M̂_{K+1} alone is a map
 
 
-def _epoch_rows(run: Path, about: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+def _epochs(log: pd.DataFrame) -> pd.DataFrame:
     """What `WATCHED` names, epoch by epoch; of an epoch that was trained again after a crash the last."""
-    found: dict[tuple[int, str], float] = {}
-    for path in sorted(run.glob("logs/version_*/metrics.csv"), key=lambda path: int(path.parent.name.rpartition("_")[2])):
-        for row in _read(path):
-            found |= {(int(row["epoch"]) + 1, name): float(value) for name, value in row.items() if value and name.startswith(WATCHED)}
-    for (epoch, name), value in sorted(found.items()):
-        yield {**about, "epoch": epoch, "name": name, "value": f"{value:.{DIGITS}g}"}
+    watched = log.set_index("epoch").filter(regex=f"^({WATCHED})").rename(lambda epoch: int(epoch) + 1)
+    rows = watched.melt(var_name="name", ignore_index=False).reset_index().dropna()
+    rows["value"] = [float(f"{value:.{DIGITS}g}") for value in rows["value"]]
+    return rows.drop_duplicates(["epoch", "name"], keep="last").sort_values(["epoch", "name"])
 
 
-def _training_row(job: Job, model: str, commit: str) -> dict[str, Any]:
+def _training(job: Job, model: str, commit: str) -> dict[str, Any]:
     config = job.config
     parameters, gmacs = network_cost(config)
-    sets = config["data"].get("train_sets") or ["synthetic"]
     return {
-        "dataset": "+".join(sets),
+        "dataset": "+".join(config["data"].get("train_sets") or ["synthetic"]),
         "size": int(config["data"]["image_size"]),
-        "model": model,
+        "network": model,
         "seed": int(config["seed"]),
         "commit": commit,
         "epochs": job.epochs or int(config["trainer"]["max_epochs"]),  # the log of a copied run may be missing
         "lr": float(config["model"]["optimizer"]["lr"]),
-        "parameters": "" if math.isnan(parameters) else int(parameters),
-        "gmacs": _or_empty(gmacs),
-        "hours": round(job.seconds / 3600, 4) if job.seconds else "",
-        "holdout_s_alpha": _or_empty(job.best),
+        "parameters": parameters,
+        "gmacs": round(gmacs, DIGITS),
+        "hours": round(job.seconds / 3600, 4) if job.seconds else math.nan,
+        "holdout_s_alpha": round(job.best, DIGITS),
     }
 
 
-def _or_empty(value: float) -> float | str:
-    return "" if math.isnan(value) else round(value, DIGITS)
-
-
-def _read(path: Path) -> list[dict[str, str]]:
+def _csv(path: Path) -> pd.DataFrame:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
 
 
-def _text(rows: Iterable[Mapping[str, Any]], kind: str) -> str:
-    columns: Sequence[str] = COLUMNS[kind]
-    memory = io.StringIO()
-    writer = csv.DictWriter(memory, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return memory.getvalue()
+def _differing(name: str, stored: pd.DataFrame, new: pd.DataFrame) -> Iterator[str]:
+    """The groups of ``new`` that are stored with other numbers."""
+    layout, group = LAYOUTS[name], LAYOUTS[name].group
+    for _, rows in typed(new[layout.columns]).groupby(group):
+        before = stored.merge(rows[group].drop_duplicates())
+        if len(before) and _text(before) != _text(rows):
+            yield f"{layout.file}: other numbers of {words(rows.iloc[0], group)} are stored (replace them with --replace)"
+
+
+def _merged(name: str, stored: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """``stored`` with the groups of ``new`` replaced, sorted by group; the order within a group stays."""
+    layout, group = LAYOUTS[name], LAYOUTS[name].group
+    replaced = pd.MultiIndex.from_frame(stored[group]).isin(pd.MultiIndex.from_frame(new[group]))
+    both = pd.concat([stored[~replaced], typed(new[layout.columns])])
+    return both.sort_values(group, kind="stable", ignore_index=True)
+
+
+def _text(frame: pd.DataFrame) -> str:
+    """A table as CSV; floats are written so that they read back the same."""
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file whole, or leave it where it says the same already (other versions of zlib compress to other bytes)."""
+    is_packed = path.suffix == ".gz"
+    before = path.read_bytes() if path.exists() else b""
+    content = text.encode()
+    if (gzip.decompress(before) if is_packed and before else before) == content:
+        return
+    unfinished = path.with_name(f".{path.name}.tmp")
+    unfinished.write_bytes(gzip.compress(content, mtime=0) if is_packed else content)
+    os.replace(unfinished, path)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Trainings that end at the same time store their numbers one after the other: each reads what the one before it wrote."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 if __name__ == "__main__":

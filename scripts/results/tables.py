@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from statistics import mean
 
 import numpy as np
+import pandas as pd
 
-from scripts.results.archive import SHARPER, TASKS, TWO_ROUNDS, UNCLOSED, Gains, Key, Results, Starts, Stored, Training, training_of
+from scripts.results.archive import EVALUATION, PROTOCOL, SCORED, TASKS, Results
 from scripts.results.networks import (
+    CONTROL,
     DIGITS,
     INTERVAL,
     OURS,
     SHOWN,
-    TWIN,
-    Network,
-    best_on_holdout,
+    WITHOUT_CLOSING,
+    Networks,
     commits,
     cost,
     difference_cells,
     difference_header,
     difference_row,
-    grouped,
     images,
-    marked,
     networks,
+    ranked_scores,
+    score_row,
     signed,
     spread,
 )
-from scripts.results.paired import Difference, paired_difference
-from scripts.results.store import PROTOCOL
+from scripts.results.paired import paired_differences
 from src.report.statistics import RESAMPLES, SEED
 from src.report.tables.columns import heading, number, ranks
 from src.report.tables.scores import PROTOCOLS
 from src.report.tables.table import Cell, Head, Table
 
 ALL = ("s_alpha", "e_mean", "f_weighted", "f_adp", "mae", "iou")
-UNCOUPLED = f"{OURS}-coupling"
+NO_UNFOLDING = f"{OURS}-coupling"
+"""RUN's network with its stages cut off from one another: an ablation of its own, beside `CONTROL`."""
 STAGES = {"run+stages_1": 1, "run+stages_2": 2, "run+stages_3": 3, OURS: 4, "run+stages_5": 5, "run+stages_6": 6}
+SPLIT_NAMES = {"test": "test", "holdout": "hold-out"}
 
 
 def main_tables(results: Results) -> list[Table]:
@@ -47,19 +48,17 @@ def main_tables(results: Results) -> list[Table]:
     holdout = networks(results, "holdout")
     tables = []
     for (dataset, size), models in networks(results, "test").items():
-        header = [Head("model", is_number=False), Head("seeds"), *(Head(heading(name)) for name in ALL)]
+        header = [Head("model", is_number=False), Head("seeds"), *map(Head, map(heading, ALL))]
         header += [Head("hold-out S_α ↑"), Head("params (M)"), Head("GMACs")]
-        printed = {name: marked([one.means(name) for one in models.values()], name) for name in ALL}
-        rows = []
-        for i, one in enumerate(models.values()):
-            chosen = holdout.get((dataset, size), {}).get(one.model)
-            parameters, gmacs = cost(results.trainings, one)
-            cells = [Cell(f"`{one.model}`"), Cell(str(len(one.seeds))), *(printed[name][i] for name in ALL)]
-            rows.append([*cells, Cell(spread(chosen.means("s_alpha")) if chosen else "–"), Cell(parameters), Cell(gmacs)])
+        scores, rows = ranked_scores(models, ALL), []
+        for label, one in models.items():
+            chosen = holdout.get((dataset, size), {}).get(label)
+            selected = Cell(spread(chosen.means("s_alpha") if chosen else []))
+            rows.append([Cell(f"`{label}`"), Cell(str(one.seeds)), *scores[label], selected, *cost(results, one)])
         notes = [
             f"{images(models)}, at original size, protocol {PROTOCOLS[PROTOCOL]}.",
             "Mean over seeds ± standard deviation (one seed: none); best bold, second underlined, ranked as printed.",
-            commits(list(models.values())),
+            commits(models),
         ]
         tables.append(Table(f"{dataset}-Test, input {size} × {size} px", header, rows, notes))
     return tables
@@ -68,176 +67,181 @@ def main_tables(results: Results) -> list[Table]:
 def difference_tables(results: Results) -> list[Table]:
     """RUN against every rival on the test sets."""
     tables = []
+    holdout = networks(results, "holdout")
     for (dataset, size), models in networks(results, "test").items():
-        rivals = {model: one for model, one in models.items() if not model.startswith(OURS)}
+        rivals = {label: one for label, one in models.items() if not one.name.startswith(OURS)}
         if OURS not in models or not rivals:
             continue
-        best = best_on_holdout(results, dataset, size, list(rivals))
+        selected = {label: mean(one.means("s_alpha")) for label, one in holdout.get((dataset, size), {}).items() if label in rivals}
+        best = max(selected, key=lambda label: selected[label], default=None)
         rows = [
-            difference_row(f"`{ours}` − `{model}`" + " (best rival)" * (model == best), models[ours], one)
-            for ours in (OURS, OURS + UNCLOSED)
+            difference_row(models[ours], one, title=f"`{ours}` − `{label}`" + " (best rival)" * (label == best))
+            for ours in (OURS, WITHOUT_CLOSING)
             if ours in models
-            for model, one in rivals.items()
+            for label, one in rivals.items()
         ]
         notes = [f"{images(models)}. {INTERVAL}"]
         notes += [f"Best rival: the highest mean S_α on the hold-out, `{best}`."] if best else []
-        notes += [f"`{OURS}{UNCLOSED}`: the same trainings, the final mask M_K: as sharp as its rivals."] * (OURS + UNCLOSED in models)
-        tables.append(Table(f"{dataset}-Test at {size} px: RUN minus its rivals", difference_header(SHOWN), rows, notes))
+        notes += [f"`{WITHOUT_CLOSING}`: the same trainings, the final mask M_K: as sharp as its rivals."] * (WITHOUT_CLOSING in models)
+        tables.append(Table(f"{dataset}-Test at {size} px: RUN minus its rivals", difference_header(), rows, notes))
     return tables
 
 
 def sharpness_tables(results: Results) -> list[Table]:
-    """What the closing step is worth beside logits that are multiplied: every network as it is and sharper, and RUN minus each of them."""
+    """Closing step versus scaled logits: every network at scale 1, 1.5 and 2, and the difference to RUN."""
     tables, measures = [], (*SHOWN, "iou")
     for split, named in (("test", "Test"), ("holdout", "hold-out")):
-        runs = [one for one in results.runs if one.key.split == split and one.key.dataset not in TASKS]
-        sharper = {(one.key.dataset, one.key.size, training_of(one.key.model)) for one in runs if SHARPER.search(one.key.model)}
-        sharper |= {(dataset, size, OURS) for dataset, size, _ in sharper}
-        shown = [one for one in runs if (*_place(one.key), training_of(one.key.model)) in sharper and TWO_ROUNDS not in one.key.model]
-        for (dataset, size), models in grouped(shown).items():
-            printed = {name: marked([one.means(name) for one in models.values()], name) for name in measures}
-            header = [Head("network", is_number=False), Head("logits ×"), *(Head(heading(name)) for name in measures)]
-            rows = []
-            for i, model in enumerate(models):
-                found = SHARPER.search(model)
-                rows.append(
-                    [Cell(f"`{SHARPER.sub('', model)}`"), Cell(found[1] if found else "1"), *(printed[name][i] for name in measures)]
-                )
+        for (dataset, size), found in networks(results, split, scaled=True).items():
+            scaled = {one.name for one in found.values() if one.variant.sharpness != 1}
+            models = {label: one for label, one in found.items() if scaled and one.name in {*scaled, OURS}}
+            if not models:
+                continue
+            place, scores = f"{dataset}, {named}, {size} px", ranked_scores(models, measures)
+            header = [Head("network", is_number=False), Head("logits ×"), *map(Head, map(heading, measures))]
+            rows = [
+                [Cell(f"`{one.name}{one.variant._replace(sharpness=1).suffix}`"), Cell(f"{one.variant.sharpness:g}"), *scores[label]]
+                for label, one in models.items()
+            ]
             notes = [f"{images(models)}. Mean over seeds ± standard deviation; best bold, second underlined."]
-            tables.append(Table(f"{dataset}, {named}, {size} px: sharper masks", header, rows, notes))
-            pairs = [(ours, name) for name in models if (ours := _closed_partner(name)) in models and ours != name]
-            if pairs:
-                rows = [difference_row(f"`{ours}` − `{name}`", models[ours], models[name], measures) for ours, name in pairs]
-                title = f"{dataset}, {named}, {size} px: RUN minus sharper masks"
-                tables.append(Table(title, difference_header(measures), rows, [f"{images(models)}. {INTERVAL}"]))
+            tables.append(Table(f"{place}: sharper masks", header, rows, notes))
+            pairs = [(ours, label) for label, one in models.items() if (ours := _with_unfolding(one.name)) in models and ours != label]
+            rows = [difference_row(models[ours], models[label], measures) for ours, label in pairs]
+            notes = [f"{images(models)}. {INTERVAL}"]
+            tables += [Table(f"{place}: RUN minus sharper masks", difference_header(measures), rows, notes)] if rows else []
     return tables
 
 
-def _closed_partner(model: str) -> str:
-    """The RUN with its closing step that a network is compared with: of the same levels where it is named by them.
+def _with_unfolding(name: str) -> str:
+    """The RUN that a network is compared with: of the same levels where it is named by them.
 
-    >>> _closed_partner("fpn_ds_x2"), _closed_partner("run-coupling+levels_4_x1.5"), _closed_partner("run+levels_4-closing_step")
+    >>> _with_unfolding("fpn_ds"), _with_unfolding("run-coupling+levels_4"), _with_unfolding("run+levels_4")
     ('run', 'run+levels_4', 'run+levels_4')
     """
-    name = training_of(model).replace(UNCOUPLED, OURS, 1)
+    name = name.replace(NO_UNFOLDING, OURS, 1)
     return name if name.startswith(f"{OURS}+") else OURS
 
 
-def _place(key: Key) -> tuple[str, int]:
-    return key.dataset, key.size
-
-
 def round_tables(results: Results) -> list[Table]:
-    """The same with a second, magnified look at every image, and what that look is worth to each network."""
-    again = [one for one in results.runs if one.key.model.endswith(TWO_ROUNDS)]
-    renamed = [replace(one, key=one.key._replace(model=one.key.model.removesuffix(TWO_ROUNDS))) for one in again]
-    twice = results._replace(runs=renamed)
+    """The same in two rounds, and what the second round adds to each network."""
+    twice = results._replace(images=results.images[results.images["rounds"] == 2].assign(rounds=1))
     of_one = "Parameters and GMACs: of one look."
     tables = [replace(table, title=f"{table.title}, two rounds", notes=[*table.notes, of_one]) for table in main_tables(twice)]
     tables += [replace(table, title=f"{table.title}, two rounds") for table in difference_tables(twice)]
-    for split in ("test", "holdout"):
-        for (dataset, size), models in networks(twice, split).items():
-            once = networks(results, split).get((dataset, size), {})
-            rows = []
-            for name, one in models.items():
-                seeds = {stored.key.seed: stored for stored in once[name].seeds} if name in once else {}
-                pairs = [(stored, seeds[stored.key.seed]) for stored in one.seeds if stored.key.seed in seeds]
-                if pairs:
-                    rows.append([Cell(f"`{name}`"), Cell(str(len(pairs))), *difference_cells(_gains(pairs))])
-            title = f"{dataset}, {'test' if split == 'test' else 'hold-out'}, {size} px: what the second round adds"
-            header = [Head("network", is_number=False), *difference_header(SHOWN)[1:]]
+    gains = results._replace(images=_round_gains(results.images))
+    header = [Head("network", is_number=False), *difference_header()[1:]]
+    for split, named in SPLIT_NAMES.items():
+        for (dataset, size), models in networks(gains, split).items():
+            found = {label: one.values(SHOWN) for label, one in models.items()}
+            rows = [
+                [Cell(f"`{label}`"), Cell(str(values.shape[1])), *difference_cells(paired_differences(values, np.zeros_like(values[:, :1])))]
+                for label, values in found.items()
+            ]
             notes = [
                 f"{images(models)}. The second round minus the first of the same trainings. Interval: 95 %, percentile bootstrap over "
                 f"images and seeds, {RESAMPLES} resamples, seed {SEED}; in bold where it leaves out 0."
             ]
-            tables += [Table(title, header, rows, notes)] if rows else []
+            tables.append(Table(f"{dataset}, {named}, {size} px: what the second round adds", header, rows, notes))
     return tables
 
 
-def _gains(pairs: Sequence[tuple[Stored, Stored]]) -> dict[str, Difference]:
-    """Of the first over the second of each pair, which are the same training: seeds are drawn together."""
-    gains = {name: np.stack([one.values(name) - other.values(name) for one, other in pairs]) for name in SHOWN}
-    return {name: paired_difference(values, np.zeros((1, values.shape[1]))) for name, values in gains.items()}
+def _round_gains(rows: pd.DataFrame) -> pd.DataFrame:
+    """Second round minus first, of the trainings that were evaluated in both ways, as rows of `Results.images`."""
+    keys = [*(column for column in EVALUATION if column != "rounds"), "image"]
+    once, twice = (rows[rows["rounds"] == rounds].set_index(keys)[[*SHOWN]] for rounds in (1, 2))
+    return (twice - once).dropna().reset_index().assign(rounds=1)
 
 
 def stage_tables(results: Results) -> list[Table]:
-    """M_0 … M_K and M̂_{K+1} of RUN beside its twin's: levels and loss weights rise in both, so only the difference counts."""
-    tables = []
-    for split in ("test", "holdout"):
-        for (dataset, size), models in networks(results, split).items():
-            pair = [models[name] for name in (OURS, TWIN) if name in models]
-            if OURS not in models or not models[OURS].seeds[0].stages:
-                continue
-            has_gain = any(not math.isnan(values["gain"]) for one in models[OURS].seeds for values in one.stages.values())
-            header = [Head("map", is_number=False), *(Head(f"{one.model}: {heading(name)}") for one in pair for name in SHOWN)]
-            header += [Head("S_α: run − fpn_ds")] * (len(pair) == 2) + [Head("gain of the mask step")] * has_gain
-            rows = []
-            for name in models[OURS].seeds[0].stages:
-                means = [[_stage_mean(one, name, measure) for measure in SHOWN] for one in pair]
-                row = [Cell(name), *(Cell(number(value, DIGITS)) for values in means for value in values)]
-                row += [Cell(signed(means[0][0] - means[1][0]))] if len(pair) == 2 else []
-                rows.append([*row, Cell(signed(_stage_mean(models[OURS], name, "gain")))] if has_gain else row)
-            notes = ["Means over seeds and images."]
-            if has_gain:
-                notes.append("Gain of the mask step: mean|M_{k−1} − G| − mean|M̂_k − G| on the hold-out, at the best checkpoint's epoch.")
-            title = f"{dataset}, {'test' if split == 'test' else 'hold-out'}, {size} px: stage by stage"
-            tables.append(Table(title, header, rows, notes))
-    return tables
+    """M_0 … M_K and M̂_{K+1} of RUN beside the control's: levels and loss weights rise in both, so only the difference counts."""
+    return [
+        _stage_table(f"{dataset}, {named}, {size} px: stage by stage", models)
+        for split, named in SPLIT_NAMES.items()
+        for (dataset, size), models in compared_stages(results, split).items()
+    ]
+
+
+def compared_stages(results: Results, split: str) -> dict[tuple[str, int], dict[str, pd.DataFrame]]:
+    """(data set, size) → RUN and, where it was trained too, the control → its rows of `Results.stages`."""
+    stages = results.stages[(results.stages["split"] == split) & ~results.stages["dataset"].isin(TASKS)]
+    groups = {place: dict(iter(rows.groupby("network"))) for place, rows in stages.groupby(["dataset", "size"])}
+    return {
+        place: {name: models[name] for name in (OURS, CONTROL) if name in models} for place, models in groups.items() if OURS in models
+    }
+
+
+def _stage_table(title: str, models: Mapping[str, pd.DataFrame]) -> Table:
+    maps = models[OURS]["map"].unique()
+    means = [rows.groupby("map")[[*SHOWN, "gain"]].agg(lambda values: values.mean(skipna=False)).reindex(maps) for rows in models.values()]
+    is_pair, has_gain = len(means) == 2, bool(means[0]["gain"].notna().any())
+    header = [Head("map", is_number=False), *(Head(f"{name}: {heading(measure)}") for name in models for measure in SHOWN)]
+    header += [Head(f"S_α: {OURS} − {CONTROL}")] * is_pair + [Head("gain of the mask step")] * has_gain
+    rows = []
+    for name in maps:
+        row = [Cell(name), *(Cell(number(values.loc[name, measure], DIGITS)) for values in means for measure in SHOWN)]
+        row += [Cell(signed(means[0].loc[name, "s_alpha"] - means[1].loc[name, "s_alpha"]))] if is_pair else []
+        rows.append([*row, *([Cell(signed(means[0].loc[name, "gain"]))] * has_gain)])
+    gain = "Gain of the mask step: mean|M_{k−1} − G| − mean|M̂_k − G| on the hold-out, at the best checkpoint's epoch."
+    return Table(title, header, rows, ["Means over seeds and images.", *([gain] * has_gain)])
 
 
 def start_tables(results: Results) -> list[Table]:
-    """What the stages make of another start, a table a network."""
-    return [start_table(key, starts) for key, starts in sorted(results.starts.items())]
+    """What the stages make of another start, one table per network."""
+    return [start_table(rows) for _, rows in results.starts.groupby(SCORED)]
 
 
-def start_table(key: Key, starts: Starts) -> Table:
-    """S_α and MAE of every map, a row a start."""
-    maps = list(next(iter(starts.values())))
-    measures = ("s_alpha", "mae")
+def start_table(rows: pd.DataFrame) -> Table:
+    """S_α and MAE of every stage mask, one row per start, from one network's rows of the table `starts`."""
+    maps, measures = rows["map"].unique(), ("s_alpha", "mae")
     header = [Head("M_0 is", is_number=False), *(Head(f"{name}: {heading(measure)}") for measure in measures for name in maps)]
-    rows = [
-        [Cell(start), *(Cell(number(scores[name][measure], 3)) for measure in measures for name in maps)]
-        for start, scores in starts.items()
+    scores = rows.set_index(["start", "map"])
+    cells = [
+        [Cell(start), *(Cell(number(scores.loc[(start, name), measure], 3)) for measure in measures for name in maps)]
+        for start in rows["start"].unique()
     ]
     notes = ["Means over the images of the hold-out. Starts go in at the resolution of the unfolding, between 0.01 and 0.99."]
-    return Table(f"{key.dataset}, {key.size} px, `{key.model}`, seed {key.seed}: the stages from other starts", header, rows, notes)
+    return Table(f"{_network_of(rows)}: the stages from other starts", header, cells, notes)
 
 
 def gain_tables(results: Results) -> list[Table]:
-    """What each part of the mask step gains, a table a network."""
-    return [gain_table(key, gains) for key, gains in sorted(results.gains.items())]
+    """What each part of the mask step gains, one table per network."""
+    return [gain_table(rows) for _, rows in results.gains.groupby(SCORED)]
 
 
-def gain_table(key: Key, gains: Gains) -> Table:
-    """A row a part, a column a mask step."""
-    steps = list(next(iter(gains.values())))
-    header = [Head("a step of", is_number=False), *(Head(f"M̂_{k}") for k in steps)]
-    rows = [[Cell(part), *(Cell(signed(values[k])) for k in steps)] for part, values in gains.items()]
+def gain_table(rows: pd.DataFrame) -> Table:
+    """One row per part, one column per mask step, from one network's rows of the table `gains`."""
+    header = [Head("a step of", is_number=False), *(Head(f"M̂_{k}") for k in rows["step"].unique())]
+    cells = [[Cell(part), *(Cell(signed(gain)) for gain in own["gain"])] for part, own in rows.groupby("part", sort=False)]
     notes = [
         "mean|M_{k−1} − G| − mean|M̂_k − G| over the images of the hold-out, at the resolution of the unfolding, where M̂_k is M_{k−1} and"
         " these parts of the step alone."
     ]
-    return Table(f"{key.dataset}, {key.size} px, `{key.model}`, seed {key.seed}: what the parts of the mask step gain", header, rows, notes)
+    return Table(f"{_network_of(rows)}: what the parts of the mask step gain", header, cells, notes)
+
+
+def _network_of(rows: pd.DataFrame) -> str:
+    return "{dataset}, {size} px, `{network}`, seed {seed}".format(**rows.iloc[0])
 
 
 def unfolding_tables(results: Results) -> list[Table]:
     """Where RUN's few numbers start and end, and the gains of its mask steps at the end."""
     tables = []
-    for dataset, size in sorted({(one.dataset, one.size) for one in results.histories if one.model == OURS and one.dataset not in TASKS}):
-        seeds = [one for one in results.histories if (one.dataset, one.size, one.model) == (dataset, size, OURS)]
-        names = [
-            name for name in seeds[0].values if name.startswith(("unfolding/", "val/gain_")) and all(name in one.values for one in seeds)
-        ]
-        if not names:
-            continue
-        rows = []
-        for name in names:
-            ends = [[one.values[name][pick(one.values[name])] for one in seeds] for pick in (min, max)]
-            rows.append([Cell(_symbol(name)), *(Cell(spread(values)) for values in ends)])
+    for (dataset, size), rows in unfolding_epochs(results).groupby(["dataset", "size"]):
+        seeds = rows["seed"].nunique()
+        cells = []
+        for name, own in rows[rows["name"].str.startswith(("unfolding/", "val/gain_"))].groupby("name", sort=False):
+            ends = own.sort_values("epoch").groupby("seed")["value"].agg(["first", "last"])
+            if len(ends) == seeds:
+                cells.append([Cell(_symbol(name)), *(Cell(spread(ends[end].tolist())) for end in ends)])
         header = [Head("number", is_number=False), Head("after the first epoch"), Head("after the last")]
-        notes = [f"Mean over {len(seeds)} seed{'s'[: len(seeds) > 1]} ± standard deviation. The gains are those of the hold-out."]
-        tables.append(Table(f"{dataset}, {size} px: the unfolding's own numbers", header, rows, notes))
+        notes = [f"Mean over {seeds} seed{'s'[: seeds > 1]} ± standard deviation. The gains are those of the hold-out."]
+        tables += [Table(f"{dataset}, {size} px: the unfolding's own numbers", header, cells, notes)] if cells else []
     return tables
+
+
+def unfolding_epochs(results: Results) -> pd.DataFrame:
+    """What RUN logged in its trainings on concealed objects."""
+    epochs = results.epochs
+    return epochs[(epochs["network"] == OURS) & ~epochs["dataset"].isin(TASKS)]
 
 
 def _symbol(name: str) -> str:
@@ -253,104 +257,95 @@ def part_tables(results: Results) -> list[Table]:
     """What each part of RUN is worth, and the number of stages, on the hold-out."""
     tables = []
     for (dataset, size), models in networks(results, "holdout").items():
-        variants = {name: one for name, one in models.items() if name.startswith(OURS) and name != OURS}
-        if OURS not in models or not variants:
-            continue
-        rows = [difference_row(f"`{name}`", one, models[OURS]) for name, one in variants.items()]
-        own = [Cell(f"`{OURS}`"), Cell(str(len(models[OURS].seeds))), *(Cell(spread(models[OURS].means(name))) for name in SHOWN)]
-        notes = [
-            f"{images(models)}. First row: the scores; the others: the variant minus `{OURS}` (a minus in S_α speaks for RUN).",
-            f"`run-X`: without X (`ablation=no_X`; `…{UNCLOSED}`: a reading of the same training); `run+X`: `ablation=X`; `run_paper`: "
-            "the letter of the paper.",
-            INTERVAL,
-            "With one seed each, bold is a reason for a second seed, no result: two trainings of one network can differ by as much.",
-        ]
-        tables.append(Table(f"{dataset} hold-out at {size} px: parts and choices", difference_header(SHOWN), [own, *rows], notes))
-        off = [name for name in models if name.startswith(UNCOUPLED)]
-        pairs = [(name.replace(UNCOUPLED, OURS, 1) + ending, name) for name in off for ending in (UNCLOSED, "")]
-        rows = [difference_row(f"`{on}` − `{off}`", models[on], models[off]) for on, off in pairs if on in models]
-        if rows:
-            notes = [
-                f"{images(models)}. A plus in S_α speaks for the unfolding.",
-                f"Like for like: the rows with `{UNCLOSED}`, a step that sharpens.",
-                INTERVAL,
-            ]
-            tables.append(Table(f"{dataset} hold-out at {size} px: all of the unfolding", difference_header(SHOWN), rows, notes))
-        if any(name in STAGES for name in variants):
-            header = [Head("K"), Head("seeds"), *(Head(heading(name)) for name in SHOWN), Head("params (M)"), Head("GMACs")]
-            rows = []
-            for name, stages in STAGES.items():
-                if name in models:
-                    scores = [spread(models[name].means(measure)) for measure in SHOWN]
-                    own_cost = cost(results.trainings, models[name])
-                    rows.append([*map(Cell, [str(stages), str(len(models[name].seeds)), *scores, *own_cost])])
-            tables.append(Table(f"{dataset} hold-out at {size} px: number of stages", header, rows, [f"{images(models)}."]))
+        if OURS in models:
+            place = f"{dataset} hold-out at {size} px"
+            tables += [*_part_table(place, models), *_whole_unfolding_table(place, models), *_stage_count_table(place, models, results)]
     return tables
+
+
+def _part_table(place: str, models: Networks) -> list[Table]:
+    ours = models[OURS]
+    variants = [one for label, one in models.items() if one.name.startswith(OURS) and label != OURS]
+    rows = [difference_row(one, ours, title=f"`{one.label}`") for one in variants]
+    notes = [
+        f"{images(models)}. First row: the scores; the others: the variant minus `{OURS}` (a minus in S_α speaks for RUN).",
+        "`run-X`: without X (`ablation=no_X`; `…-closing_step`: a reading of the same training); `run+X`: `ablation=X`; `run_paper`: "
+        "the letter of the paper.",
+        INTERVAL,
+        "With one seed each, bold is a reason for a second seed, no result: two trainings of one network can differ by as much.",
+    ]
+    return [Table(f"{place}: parts and choices", difference_header(), [score_row(ours), *rows], notes)] if rows else []
+
+
+def _whole_unfolding_table(place: str, models: Networks) -> list[Table]:
+    closed = WITHOUT_CLOSING.removeprefix(OURS)
+    pairs = [(_with_unfolding(label) + end, label) for label in models if label.startswith(NO_UNFOLDING) for end in (closed, "")]
+    rows = [difference_row(models[on], models[off]) for on, off in pairs if on in models]
+    notes = [
+        f"{images(models)}. A plus in S_α speaks for the unfolding.",
+        f"Like for like: the rows with `{closed}`, a step that sharpens.",
+        INTERVAL,
+    ]
+    return [Table(f"{place}: all of the unfolding", difference_header(), rows, notes)] if rows else []
+
+
+def _stage_count_table(place: str, models: Networks, results: Results) -> list[Table]:
+    if not models.keys() & STAGES.keys() - {OURS}:
+        return []
+    header = [Head("K"), *difference_header()[1:], Head("params (M)"), Head("GMACs")]
+    counted = {stages: models[name] for name, stages in STAGES.items() if name in models}
+    rows = [[Cell(str(stages)), *score_row(one)[1:], *cost(results, one)] for stages, one in counted.items()]
+    return [Table(f"{place}: number of stages", header, rows, [f"{images(models)}."])]
 
 
 def task_tables(results: Results) -> list[Table]:
     """Other tasks' test sets by the measures that their literature prints: the networks, RUN minus each, and RUN's M_K minus each rival."""
     tables = []
-    tested = [one for one in results.runs if one.key.split == "test" and not one.key.model.endswith(TWO_ROUNDS)]
-    for (dataset, size), models in grouped([one for one in tested if one.key.dataset in TASKS]).items():
+    for (dataset, size), models in networks(results, "test", tasks=True, scaled=True).items():
         measures = (*TASKS[dataset], "iou", "s_alpha")
-        rows = []
-        for model, one in models.items():
-            rows.append([Cell(f"`{model}`"), Cell(str(len(one.seeds))), *(Cell(spread(one.means(name))) for name in measures)])
-        as_soft = [(OURS + UNCLOSED, model) for model in models if not model.startswith(OURS) and not SHARPER.search(model)]
-        pairs = [*((OURS, model) for model in models if model != OURS), *as_soft]
-        rows += [difference_row(f"`{ours}` − `{model}`", models[ours], models[model], measures) for ours, model in pairs if ours in models]
+        as_soft = [label for label, one in models.items() if not one.name.startswith(OURS) and one.variant.sharpness == 1]
+        pairs = [(OURS, label) for label in models if label != OURS] + [(WITHOUT_CLOSING, label) for label in as_soft]
+        rows = [score_row(one, measures) for one in models.values()]
+        rows += [difference_row(models[ours], models[label], measures) for ours, label in pairs if ours in models]
         inside = " Inside the field of view; means over images, AUC too." if "auc" in measures else ""
         notes = [f"{images(models)}, at original size, protocol {PROTOCOLS[PROTOCOL]}.{inside}"]
-        notes += [f"`{OURS}{UNCLOSED}`: the same training, the final mask M_K: as soft as its rivals."] * (OURS + UNCLOSED in models)
-        notes += [INTERVAL, commits(list(models.values()))]
+        notes += [f"`{WITHOUT_CLOSING}`: the same training, the final mask M_K: as soft as its rivals."] * (WITHOUT_CLOSING in models)
+        notes += [INTERVAL, commits(models)]
         tables.append(Table(f"{dataset}, test, input {size} × {size} px", difference_header(measures), rows, notes))
     return tables
 
 
 def rate_tables(results: Results) -> list[Table]:
     """Models by learning rates: best hold-out S_α of the short runs."""
-    groups: dict[tuple[str, int, int], list[Training]] = {}
-    for one in results.trainings:
-        groups.setdefault((one.dataset, one.size, one.epochs), []).append(one)
     tables = []
-    for (dataset, size, epochs), group in sorted(groups.items()):
-        several = {one.model for one in group if any(other.model == one.model and other.lr != one.lr for other in group)}
-        chosen = [one for one in group if one.model in several]
-        if not chosen:
-            continue
-        rates = sorted({one.lr for one in chosen})
+    for (dataset, size, epochs), runs in results.runs.groupby(["dataset", "size", "epochs"]):
+        chosen = runs[runs.groupby("network")["lr"].transform("nunique") > 1]
+        rates = sorted(chosen["lr"].unique())
         rows = []
-        for model in sorted(several, key=lambda model: (model != OURS, model)):
-            values = [[one.holdout_s_alpha for one in chosen if (one.model, one.lr) == (model, lr)] for lr in rates]
+        for model in sorted(chosen["network"].unique(), key=lambda model: (model != OURS, model)):
+            own = chosen[chosen["network"] == model]
+            values = [own[own["lr"] == lr]["holdout_s_alpha"].tolist() for lr in rates]
             marks = ranks([mean(found) if found else None for found in values], True, DIGITS)
-            rows.append([Cell(f"`{model}`"), *(Cell(spread(found), mark) for found, mark in zip(values, marks, strict=True))])
+            rows.append([Cell(f"`{model}`"), *map(Cell, map(spread, values), marks)])
         notes = ["Best S_α on the hold-out (validation, at the masks' size) over the epochs; the best rate of each row is taken."]
         header = [Head("model", is_number=False), *(Head(f"lr {lr:g}") for lr in rates)]
-        tables.append(Table(f"{dataset}, {size} px, {epochs} epochs: learning rates", header, rows, notes))
+        tables += [Table(f"{dataset}, {size} px, {epochs} epochs: learning rates", header, rows, notes)] if rows else []
     return tables
 
 
 def cost_tables(results: Results) -> list[Table]:
     """Hours of training."""
-    rows = []
-    for group in sorted({(one.dataset, one.size, one.epochs) for one in results.trainings}):
-        of = [one for one in results.trainings if (one.dataset, one.size, one.epochs) == group]
-        rows.append([*map(Cell, map(str, group)), Cell(str(len(of))), Cell(_hours(of))])
-    if not rows:
+    runs = results.runs
+    if runs.empty:
         return []
-    rows.append([Cell("all"), Cell(""), Cell(""), Cell(str(len(results.trainings))), Cell(_hours(results.trainings))])
+    rows = [[*map(str, key), *_counted_hours(own)] for key, own in runs.groupby(["dataset", "size", "epochs"])]
+    rows.append(["all", "", "", *_counted_hours(runs)])
     header = [Head("training set", is_number=False), Head("px"), Head("epochs"), Head("trainings"), Head("hours")]
     notes = ["Wall clock of all epochs, validation included, of the trainings on this page."]
-    unknown = sum(math.isnan(one.hours) for one in results.trainings)
-    return [Table("Hours", header, rows, [*notes, *([f"{unknown} of them left no times."] if unknown else [])])]
+    unknown = runs["hours"].isna().sum()
+    notes += [f"{unknown} of them left no times."] if unknown else []
+    return [Table("Hours", header, [[*map(Cell, row)] for row in rows], notes)]
 
 
-def _hours(trainings: Sequence[Training]) -> str:
-    known = [one.hours for one in trainings if not math.isnan(one.hours)]
-    return f"{sum(known):.2f}" if known else "–"
-
-
-def _stage_mean(network: Network, name: str, measure: str) -> float:
-    found = [one.stages[name][measure] for one in network.seeds if name in one.stages]
-    return mean(found) if found else math.nan
+def _counted_hours(runs: pd.DataFrame) -> tuple[str, str]:
+    return str(len(runs)), number(runs["hours"].sum(min_count=1), 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -54,12 +53,6 @@ def _method(module: COSModule) -> str:
     """`RUN (pvt_v2_b4)`, as published rows are labelled; `RUN-2 (pvt_v2_b4)` of two rounds."""
     encoder, rounds = module.config.get("encoder", {}).get("name"), variant_of(module.net).rounds
     return network_name(module.net) + (f"-{rounds}" if rounds > 1 else "") + (f" ({encoder})" if encoder else "")
-
-
-def rounds_of(method: str) -> int:
-    """The rounds in a network's label: 2 of `RUN-2 (pvt_v2_b4)`, 1 of `RUN (pvt_v2_b4)`."""
-    found = re.match(r"\w+-(\d+)( |$)", method)
-    return int(found[1]) if found else 1
 
 
 def _context(data: Mapping[str, Any], ckpt_path: Path | None, released: str | None = None) -> Iterable[str]:

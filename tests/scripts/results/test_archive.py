@@ -2,50 +2,54 @@
 
 from __future__ import annotations
 
-import csv
+import gzip
 import math
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from scripts.results.archive import IMAGE_COLUMNS, STAGE_COLUMNS, Key, read_results
-from scripts.results.store import store_run
+from scripts.results.archive import LAYOUTS, SCORED, Variant, read_results
+from scripts.results.store import store, store_run
 from src.utils.errors import UserError
-from tests.fixtures.fake_runs import IMAGES, write_run
+from tests.fixtures.fake_runs import IMAGES, write_evaluation, write_run
 
 VALUES = {"test": (0.6, 0.7, 0.8, 0.9), "holdout": (0.5, 0.6)}
+STORED = {"dataset": "CAMO", "split": "holdout", "size": 224, "network": "run", "seed": 0, "commit": "abc1234"}
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(path.open(encoding="utf-8")))
+def _files(results: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(results.rglob("*")) if path.is_file()}
 
 
-def test_a_run_becomes_rows_of_images_stages_and_its_cost(tmp_path):
+def _mean_scores(results: Path) -> dict[tuple[object, ...], float]:
+    """Of the test set: network, seed and variant → mean S_α."""
+    images = read_results(results).images
+    return images[images["split"] == "test"].groupby(["network", "seed", *Variant._fields])["s_alpha"].mean().round(6).to_dict()
+
+
+def test_a_run_becomes_rows_of_images_stages_epochs_and_its_cost(tmp_path):
     run = write_run(tmp_path / "run", VALUES, stages=(0.4, 0.75), seed=2)
     files = store_run(run, "run", tmp_path / "results")
-    assert [str(path.relative_to(tmp_path / "results")) for path in files] == [
-        "CAMO_test_224_run_seed2.csv",
-        "stages/CAMO_test_224_run_seed2.csv",
-        "CAMO_holdout_224_run_seed2.csv",
-        "stages/CAMO_holdout_224_run_seed2.csv",
-        "epochs/CAMO_224_run_seed2.csv",
-        "runs/CAMO_224_run_seed2_epochs12_lr0.0005.csv",
+    assert sorted(path.relative_to(tmp_path / "results" / "data").as_posix() for path in files) == [
+        "epochs.csv",
+        "images.csv.gz",
+        "runs.csv",
+        "stages.csv",
     ]
-    rows = _rows(files[0])
-    assert list(rows[0]) == list(IMAGE_COLUMNS)
-    assert [(row["image"], float(row["s_alpha"])) for row in rows] == list(zip(IMAGES, VALUES["test"], strict=True))
-    assert list(rows[0].values())[:6] == ["CAMO", "test", "224", "run", "2", "abc1234"]
-    assert list(_rows(files[1])[0]) == list(STAGE_COLUMNS)
-
+    for name in ("images", "epochs", "runs", "stages"):
+        assert list(pd.read_csv(tmp_path / "results" / "data" / LAYOUTS[name].file)) == LAYOUTS[name].columns
     stored = read_results(tmp_path / "results")
-    by_split = {one.key.split: one for one in stored.runs}
-    assert by_split["test"].key == Key("CAMO", "test", 224, "run", 2)
-    assert by_split["test"].mean("s_alpha") == pytest.approx(0.75)
-    assert {name: values["s_alpha"] for name, values in by_split["test"].stages.items()} == {"M_0": 0.4, "M_1": 0.75}
-    assert by_split["holdout"].stages["M_1"]["gain"] == pytest.approx(0.11)  # of the epoch with the best S_α, the last
-    assert math.isnan(by_split["test"].stages["M_1"]["gain"])
-    (training,) = stored.trainings
-    assert (training.hours, training.epochs, training.lr, training.holdout_s_alpha) == (1.2, 12, 5e-4, 0.61)
+    test = stored.images[stored.images["split"] == "test"]
+    assert list(zip(test["image"], test["s_alpha"], strict=True)) == list(zip(IMAGES, VALUES["test"], strict=True))
+    assert list(test.iloc[0])[:9] == ["CAMO", "test", 224, "run", 2, "abc1234", *Variant()]
+    by_map = stored.stages.set_index(["split", "map"])
+    assert list(by_map.loc["test"]["s_alpha"].items()) == [("M_0", 0.4), ("M_1", 0.75)]
+    assert by_map.loc[("holdout", "M_1"), "gain"] == pytest.approx(0.11)  # of the epoch with the best S_α, the last
+    assert math.isnan(by_map.loc[("test", "M_1"), "gain"])
+    (training,) = stored.runs.to_dict("records")
+    assert [training[name] for name in ("hours", "epochs", "lr", "holdout_s_alpha")] == [1.2, 12, 5e-4, 0.61]
 
 
 def test_epochs_are_kept_and_an_epoch_that_was_trained_again_counts_once(tmp_path):
@@ -56,27 +60,65 @@ def test_epochs_are_kept_and_an_epoch_that_was_trained_again_counts_once(tmp_pat
         "epoch,epoch_seconds,val/s_alpha,unfolding/mu_0\n2,360,0.52,\n2,360,,0.5\n3,360,0.5,0.7\n"
     )
     store_run(run, "run", tmp_path / "results", replace=True)
-    (history,) = read_results(tmp_path / "results").histories
-    assert (history.dataset, history.size, history.model, history.seed) == ("CAMO", 224, "run", 0)
-    assert history.values["unfolding/mu_0"] == {1: 0.01, 2: 0.02, 3: 0.5, 4: 0.7}
-    assert history.values["val/gain_1"] == {1: 0.0, 2: 0.01, 3: 0.02}
+    epochs = read_results(tmp_path / "results").epochs
+    logged = {name: dict(zip(rows["epoch"], rows["value"], strict=True)) for name, rows in epochs.groupby("name")}
+    assert logged["unfolding/mu_0"] == {1: 0.01, 2: 0.02, 3: 0.5, 4: 0.7}
+    assert logged["val/gain_1"] == {1: 0.0, 2: 0.01, 3: 0.02}
     store_run(write_run(tmp_path / "short", {}, epochs=3, lr=1e-2), "run", tmp_path / "results")  # of a search for rates: no epochs
-    assert len(list((tmp_path / "results" / "epochs").iterdir())) == 1
+    after = read_results(tmp_path / "results")
+    assert (len(after.runs), len(after.epochs)) == (3, len(epochs))
 
 
-def test_the_same_again_is_fine_and_other_numbers_need_a_word(tmp_path):
+def test_how_a_network_was_evaluated_is_read_from_what_src_eval_noted(tmp_path):
+    run = write_run(tmp_path / "run", VALUES)
+    write_evaluation(run / "test-closing_step_x1.5", (0.3,) * 4, closing_step=False, sharpness=1.5)
+    write_evaluation(run / "whatever", (0.2,) * 4, rounds=2)
+    store_run(run, "run", tmp_path / "results")
+    expected = {Variant(): 0.75, Variant(1, "false", 1.5): 0.3, Variant(rounds=2): 0.2}
+    assert _mean_scores(tmp_path / "results") == {("run", 0, *variant): score for variant, score in expected.items()}
+    write_evaluation(run / "again", (0.2,) * 4, rounds=2)
+    with pytest.raises(UserError, match="again and .*whatever were evaluated in the same way"):
+        store_run(run, "run", tmp_path / "results", replace=True)
+    (run / "again" / ".hydra" / "config.yaml").unlink()
+    with pytest.raises(UserError, match="again: was not written by src.eval"):
+        store_run(run, "run", tmp_path / "results", replace=True)
+
+
+def test_the_same_again_changes_no_byte_and_other_numbers_need_a_word(tmp_path):
     results = tmp_path / "results"
     store_run(write_run(tmp_path / "one", VALUES), "run", results)
+    before = _files(results)
     store_run(tmp_path / "one", "run", results)
+    assert _files(results) == before
     other = write_run(tmp_path / "two", VALUES | {"test": (0.1, 0.2, 0.3, 0.4)}, commit="def5678")
-    before = {path: path.read_bytes() for path in results.rglob("*.csv")}
-    with pytest.raises(UserError, match="other numbers are stored there"):
+    with pytest.raises(UserError, match=r"images.csv.gz: other numbers of dataset=CAMO split=test .* are stored"):
         store_run(other, "run", results)
-    assert {path: path.read_bytes() for path in results.rglob("*.csv")} == before
+    assert _files(results) == before
     store_run(other, "run", results, replace=True)
-    assert {(one.commit, round(one.mean("s_alpha"), 6)) for one in read_results(results).runs if one.key.split == "test"} == {
-        ("def5678", 0.25)
+    assert set(read_results(results).images["commit"]) == {"def5678"}
+    assert _mean_scores(results) == {("run", 0, *Variant()): 0.25}
+    store_run(tmp_path / "one", "run", results, replace=True)
+    assert _files(results) == before
+
+
+def test_one_run_is_put_in_the_place_of_its_own_rows_alone(tmp_path):
+    for model in ("run", "fpn"):
+        store_run(write_run(tmp_path / model, VALUES), model, tmp_path / "results")
+    store_run(write_run(tmp_path / "again", VALUES | {"test": (0.1,) * 4}), "fpn", tmp_path / "results", replace=True)
+    store_run(write_run(tmp_path / "seed", VALUES, seed=1), "fpn", tmp_path / "results")
+    assert _mean_scores(tmp_path / "results") == {
+        ("fpn", 0, *Variant()): 0.1,
+        ("fpn", 1, *Variant()): 0.75,
+        ("run", 0, *Variant()): 0.75,
     }
+    keys = read_results(tmp_path / "results").images[[*SCORED, "image"]]
+    assert keys.equals(keys.sort_values([*SCORED, "image"]))  # so that the file does not depend on the order of storing
+
+
+def test_floats_read_back_the_same(tmp_path):
+    gains = np.random.default_rng(0).standard_normal(200) * 10.0 ** np.arange(-100, 100)
+    store({"gains": pd.DataFrame(STORED | {"part": "a", "step": step, "gain": gain} for step, gain in enumerate(gains))}, tmp_path)
+    assert read_results(tmp_path).gains["gain"].tolist() == gains.tolist()
 
 
 def test_a_commit_is_needed(tmp_path):
@@ -85,35 +127,88 @@ def test_a_commit_is_needed(tmp_path):
         store_run(run, "run", tmp_path / "results")
     assert not (tmp_path / "results").exists()
     store_run(run, "run", tmp_path / "results", commit="1234567")
-    assert {one.commit for one in read_results(tmp_path / "results").runs} == {"1234567"}
+    assert set(read_results(tmp_path / "results").images["commit"]) == {"1234567"}
     with pytest.raises(UserError, match=r"holds no config\.yaml"):
         store_run(tmp_path, "run", tmp_path / "results")
 
 
-def test_everything_wrong_with_stored_files_is_told_at_once(tmp_path):
-    store_run(write_run(tmp_path / "run", VALUES), "run", tmp_path / "results")
-    good = (tmp_path / "results" / "CAMO_test_224_run_seed0.csv").read_text(encoding="utf-8")
-    header, first, second, *_ = good.splitlines()
-
-    def write(name: str, *lines: str) -> None:
-        (tmp_path / "results" / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-    write("again.csv", header, first)
-    write("columns.csv", header.replace("mae", "MAE"), first)
-    write("commit.csv", header, second.replace("abc1234", "other"))
-    write("values.csv", header, first.replace("test", "val"), first.replace("0.6", "1.6"), first.replace("0.6", "nan"), first + ",1", "")
-    write("images.csv", header, first.replace("run", "fpn"))
+def _told(results: Path) -> str:
     with pytest.raises(UserError) as error:
-        read_results(tmp_path / "results")
-    text = str(error.value)
+        read_results(results)
+    return "\n".join(error.value.problems)
+
+
+def test_everything_wrong_with_stored_rows_is_told_at_once(tmp_path):
+    results = tmp_path / "results"
+    store_run(write_run(tmp_path / "run", VALUES, stages=(0.5,)), "run", results)
+    path = results / "data" / "images.csv.gz"
+    header, *_, b, c, d = gzip.decompress(path.read_bytes()).decode().splitlines()
+    wrong = [b.replace("test", "val"), b.replace("0.7", "1.6"), b.replace("0.7", "nan"), b.replace(",1,", ",1.5,"), b.replace("null", "no")]
+    wrong += [c.replace(",run,", ",,"), b.rpartition(",")[0], "", b.replace("224", "").replace("0.7", "many")]
+    other = [d.replace(",run,", ",fpn,"), b.replace("abc1234", "other").replace(",b,", ",e,"), d]
+    path.write_bytes(gzip.compress("\n".join([header, *wrong, b, c, d, *other]).encode() + b"\n"))
+    stages = results / "data" / "stages.csv"
+    stages.write_text(stages.read_text().replace("test,224,run", "test,224,fpn_wide"))
+    text = _told(results)
     for words in (
-        "image a of CAMO test, run at 224 px, seed 0 is there twice",
-        "columns.csv: has the columns",
-        "is there with the commits abc1234 and other",
-        "values.csv, line 2: split=val: expected test or holdout",
-        "values.csv, line 3: s_alpha=1.6: lies outside 0 … 1",
-        "values.csv, line 4: s_alpha=nan: is no number",
-        "values.csv, line 5: has more or fewer values",
+        "line 2: split=val: expected test or holdout",
+        "line 3: s_alpha=1.6: expected a number from 0 to 1",
+        "line 4: s_alpha=nan: expected a number from 0 to 1",
+        "line 5: rounds=1.5: expected a whole number",
+        "line 6: closing_step=no: expected null or true or false",
+        "line 7: network=: expected a name",
+        "line 8: iou=: expected a number from 0 to 1",
+        "line 9: dataset=: expected a name",
+        "line 10: size=: expected a whole number",
+        "line 10: s_alpha=many: expected a number from 0 to 1",
+        "line 16: repeats dataset=CAMO split=test size=224 network=run seed=0 rounds=1 closing_step=null sharpness=1.0 image=d",
+        "images.csv.gz: dataset=CAMO split=test size=224 network=run seed=0 rounds=1 closing_step=null sharpness=1.0 has the commits "
+        "abc1234, other",
         "have other images: 3 are in one alone, e.g. b",
+        "stages.csv alone has dataset=CAMO split=test size=224 network=fpn_wide seed=0",
+        "images.csv.gz alone has dataset=CAMO split=test size=224 network=run seed=0",
     ):
-        assert words in text, words
+        assert words in text, (words, text)
+
+
+def test_files_that_cannot_be_read_and_unknown_columns_are_told_at_once(tmp_path):
+    results = tmp_path / "results"
+    store_run(write_run(tmp_path / "run", VALUES), "run", results)
+    data = results / "data"
+    (data / "images.csv.gz").write_bytes((data / "images.csv.gz").read_bytes()[:-30])
+    (data / "runs.csv").write_text((data / "runs.csv").read_text().replace("lr", "rate"))
+    (data / "gains.csv").write_text(f"{','.join(LAYOUTS['gains'].columns)}\n" + 2 * "CAMO,test,224,run,0,abc1234,a,1,0.5,7\n")
+    (data / "epochs.csv").write_text((data / "epochs.csv").read_text() + "CAMO,224,run,0,abc1234,1,name,0.5,7\n")
+    (data / "starts.csv").write_bytes(b"\xff\xfe")
+    text = _told(results)
+    for name in ("images.csv.gz", "epochs.csv", "starts.csv"):
+        assert f"{data / name}: cannot be read" in text
+    for name in ("runs.csv: has the columns dataset, size, network, seed, commit, epochs, rate", "gains.csv: has the columns"):
+        assert f"{data / name}" in text
+    before = _files(results)
+    with pytest.raises(UserError, match="nothing was stored"):
+        store_run(tmp_path / "run", "run", results, replace=True)
+    assert _files(results) == before
+
+
+def test_tasks_measures_and_images_belong_together(tmp_path):
+    run = write_run(tmp_path / "run", {}, dataset="Kvasir-SEG")
+    write_evaluation(run / "test", VALUES["test"], dataset="Kvasir-SEG", extra={"dice_mean": (0.9,) * 4, "iou_mean": (0.8,) * 4})
+    store_run(run, "run", tmp_path / "results")
+    assert set(read_results(tmp_path / "results").images["dice_mean"]) == {0.9}
+    path = tmp_path / "results" / "data" / "tasks.csv"
+    path.write_text(path.read_text().replace(",a,", ",z,"))
+    text = _told(tmp_path / "results")
+    assert "tasks.csv alone has" in text
+    assert "image=z" in text
+    assert "images.csv.gz alone has" in text
+    assert "image=a" in text
+
+
+def test_starts_and_gains_fill_their_tables(tmp_path):
+    gains = pd.DataFrame(STORED | {"part": part, "step": step, "gain": 0.1} for part, step in (("a", 1), ("a", 2), ("b", 1)))
+    starts = pd.DataFrame(STORED | {"start": start, "map": name, "s_alpha": 0.1, "mae": 0.1} for start, name in (("a", "M_0"), ("b", "M_1")))
+    store({"gains": gains, "starts": starts}, tmp_path)
+    text = _told(tmp_path)
+    assert "gains.csv: dataset=CAMO split=holdout size=224 network=run seed=0: not every part has the same steps" in text
+    assert "starts.csv: dataset=CAMO split=holdout size=224 network=run seed=0: not every start has the same maps" in text

