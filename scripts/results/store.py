@@ -253,9 +253,9 @@ def _csv(path: Path) -> pd.DataFrame:
 def _differing(name: str, stored: pd.DataFrame, new: pd.DataFrame) -> Iterator[str]:
     """The groups of ``new`` that are stored with other numbers."""
     layout, group = LAYOUTS[name], LAYOUTS[name].group
-    for _, rows in typed(new[layout.columns]).groupby(group):
-        before = stored.merge(rows[group].drop_duplicates())
-        if len(before) and _text(before) != _text(rows):
+    before = dict(iter(stored.merge(new[group].drop_duplicates()).groupby(group)))
+    for key, rows in typed(new[layout.columns]).groupby(group) if before else ():
+        if key in before and _text(before[key]) != _text(rows):
             yield f"{layout.file}: other numbers of {words(rows.iloc[0], group)} are stored (replace them with --replace)"
 
 

