@@ -101,15 +101,7 @@ def rate_runs(results: Path) -> list[Run]:
 
 def core_runs(results: Path) -> list[Run]:
     return [
-        Run(
-            f"core_{model}",
-            model,
-            ("experiment=camo_core", *_model(model)),
-            ("holdout", "test"),
-            seed,
-            model,
-            (*TWO_ROUNDS, *_as_sharp(model)),
-        )
+        Run(f"core_{model}", model, ("experiment=camo_core", *_model(model)), ("holdout", "test"), seed, model, _core_variants(model))
         for seed in range(3)
         for model in ("run", *RIVALS)
         if model != "unet" or seed == 0
@@ -131,10 +123,9 @@ def ablation_runs(results: Path) -> list[Run]:
 
 
 def large_runs(results: Path) -> list[Run]:
-    models = ("run", best_rival(results))
     return [
-        Run(f"large_{model}", model, ("experiment=camo_352", *_model(model)), ("holdout", "test"), 0, model, (*TWO_ROUNDS, *_as_sharp(model)))
-        for model in models
+        Run(f"large_{model}", model, ("experiment=camo_352", *_model(model)), ("holdout", "test"), 0, model, _core_variants(model))
+        for model in ("run", best_rival(results))
     ]
 
 
@@ -290,6 +281,10 @@ def _call(words: Sequence[str]) -> None:
 def _as_sharp(model: str) -> tuple[Variant, ...]:
     """How a network is evaluated beside others: RUN, whose closing step sharpens, without it too, and all else with scaled logits."""
     return (*WITHOUT_CLOSING, *SCALED_WITHOUT_CLOSING) if model.startswith("run") and "-coupling" not in model else SCALED
+
+
+def _core_variants(model: str) -> tuple[Variant, ...]:
+    return (*TWO_ROUNDS, *_as_sharp(model))
 
 
 def _told(variant: Variant) -> list[str]:

@@ -107,9 +107,7 @@ def difference_row(first: Network, second: Network, measures: Sequence[str] = SH
 
 def difference_cells(found: Sequence[Difference]) -> list[Cell]:
     """As +0.0012 [−0.0034, +0.0056], in bold where the interval excludes 0."""
-    return [
-        Cell(f"{signed(one.mean)} [{signed(one.low)}, {signed(one.high)}]", "best" if one.excludes_zero else "") for one in found
-    ]
+    return [Cell(f"{signed(one.mean)} [{signed(one.low)}, {signed(one.high)}]", "best" if one.excludes_zero else "") for one in found]
 
 
 def score_row(network: Network, measures: Sequence[str] = SHOWN) -> list[Cell]:

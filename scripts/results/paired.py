@@ -24,9 +24,7 @@ class Difference(NamedTuple):
         return self.low * self.high > 0
 
 
-def paired_differences(
-    ours: NDArray[np.float64], theirs: NDArray[np.float64], resamples: int = RESAMPLES
-) -> list[Difference]:
+def paired_differences(ours: NDArray[np.float64], theirs: NDArray[np.float64], resamples: int = RESAMPLES) -> list[Difference]:
     """Difference of the grand means of each measure, with its 95 % interval.
 
     Each resample draws images with replacement, the same for both networks (they are paired by image), and each network's seeds with

@@ -4,7 +4,8 @@
 
     python -m src.eval ckpt_path=RUN/checkpoints/best.ckpt split=holdout paths.output_dir=RUN/holdout
 
-Evaluation variants (``rounds=2``, ``closing_step=false``, ``sharpness=2``) are read from every other folder in ``RUN`` that `src.eval` wrote.
+Evaluation variants (``rounds=2``, ``closing_step=false``, ``sharpness=2``) are read from every other folder in ``RUN`` that `src.eval`
+wrote.
 """
 
 from __future__ import annotations

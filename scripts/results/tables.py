@@ -131,11 +131,11 @@ def round_tables(results: Results) -> list[Table]:
     header = [Head("network", is_number=False), *difference_header()[1:]]
     for split, named in SPLIT_NAMES.items():
         for (dataset, size), models in networks(gains, split).items():
-            found = {label: one.values(SHOWN) for label, one in models.items()}
-            rows = [
-                [Cell(f"`{label}`"), Cell(str(values.shape[1])), *difference_cells(paired_differences(values, np.zeros_like(values[:, :1])))]
-                for label, values in found.items()
-            ]
+            rows = []
+            for label, one in models.items():
+                found = one.values(SHOWN)
+                differences = paired_differences(found, np.zeros_like(found[:, :1]))
+                rows.append([Cell(f"`{label}`"), Cell(str(one.seeds)), *difference_cells(differences)])
             notes = [
                 f"{images(models)}. The second round minus the first of the same trainings. Interval: 95 %, percentile bootstrap over "
                 f"images and seeds, {RESAMPLES} resamples, seed {SEED}; in bold where it leaves out 0."
@@ -164,9 +164,7 @@ def compared_stages(results: Results, split: str) -> dict[tuple[str, int], dict[
     """(data set, size) → RUN and, where it was trained too, the control → its rows of `Results.stages`."""
     stages = results.stages[(results.stages["split"] == split) & ~results.stages["dataset"].isin(TASKS)]
     groups = {place: dict(iter(rows.groupby("network"))) for place, rows in stages.groupby(["dataset", "size"])}
-    return {
-        place: {name: models[name] for name in (OURS, CONTROL) if name in models} for place, models in groups.items() if OURS in models
-    }
+    return {place: {name: models[name] for name in (OURS, CONTROL) if name in models} for place, models in groups.items() if OURS in models}
 
 
 def _stage_table(title: str, models: Mapping[str, pd.DataFrame]) -> Table:

@@ -27,7 +27,9 @@ def tuned(tmp_path) -> Path:
     """Stored results of the phase `lr`; a higher rate than a model's best loses."""
     results = tmp_path / "results"
     training = {"dataset": "CAMO", "size": 160, "seed": 0, "commit": "abc1234", "epochs": 4, "parameters": 1, "gmacs": 1.0, "hours": 0.1}
-    rates = [{"network": model, "lr": rate, "holdout_s_alpha": 0.53 - 0.02 * (rate != best)} for model, best in BEST.items() for rate in RATES]
+    rates = [
+        {"network": model, "lr": rate, "holdout_s_alpha": 0.53 - 0.02 * (rate != best)} for model, best in BEST.items() for rate in RATES
+    ]
     store({"runs": pd.DataFrame([training | one for one in rates])}, results)
     return results
 
