@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.models.precision import full_precision, without_autocast
+from src.models.precision import full_precision
 from src.ops import selective_scan
+from src.ops.precision import without_autocast
 
 Field = Literal["small", "large"]
 

@@ -11,15 +11,15 @@ mamba_ssm   the CUDA kernels of the package mamba-ssm, where it is installed
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from src.ops.precision import without_autocast
 from src.ops.scan import loop, mamba, numba_cpu, parallel, triton_cuda
 from src.ops.scan.checks import check
+from src.ops.scan.inputs import ScanInputs
 from src.ops.scan.op import scan as operator
 from src.ops.scan.plain import plain
 from src.utils.private import in_transform
@@ -74,24 +74,21 @@ def selective_scan(
     >>> selective_scan(one, one, -torch.ones(1, 1) * 0.6931472, one[None], one[None])  # h = h/2 + 1
     tensor([[[1.0000, 1.5000, 1.7500]]])
     """
-    check(u, delta, A, B, C, D, delta_bias, delta_proj, order)
+    inputs = ScanInputs(u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus)
+    check(inputs)
     dtype = torch.float64 if u.dtype == torch.float64 else torch.float32
     name = _pick(backend, u.device.type, dtype)
     given = (u, delta, A, B, C, D, delta_bias, delta_proj)
-    arguments: list[Any] = [*(None if x is None else x.to(dtype) for x in given), order, delta_softplus]
-    with _without_autocast(u.device.type):
-        return _call(name, arguments).to(u.dtype)
+    values: list[Any] = [*(None if x is None else x.to(dtype) for x in given), order, delta_softplus]
+    with without_autocast(u.device):
+        return _call(name, ScanInputs(*values)).to(u.dtype)
 
 
-def _call(backend: str, arguments: Sequence[Any]) -> Tensor:
+def _call(backend: str, inputs: ScanInputs) -> Tensor:
     if backend not in KERNELS:
-        return plain(BACKENDS[backend].scan, *arguments)
-    records = torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in arguments)
-    return operator(*arguments, records)[0]
-
-
-def _without_autocast(device: str) -> AbstractContextManager[Any]:
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+        return plain(BACKENDS[backend].scan, inputs)
+    records = torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
+    return operator(*inputs, records)[0]
 
 
 def _is_transformed() -> bool:

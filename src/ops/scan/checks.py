@@ -7,24 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from src.ops.scan.inputs import ScanInputs
+
 REQUIRED = ("u", "delta", "A", "B", "C")
 
 
-def check(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_proj: Tensor | None,
-    order: Tensor | None,
-) -> None:
+def check(inputs: ScanInputs) -> None:
     """Raise a ValueError that names each wrong argument, what it is and what was expected."""
-    given = {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D, "delta_bias": delta_bias, "delta_proj": delta_proj, "order": order}
-    tensors: dict[str, Any] = {name: x for name, x in given.items() if x is not None or name in REQUIRED}
-    wrong = _kinds(tensors) or _dimensions(tensors) or _shapes(tensors) or _route(order)
+    given = zip(ScanInputs._fields, inputs[:-1], strict=False)
+    tensors: dict[str, Any] = {name: x for name, x in given if x is not None or name in REQUIRED}
+    wrong = _kinds(tensors) or _dimensions(tensors) or _shapes(tensors) or _route(inputs.order)
     if wrong:
         raise ValueError("selective_scan: " + "; ".join(wrong))
 

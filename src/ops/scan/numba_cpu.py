@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.ops.scan.layout import CHUNK, LANES, by_token, empty_map, empty_states
+from src.ops.scan.inputs import Gradients, ScanInputs
+from src.ops.scan.layout import CHUNK, LANES, empty_map, empty_states
 
 TASKS = 8
 """Tasks to aim for, where samples and groups are fewer."""
@@ -34,51 +35,28 @@ def unavailable() -> str | None:
     return None
 
 
-def forward(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_proj: Tensor | None,
-    order: Tensor | None,
-    delta_softplus: bool,
-    keep_states: bool,
-) -> tuple[Tensor, Tensor]:
-    """y, and the states before each chunk (no elements unless asked for)."""
+def forward(inputs: ScanInputs, keep_states: bool) -> tuple[Tensor, Tensor]:
+    """Return y, and the states before each chunk (no elements unless asked for)."""
+    u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus = inputs
     sizes = _sizes(u, A, B, delta_proj)
-    y, states = empty_map(u, by_token(u, A, order)), empty_states(u, A, B) if keep_states else u.new_empty(0)
-    u, delta, B, C = _readable((u, delta, B, C), by_token(u, A, order))
+    y, states = empty_map(u, inputs.by_token), empty_states(u, A, B) if keep_states else u.new_empty(0)
+    u, delta, B, C = _readable((u, delta, B, C), inputs.by_token)
     arguments = [*_flat(u, delta, A.contiguous(), B, C), *_optional(u, D, delta_bias, delta_proj), _route(order), *_flat(y, states)]
     _run("forward", sizes, arguments, u.dtype, (u, delta, B, C, y), delta_softplus)
     return y, states
 
 
-def backward(
-    dy: Tensor,
-    states: Tensor,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_proj: Tensor | None,
-    order: Tensor | None,
-    delta_softplus: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of u, delta, A, B, C, D, delta_bias and delta_proj; without elements where there is no such argument."""
+def backward(dy: Tensor, states: Tensor, inputs: ScanInputs) -> Gradients:
+    """Return the gradients, given that of y and the states before each chunk."""
+    u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus = inputs
     sizes = _sizes(u, A, B, delta_proj)
     batch, parts, rank = sizes[0], sizes[-1], sizes[6]
     groups, states_a_group, length = B.shape[1:]
-    du = empty_map(u, by_token(u, A, order))
-    d_delta = u.new_empty(parts, batch, length, groups * rank) if rank else empty_map(delta, by_token(u, A, order))
+    du = empty_map(u, inputs.by_token)
+    d_delta = u.new_empty(parts, batch, length, groups * rank) if rank else empty_map(delta, inputs.by_token)
     dB, dC = (u.new_empty(parts, batch, length, groups, states_a_group) for _ in "BC")
     dA, dD, d_bias, d_proj = (u.new_empty(batch, A.shape[0], *columns) for columns in (A.shape[1:], (), (), (rank,)))
-    u, delta, B, C, dy = _readable((u, delta, B, C, dy), by_token(u, A, order))
+    u, delta, B, C, dy = _readable((u, delta, B, C, dy), inputs.by_token)
     arguments = [*_flat(u, delta, A.contiguous(), B, C), *_optional(u, D, delta_bias, delta_proj), _route(order), *_flat(dy, states)]
     arguments += _flat(du, d_delta, dA, dB, dC, dD, d_bias, d_proj)
     _run("backward", sizes, arguments, u.dtype, (u, delta, B, C, dy, du, d_delta), delta_softplus)

@@ -14,54 +14,56 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from src.ops.scan import numba_cpu, triton_cuda
-from src.ops.scan.layout import by_token, empty_gradients, empty_map, empty_states
+from src.ops.scan.inputs import Gradients, ScanInputs
+from src.ops.scan.layout import empty_gradients, empty_map, empty_states
+
+ARGUMENTS = (
+    "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? delta_bias, Tensor? delta_proj, Tensor? order, "
+    "bool delta_softplus"
+)
+"""The fields of :class:`ScanInputs` as torch's operators declare them, which take no tuple of them."""
+GRADIENTS = f"({', '.join(['Tensor'] * 8)})"
 
 
-@torch.library.custom_op("run::selective_scan", mutates_args=(), device_types="cpu")
-def scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_proj: Tensor | None,
-    order: Tensor | None,
-    delta_softplus: bool,
-    keep_states: bool,
-) -> tuple[Tensor, Tensor]:
-    """y, and with ``keep_states`` what the backward pass needs of the states."""
-    return numba_cpu.forward(u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus, keep_states)
+@torch.library.custom_op(
+    "run::selective_scan", mutates_args=(), device_types="cpu", schema=f"({ARGUMENTS}, bool keep_states) -> (Tensor, Tensor)"
+)
+def scan(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """Return y, and with ``keep_states`` what the backward pass needs of the states."""
+    *inputs, keep_states = arguments
+    return numba_cpu.forward(ScanInputs(*inputs), keep_states)
 
 
-@torch.library.custom_op("run::selective_scan_backward", mutates_args=(), device_types="cpu")
-def scan_backward(
-    dy: Tensor,
-    states: Tensor,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_proj: Tensor | None,
-    order: Tensor | None,
-    delta_softplus: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of u, delta, A, B, C, D, delta_bias, delta_proj; empty for an argument that is None."""
-    return numba_cpu.backward(dy, states, u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus)
+@torch.library.custom_op(
+    "run::selective_scan_backward", mutates_args=(), device_types="cpu", schema=f"(Tensor dy, Tensor states, {ARGUMENTS}) -> {GRADIENTS}"
+)
+def scan_backward(dy: Tensor, states: Tensor, *inputs: Any) -> Gradients:
+    """Return the gradients of the inputs."""
+    return numba_cpu.backward(dy, states, ScanInputs(*inputs))
+
+
+@scan.register_kernel("cuda")
+def _(*arguments: Any) -> tuple[Tensor, Tensor]:
+    *inputs, keep_states = arguments
+    return triton_cuda.forward(ScanInputs(*inputs), keep_states)
+
+
+@scan_backward.register_kernel("cuda")
+def _(dy: Tensor, states: Tensor, *inputs: Any) -> Gradients:
+    return triton_cuda.backward(dy, states, ScanInputs(*inputs))
 
 
 @scan.register_fake
-def _(u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus, keep_states):  # type: ignore[no-untyped-def]
-    return empty_map(u, by_token(u, A, order)), empty_states(u, A, B) if keep_states else u.new_empty(0)
+def _(*arguments: Any) -> tuple[Tensor, Tensor]:
+    *given, keep_states = arguments
+    inputs = ScanInputs(*given)
+    u, A, B = inputs.u, inputs.A, inputs.B
+    return empty_map(u, inputs.by_token), empty_states(u, A, B) if keep_states else u.new_empty(0)
 
 
 @scan_backward.register_fake
-def _(dy, states, u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus):  # type: ignore[no-untyped-def]
-    return empty_gradients(u, delta, A, B, D, delta_bias, delta_proj, order)
+def _(dy: Tensor, states: Tensor, *inputs: Any) -> Gradients:
+    return empty_gradients(ScanInputs(*inputs))
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -79,8 +81,6 @@ def _backward(ctx: Any, dy: Tensor | None, _d_states: Tensor | None) -> tuple[Te
     return (*gradients[:5], *(None if given is None else gradient for gradient, given in optional), None, None, None)
 
 
-scan.register_kernel("cuda")(triton_cuda.forward)
-scan_backward.register_kernel("cuda")(triton_cuda.backward)
 scan.register_autograd(_backward, setup_context=_save)
 
 

@@ -8,23 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from src.ops.scan.inputs import ScanInputs
+
 Recurrence = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
-def plain(
-    scan: Recurrence,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_proj: Tensor | None,
-    order: Tensor | None,
-    delta_softplus: bool,
-) -> Tensor:
+def plain(scan: Recurrence, inputs: ScanInputs) -> Tensor:
     """:func:`src.ops.selective_scan` by ``scan(u, delta, A, B, C)`` with u, delta (N,G·d,L), A (G·d,S), B, C (N,G,S,L)."""
+    u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus = inputs
     groups, rows, u_rows = B.shape[1], A.shape[0], u.shape[1]
     width = rows // groups
     shared = u_rows // width

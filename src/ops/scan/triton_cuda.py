@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from src.ops.scan import layout
+from src.ops.scan.inputs import Gradients, ScanInputs
 
 OLDEST = (3, 4)
 """The first Triton to take tuples (of strides) without known faults; it comes with torch 2.8."""
@@ -37,21 +38,10 @@ def unavailable() -> str | None:
     return None if torch.cuda.is_available() else "torch has no CUDA device"
 
 
-def forward(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_proj: Tensor | None,
-    order: Tensor | None,
-    delta_softplus: bool,
-    keep_states: bool,
-) -> tuple[Tensor, Tensor]:
-    """y, and the states before each chunk (no elements unless asked for)."""
-    cut, by_token = _cut(u, A, B), layout.by_token(u, A, order)
+def forward(inputs: ScanInputs, keep_states: bool) -> tuple[Tensor, Tensor]:
+    """Return y, and the states before each chunk (no elements unless asked for)."""
+    u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus = inputs
+    cut, by_token = _cut(u, A, B), inputs.by_token
     A, (D, delta_bias, order) = A.contiguous(), (None if x is None else x.contiguous() for x in (D, delta_bias, order))
     step = _full_delta(delta, delta_proj, cut.groups, by_token)
     y = _a_map_each_group(u, by_token, cut)
@@ -62,22 +52,10 @@ def forward(
     return _over_sharing(y, cut), states if keep_states else u.new_empty(0)
 
 
-def backward(
-    dy: Tensor,
-    states: Tensor,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_proj: Tensor | None,
-    order: Tensor | None,
-    delta_softplus: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of u, delta, A, B, C, D, delta_bias and delta_proj; without elements where there is no such argument."""
-    cut, by_token = _cut(u, A, B), layout.by_token(u, A, order)
+def backward(dy: Tensor, states: Tensor, inputs: ScanInputs) -> Gradients:
+    """Return the gradients, given that of y and the states before each chunk."""
+    u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus = inputs
+    cut, by_token = _cut(u, A, B), inputs.by_token
     batch, groups, states_a_group, length = B.shape
     A, (D, delta_bias, order) = A.contiguous(), (None if x is None else x.contiguous() for x in (D, delta_bias, order))
     step = _full_delta(delta, delta_proj, groups, by_token)

@@ -16,6 +16,7 @@ import torch
 
 from src.ops import available_backends, selective_scan
 from src.ops.scan import layout, triton_cuda
+from src.ops.scan.inputs import ScanInputs
 from src.ops.scan.op import scan as operator
 from tests.fixtures.processes import run_code
 from tests.fixtures.triton_cases import CASES, NAMES, assert_exact, scan_arguments, scan_case, with_gradients
@@ -42,9 +43,9 @@ def test_output_and_gradients_equal_the_loop_in_float64(answers, name):
 @pytest.mark.parametrize("name", CASES)
 def test_shapes_and_strides_are_those_that_the_operator_promises(answers, name, monkeypatch):
     monkeypatch.setattr(layout, "CHUNK", CASES[name]["cut"][0])
-    u, delta, A, B, _, *optional, order = (CASES[name]["arguments"].get(argument) for argument in NAMES)
-    promised = [layout.empty_map(u, layout.by_token(u, A, order)), layout.empty_states(u, A, B)]
-    promised += layout.empty_gradients(u, delta, A, B, *optional, order)
+    inputs = ScanInputs(*(CASES[name]["arguments"].get(argument) for argument in NAMES), CASES[name]["softplus"])
+    promised = [layout.empty_map(inputs.u, inputs.by_token), layout.empty_states(inputs.u, inputs.A, inputs.B)]
+    promised += layout.empty_gradients(inputs)
     got = zip(answers[name]["runs"][0], answers[name]["strides"], strict=True)
     assert [(x.shape, strides) for x, strides in got] == [(x.shape, x.stride()) for x in promised]
 
@@ -85,17 +86,19 @@ def test_compiles_for_a_gpu_without_atomics_and_without_double_precision(capabil
 
 @pytest.mark.parametrize("sizes", [{"batch": 0}, {"length": 0}])
 def test_nothing_to_scan(sizes):
-    given = [scan_arguments(sharing=2, rank=2, order=True, **sizes).get(argument) for argument in NAMES]
-    y, states = triton_cuda.forward(*given, True, True)
-    assert y.shape == given[0].shape
-    gradients = triton_cuda.backward(y, states, *given, True)
-    assert [x.shape for x in gradients] == [x.shape for x in given[:-1]]
+    arguments = scan_arguments(sharing=2, rank=2, order=True, **sizes)
+    inputs = ScanInputs(*(arguments.get(argument) for argument in NAMES), True)
+    y, states = triton_cuda.forward(inputs, True)
+    assert y.shape == inputs.u.shape
+    gradients = triton_cuda.backward(y, states, inputs)
+    assert [x.shape for x in gradients] == [x.shape for x in inputs[:8]]
     assert not any(x.any() for x in gradients)
 
 
 def test_states_are_kept_on_demand_only():
-    given = [scan_arguments(batch=0).get(argument) for argument in NAMES]
-    assert triton_cuda.forward(*given, True, False)[1].shape == (0,)
+    arguments = scan_arguments(batch=0)
+    inputs = ScanInputs(*(arguments.get(argument) for argument in NAMES), True)
+    assert triton_cuda.forward(inputs, False)[1].shape == (0,)
 
 
 @pytest.mark.parametrize(
