@@ -40,6 +40,8 @@ def check_fits(module: COSModule, checkpoint: dict[str, Any], path: Path) -> Non
 
 def check_epochs(max_epochs: int | None, checkpoint: dict[str, Any], path: Path) -> None:
     """Raise a UserError if the checkpoint is of more epochs than a training that goes on from it shall have."""
+    if "loops" not in checkpoint:
+        raise UserError(f"ckpt_path: {path} holds weights alone; a training goes on from a .ckpt, src.eval and src.predict read this")
     done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     if max_epochs is not None and 0 <= max_epochs < done:
         raise UserError(

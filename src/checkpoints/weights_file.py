@@ -15,12 +15,14 @@ from torch import Tensor
 from src.utils.errors import UserError
 
 SUFFIX = ".safetensors"
-KEPT = ("seed", "encoder", "model", "data", "commit")
+KEPT = ("seed", "encoder", "model", "data", "commit", "released")
 """Of the configuration; the rest is about the machine that trained."""
 
 
 def export_bytes(checkpoint: dict[str, Any], path: Path) -> bytes:
     """A checkpoint (`checkpoints.read_checkpoint`) as the bytes of a safetensors file: floats in half precision, everything else as it is.
+
+    Floats of the authors' files (``released`` in the configuration) stay in single precision where half would change them.
 
     The header holds ``config`` (JSON; ``data.root`` left out, it names the trainer's own folder) and ``note``: the field's sets are for
     research use, and so is what was trained on them.
@@ -31,7 +33,8 @@ def export_bytes(checkpoint: dict[str, Any], path: Path) -> bytes:
     Raises:
         UserError: a weight that half precision cannot hold (infinite, NaN or beyond ±65504).
     """
-    state = {name: _half(tensor) for name, tensor in checkpoint["state_dict"].items()}
+    shorten = _half_if_exact if "released" in checkpoint["config"] else _half
+    state = {name: shorten(tensor) for name, tensor in checkpoint["state_dict"].items()}
     broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
     if broken:
         raise UserError(f"ckpt_path: {path} cannot be exported; {len(broken)} tensors are not finite in half precision:", broken, limit=5)
@@ -69,3 +72,8 @@ def read_exported(path: Path) -> dict[str, Any]:
 
 def _half(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float16).contiguous() if tensor.is_floating_point() else tensor.contiguous()
+
+
+def _half_if_exact(tensor: Tensor) -> Tensor:
+    half = _half(tensor)
+    return half if half.to(tensor.dtype).equal(tensor) else tensor.contiguous()

@@ -36,7 +36,7 @@ def write_results(
     def panels(dataset: str, image: str) -> list[Panel]:
         return network_panels(module, sources[dataset][indices[dataset][image]])
 
-    context = list(_context(datamodule.describe(), ckpt_path))
+    context = list(_context(datamodule.describe(), ckpt_path, module.config.get("released")))
     if module.rounds > 1:
         context.append(f"{module.rounds} rounds: each further one magnifies the box around what was found, out of the same input.")
     if getattr(module.net, "closing_step", False):
@@ -60,11 +60,13 @@ def rounds_of(method: str) -> int:
     return int(found[1]) if found else 1
 
 
-def _context(data: Mapping[str, Any], ckpt_path: Path | None) -> Iterable[str]:
+def _context(data: Mapping[str, Any], ckpt_path: Path | None, released: str | None = None) -> Iterable[str]:
+    """Sentences about input, checkpoint and data; ``released``: which of the authors' files the weights are from."""
     yield f"Input {data['image_size']} × {data['image_size']} px; the network's map is brought bilinearly to the mask's size."
     if ckpt_path is not None:
         chosen = f", selected on: {data['selected_on']}" if ckpt_path.stem == "best" else ", not selected on anything"
         selection = "" if ckpt_path.suffix == SUFFIX else chosen  # an exported file does not say which checkpoint it was
-        yield f"Checkpoint: {ckpt_path.name}{selection}."
+        source = f", as the authors of RUN published it ({released}); how it was selected is not known" if released else selection
+        yield f"Checkpoint: {ckpt_path.name}{source}."
     told = {count_note(dataset, "test", count) for dataset, count in data["test_images"].items()}  # stands under every table already
     yield from (f"{note}." for note in data["notes"] if note not in told)

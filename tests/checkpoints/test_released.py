@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,19 @@ import torch
 from timm.models.pvt_v2 import checkpoint_filter_fn
 from torch import Tensor
 
+from scripts.export_weights import export_weights
 from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.rebuild import rebuild
 from src.checkpoints.released import VARIANTS, bare_state, load_released, recognised, released_checkpoint, released_network
+from src.eval import evaluate
 from src.models.encoder import PyramidEncoder
 from src.models.released.network import ReleasedRUN
+from src.predict import predict
+from src.train import train
 from src.utils.errors import UserError
+from tests.fixtures.folders import write_set
 from tests.fixtures.released import NARROW, SHARED, fill, meta_state, zero_state
+from tests.fixtures.tiny import ONE_BATCH_OVERRIDES, SCENE_OVERRIDES, TINY_OVERRIDES, config
 
 PATH = Path("Net_epoch_best.pth")
 
@@ -147,3 +154,53 @@ def test_it_is_rebuilt_like_a_checkpoint_of_ours(path):
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(module(image).mask_logits, load_released(path)(image).mask_logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def exported(path) -> Path:
+    return export_weights(config("export_weights", f"ckpt_path={path}", f"out={path.parent / 'run.safetensors'}"))
+
+
+def test_an_export_keeps_every_bit(path, exported):
+    kept, own = read_checkpoint(exported), read_checkpoint(path)
+    assert all(kept["state_dict"][name].equal(tensor) for name, tensor in own["state_dict"].items())
+    assert kept["config"]["released"] == "RUN/ResNet50"
+
+
+def test_commands_take_the_file(path, exported, tmp_path):
+    """The same map from the file, from its export and from the test, whose report says whose weights they are."""
+    write_set(tmp_path / "TestDataset" / "CAMO", ["a"])
+    for name, file in {"file": path, "exported": exported}.items():
+        source = f"input={tmp_path / 'TestDataset' / 'CAMO' / 'Imgs'}"
+        stages = f"stages={str(name == 'file').lower()}"
+        predict(config("predict", f"ckpt_path={file}", source, f"output={tmp_path / name}", "data.image_size=64", stages))
+    out = tmp_path / "eval"
+    overrides = [f"data.root={tmp_path}", "data.test_sets=[CAMO]", "data.image_size=64", "data.num_workers=0", f"paths.output_dir={out}"]
+    scores = evaluate(config("eval", "trainer=cpu", f"ckpt_path={path}", *overrides))
+    assert 0 < scores["test/CAMO/mae"] < 1
+    maps = {(tmp_path / name / "a.png").read_bytes() for name in ("file", "exported", "eval/maps/CAMO")}
+    assert len(maps) == 1
+    assert (tmp_path / "file" / "stages" / "a.png").stat().st_size > 1000
+    text = (out / "metrics.md").read_text(encoding="utf-8")
+    assert "ReleasedRUN (resnet50)" in text
+    assert "Net_epoch_best.pth, as the authors of RUN published it (RUN/ResNet50)" in text
+    assert (out / "gallery_CAMO.png").stat().st_size > 1000
+    rows = {row["map"] for row in csv.DictReader((out / "metrics.csv").open(encoding="utf-8")) if row["numbers"] == "measured"}
+    assert rows == {"M_0", "M_1", "M_2", "M_3", "M_4"}
+
+
+def test_it_can_be_trained_from_scratch_but_not_resumed_from_weights(path, tmp_path):
+    options = ["experiment=quickstart", "model=released", "encoder=pvt_v2_b0", "model.net.channels=16", *TINY_OVERRIDES, *SCENE_OVERRIDES]
+    options += [*ONE_BATCH_OVERRIDES, f"paths.output_dir={tmp_path / 'run'}"]
+    scores = train(config("train", "callbacks=[default,panel]", "callbacks.panel.every_n_epochs=1", "callbacks.panel.images=1", *options))
+    assert scores["train/structure"] > 0
+    assert scores["test/synthetic/mae"] > 0
+    assert (tmp_path / "run" / "panels" / "epoch_000.png").stat().st_size > 1000
+    with pytest.raises(UserError, match="holds weights alone"):
+        train(config("train", *options, "encoder=resnet50", f"ckpt_path={path}", f"paths.output_dir={tmp_path / 'resumed'}"))
+
+
+def test_a_batch_of_one_is_refused_in_training():
+    net = ReleasedRUN(PyramidEncoder("lcnet_050", None), NARROW)
+    with pytest.raises(UserError, match="two images or more at a time"):
+        net(torch.rand(1, 3, 64, 64))

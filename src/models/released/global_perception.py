@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from src.models.released.blocks import ConvBNReLU, conv
+from src.utils.errors import UserError
 
 BRANCH_WIDTH, HEAD_WIDTH, QUERY_WIDTH = 128, 256, 64
 DROPOUT = 0.1
@@ -44,6 +45,9 @@ class GlobalPerception(nn.Module):
         in_channels: channels of the deepest encoder level.
 
     ``forward``: (N,in_channels,H,W) → (N,1,H,W) logits.
+
+    Raises:
+        UserError: a training on a single image, whose global mean BatchNorm cannot normalise.
     """
 
     def __init__(self, in_channels: int) -> None:
@@ -57,5 +61,8 @@ class GlobalPerception(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        main = self.branch_main(x).expand(-1, -1, *x.shape[-2:])
+        try:
+            main = self.branch_main(x).expand(-1, -1, *x.shape[-2:])
+        except ValueError as error:  # of BatchNorm; SyncBatchNorm takes one image per device
+            raise UserError("data.batch_size=1: model=released learns from two images or more at a time") from error
         return self.out(self.head(torch.cat([main, self.branch0(x), self.branch1(x), self.branch2(x), self.branch3(x)], 1)))
