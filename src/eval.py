@@ -35,6 +35,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     unknown = [f"data.{key}" for key in overrides if key not in data]
     if unknown:
         raise UserError(f"{', '.join(unknown)}: the data of this checkpoint ({data['_target_'].split('.')[-1]}) has no such setting")
+    if cfg.metrics.protocol == "released" and "train_sets" in data:  # of folders; made-up scenes have no EXIF
+        overrides = {"exif": False} | overrides
     output_dir, options = Path(cfg.paths.output_dir), instantiate(cfg.report)
     problems, measures, datasets = Problems(), list(MEASURES), list[str]()
     with problems.catch():

@@ -8,6 +8,7 @@ from typing import Any
 from src.data.settings import DataSettings
 
 FAST_DECODE_NOTE = "data.fast_decode: large JPEGs were decoded at a part of their size"
+EXIF_NOTE = "data.exif=false: test images as they are stored, not turned by their EXIF orientation"
 FIELD_NOTE = "data.selection=field: the model is chosen on a test set, whose figures are then better than on unseen images"
 
 
@@ -28,7 +29,7 @@ def describe(
         notes: what was noticed when the sets were opened.
     """
     train, val, _ = part_counts or (None, None, None)
-    own_notes = [(FAST_DECODE_NOTE, settings.fast_decode), (FIELD_NOTE, settings.selection == "field")]
+    own_notes = [(FAST_DECODE_NOTE, settings.fast_decode), (EXIF_NOTE, not settings.exif), (FIELD_NOTE, settings.selection == "field")]
     return {
         "root": str(settings.root),
         "image_size": settings.image_size,

@@ -58,7 +58,7 @@ class FolderSets:
         """Open the test sets, by name in the order asked for; what is wrong with them is appended to `problems`."""
         settings, found = self.settings, dict[str, Source]()
         for name in settings.test_sets:
-            source = open_set(settings.root, "test", name, problems, settings.shrink_to(settings.image_size))
+            source = open_set(settings.root, "test", name, problems, settings.shrink_to(settings.image_size), settings.exif)
             if source is not None:
                 self.note(count_note(name, "test", len(source)))
                 found[name] = source

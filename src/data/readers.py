@@ -115,28 +115,31 @@ def read_mask(path: Path | str, image: Header | None = None) -> np.ndarray:
 
 
 def read_sample(
-    image_path: Path, mask_path: Path, valid_path: Path | None = None, shrink_to: int | None = None
+    image_path: Path, mask_path: Path, valid_path: Path | None = None, shrink_to: int | None = None, exif: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Image, mask and, where there is one, the mask of valid pixels, each file opened once; see `read_image` and `read_mask`.
 
-    With `shrink_to` the image may be smaller than its masks.
+    With `shrink_to` the image may be smaller than its masks. Without `exif` the image counts as upright, whatever its orientation tag says.
     """
     with open_image(image_path) as file:
-        header = header_of(file)
-        image = upright_rgb(file, shrink_to)
+        header = header_of(file) if exif else Header(file.size)
+        image = upright_rgb(file, shrink_to) if exif else np.array(_stored_rgb(file, shrink_to))
     return image, read_mask(mask_path, header), None if valid_path is None else read_mask(valid_path, header)
 
 
 def upright_rgb(file: Image.Image, shrink_to: int | None = None) -> np.ndarray:
     """Return an opened picture as `read_image` does: uint8 (H, W, 3) RGB, turned as its EXIF tag says."""
     method = _TRANSPOSE.get(header_of(file).orientation)
+    image = _stored_rgb(file, shrink_to)
+    return np.array(image if method is None else image.transpose(method))
+
+
+def _stored_rgb(file: Image.Image, shrink_to: int | None) -> Image.Image:
     if shrink_to is not None:
         file.draft(None, (shrink_to, shrink_to))
     if file.mode == "F" or file.mode.startswith("I"):
         file = _deep_to_grey(file)
-    if file.mode != "RGB":
-        file = file.convert("RGB")
-    return np.array(file if method is None else file.transpose(method))
+    return file if file.mode == "RGB" else file.convert("RGB")
 
 
 def mask_values(file: Image.Image) -> np.ndarray:

@@ -35,6 +35,7 @@ class DataSettings:
         augmentation: makes the training transform for a size in pixels: a `transforms.Recipe`, which may ask for several sizes.
         fast_decode: decode a JPEG at a half, a quarter or an eighth of its size where that is still no smaller than needed. Changes pixels
             in training and evaluation; reports say so.
+        exif: turn the images of the test sets as their EXIF orientation says. False: as they are stored, as the authors of RUN test.
         cache: keep decoded training images in memory-mapped files (`cache.Cached`), with the same bits as without. One process writes them
             before the first epoch.
         cache_gb: size of these files at most, in GB.
@@ -57,6 +58,7 @@ class DataSettings:
     selection: str
     augmentation: Callable[[int], Any]
     fast_decode: bool
+    exif: bool
     cache: bool
     cache_gb: float
     pin_memory: bool

@@ -20,8 +20,8 @@ class COSMetrics(Metric):
     """Every measure of `MEASURES`, over images: MAE, S_α, E_φ, F_β, weighted F_β, IoU, Dice, SE, SP, ACC, BER.
 
     Args:
-        protocol: `field` (8-bit rounding, then min–max per map, as the field's toolbox) or `raw` (as given); see
-            `functional.prepare`.
+        protocol: `field` (8-bit rounding, then min–max per map, as the field's toolbox), `raw` (as given) or `released` (as the authors of
+            RUN test); see `functional.prepare`.
         extra: names of slow measures to add, of `EXTRAS`: auc, boundary_iou, ms_iou, hce, context, context_weighted.
         workers: threads that share the maps of one `update`.
 

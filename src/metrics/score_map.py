@@ -48,7 +48,7 @@ def score(
     after min–max under `field`, and as given under `raw`.
 
     Args:
-        protocol: `field` or `raw`, see `functional.prepare`.
+        protocol: `field`, `raw` or `released`, see `functional.prepare`.
         valid: bool map, False where nothing is to be judged (outside a retina's field of view), or None. What is counted
             over pixels (MAE, every curve, E and F, IoU, Dice, the rates, AUC) knows the valid pixels only, min–max and
             adaptive threshold included. What needs a map (S, weighted F, the boundary measures, HCE, context) sees the
@@ -113,7 +113,8 @@ def score_all(maps: list[Checked], protocol: str, extra: tuple[str, ...], worker
 
 def score_checked(single: Checked, protocol: str, extra: tuple[str, ...] = ()) -> MapScores:
     """`score` for what `checked_maps` has passed."""
-    whole = (LevelMap if protocol == "field" else PixelMap).of(single.pred, single.target, single.valid)
+    pred = fn.stretch(single.pred) if protocol == "released" else single.pred
+    whole = (PixelMap if protocol == "raw" else LevelMap).of(pred, single.target, single.valid)
     at_thresholds, at_adaptive, at_half = whole.counts_at_thresholds(), whole.counts_adaptive(), whole.counts_at_half()
     curves = {
         "precision_curve": fn.precision(at_thresholds),

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from src.metrics import score
-from src.metrics.functional import to_8bit
+from src.metrics.functional import stretch, to_8bit
 from src.scoring.pool import WorkerPool
 from src.scoring.scores import SPECK, ImageScores, SetScores
 from src.utils.errors import UserError
@@ -82,7 +82,8 @@ def score_maps(
         raise UserError(f"{image}: {error}") from error
     scores = {name: ImageScores(image, share, objects, one, in_view=valid is not None) for name, one in found.items()}
     if path is not None:
-        Image.fromarray(to_8bit(list(maps.values())[-1])).save(path)
+        final = list(maps.values())[-1]
+        Image.fromarray(to_8bit(stretch(final) if protocol == "released" else final)).save(path)
     return scores
 
 

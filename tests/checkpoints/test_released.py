@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from timm.models.pvt_v2 import checkpoint_filter_fn
 from torch import Tensor
 
@@ -176,13 +178,15 @@ def test_commands_take_the_file(path, exported, tmp_path):
         predict(config("predict", f"ckpt_path={file}", source, f"output={tmp_path / name}", "data.image_size=64", stages))
     out = tmp_path / "eval"
     overrides = [f"data.root={tmp_path}", "data.test_sets=[CAMO]", "data.image_size=64", "data.num_workers=0", f"paths.output_dir={out}"]
-    scores = evaluate(config("eval", "trainer=cpu", f"ckpt_path={path}", *overrides))
+    scores = evaluate(config("eval", "trainer=cpu", f"ckpt_path={path}", "metrics.protocol=released", *overrides))
     assert 0 < scores["test/CAMO/mae"] < 1
-    maps = {(tmp_path / name / "a.png").read_bytes() for name in ("file", "exported", "eval/maps/CAMO")}
-    assert len(maps) == 1
+    from_file, from_export, tested = (np.asarray(Image.open(tmp_path / name / "a.png")) for name in ("file", "exported", "eval/maps/CAMO"))
+    assert np.array_equal(from_file, from_export)
+    assert (tested.min(), tested.max()) == (0, 255)
     assert (tmp_path / "file" / "stages" / "a.png").stat().st_size > 1000
     text = (out / "metrics.md").read_text(encoding="utf-8")
-    assert "ReleasedRUN (resnet50)" in text
+    for words in ("ReleasedRUN (resnet50)", "Protocol released: maps stretched", "data.exif=false"):
+        assert words in text
     assert "Net_epoch_best.pth, as the authors of RUN published it (RUN/ResNet50)" in text
     assert (out / "gallery_CAMO.png").stat().st_size > 1000
     rows = {row["map"] for row in csv.DictReader((out / "metrics.csv").open(encoding="utf-8")) if row["numbers"] == "measured"}

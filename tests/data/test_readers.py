@@ -117,6 +117,18 @@ def test_mask_follows_its_image(tmp_path: Path, upright_mask: bool) -> None:
     np.testing.assert_array_equal(sample.mask, sample.image[..., 0] > 127)
 
 
+def test_images_stay_as_they_are_stored_without_exif(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "Imgs").mkdir()
+    (tmp_path / "GT").mkdir()
+    save(np.repeat(GREY[..., None], 3, -1), tmp_path / "Imgs" / "a.png", exif=exif)
+    save(GREY, tmp_path / "GT" / "a.png")
+    sample = FolderPairs(SetFolders(tmp_path / "Imgs", tmp_path / "GT"), "X", exif=False)[0]
+    np.testing.assert_array_equal(sample.image[..., 0], GREY)
+    np.testing.assert_array_equal(sample.mask, GREY > 127)
+
+
 def test_mask_orientation_rule() -> None:
     assert mask_orientation(Header((30, 20), 3), Header((30, 20))) == 3
     assert mask_orientation(Header((30, 20), 6), Header((20, 30))) == 1

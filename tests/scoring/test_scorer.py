@@ -34,7 +34,7 @@ def _scored(workers: int, maps_dir=None, protocol: str = "field", valid: bool = 
     return results["A"]["M_1"]
 
 
-@pytest.mark.parametrize("protocol", ["field", "raw"])
+@pytest.mark.parametrize("protocol", ["field", "raw", "released"])
 def test_sets_score_as_the_metric_does(protocol):
     metric = COSMetrics(protocol, ["auc"])
     for pred, target in _maps():
@@ -68,6 +68,26 @@ def test_objects_are_counted_where_the_truth_is_known():
     valid[10:] = False
     found = [score_maps("i", {"M": np.full((20, 20), 0.5)}, target.numpy(), region, "raw", ()) for region in (None, valid.numpy())]
     assert [scores["M"].objects for scores in found] == [2, 1]
+
+
+def test_released_maps_are_written_stretched_and_score_in_the_files_as_in_memory(tmp_path):
+    rng = np.random.default_rng(0)
+    target = rng.random((40, 50)) > 0.6
+    pred = (0.2 + 0.5 * rng.random((40, 50))).astype(np.float32)
+    found = score_maps("i", {"M": pred}, target, None, "released", ["auc"], tmp_path / "i.png")["M"].scores.scalars
+    stored = np.asarray(Image.open(tmp_path / "i.png"))
+    expected = np.rint(np.float32(255) * ((pred - pred.min()) / (pred.max() - pred.min() + np.float32(1e-8))))
+    np.testing.assert_array_equal(stored, expected)
+    assert (stored.min(), stored.max()) == (0, 255)
+    for protocol in ("field", "released"):
+        from_file = score_maps("i", {"M": stored / 255}, target, None, protocol, ["auc"])["M"].scores.scalars
+        assert from_file == pytest.approx(found, abs=1e-12)
+    assert found["mae"] != score_maps("i", {"M": pred}, target, None, "raw", ["auc"])["M"].scores.scalars["mae"]
+
+
+def test_a_constant_map_is_empty_when_it_is_stretched(tmp_path):
+    score_maps("i", {"M": np.full((4, 4), 0.7, np.float32)}, np.eye(4) > 0, None, "released", (), tmp_path / "i.png")
+    assert not np.asarray(Image.open(tmp_path / "i.png")).any()
 
 
 def test_the_last_map_is_written_in_8_bits(tmp_path):

@@ -16,7 +16,9 @@ from src.data.verify.verdicts import known_usable, remember_usable
 from src.utils.errors import UserError
 
 
-def open_set(root: Path, split: Split, name: str, problems: list[str], shrink_to: int | None = None) -> FolderPairs | None:
+def open_set(
+    root: Path, split: Split, name: str, problems: list[str], shrink_to: int | None = None, exif: bool = True
+) -> FolderPairs | None:
     """The set, with its problems appended to `problems`; None if it isn't there (no problem yet: the caller knows if it must be).
 
     A set whose files are as they were when it last passed is not checked again.
@@ -24,7 +26,7 @@ def open_set(root: Path, split: Split, name: str, problems: list[str], shrink_to
     folders = locate_set(root, split, name)
     if folders is None:
         return None
-    pairs = FolderPairs(folders, name, shrink_to)
+    pairs = FolderPairs(folders, name, shrink_to, exif)
     if known_usable(pairs):
         return pairs
     found = errors(check_pairs(pairs))

@@ -39,7 +39,7 @@ from src.metrics.functional.counts import THRESHOLDS, Counts, counts_above, coun
 from src.metrics.functional.e_measure import e_measure
 from src.metrics.functional.fmeasure import f_measure, precision, recall
 from src.metrics.functional.multiscale import ms_iou
-from src.metrics.functional.protocol import PROTOCOLS, adaptive_threshold, prepare, to_8bit
+from src.metrics.functional.protocol import PROTOCOLS, adaptive_threshold, prepare, stretch, to_8bit
 from src.metrics.functional.ranking import auc
 from src.metrics.functional.rates import accuracy, ber, sensitivity, specificity
 from src.metrics.functional.structure import s_alpha, s_object, s_region
@@ -76,5 +76,6 @@ __all__ = [
     "s_region",
     "sensitivity",
     "specificity",
+    "stretch",
     "to_8bit",
 ]

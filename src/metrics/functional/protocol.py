@@ -1,4 +1,4 @@
-"""What happens to a prediction before it is measured: the `field` and the `raw` protocol."""
+"""What happens to a prediction before it is measured: the protocols `field`, `raw` and `released`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 
 from src.metrics.functional.arrays import BoolMap, FloatMap
 
-PROTOCOLS = ("field", "raw")
-"""`field`: 8-bit rounding, then min–max per map. `raw`: the probabilities as given."""
+PROTOCOLS = ("field", "raw", "released")
+"""`field`: 8-bit rounding, then min–max per map. `raw`: the probabilities as given. `released`: :func:`stretch`, then `field`."""
+
+STRETCH_FLOOR = 1e-8
 
 
 def to_8bit(pred: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -28,6 +30,20 @@ def to_8bit(pred: NDArray[np.floating]) -> NDArray[np.uint8]:
     return levels
 
 
+def stretch(pred: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the map as the authors of RUN save it: (p − min p) / (max p − min p + 10⁻⁸) in float32, constant maps 0.
+
+    Their test script does so after σ, at the mask's size; practically every map then reaches 0 and 255, also where nothing is found.
+
+    >>> import numpy as np
+    >>> stretch(np.array([[0.2, 0.4, 0.6]])).round(4).tolist()
+    [[0.0, 0.5, 1.0]]
+    """
+    single = np.asarray(pred, np.float32)
+    low, high = single.min(), single.max()
+    return (single - low) / (high - low + np.float32(STRETCH_FLOOR))
+
+
 def prepare(pred: NDArray[np.floating], protocol: str, valid: BoolMap | None = None) -> FloatMap:
     """The map that is measured: (H, W) float64 in [0, 1], C order.
 
@@ -35,6 +51,8 @@ def prepare(pred: NDArray[np.floating], protocol: str, valid: BoolMap | None = N
     map keeps its value. `raw` changes nothing; its maps are quantised in one place only, the 256 threshold curves, where
     a pixel belongs to bin ⌊255 p⌋ (as in the toolbox; see `counts_at_thresholds`). Adaptive thresholds, S, MAE, weighted
     F, IoU and Dice of a `raw` map see its full precision.
+
+    `released` is `field` of the map that the authors of RUN save (:func:`stretch`).
 
     With `valid`, (H, W) bool, the invalid pixels become 0, and the minimum and maximum are those of the valid ones.
 
@@ -49,7 +67,7 @@ def prepare(pred: NDArray[np.floating], protocol: str, valid: BoolMap | None = N
     if protocol == "raw":
         exact = np.ascontiguousarray(pred, dtype=np.float64)
         return exact if valid is None else np.where(valid, exact, 0.0)
-    levels = to_8bit(np.ascontiguousarray(pred))
+    levels = to_8bit(np.ascontiguousarray(stretch(pred) if protocol == "released" else pred))
     if valid is None:
         return level_values(int(levels.min()), int(levels.max()))[levels]
     inside = levels[valid]

@@ -14,6 +14,8 @@ from src.scoring.scores import SetScores
 PROTOCOLS = {
     "field": "field: maps rounded to 8 bits, then min–max normalised one by one, as the field's toolbox does",
     "raw": "raw: maps as they are given, neither rounded nor normalised",
+    "released": "released: maps stretched min–max one by one, saved in 8 bits and normalised again, images not turned by their EXIF "
+    "orientation, as the authors of RUN test",
 }
 PUBLISHED_DIGITS = 3
 VIEW = "; scored inside the field of view only (S, weighted F, boundaries and context take what is outside as background)"
@@ -31,7 +33,7 @@ def scores_table(
     """Rows are methods, columns the measures of each data set of `results` (data set → methods).
 
     Best and second are marked over all rows of a column as printed. Measured numbers are ranked apart from published ones where
-    they cannot be compared: another protocol than `field`, or a data set that lacks images; the notes say so.
+    they cannot be compared: protocol `raw`, or a data set that lacks images; the notes say so.
 
     Args:
         context: notes of the caller, e.g. the network's input size and the checkpoint.
@@ -63,7 +65,7 @@ def scores_table(
 
 def comparable(results: Sequence[SetScores], protocol: str) -> bool:
     """Whether published numbers of this data set were made on the same images in the same way."""
-    return protocol == "field" and all(count_note(one.dataset, "test", len(one.rows)) is None for one in results)
+    return protocol != "raw" and all(count_note(one.dataset, "test", len(one.rows)) is None for one in results)
 
 
 def set_notes(results: Mapping[str, Sequence[SetScores]]) -> list[str]:
