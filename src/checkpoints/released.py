@@ -93,7 +93,7 @@ def released_network(content: Any, path: Path) -> tuple[ReleasedRUN, Variant]:
 
 
 def released_checkpoint(content: Any, path: Path) -> dict[str, Any]:
-    """Return an authors' file in the form of our checkpoints: ``state_dict`` and the ``config`` that the file itself lacks.
+    """Return an authors' file in the form of our checkpoints: ``state_dict``, the ``config`` that the file itself lacks, and a ``note``.
 
     The configuration is that of ``model=released data=cod`` with the file's encoder and width, at 384 × 384 pixels.
 
@@ -101,7 +101,8 @@ def released_checkpoint(content: Any, path: Path) -> dict[str, Any]:
     """
     net, variant = released_network(content, path)
     config = _configuration(variant.encoder, net.merge.out_channels) | {"released": variant.name}
-    return {"state_dict": {f"net.{name}": tensor for name, tensor in net.state_dict().items()}, "config": config}
+    weights = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
+    return {"state_dict": weights, "config": config, "note": f"weights by the authors of RUN ({variant.name}), under their terms"}
 
 
 def bare_state(content: Any) -> dict[str, Tensor]:
