@@ -76,6 +76,7 @@ def test_what_was_settled_at_the_export_cannot_be_chosen(tmp_path):
         Predictor(path, device="cuda:1")
 
 
+@pytest.mark.slow
 def test_it_needs_no_torch(tmp_path, photograph):
     path = write_onnx(tmp_path / "red.onnx", METADATA)
     Image.fromarray(photograph).save(tmp_path / "moth.png")

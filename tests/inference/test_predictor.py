@@ -83,7 +83,7 @@ def test_a_stream_may_be_endless(predictor, photograph):
             taken += 1
             yield np.roll(photograph, shift, axis=1)
 
-    threads = torch.get_num_threads()
+    torch.set_num_threads(threads := 2)
     stream = predictor.stream(pictures(), workers=2)
     first = [next(stream) for _ in range(5)]
     stream.close()
@@ -180,7 +180,7 @@ def test_batches_give_what_single_pictures_give(predictor, photograph):
 def test_threads_of_torch_are_restored_after_the_last_context():
     net = torch.nn.Identity()
     network = TorchNetwork(net, {"data": {"image_size": 64}})
-    before = torch.get_num_threads()
+    torch.set_num_threads(before := 2)
     first, second = network.shared_by(10**6), network.shared_by(10**6)
     first.__enter__()
     second.__enter__()
@@ -191,6 +191,7 @@ def test_threads_of_torch_are_restored_after_the_last_context():
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 def test_it_needs_no_library_of_training(tiny_checkpoint, photograph, tmp_path):
     Image.fromarray(photograph).save(tmp_path / "moth.png")
     command = [sys.executable, "-c", BLOCKED, str(tiny_checkpoint), str(tmp_path / "moth.png")]

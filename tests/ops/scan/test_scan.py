@@ -573,6 +573,7 @@ print(selective_scan(one, one, -torch.ones(1, 1), one[None], one[None]).flatten(
 """
 
 
+@pytest.mark.slow
 def test_a_read_only_installation_compiles_in_memory_and_says_so_in_a_debug_line():
     done = subprocess.run([sys.executable, "-c", WITHOUT_CACHE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

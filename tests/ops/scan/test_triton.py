@@ -30,6 +30,7 @@ def answers(tmp_path_factory) -> dict[str, Any]:
     return torch.load(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_output_and_gradients_equal_the_loop_in_float64(answers, name):
     case = CASES[name]
@@ -40,6 +41,7 @@ def test_output_and_gradients_equal_the_loop_in_float64(answers, name):
     assert_exact(got, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_shapes_and_strides_are_those_that_the_operator_promises(answers, name, monkeypatch):
     monkeypatch.setattr(layout, "CHUNK", CASES[name]["cut"][0])
@@ -50,12 +52,14 @@ def test_shapes_and_strides_are_those_that_the_operator_promises(answers, name, 
     assert [(x.shape, strides) for x, strides in got] == [(x.shape, x.stride()) for x in promised]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["parts", "four directions"])
 def test_two_runs_are_bit_identical(answers, name):
     first, second = answers[name]["runs"]
     assert all(torch.equal(x, again) for x, again in zip(first, second, strict=True))
 
 
+@pytest.mark.slow
 def test_the_kept_states_are_those_of_the_recurrence(answers):
     """After 0 and after 128 of 131 steps, for two channels of one state."""
     given = CASES["two real chunks"]["arguments"]
@@ -69,10 +73,12 @@ def test_the_kept_states_are_those_of_the_recurrence(answers):
     torch.testing.assert_close(kept[0, 0, 1, 0, 0, :2].double(), h, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_by_way_of_the_operator_and_autograd(answers):
     assert_exact(answers["operator"], with_gradients(CASES["four directions"], "loop", torch.float64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capability", ["80", "90"])
 def test_compiles_for_a_gpu_without_atomics_and_without_double_precision(capability, tmp_path):
     pytest.importorskip("triton")
@@ -117,6 +123,7 @@ def test_without_a_gpu_the_reason_says_so():
     assert available_backends()["triton"] == "torch has no CUDA device"
 
 
+@pytest.mark.slow
 def test_importing_the_operator_imports_no_kernels_and_needs_no_triton():
     code = "import sys; import src.ops; print('src.ops.scan.triton_kernels' in sys.modules)"
     assert run_code(code).split() == ["False"]
