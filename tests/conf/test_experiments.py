@@ -7,23 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 
 from src.cli.command import CONF
 from src.distributed.devices import accumulation
 from src.train import train
 from src.utils.errors import UserError
 from tests.fixtures.folders import write_tasks
+from tests.fixtures.tiny import TINY_OVERRIDES, config
 
 EXPERIMENTS = sorted(path.stem for path in (Path(CONF) / "experiment").glob("*.yaml"))
-TINY = ["trainer=cpu", "encoder.weights=null", "model.net.channels=16", "data.image_size=64", "data.batch_size=2", "data.num_workers=0"]
+TINY = [*TINY_OVERRIDES, "model.net.channels=16"]
 QUICK = ["experiment=quickstart", *TINY, "data.num_train=16", "data.num_val=2", "data.num_test=2"]
-
-
-def config(*overrides: str) -> DictConfig:
-    with initialize_config_dir(CONF, version_base="1.3"):
-        return compose("train", list(overrides))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +31,7 @@ def tasks(tmp_path_factory):
 def test_every_experiment_runs_one_batch(experiment, tmp_path, tasks, monkeypatch):
     monkeypatch.setenv("COS_DATA", str(tasks))
     here = ["debug=one_batch", "effective_batch=null", "trainer.check_val_every_n_epoch=1", f"paths.output_dir={tmp_path}"]
-    cfg = config(f"experiment={experiment}", *TINY, *here)
+    cfg = config("train", f"experiment={experiment}", *TINY, *here)
     if cfg.encoder.name == "pvt_v2_b4":
         cfg.encoder.name = "pvt_v2_b0"  # the same with a tenth of the weights to write; each encoder has its own test
     scores = train(cfg)
@@ -47,15 +41,15 @@ def test_every_experiment_runs_one_batch(experiment, tmp_path, tasks, monkeypatc
 
 
 @pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name.startswith("run_")])
-@pytest.mark.parametrize("devices", [1, 2, 4])
-def test_published_batches_divide_or_say_what_would(experiment, devices):
-    cfg = config(f"experiment={experiment}", "paths.output_dir=out")
-    images = devices * cfg.data.batch_size
-    if cfg.effective_batch % images:
-        with pytest.raises(UserError, match="can't be made of"):
-            accumulation(cfg.effective_batch, cfg.data.batch_size, devices)
-    else:
-        assert accumulation(cfg.effective_batch, cfg.data.batch_size, devices) * images == cfg.effective_batch
+def test_published_batches_divide_or_say_what_would(experiment):
+    cfg = config("train", f"experiment={experiment}", "paths.output_dir=out")
+    for devices in (1, 2, 4):
+        images = devices * cfg.data.batch_size
+        if cfg.effective_batch % images:
+            with pytest.raises(UserError, match=f"effective_batch={cfg.effective_batch}"):
+                accumulation(cfg.effective_batch, cfg.data.batch_size, devices)
+        else:
+            assert accumulation(cfg.effective_batch, cfg.data.batch_size, devices) * images == cfg.effective_batch
 
 
 @pytest.mark.parametrize(
@@ -70,7 +64,7 @@ def test_published_batches_divide_or_say_what_would(experiment, devices):
     ],
 )
 def test_an_impossible_batch_names_one_that_is_not(effective, batch_size, devices, way):
-    with pytest.raises(UserError, match=f"take {way}, "):
+    with pytest.raises(UserError, match=way):
         accumulation(effective, batch_size, devices)
     key, value = way.split("=")
     mended = {"effective": effective, "batch_size": batch_size}
@@ -82,7 +76,7 @@ def test_an_impossible_batch_is_told_with_every_other_mistake_before_anything_is
     out = tmp_path / "run"
     wrong = ["effective_batch=9", "trainer=ddp_cpu", "model.net.num_stages=0", "data.concealment=2", f"paths.output_dir={out}"]
     with pytest.raises(UserError) as error:
-        train(config(*QUICK, *wrong))
+        train(config("train", *QUICK, *wrong))
     for told in ("effective_batch=9 can't be made of", "on 2 devices", "num_stages: got 0", "concealment"):
         assert told in str(error.value)
     assert not out.exists()
@@ -90,7 +84,7 @@ def test_an_impossible_batch_is_told_with_every_other_mistake_before_anything_is
 
 @pytest.mark.slow
 def test_the_optimiser_steps_once_an_effective_batch(tmp_path):
-    train(config(*QUICK, "effective_batch=8", "test=false", "trainer.max_epochs=1", f"paths.output_dir={tmp_path}"))
+    train(config("train", *QUICK, "effective_batch=8", "test=false", "trainer.max_epochs=1", f"paths.output_dir={tmp_path}"))
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2  # 16 images
 
 
@@ -98,7 +92,7 @@ def test_the_optimiser_steps_once_an_effective_batch(tmp_path):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_debug_overfit_learns_one_batch_by_heart(tmp_path):
     overrides = ["debug=overfit", "trainer.max_epochs=20", "trainer.check_val_every_n_epoch=20", f"paths.output_dir={tmp_path}"]
-    train(config(*QUICK, *overrides))
+    train(config("train", *QUICK, *overrides))
     rows = (tmp_path / "logs" / "version_0" / "metrics.csv").read_text().splitlines()
     column = rows[0].split(",").index("train/loss")
     losses = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]
@@ -109,5 +103,5 @@ def test_debug_overfit_learns_one_batch_by_heart(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_debug_profile_writes_the_operators(tmp_path):
-    train(config(*QUICK, "debug=profile", f"paths.output_dir={tmp_path}"))
+    train(config("train", *QUICK, "debug=profile", f"paths.output_dir={tmp_path}"))
     assert "aten::convolution" in next(tmp_path.glob("fit-profile*.txt")).read_text()
