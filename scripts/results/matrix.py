@@ -101,7 +101,7 @@ def rate_runs(results: Path) -> list[Run]:
 
 def core_runs(results: Path) -> list[Run]:
     return [
-        Run(f"core_{model}", model, ("experiment=camo_core", *_model(model)), ("holdout", "test"), seed, model, _core_variants(model))
+        Run(f"core_{model}", model, ("experiment=camo_lite0", *_model(model)), ("holdout", "test"), seed, model, _core_variants(model))
         for seed in range(3)
         for model in ("run", *RIVALS)
         if model != "unet" or seed == 0
@@ -295,7 +295,7 @@ def _told(variant: Variant) -> list[str]:
 
 def _model(name: str) -> tuple[str, ...]:
     """The overrides of a name; `run` is what the experiments name themselves."""
-    return {"run": (), "run_paper": ("model=run_paper", "loss=paper")}.get(name, (f"model={name}",))
+    return {"run": (), "run_paper": ("model=run_paper", "loss=published")}.get(name, (f"model={name}",))
 
 
 def _parted(words: list[str]) -> tuple[list[str], list[str]]:

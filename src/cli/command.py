@@ -24,6 +24,7 @@ from rich.console import Console
 from src.cli.job_record import recorded
 from src.cli.output_folder import forget_command
 from src.cli.override_errors import composition_mistake
+from src.cli.renamed import with_new_names
 from src.cli.type_check import check_own_types, check_types
 from src.utils.errors import UserError, user_error
 from src.utils.launch import global_rank, launched
@@ -75,6 +76,7 @@ def command(config_name: str, check_files: Task | None = None) -> Callable[[Task
         configured = hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(run)
 
         def main() -> None:
+            sys.argv[1:] = with_new_names(sys.argv[1:])
             with _composition_mistakes_reported():
                 if _is_composed_by_hydra():
                     configured()

@@ -32,7 +32,7 @@ def checkpoint(tmp_path_factory) -> Path:
     """Random weights, as `src.train` would have stored them."""
     folder = tmp_path_factory.mktemp("run")
     cfg = config(
-        "train", "experiment=camo_core", *TINY_OVERRIDES, "model.net.channels=16", f"data.root={folder}", f"paths.output_dir={folder}"
+        "train", "experiment=camo_lite0", *TINY_OVERRIDES, "model.net.channels=16", f"data.root={folder}", f"paths.output_dir={folder}"
     )
     return write_untrained(cfg, folder / "best.ckpt")
 
@@ -73,7 +73,7 @@ def test_predict_reads_them(exported, tmp_path):
 
 def test_a_training_does_not_go_on_from_them(exported, tmp_path):
     with pytest.raises(UserError, match="ckpt_path: "):
-        train(config("train", "experiment=camo_core", *TINY_OVERRIDES, f"ckpt_path={exported}", f"paths.output_dir={tmp_path}"))
+        train(config("train", "experiment=camo_lite0", *TINY_OVERRIDES, f"ckpt_path={exported}", f"paths.output_dir={tmp_path}"))
 
 
 def test_broken_files_are_named(exported, tmp_path):

@@ -32,7 +32,7 @@ def test_commands_are_fine_as_shipped_and_every_plain_setting_has_a_type(command
     assert plain - free_text - {"encoder", "loss", "scheduler"} <= OWN.keys()
 
 
-@pytest.mark.parametrize("data", ["cod", "synthetic", "tubular", "own"])
+@pytest.mark.parametrize("data", ["cod", "synthetic", "tubular", "folder"])
 def test_every_kind_of_data_is_fine(data):
     """The experiments: `tests/conf/test_config.py`."""
     check_types(config("train", f"data={data}", "logger=wandb", "callbacks=[default,ema,early_stopping,top_k,panel]"))

@@ -265,7 +265,7 @@ def test_configs_instantiate(name: str, tmp_path: Path) -> None:
         "tubular": (["DRIVE"], ["DRIVE"]),
         "transparent": (["GDD", "GSD"], ["GDD", "GSD"]),
         "cds2k": (["CAMO", "COD10K"], ["CDS2K"]),
-        "own": (["."], []),
+        "folder": (["."], []),
         "synthetic": (["synthetic"], ["synthetic"]),
     }
     assert (list(data.settings.train_sets), list(data.settings.test_sets)) == sets[name]

@@ -32,7 +32,7 @@ SMALL = {
 
 def _module(*overrides: str) -> COSModule:
     with initialize_config_dir(CONF, version_base="1.3"):
-        cfg = compose("train", ["experiment=camo_core", "encoder.weights=null", "paths.output_dir=out", *overrides])
+        cfg = compose("train", ["experiment=camo_lite0", "encoder.weights=null", "paths.output_dir=out", *overrides])
     return instantiate(cfg.model)
 
 

@@ -109,7 +109,7 @@ def test_rates_and_the_rival_have_to_be_measured_first(tmp_path):
 
 
 def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monkeypatch):
-    run = matrix.Run("core_fpn", "fpn", ("experiment=camo_core", "model=fpn"), ("holdout",), seed=2, variants=matrix.TWO_ROUNDS)
+    run = matrix.Run("core_fpn", "fpn", ("experiment=camo_lite0", "model=fpn"), ("holdout",), seed=2, variants=matrix.TWO_ROUNDS)
     folder, results, page = tmp_path / run.folder, tmp_path / "results", tmp_path / "results.md"
     page.write_text((Path(CONF).parent / "docs" / "results.md").read_text(encoding="utf-8"), encoding="utf-8")
     called: list[list[str]] = []
