@@ -35,7 +35,7 @@ from yaml import YAMLError
 
 from src.cli.command import console
 from src.cli.script import ScriptParser
-from src.data.archives.fetch import Source, download, forget, probe
+from src.data.archives.fetch import Download, download, forget, probe
 from src.data.archives.unpack import receipt_of, unpack
 from src.utils.errors import Problems, UserError
 
@@ -94,7 +94,7 @@ def fetch(registry: Path, root: Path, only: list[str] | None = None) -> list[str
     return came
 
 
-def read_registry(path: Path, only: list[str] | None = None) -> list[Source]:
+def read_registry(path: Path, only: list[str] | None = None) -> list[Download]:
     """The entries of a registry, or those named in `only`.
 
     Raises:
@@ -122,7 +122,7 @@ def read_registry(path: Path, only: list[str] | None = None) -> list[Source]:
     return [source for source in sources if only is None or source.name in only]
 
 
-def _source(name: Any, entry: Any, problems: list[str]) -> Source | None:
+def _source(name: Any, entry: Any, problems: list[str]) -> Download | None:
     if not isinstance(entry, dict):
         problems.append(f"{name}: must be url, sha256, folder and perhaps size")
         return None
@@ -140,7 +140,7 @@ def _source(name: Any, entry: Any, problems: list[str]) -> Source | None:
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
         found.append(f"size: {size}: must be a number of bytes")
     problems += [f"{name}: {one}" for one in found]
-    return None if found else Source(str(name), str(url), str(sha256).lower(), Path(*parts), size)
+    return None if found else Download(str(name), str(url), str(sha256).lower(), Path(*parts), size)
 
 
 def _wrong_url(url: Any) -> str | None:
@@ -158,11 +158,11 @@ def _wrong_url(url: Any) -> str | None:
     return f"{parts.hostname}: user and password don't belong in a registry" if parts.username is not None else None
 
 
-def _is_there(source: Source, root: Path) -> bool:
+def _is_there(source: Download, root: Path) -> bool:
     return receipt_of(root / source.folder).get("sha256") == source.sha256
 
 
-def _check(wanted: list[Source], root: Path) -> None:
+def _check(wanted: list[Download], root: Path) -> None:
     """What can be known before the first byte: the folders, the servers, the disk."""
     problems, sizes, already = Problems(), [0], 0
     for source in wanted:
@@ -178,7 +178,7 @@ def _check(wanted: list[Source], root: Path) -> None:
     problems.raise_all("nothing was fetched:")
 
 
-def _wrong_place(source: Source, target: Path) -> Iterator[str]:
+def _wrong_place(source: Download, target: Path) -> Iterator[str]:
     there = next(path for path in (target, *target.absolute().parents) if path.exists() or path.is_symlink())
     if there == target and (there.is_symlink() or not there.is_dir() or any(there.iterdir())):
         yield f"{source.name}: {target} exists and isn't this archive's; move it away or give another folder"
@@ -188,11 +188,11 @@ def _wrong_place(source: Source, target: Path) -> Iterator[str]:
         yield f"{source.name}: nothing can be written to {there}"
 
 
-def _part(source: Source, root: Path) -> Path:
+def _part(source: Download, root: Path) -> Path:
     return root / PARTS / f"{source.name}.part"
 
 
-def _fetch_one(source: Source, root: Path, out: Console) -> None:
+def _fetch_one(source: Download, root: Path, out: Console) -> None:
     part, target = _part(source, root), root / source.folder
     if out.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())

@@ -30,7 +30,7 @@ from src.data.settings import DataSettings
 from src.data.synthetic import SyntheticDataModule
 from src.data.verify.findings import Finding, one_line
 from src.data.verify.inspection import Inspection
-from src.data.verify.report import Report, SetReport, verify
+from src.data.verify.report import SetReport, Verification, verify
 from src.utils.errors import Problems, UserError
 
 SHOWN = 5
@@ -39,7 +39,7 @@ SYSTEMATIC = 0.5
 """A warning about more than this part of a set is said once, with a number."""
 
 
-def verify_data(cfg: DictConfig) -> Report:
+def verify_data(cfg: DictConfig) -> Verification:
     """Check, print, and write `report.json` into `paths.output_dir`.
 
     Raises:
@@ -88,7 +88,7 @@ def _check(cfg: DictConfig, settings: DataSettings) -> None:
     problems.raise_all("the check cannot begin:")
 
 
-def show(report: Report, out: Console) -> None:
+def show(report: Verification, out: Console) -> None:
     """A table for a terminal; elsewhere one finding a line, `severity: set: kind: path: text`, nothing wrapped."""
     rows = [(one, finding) for one in report.sets for finding in _gathered(one)]
     if out.is_terminal:
@@ -120,7 +120,7 @@ def _gathered(one: SetReport) -> Iterator[Finding]:
             yield from findings
 
 
-def _overview(report: Report) -> Table:
+def _overview(report: Verification) -> Table:
     table = Table("set", "pairs", "problems", "warnings", "images", "masks", title=_cell(f"{report.root}"))
     for one in report.sets:
         counts = [sum(finding.severity == severity for finding in one.findings) for severity in ("error", "warning")]

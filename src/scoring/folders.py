@@ -29,7 +29,7 @@ FORMATS = ".png .jpg .bmp .tif .gif .webp .ppm .npy"
 
 
 @dataclass(frozen=True)
-class SetFolders:
+class ScoredSet:
     """A data set: its masks and, if there are any, its images (for the gallery and `context_weighted`) and its fields of view."""
 
     gts: Path
@@ -41,7 +41,7 @@ class SetFolders:
 class Spec:
     """What is to be scored: data sets by name, and by method and data set the folder of its maps."""
 
-    sets: dict[str, SetFolders]
+    sets: dict[str, ScoredSet]
     methods: dict[str, dict[str, Path]]
 
 
@@ -62,7 +62,7 @@ def folder_spec(preds: str, gts: str, images: str | None, fovs: str | None, meth
     gt_dir, pred_dir = Path(gts), Path(preds)
     dataset = dataset or _folder_name(gt_dir, MASK_FOLDERS)
     method = method or _folder_name(pred_dir, (dataset.lower(),))
-    folders = SetFolders(gt_dir, Path(images) if images else None, Path(fovs) if fovs else None)
+    folders = ScoredSet(gt_dir, Path(images) if images else None, Path(fovs) if fovs else None)
     return Spec({dataset: folders}, {method: {dataset: pred_dir}})
 
 
@@ -88,7 +88,7 @@ def read_spec(path: Path) -> Spec:
     if not isinstance(loaded, dict) or loaded.keys() != {"sets", "methods"} or not all(isinstance(v, dict) and v for v in loaded.values()):
         raise UserError(f"spec: {path} must hold two mappings, `sets` (NAME: FOLDER of masks) and `methods` (NAME: FOLDER with {{set}})")
     base, problems = path.parent, Problems()
-    sets = {str(name): _set_folders(base, str(name), entry, problems) for name, entry in loaded["sets"].items()}
+    sets = {str(name): _scored_set(base, str(name), entry, problems) for name, entry in loaded["sets"].items()}
     methods = {str(name): _method_folders(base, str(name), entry, list(sets), problems) for name, entry in loaded["methods"].items()}
     problems.raise_all(f"spec: {path} has problems:")
     return Spec(sets, methods)
@@ -214,13 +214,13 @@ def _beside(folder: Path | None, kind: str, masks: Mapping[str, Path], problems:
     return found
 
 
-def _set_folders(base: Path, name: str, entry: Any, problems: list[str]) -> SetFolders:
+def _scored_set(base: Path, name: str, entry: Any, problems: list[str]) -> ScoredSet:
     if isinstance(entry, str):
-        return SetFolders(base / entry)
+        return ScoredSet(base / entry)
     if not isinstance(entry, dict) or "gts" not in entry or not entry.keys() <= {"gts", "images", "fovs"}:
         problems.append(f"sets.{name}: expected a folder of masks, or {{gts: FOLDER, images: FOLDER, fovs: FOLDER}}")
-        return SetFolders(base)
-    return SetFolders(**{key: base / str(folder) for key, folder in entry.items()})
+        return ScoredSet(base)
+    return ScoredSet(**{key: base / str(folder) for key, folder in entry.items()})
 
 
 def _method_folders(base: Path, name: str, entry: Any, sets: list[str], problems: list[str]) -> dict[str, Path]:

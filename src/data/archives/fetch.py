@@ -27,7 +27,7 @@ Progress = Callable[[int, "int | None"], None]
 
 
 @dataclass(frozen=True)
-class Source:
+class Download:
     """A line of the user's registry: what to fetch and where under the data root its contents go.
 
     `sha256` is in lower case; `size` is in bytes, None where the registry doesn't say.
@@ -40,7 +40,7 @@ class Source:
     size: int | None = None
 
 
-def probe(source: Source) -> int | None:
+def probe(source: Download) -> int | None:
     """The file's size in bytes as the server tells it without sending the file (`source.size` where it doesn't).
 
     Raises:
@@ -59,7 +59,7 @@ def probe(source: Source) -> int | None:
     return length or source.size
 
 
-def download(source: Source, part: Path, progress: Progress = lambda got, total: None) -> None:
+def download(source: Download, part: Path, progress: Progress = lambda got, total: None) -> None:
     """Fetch into `part`, going on where an earlier call stopped, and check the whole.
 
     Beside `part` lies a note: which file it is a part of, by the server's ETag or date. When the file has changed
@@ -88,7 +88,7 @@ def forget(part: Path) -> None:
     _note_path(part).unlink(missing_ok=True)
 
 
-def _receive(source: Source, part: Path, note: dict[str, Any], progress: Progress) -> None:
+def _receive(source: Download, part: Path, note: dict[str, Any], progress: Progress) -> None:
     start, answer = _answer(source, part, note)
     with answer:
         length = _length(answer.headers)
@@ -115,7 +115,7 @@ def _receive(source: Source, part: Path, note: dict[str, Any], progress: Progres
         raise _stopped(source, part, total, "the connection was closed")
 
 
-def _answer(source: Source, part: Path, note: dict[str, Any]) -> tuple[int, Any]:
+def _answer(source: Download, part: Path, note: dict[str, Any]) -> tuple[int, Any]:
     """The byte that the answer begins with, and the answer: the rest where that is possible, else the whole."""
     start = part.stat().st_size if part.exists() and note else 0
     if not start:
@@ -138,7 +138,7 @@ def _answer(source: Source, part: Path, note: dict[str, Any]) -> tuple[int, Any]
     return start, answer
 
 
-def _verify(source: Source, part: Path) -> None:
+def _verify(source: Download, part: Path) -> None:
     digest, beginning = hashlib.sha256(), b""
     with part.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -168,7 +168,7 @@ class _WebOnly(HTTPRedirectHandler):
         return redirected
 
 
-def _open(source: Source, headers: Mapping[str, str], method: str = "GET") -> Any:
+def _open(source: Download, headers: Mapping[str, str], method: str = "GET") -> Any:
     return build_opener(_WebOnly).open(Request(source.url, headers={"User-Agent": AGENT, **headers}, method=method), timeout=TIMEOUT)
 
 
@@ -183,7 +183,7 @@ def _validator(headers: Message) -> str | None:
     return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
 
 
-def _agree(source: Source, length: int | None) -> None:
+def _agree(source: Download, length: int | None) -> None:
     if None not in (length, source.size) and length != source.size:
         raise UserError(f"{source.name}: {source.url} has {length} bytes, the registry says size: {source.size}; correct the registry")
 
@@ -192,7 +192,7 @@ def _note_path(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
-def _note(source: Source, part: Path) -> dict[str, Any]:
+def _note(source: Download, part: Path) -> dict[str, Any]:
     """What is known of the part; empty where it is none of this file."""
     try:
         note = json.loads(_note_path(part).read_text(encoding="utf-8"))
@@ -201,7 +201,7 @@ def _note(source: Source, part: Path) -> dict[str, Any]:
     return note if isinstance(note, dict) and note.get("sha256") == source.sha256 and "url" in note else {}
 
 
-def _stopped(source: Source, part: Path, total: int | None, why: str) -> UserError:
+def _stopped(source: Download, part: Path, total: int | None, why: str) -> UserError:
     got = part.stat().st_size if part.exists() else 0
     of = f" of {total}" if total is not None else ""
     return UserError(f"{source.name}: {source.url}: stopped after {got}{of} bytes ({why}); the same command goes on from there")

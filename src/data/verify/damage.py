@@ -1,8 +1,8 @@
 """Damage that decoders pass over: files with a good beginning and a broken body.
 
 Pillow decodes a JPEG with a hole in it to a grey or smeared picture and says nothing. libjpeg does say it, on the standard error stream of
-the process, through OpenCV; so a process that looks for damage first points that stream at a file (`listen`) and reads it after each image.
-PNG has a checksum for every chunk.
+the process, through OpenCV; so a process that looks for damage first points that stream at a file (`capture_decoder_warnings`) and reads
+it after each image. PNG has a checksum for every chunk.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _heard: IO[bytes] | None = None
 
 
-def listen() -> None:
+def capture_decoder_warnings() -> None:
     """Send this process's standard error stream to a file from now on; meant for worker processes."""
     global _heard
     _heard = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
@@ -30,7 +30,7 @@ def listen() -> None:
 def damage(content: bytes) -> str | None:
     """What is broken in the body of a JPEG or PNG file, in the decoder's words; None if nothing is (or in other formats).
 
-    JPEGs are judged only after `listen`.
+    JPEGs are judged only after `capture_decoder_warnings`.
     """
     if content.startswith(JPEG) and _heard is not None:
         return _jpeg_damage(content, _heard)

@@ -16,7 +16,7 @@ from src.data.layouts import WHOLE_FOLDER, locate_set
 from src.data.published_sets import Split, count_note, group_of, spec_of
 from src.data.sources import FolderPairs
 from src.data.verify.checks import check_pairs
-from src.data.verify.damage import listen
+from src.data.verify.damage import capture_decoder_warnings
 from src.data.verify.duplicates import find_copies
 from src.data.verify.findings import Finding
 from src.data.verify.inspection import Inspection, inspect
@@ -63,7 +63,7 @@ class SetReport:
 
 
 @dataclass
-class Report:
+class Verification:
     """All sets of a task; `absent` are those that are not there (no problem: they are skipped)."""
 
     root: Path
@@ -99,7 +99,7 @@ def verify(
     full: bool = True,
     workers: int | None = None,
     progress: Progress = lambda done, label, total: done,
-) -> Report:
+) -> Verification:
     """Check the named sets under `root`; nothing is raised for what is wrong with them.
 
     Args:
@@ -107,7 +107,7 @@ def verify(
         workers: processes of the full check; default: one a core.
         progress: wraps the pairs of a set as they are done: `progress(pairs, label, total)`.
     """
-    report = Report(root, full)
+    report = Verification(root, full)
     wanted: list[tuple[Split, str]] = [("train", name) for name in train_sets] + [("test", name) for name in test_sets]
     for split, name in wanted:
         folders = locate_set(root, split, name)
@@ -128,8 +128,8 @@ def verify(
     return report
 
 
-def _inspect_all(report: Report, workers: int | None, progress: Progress) -> None:
-    with ProcessPoolExecutor(workers or os.cpu_count() or 1, initializer=listen) as pool:
+def _inspect_all(report: Verification, workers: int | None, progress: Progress) -> None:
+    with ProcessPoolExecutor(workers or os.cpu_count() or 1, initializer=capture_decoder_warnings) as pool:
         for one in report.sets:
             names = list(one.pairs.names)
             images, masks = zip(*(one.pairs.paths(name) for name in names), strict=True) if names else ((), ())
@@ -140,7 +140,7 @@ def _inspect_all(report: Report, workers: int | None, progress: Progress) -> Non
             one.findings += [f for inspection in one.inspections for f in inspection.findings if f.path not in known]
 
 
-def _find_copies(report: Report) -> None:
+def _find_copies(report: Verification) -> None:
     """Copies inside a set spoil its hold-out; copies across training and test make the test's numbers too good."""
     where = [(one, inspection) for one in report.sets for inspection in one.inspections if inspection.signature is not None]
     for copy in find_copies([inspection.signature for _, inspection in where if inspection.signature is not None]):

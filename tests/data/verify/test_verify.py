@@ -18,7 +18,7 @@ from src.data.verify.checks import check_pairs, open_set
 from src.data.verify.duplicates import find_copies
 from src.data.verify.findings import Finding
 from src.data.verify.inspection import inspect, signature
-from src.data.verify.report import Report, verify
+from src.data.verify.report import Verification, verify
 from src.data.verify.verdicts import fingerprint
 from src.utils.errors import UserError
 from tests.fixtures.folders import write_scenes
@@ -316,12 +316,12 @@ def test_an_incomplete_set_is_usable_and_said(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def camo(shared_data: Path) -> Report:
+def camo(shared_data: Path) -> Verification:
     return verify(shared_data, ["CAMO"], ["CAMO"], workers=2)
 
 
 @pytest.mark.slow
-def test_real_camo_is_sound(camo: Report) -> None:
+def test_real_camo_is_sound(camo: Verification) -> None:
     assert [len(one.pairs) for one in camo.sets] == [995, 248]
     assert [finding.kind for one in camo.sets for finding in one.findings if finding.severity != "note"] == ["number", "number"]
 
