@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
+
+from matplotlib.axes import Axes
 
 from scripts.results.archive import Results
 from scripts.results.networks import OURS, SHOWN, WITHOUT_CLOSING, differences, networks
@@ -33,8 +36,7 @@ def draw_differences(results: Results, path: Path) -> bool:
             axis.plot([one.mean], [y], "o", color=colour, markersize=6)
         axis.axvline(0, color="black", linewidth=0.8, linestyle=":")
         axis.set_xlabel(latex_heading(name))
-        axis.grid(axis="x", alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
+        _tidy(axis, "x")
         axis.locator_params(axis="x", nbins=4)
     axes[0][0].set_yticks(range(len(rows)), [label for label, _ in rows])
     axes[0][0].set_ylim(len(rows) - 0.5, -0.5)
@@ -52,17 +54,16 @@ def draw_stages(results: Results, path: Path) -> bool:
     if not groups:
         return False
     figure, axes = figure_of(len(groups), len(SHOWN), 2.6 * len(SHOWN) + 0.4, 0.5 + 2.1 * len(groups))
-    for line, ((dataset, size), networks_) in zip(axes, groups.items(), strict=True):
+    for line, ((dataset, size), models) in zip(axes, groups.items(), strict=True):
         for axis, measure in zip(line, SHOWN, strict=True):
-            for colour, (name, rows) in zip(COLOURS, networks_.items(), strict=False):
+            for colour, (name, rows) in zip(COLOURS, models.items(), strict=False):
                 values = rows.pivot(index="map", columns="seed", values=measure).loc[rows["map"].unique()].dropna().to_numpy()
                 axis.plot(range(len(values)), values.mean(1), "-", color=colour, linewidth=1.6, label=name)
                 axis.plot(range(len(values)), values, "o", color=colour, markersize=4, alpha=0.7)
-            maps = networks_[OURS]["map"].unique()
+            maps = models[OURS]["map"].unique()
             axis.set_xticks(range(len(maps)), [tex(name) for name in maps])
             axis.set_title(f"{latex_heading(measure)}, {dataset} {size} px", fontsize=9)
-            axis.grid(alpha=0.25)
-            axis.spines[["top", "right"]].set_visible(False)
+            _tidy(axis)
         line[0].legend(frameon=False, fontsize=8)
     save_figure(figure, path)
     return True
@@ -103,9 +104,13 @@ def draw_unfolding(results: Results, path: Path) -> bool:
             axis.set_yscale("log" if "log" in title else "linear")
             axis.tick_params(which="both", labelsize=8)
             axis.xaxis.get_major_locator().set_params(integer=True)
-            axis.grid(alpha=0.25)
-            axis.spines[["top", "right"]].set_visible(False)
+            _tidy(axis)
             if there:
                 axis.legend(frameon=False, fontsize=7, ncols=2)
     save_figure(figure, path)
     return True
+
+
+def _tidy(axis: Axes, lines: Literal["both", "x"] = "both") -> None:
+    axis.grid(axis=lines, alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)

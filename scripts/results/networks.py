@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scripts.results.archive import EVALUATION, TASKS, Results, Variant
 from scripts.results.paired import Difference, paired_differences
 from src.metrics import MEASURES
-from src.report.statistics import RESAMPLES, SEED
 from src.report.tables.columns import heading, number, ranks
 from src.report.tables.table import Cell, Head
 
@@ -25,11 +24,6 @@ WITHOUT_CLOSING = OURS + Variant(closing_step="false").suffix
 """RUN evaluated at M_K, without its closing step."""
 SHOWN = ("s_alpha", "e_mean", "f_weighted", "mae")
 DIGITS = 4
-INTERVAL = (
-    f"Interval: 95 %, percentile bootstrap over images (the same for both networks) and over each network's seeds, {RESAMPLES} resamples, "
-    f"seed {SEED}. With one seed it speaks of new images, not of new trainings; with three it is still somewhat too narrow. "
-    "In bold where it leaves out 0."
-)
 
 
 @dataclass(frozen=True)
@@ -46,6 +40,21 @@ class Network:
     def label(self) -> str:
         """`run-closing_step_x1.5`: the training's name, then how it was evaluated."""
         return self.name + self.variant.suffix
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is RUN or one of its variants."""
+        return self.name.startswith(OURS)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Label and number of seeds."""
+        return [Cell(f"`{self.label}`"), Cell(str(self.seeds))]
+
+    @property
+    def unscaled_cells(self) -> list[Cell]:
+        """Label without the factor of the logits, and the factor."""
+        return [Cell(f"`{self.name}{self.variant._replace(sharpness=1).suffix}`"), Cell(f"{self.variant.sharpness:g}")]
 
     @property
     def seeds(self) -> int:
@@ -90,19 +99,20 @@ def grouped(images: pd.DataFrame) -> dict[tuple[str, int], Networks]:
     return found
 
 
+def heads(first: str, *rest: str) -> list[Head]:
+    """The heading of a column of names, and of columns of numbers: measures by their symbols, all else as it is."""
+    return [Head(first, is_number=False), *(Head(heading(name) if name in MEASURES else name) for name in rest)]
+
+
 def differences(first: Network, second: Network, measures: Sequence[str] = SHOWN) -> list[Difference]:
-    """The means of the first network minus those of the second, with intervals (`INTERVAL`), one per measure."""
+    """The means of the first network minus those of the second, with intervals, one per measure."""
     return paired_differences(first.values(measures), second.values(measures))
 
 
-def difference_header(measures: Sequence[str] = SHOWN) -> list[Head]:
-    return [Head("networks", is_number=False), Head("seeds"), *map(Head, map(heading, measures))]
-
-
-def difference_row(first: Network, second: Network, measures: Sequence[str] = SHOWN, title: str = "") -> list[Cell]:
-    """``title`` (default: `first` − `second`), both numbers of seeds, and the differences."""
-    title = title or f"`{first.label}` − `{second.label}`"
-    return [Cell(title), Cell(f"{first.seeds} / {second.seeds}"), *difference_cells(differences(first, second, measures))]
+def difference_row(first: Network, second: Network, measures: Sequence[str] = SHOWN, ending: str = "") -> list[Cell]:
+    """Both labels, both numbers of seeds, and the differences; ``ending`` follows the labels."""
+    names = [Cell(f"`{first.label}` − `{second.label}`{ending}"), Cell(f"{first.seeds} / {second.seeds}")]
+    return [*names, *difference_cells(differences(first, second, measures))]
 
 
 def difference_cells(found: Sequence[Difference]) -> list[Cell]:
@@ -112,7 +122,7 @@ def difference_cells(found: Sequence[Difference]) -> list[Cell]:
 
 def score_row(network: Network, measures: Sequence[str] = SHOWN) -> list[Cell]:
     """Label, number of seeds and scores."""
-    return [Cell(f"`{network.label}`"), Cell(str(network.seeds)), *(Cell(spread(network.means(name))) for name in measures)]
+    return [*network.cells, *(Cell(spread(network.means(name))) for name in measures)]
 
 
 def ranked_scores(models: Networks, measures: Sequence[str]) -> dict[str, list[Cell]]:
@@ -128,7 +138,7 @@ def ranked_scores(models: Networks, measures: Sequence[str]) -> dict[str, list[C
 
 def spread(values: Sequence[float]) -> str:
     """Mean ± standard deviation; a single value has none."""
-    if not values:
+    if not len(values):
         return "–"
     return number(mean(values), DIGITS) + (f" ± {stdev(values):.{DIGITS}f}" if len(values) > 1 else "")
 

@@ -14,22 +14,8 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from scripts.results import figures, tables
 from scripts.results.archive import Results, read_results
-from scripts.results.figures import draw_differences, draw_stages, draw_unfolding
-from scripts.results.tables import (
-    cost_tables,
-    difference_tables,
-    gain_tables,
-    main_tables,
-    part_tables,
-    rate_tables,
-    round_tables,
-    sharpness_tables,
-    stage_tables,
-    start_tables,
-    task_tables,
-    unfolding_tables,
-)
 from src.cli.command import console
 from src.cli.script import ScriptParser
 from src.report.tables.table import Table, markdown
@@ -37,23 +23,23 @@ from src.utils.errors import UserError
 
 PAGE, RESULTS = Path("docs/results.md"), Path("docs/results")
 BLOCKS: dict[str, Callable[[Results], Sequence[Table]]] = {
-    "scores": main_tables,
-    "differences": difference_tables,
-    "sharpness": sharpness_tables,
-    "rounds": round_tables,
-    "stages": stage_tables,
-    "unfolding": unfolding_tables,
-    "gains": gain_tables,
-    "starts": start_tables,
-    "parts": part_tables,
-    "tasks": task_tables,
-    "rates": rate_tables,
-    "cost": cost_tables,
+    "scores": tables.main_tables,
+    "differences": tables.difference_tables,
+    "sharpness": tables.sharpness_tables,
+    "rounds": tables.round_tables,
+    "stages": tables.stage_tables,
+    "unfolding": tables.unfolding_tables,
+    "gains": tables.gain_tables,
+    "starts": tables.start_tables,
+    "parts": tables.part_tables,
+    "tasks": tables.task_tables,
+    "rates": tables.rate_tables,
+    "cost": tables.cost_tables,
 }
 FIGURES: dict[str, tuple[str, Callable[[Results, Path], bool], str]] = {
-    "differences": ("differences.png", draw_differences, "RUN minus each rival, with 95 % intervals"),
-    "stages": ("stages.png", draw_stages, "scores of M_0 … M_K and of the closing step"),
-    "unfolding": ("unfolding.png", draw_unfolding, "how μ, λ, α, s, γ, gains and gradients move"),
+    "differences": ("differences.png", figures.draw_differences, "RUN minus each rival, with 95 % intervals"),
+    "stages": ("stages.png", figures.draw_stages, "scores of M_0 … M_K and of the closing step"),
+    "unfolding": ("unfolding.png", figures.draw_unfolding, "how μ, λ, α, s, γ, gains and gradients move"),
 }
 NOTHING = "*Not measured yet.*"
 
@@ -67,8 +53,8 @@ def write_page(page: Path, results: Path) -> str:
         UserError: stored results that cannot be used, a page that is not there, or one whose blocks are not `BLOCKS`, each once.
     """
     stored = read_results(results)
-    figures = {name: _figure(stored, name, page, results) for name in FIGURES}
-    blocks = {name: _block(stored, name, figures.get(name, "")) for name in BLOCKS}
+    drawn = {name: _figure(stored, name, page, results) for name in FIGURES}
+    blocks = {name: _block(stored, name, drawn.get(name, "")) for name in BLOCKS}
     text = renewed(_read(page), blocks, page)
     page.write_text(text, encoding="utf-8")
     return text
@@ -77,8 +63,8 @@ def write_page(page: Path, results: Path) -> str:
 def page_text(page: Path, results: Path) -> str:
     """What `write_page` would write, with the figures that are there; nothing is touched."""
     stored, drawn = read_results(results), {name: results / FIGURES[name][0] for name in FIGURES}
-    figures = {name: _link(name, page, path) if path.exists() else "" for name, path in drawn.items()}
-    return renewed(_read(page), {name: _block(stored, name, figures.get(name, "")) for name in BLOCKS}, page)
+    links = {name: _link(name, page, path) if path.exists() else "" for name, path in drawn.items()}
+    return renewed(_read(page), {name: _block(stored, name, links.get(name, "")) for name in BLOCKS}, page)
 
 
 def renewed(text: str, blocks: dict[str, str], page: Path) -> str:
@@ -113,8 +99,8 @@ def _check_or_write(arguments: argparse.Namespace) -> int:
 
 
 def _block(stored: Results, name: str, figure: str) -> str:
-    tables = [markdown(table) for table in BLOCKS[name](stored)]
-    return "\n".join([*(tables or [NOTHING + "\n"]), *([figure + "\n"] if figure and tables else [])])
+    texts = [markdown(table) for table in BLOCKS[name](stored)]
+    return "\n".join([*(texts or [NOTHING + "\n"]), *([figure + "\n"] if figure and texts else [])])
 
 
 def _figure(stored: Results, name: str, page: Path, results: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import mean
 
@@ -13,7 +13,6 @@ from scripts.results.archive import EVALUATION, PROTOCOL, SCORED, TASKS, Results
 from scripts.results.networks import (
     CONTROL,
     DIGITS,
-    INTERVAL,
     OURS,
     SHOWN,
     WITHOUT_CLOSING,
@@ -21,8 +20,8 @@ from scripts.results.networks import (
     commits,
     cost,
     difference_cells,
-    difference_header,
     difference_row,
+    heads,
     images,
     networks,
     ranked_scores,
@@ -34,27 +33,31 @@ from scripts.results.paired import paired_differences
 from src.report.statistics import RESAMPLES, SEED
 from src.report.tables.columns import heading, number, ranks
 from src.report.tables.scores import PROTOCOLS
-from src.report.tables.table import Cell, Head, Table
+from src.report.tables.table import Cell, Table
 
 ALL = ("s_alpha", "e_mean", "f_weighted", "f_adp", "mae", "iou")
 NO_UNFOLDING = f"{OURS}-coupling"
-"""RUN's network with its stages cut off from one another: an ablation of its own, beside `CONTROL`."""
+"""RUN without its unfolding: the ablation that is the control of RUN's variants."""
 STAGES = {"run+stages_1": 1, "run+stages_2": 2, "run+stages_3": 3, OURS: 4, "run+stages_5": 5, "run+stages_6": 6}
 SPLIT_NAMES = {"test": "test", "holdout": "hold-out"}
+INTERVAL = (
+    f"Interval: 95 %, percentile bootstrap over images (the same for both networks) and over each network's seeds, {RESAMPLES} resamples, "
+    f"seed {SEED}. With one seed it speaks of new images, not of new trainings; with three it is still somewhat too narrow. "
+    "In bold where it leaves out 0."
+)
 
 
 def main_tables(results: Results) -> list[Table]:
     """Every network on every test set, and what it scored on the hold-out that selected it."""
     holdout = networks(results, "holdout")
+    header = heads("model", "seeds", *ALL, "hold-out S_α ↑", "params (M)", "GMACs")
     tables = []
     for (dataset, size), models in networks(results, "test").items():
-        header = [Head("model", is_number=False), Head("seeds"), *map(Head, map(heading, ALL))]
-        header += [Head("hold-out S_α ↑"), Head("params (M)"), Head("GMACs")]
         scores, rows = ranked_scores(models, ALL), []
         for label, one in models.items():
-            chosen = holdout.get((dataset, size), {}).get(label)
-            selected = Cell(spread(chosen.means("s_alpha") if chosen else []))
-            rows.append([Cell(f"`{label}`"), Cell(str(one.seeds)), *scores[label], selected, *cost(results, one)])
+            selected = holdout.get((dataset, size), {}).get(label)
+            chosen = Cell(spread(selected.means("s_alpha") if selected else []))
+            rows.append([*one.cells, *scores[label], chosen, *cost(results, one)])
         notes = [
             f"{images(models)}, at original size, protocol {PROTOCOLS[PROTOCOL]}.",
             "Mean over seeds ± standard deviation (one seed: none); best bold, second underlined, ranked as printed.",
@@ -68,23 +71,26 @@ def difference_tables(results: Results) -> list[Table]:
     """RUN against every rival on the test sets."""
     tables = []
     holdout = networks(results, "holdout")
-    for (dataset, size), models in networks(results, "test").items():
-        rivals = {label: one for label, one in models.items() if not one.name.startswith(OURS)}
-        if OURS not in models or not rivals:
-            continue
-        selected = {label: mean(one.means("s_alpha")) for label, one in holdout.get((dataset, size), {}).items() if label in rivals}
+    for place, models in networks(results, "test").items():
+        rivals = {label: one for label, one in models.items() if not one.is_ours}
+        selected = {label: mean(one.means("s_alpha")) for label, one in holdout.get(place, {}).items() if label in rivals}
         best = max(selected, key=lambda label: selected[label], default=None)
         rows = [
-            difference_row(models[ours], one, title=f"`{ours}` − `{label}`" + " (best rival)" * (label == best))
+            difference_row(models[ours], one, ending=" (best rival)" * (label == best))
             for ours in (OURS, WITHOUT_CLOSING)
-            if ours in models
+            if ours in models and OURS in models
             for label, one in rivals.items()
         ]
         notes = [f"{images(models)}. {INTERVAL}"]
         notes += [f"Best rival: the highest mean S_α on the hold-out, `{best}`."] if best else []
         notes += [f"`{WITHOUT_CLOSING}`: the same trainings, the final mask M_K: as sharp as its rivals."] * (WITHOUT_CLOSING in models)
-        tables.append(Table(f"{dataset}-Test at {size} px: RUN minus its rivals", difference_header(), rows, notes))
+        tables += _differences("{}-Test at {} px: RUN minus its rivals".format(*place), rows, notes)
     return tables
+
+
+def _differences(title: str, rows: Sequence[Sequence[Cell]], notes: Sequence[str], measures: Sequence[str] = SHOWN) -> list[Table]:
+    """A table of rows of differences; none without rows."""
+    return [Table(title, heads("networks", "seeds", *measures), rows, notes)] if rows else []
 
 
 def sharpness_tables(results: Results) -> list[Table]:
@@ -96,18 +102,13 @@ def sharpness_tables(results: Results) -> list[Table]:
             models = {label: one for label, one in found.items() if scaled and one.name in {*scaled, OURS}}
             if not models:
                 continue
-            place, scores = f"{dataset}, {named}, {size} px", ranked_scores(models, measures)
-            header = [Head("network", is_number=False), Head("logits ×"), *map(Head, map(heading, measures))]
-            rows = [
-                [Cell(f"`{one.name}{one.variant._replace(sharpness=1).suffix}`"), Cell(f"{one.variant.sharpness:g}"), *scores[label]]
-                for label, one in models.items()
-            ]
-            notes = [f"{images(models)}. Mean over seeds ± standard deviation; best bold, second underlined."]
-            tables.append(Table(f"{place}: sharper masks", header, rows, notes))
-            pairs = [(ours, label) for label, one in models.items() if (ours := _with_unfolding(one.name)) in models and ours != label]
-            rows = [difference_row(models[ours], models[label], measures) for ours, label in pairs]
-            notes = [f"{images(models)}. {INTERVAL}"]
-            tables += [Table(f"{place}: RUN minus sharper masks", difference_header(measures), rows, notes)] if rows else []
+            place, scores, count = f"{dataset}, {named}, {size} px", ranked_scores(models, measures), images(models)
+            rows = [[*one.unscaled_cells, *scores[label]] for label, one in models.items()]
+            notes = [f"{count}. Mean over seeds ± standard deviation; best bold, second underlined."]
+            tables.append(Table(f"{place}: sharper masks", heads("network", "logits ×", *measures), rows, notes))
+            pairs = [(models.get(_with_unfolding(one.name)), one) for one in models.values()]
+            rows = [difference_row(ours, one, measures) for ours, one in pairs if ours and ours.label != one.label]
+            tables += _differences(f"{place}: RUN minus sharper masks", rows, [f"{count}. {INTERVAL}"], measures)
     return tables
 
 
@@ -128,19 +129,17 @@ def round_tables(results: Results) -> list[Table]:
     tables = [replace(table, title=f"{table.title}, two rounds", notes=[*table.notes, of_one]) for table in main_tables(twice)]
     tables += [replace(table, title=f"{table.title}, two rounds") for table in difference_tables(twice)]
     gains = results._replace(images=_round_gains(results.images))
-    header = [Head("network", is_number=False), *difference_header()[1:]]
     for split, named in SPLIT_NAMES.items():
         for (dataset, size), models in networks(gains, split).items():
-            rows = []
-            for label, one in models.items():
-                found = one.values(SHOWN)
-                differences = paired_differences(found, np.zeros_like(found[:, :1]))
-                rows.append([Cell(f"`{label}`"), Cell(str(one.seeds)), *difference_cells(differences)])
+            values = {label: one.values(SHOWN) for label, one in models.items()}
+            added = {label: paired_differences(found, np.zeros_like(found[:, :1])) for label, found in values.items()}
+            rows = [[*one.cells, *difference_cells(added[label])] for label, one in models.items()]
             notes = [
-                f"{images(models)}. The second round minus the first of the same trainings. Interval: 95 %, percentile bootstrap over "
-                f"images and seeds, {RESAMPLES} resamples, seed {SEED}; in bold where it leaves out 0."
+                f"{images(models)}. The second round minus the first of the same trainings. Interval: 95 %, percentile bootstrap "
+                f"over images and seeds, {RESAMPLES} resamples, seed {SEED}; in bold where it leaves out 0."
             ]
-            tables.append(Table(f"{dataset}, {named}, {size} px: what the second round adds", header, rows, notes))
+            title = f"{dataset}, {named}, {size} px: what the second round adds"
+            tables.append(Table(title, heads("network", "seeds", *SHOWN), rows, notes))
     return tables
 
 
@@ -169,17 +168,28 @@ def compared_stages(results: Results, split: str) -> dict[tuple[str, int], dict[
 
 def _stage_table(title: str, models: Mapping[str, pd.DataFrame]) -> Table:
     maps = models[OURS]["map"].unique()
-    means = [rows.groupby("map")[[*SHOWN, "gain"]].agg(lambda values: values.mean(skipna=False)).reindex(maps) for rows in models.values()]
-    is_pair, has_gain = len(means) == 2, bool(means[0]["gain"].notna().any())
-    header = [Head("map", is_number=False), *(Head(f"{name}: {heading(measure)}") for name in models for measure in SHOWN)]
-    header += [Head(f"S_α: {OURS} − {CONTROL}")] * is_pair + [Head("gain of the mask step")] * has_gain
-    rows = []
-    for name in maps:
-        row = [Cell(name), *(Cell(number(values.loc[name, measure], DIGITS)) for values in means for measure in SHOWN)]
-        row += [Cell(signed(means[0].loc[name, "s_alpha"] - means[1].loc[name, "s_alpha"]))] if is_pair else []
-        rows.append([*row, *([Cell(signed(means[0].loc[name, "gain"]))] * has_gain)])
-    gain = "Gain of the mask step: mean|M_{k−1} − G| − mean|M̂_k − G| on the hold-out, at the best checkpoint's epoch."
-    return Table(title, header, rows, ["Means over seeds and images.", *([gain] * has_gain)])
+    means = {name: rows.groupby("map").agg(dict.fromkeys((*SHOWN, "gain"), _strict_mean)).reindex(maps) for name, rows in models.items()}
+    columns = {f"{name}: {heading(measure)}": means[name][measure].map(_digits) for name in models for measure in SHOWN}
+    if CONTROL in means:
+        columns[f"S_α: {OURS} − {CONTROL}"] = (means[OURS]["s_alpha"] - means[CONTROL]["s_alpha"]).map(signed)
+    notes = ["Means over seeds and images."]
+    if means[OURS]["gain"].notna().any():
+        columns["gain of the mask step"] = means[OURS]["gain"].map(signed)
+        notes.append("Gain of the mask step: mean|M_{k−1} − G| − mean|M̂_k − G| on the hold-out, at the best checkpoint's epoch.")
+    return _table(title, "map", pd.DataFrame(columns), notes)
+
+
+def _strict_mean(values: pd.Series) -> float:
+    return float(values.mean(skipna=False))
+
+
+def _digits(value: float) -> str:
+    return number(value, DIGITS)
+
+
+def _table(title: str, corner: str, texts: pd.DataFrame, notes: Sequence[str]) -> Table:
+    """A table of texts, its index as the first column."""
+    return Table(title, heads(corner, *map(str, texts)), [[*map(Cell, row)] for row in texts.itertuples()], notes)
 
 
 def start_tables(results: Results) -> list[Table]:
@@ -189,15 +199,10 @@ def start_tables(results: Results) -> list[Table]:
 
 def start_table(rows: pd.DataFrame) -> Table:
     """S_α and MAE of every stage mask, one row per start, from one network's rows of the table `starts`."""
-    maps, measures = rows["map"].unique(), ("s_alpha", "mae")
-    header = [Head("M_0 is", is_number=False), *(Head(f"{name}: {heading(measure)}") for measure in measures for name in maps)]
-    scores = rows.set_index(["start", "map"])
-    cells = [
-        [Cell(start), *(Cell(number(scores.loc[(start, name), measure], 3)) for measure in measures for name in maps)]
-        for start in rows["start"].unique()
-    ]
+    scores = {measure: _in_order(rows, "start", "map", measure) for measure in ("s_alpha", "mae")}
+    texts = pd.concat([found.add_suffix(f": {heading(name)}") for name, found in scores.items()], axis=1).map(number, digits=3)
     notes = ["Means over the images of the hold-out. Starts go in at the resolution of the unfolding, between 0.01 and 0.99."]
-    return Table(f"{_network_of(rows)}: the stages from other starts", header, cells, notes)
+    return _table(f"{_network_of(rows)}: the stages from other starts", "M_0 is", texts, notes)
 
 
 def gain_tables(results: Results) -> list[Table]:
@@ -207,13 +212,17 @@ def gain_tables(results: Results) -> list[Table]:
 
 def gain_table(rows: pd.DataFrame) -> Table:
     """One row per part, one column per mask step, from one network's rows of the table `gains`."""
-    header = [Head("a step of", is_number=False), *(Head(f"M̂_{k}") for k in rows["step"].unique())]
-    cells = [[Cell(part), *(Cell(signed(gain)) for gain in own["gain"])] for part, own in rows.groupby("part", sort=False)]
     notes = [
         "mean|M_{k−1} − G| − mean|M̂_k − G| over the images of the hold-out, at the resolution of the unfolding, where M̂_k is M_{k−1} and"
         " these parts of the step alone."
     ]
-    return Table(f"{_network_of(rows)}: what the parts of the mask step gain", header, cells, notes)
+    texts = _in_order(rows, "part", "step", "gain").map(signed).add_prefix("M̂_")
+    return _table(f"{_network_of(rows)}: what the parts of the mask step gain", "a step of", texts, notes)
+
+
+def _in_order(rows: pd.DataFrame, index: str, columns: str, values: str) -> pd.DataFrame:
+    """`DataFrame.pivot` that keeps the order of the rows."""
+    return rows.pivot(index=index, columns=columns, values=values).loc[rows[index].unique(), rows[columns].unique()]
 
 
 def _network_of(rows: pd.DataFrame) -> str:
@@ -224,15 +233,13 @@ def unfolding_tables(results: Results) -> list[Table]:
     """Where RUN's few numbers start and end, and the gains of its mask steps at the end."""
     tables = []
     for (dataset, size), rows in unfolding_epochs(results).groupby(["dataset", "size"]):
-        seeds = rows["seed"].nunique()
-        cells = []
+        seeds, ends = rows["seed"].nunique(), {}
         for name, own in rows[rows["name"].str.startswith(("unfolding/", "val/gain_"))].groupby("name", sort=False):
-            ends = own.sort_values("epoch").groupby("seed")["value"].agg(["first", "last"])
-            if len(ends) == seeds:
-                cells.append([Cell(_symbol(name)), *(Cell(spread(ends[end].tolist())) for end in ends)])
-        header = [Head("number", is_number=False), Head("after the first epoch"), Head("after the last")]
+            if own["seed"].nunique() == seeds:
+                ends[_symbol(name)] = own.sort_values("epoch").groupby("seed")["value"].agg(["first", "last"]).agg(spread)
+        texts = pd.DataFrame(ends).T.rename(columns={"first": "after the first epoch", "last": "after the last"})
         notes = [f"Mean over {seeds} seed{'s'[: seeds > 1]} ± standard deviation. The gains are those of the hold-out."]
-        tables += [Table(f"{dataset}, {size} px: the unfolding's own numbers", header, cells, notes)] if cells else []
+        tables += [_table(f"{dataset}, {size} px: the unfolding's own numbers", "number", texts, notes)] if ends else []
     return tables
 
 
@@ -254,17 +261,16 @@ def _symbol(name: str) -> str:
 def part_tables(results: Results) -> list[Table]:
     """What each part of RUN is worth, and the number of stages, on the hold-out."""
     tables = []
-    for (dataset, size), models in networks(results, "holdout").items():
+    for place, models in networks(results, "holdout").items():
         if OURS in models:
-            place = f"{dataset} hold-out at {size} px"
-            tables += [*_part_table(place, models), *_whole_unfolding_table(place, models), *_stage_count_table(place, models, results)]
+            title = "{} hold-out at {} px".format(*place)
+            tables += [*_part_table(title, models), *_whole_unfolding_table(title, models), *_stage_count_table(title, models, results)]
     return tables
 
 
-def _part_table(place: str, models: Networks) -> list[Table]:
+def _part_table(title: str, models: Networks) -> list[Table]:
     ours = models[OURS]
-    variants = [one for label, one in models.items() if one.name.startswith(OURS) and label != OURS]
-    rows = [difference_row(one, ours, title=f"`{one.label}`") for one in variants]
+    rows = [[one.cells[0], *difference_row(one, ours)[1:]] for label, one in models.items() if one.is_ours and label != OURS]
     notes = [
         f"{images(models)}. First row: the scores; the others: the variant minus `{OURS}` (a minus in S_α speaks for RUN).",
         "`run-X`: without X (`ablation=no_X`; `…-closing_step`: a reading of the same training); `run+X`: `ablation=X`; `run_paper`: "
@@ -272,28 +278,23 @@ def _part_table(place: str, models: Networks) -> list[Table]:
         INTERVAL,
         "With one seed each, bold is a reason for a second seed, no result: two trainings of one network can differ by as much.",
     ]
-    return [Table(f"{place}: parts and choices", difference_header(), [score_row(ours), *rows], notes)] if rows else []
+    return _differences(f"{title}: parts and choices", rows and [score_row(ours), *rows], notes)
 
 
-def _whole_unfolding_table(place: str, models: Networks) -> list[Table]:
-    closed = WITHOUT_CLOSING.removeprefix(OURS)
-    pairs = [(_with_unfolding(label) + end, label) for label in models if label.startswith(NO_UNFOLDING) for end in (closed, "")]
+def _whole_unfolding_table(title: str, models: Networks) -> list[Table]:
+    ending = WITHOUT_CLOSING.removeprefix(OURS)
+    pairs = [(_with_unfolding(label) + end, label) for label in models if label.startswith(NO_UNFOLDING) for end in (ending, "")]
     rows = [difference_row(models[on], models[off]) for on, off in pairs if on in models]
-    notes = [
-        f"{images(models)}. A plus in S_α speaks for the unfolding.",
-        f"Like for like: the rows with `{closed}`, a step that sharpens.",
-        INTERVAL,
-    ]
-    return [Table(f"{place}: all of the unfolding", difference_header(), rows, notes)] if rows else []
+    sharpens = f"Like for like: the rows with `{ending}`, a step that sharpens."
+    notes = [f"{images(models)}. A plus in S_α speaks for the unfolding.", sharpens, INTERVAL]
+    return _differences(f"{title}: all of the unfolding", rows, notes)
 
 
-def _stage_count_table(place: str, models: Networks, results: Results) -> list[Table]:
-    if not models.keys() & STAGES.keys() - {OURS}:
-        return []
-    header = [Head("K"), *difference_header()[1:], Head("params (M)"), Head("GMACs")]
-    counted = {stages: models[name] for name, stages in STAGES.items() if name in models}
-    rows = [[Cell(str(stages)), *score_row(one)[1:], *cost(results, one)] for stages, one in counted.items()]
-    return [Table(f"{place}: number of stages", header, rows, [f"{images(models)}."])]
+def _stage_count_table(title: str, models: Networks, results: Results) -> list[Table]:
+    counted = {str(stages): models[name] for name, stages in STAGES.items() if name in models}
+    rows = [[Cell(stages), *score_row(one)[1:], *cost(results, one)] for stages, one in counted.items()]
+    header = [*heads("", "K", "seeds", *SHOWN, "params (M)", "GMACs")[1:]]
+    return [Table(f"{title}: number of stages", header, rows, [f"{images(models)}."])] if len(rows) > 1 else []
 
 
 def task_tables(results: Results) -> list[Table]:
@@ -301,7 +302,7 @@ def task_tables(results: Results) -> list[Table]:
     tables = []
     for (dataset, size), models in networks(results, "test", tasks=True, scaled=True).items():
         measures = (*TASKS[dataset], "iou", "s_alpha")
-        as_soft = [label for label, one in models.items() if not one.name.startswith(OURS) and one.variant.sharpness == 1]
+        as_soft = [label for label, one in models.items() if not one.is_ours and one.variant.sharpness == 1]
         pairs = [(OURS, label) for label in models if label != OURS] + [(WITHOUT_CLOSING, label) for label in as_soft]
         rows = [score_row(one, measures) for one in models.values()]
         rows += [difference_row(models[ours], models[label], measures) for ours, label in pairs if ours in models]
@@ -309,7 +310,7 @@ def task_tables(results: Results) -> list[Table]:
         notes = [f"{images(models)}, at original size, protocol {PROTOCOLS[PROTOCOL]}.{inside}"]
         notes += [f"`{WITHOUT_CLOSING}`: the same training, the final mask M_K: as soft as its rivals."] * (WITHOUT_CLOSING in models)
         notes += [INTERVAL, commits(models)]
-        tables.append(Table(f"{dataset}, test, input {size} × {size} px", difference_header(measures), rows, notes))
+        tables += _differences(f"{dataset}, test, input {size} × {size} px", rows, notes, measures)
     return tables
 
 
@@ -318,15 +319,14 @@ def rate_tables(results: Results) -> list[Table]:
     tables = []
     for (dataset, size, epochs), runs in results.runs.groupby(["dataset", "size", "epochs"]):
         chosen = runs[runs.groupby("network")["lr"].transform("nunique") > 1]
-        rates = sorted(chosen["lr"].unique())
-        rows = []
+        rates, rows = sorted(chosen["lr"].unique()), []
         for model in sorted(chosen["network"].unique(), key=lambda model: (model != OURS, model)):
             own = chosen[chosen["network"] == model]
             values = [own[own["lr"] == lr]["holdout_s_alpha"].tolist() for lr in rates]
             marks = ranks([mean(found) if found else None for found in values], True, DIGITS)
             rows.append([Cell(f"`{model}`"), *map(Cell, map(spread, values), marks)])
         notes = ["Best S_α on the hold-out (validation, at the masks' size) over the epochs; the best rate of each row is taken."]
-        header = [Head("model", is_number=False), *(Head(f"lr {lr:g}") for lr in rates)]
+        header = heads("model", *(f"lr {lr:g}" for lr in rates))
         tables += [Table(f"{dataset}, {size} px, {epochs} epochs: learning rates", header, rows, notes)] if rows else []
     return tables
 
@@ -336,14 +336,9 @@ def cost_tables(results: Results) -> list[Table]:
     runs = results.runs
     if runs.empty:
         return []
-    rows = [[*map(str, key), *_counted_hours(own)] for key, own in runs.groupby(["dataset", "size", "epochs"])]
-    rows.append(["all", "", "", *_counted_hours(runs)])
-    header = [Head("training set", is_number=False), Head("px"), Head("epochs"), Head("trainings"), Head("hours")]
+    groups = [*runs.groupby(["dataset", "size", "epochs"]), (("all", "", ""), runs)]
+    rows = [[Cell(str(text)) for text in (*key, len(own), number(own["hours"].sum(min_count=1), 2))] for key, own in groups]
     notes = ["Wall clock of all epochs, validation included, of the trainings on this page."]
     unknown = runs["hours"].isna().sum()
     notes += [f"{unknown} of them left no times."] if unknown else []
-    return [Table("Hours", header, [[*map(Cell, row)] for row in rows], notes)]
-
-
-def _counted_hours(runs: pd.DataFrame) -> tuple[str, str]:
-    return str(len(runs)), number(runs["hours"].sum(min_count=1), 2)
+    return [Table("Hours", heads("training set", "px", "epochs", "trainings", "hours"), rows, notes)]
