@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from src.utils.errors import UserError
+from src.utils.errors import Problems
 
 PROTOCOL = "field"
 """The protocol of all scores."""
@@ -117,7 +118,7 @@ def read_results(results: Path) -> Results:
         UserError: all problems at once: unreadable files, unknown columns, invalid values, repeated rows, one training with two commits,
             images that only one of two tables has, and evaluations on one split and size that were not scored on the same images.
     """
-    problems: list[str] = []
+    problems = Problems()
     tables = {name: read_table(results, name, problems) for name in LAYOUTS}
     problems += [*_commits(tables), *_uneven("starts", tables["starts"]), *_uneven("gains", tables["gains"])]
     images, tasks = tables["images"], tables.pop("tasks")
@@ -125,8 +126,7 @@ def read_results(results: Path) -> Results:
     problems += _only_in_one("stages", tables["stages"], images[as_trained], SCORED)
     problems += _only_in_one("tasks", tasks, images[images["dataset"].isin(TASKS)], [*EVALUATION, "image"])
     problems += _other_images(images)
-    if problems:
-        raise UserError(f"{results / 'data'} cannot be used:", problems)
+    problems.raise_all(f"{results / 'data'} cannot be used:")
     tables["images"] = images.merge(tasks, "left", [*EVALUATION, "commit", "image"])
     return Results(**tables)
 
@@ -150,30 +150,30 @@ def read_table(results: Path, name: str, problems: list[str]) -> pd.DataFrame:
     if list(texts) != layout.columns or not isinstance(texts.index, pd.RangeIndex):
         problems.append(f"{path}: has the columns {', '.join(texts)}; expected {', '.join(layout.columns)}, one value each")
         texts = empty
-    wrong = pd.concat({column: _expected(column, texts[column]) for column in layout.columns})
-    problems += [f"{path}, line {i + 2}: {column}={texts[column][i]}: expected {what}" for (column, i), what in wrong.items()]
-    frame = typed(texts.drop(wrong.index.get_level_values(1).unique()))
+    is_wrong = np.zeros(len(texts), dtype=bool)
+    for column in layout.columns:
+        wrong, expected = _wrong(column, texts[column].to_numpy(dtype=object))
+        problems += [f"{path}, line {i + 2}: {column}={texts[column][i]}: expected {expected}" for i in np.flatnonzero(wrong)]
+        is_wrong |= wrong
+    frame = typed(texts[~is_wrong])
     repeated = frame[frame.duplicated([*layout.group, *layout.item])]
     problems += [f"{path}, line {i + 2}: repeats {words(row, [*layout.group, *layout.item])}" for i, row in repeated.iterrows()]
     return frame.reset_index(drop=True)
 
 
-def _expected(column: str, texts: pd.Series) -> pd.Series:
-    """What was expected, for each invalid value of a column."""
-    numbers = pd.to_numeric(texts, errors="coerce").astype(float)
+def _wrong(column: str, texts: NDArray[np.object_]) -> tuple[NDArray[np.bool_], str]:
+    """Which values of a column are invalid, and what is expected there."""
     if column in _CHOICES:
-        valid, what = texts.isin(_CHOICES[column]), " or ".join(_CHOICES[column])
-    elif column in _NAMES:
-        valid, what = texts != "", "a name"
-    elif column in _WHOLE:
-        valid, what = numbers % 1 == 0, "a whole number"
+        return ~np.isin(texts, _CHOICES[column]), " or ".join(_CHOICES[column])
+    if column in _NAMES:
+        return texts == "", "a name"
+    numbers = pd.to_numeric(texts, errors="coerce").astype(float)
+    valid, expected = np.isfinite(numbers), "a number"
+    if column in _WHOLE:
+        valid, expected = numbers % 1 == 0, "a whole number"
     elif column in MEASURED:
-        valid, what = numbers.between(0, 1), "a number from 0 to 1"
-    else:
-        valid, what = np.isfinite(numbers), "a number"
-    if column in _MAY_BE_EMPTY:
-        valid |= texts == ""
-    return pd.Series(what, texts.index)[~valid]
+        valid, expected = (numbers >= 0) & (numbers <= 1), "a number from 0 to 1"
+    return ~valid & ((texts != "") | (column not in _MAY_BE_EMPTY)), expected
 
 
 def typed(frame: pd.DataFrame) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from scripts.results.archive import LAYOUTS, MEASURED, PROTOCOL, TASKS, TRAINING, Variant, read_table, typed, words
+from scripts.results.archive import LAYOUTS, MEASURED, PROTOCOL, TASKS, TRAINING, Layout, Variant, read_table, typed, words
 from src.checkpoints.atomic_io import writable
 from src.cli.command import console
 from src.cli.script import ScriptParser
@@ -31,7 +31,7 @@ from src.report.files import read_image_rows
 from src.report.sweep.groups import network_cost
 from src.report.sweep.jobs import Job, read_job
 from src.report.tables.table import Table, terminal
-from src.utils.errors import UserError
+from src.utils.errors import Problems, UserError
 from src.utils.revision import UNKNOWN
 
 DEFAULT = Path("docs/results")
@@ -88,18 +88,15 @@ def store(new: Mapping[str, pd.DataFrame], results: Path = DEFAULT, replace: boo
     Raises:
         UserError: other numbers are stored, or a table cannot be read or written.
     """
-    folder = results / "data"
-    with writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
-            problems: list[str] = []
-            stored = {name: read_table(results, name, problems) for name in new}
-            problems += [] if replace else [line for name in new for line in _differing(name, stored[name], new[name])]
-            if problems:
-                raise UserError(f"{folder}: nothing was stored:", problems)
-            for name, rows in new.items():
-                _write(folder / LAYOUTS[name].file, _text(_merged(name, stored[name], rows)))
-    return [folder / LAYOUTS[name].file for name in new]
+    folder, problems = results / "data", Problems()
+    rows = {name: typed(frame[LAYOUTS[name].columns]) for name, frame in new.items()}
+    with writable(folder), _locked(folder):
+        stored = {name: read_table(results, name, problems) for name in rows}
+        problems += [] if replace else [line for name in rows for line in _differing(LAYOUTS[name], stored[name], rows[name])]
+        problems.raise_all(f"{folder}: nothing was stored:")
+        for name in rows:
+            _write(folder / LAYOUTS[name].file, _text(_merged(LAYOUTS[name].group, stored[name], rows[name])))
+    return [folder / LAYOUTS[name].file for name in rows]
 
 
 def identity(config: Mapping[str, Any], test_set: str, model: str, source: Path) -> dict[str, Any]:
@@ -251,21 +248,18 @@ def _csv(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: cannot be read ({error})") from error
 
 
-def _differing(name: str, stored: pd.DataFrame, new: pd.DataFrame) -> Iterator[str]:
+def _differing(layout: Layout, stored: pd.DataFrame, new: pd.DataFrame) -> Iterator[str]:
     """The groups of ``new`` that are stored with other numbers."""
-    layout, group = LAYOUTS[name], LAYOUTS[name].group
-    before = dict(iter(stored.merge(new[group].drop_duplicates()).groupby(group)))
-    for key, rows in typed(new[layout.columns]).groupby(group) if before else ():
+    before = dict(iter(stored.merge(new[layout.group].drop_duplicates()).groupby(layout.group)))
+    for key, rows in new.groupby(layout.group) if before else ():
         if key in before and _text(before[key]) != _text(rows):
-            yield f"{layout.file}: other numbers of {words(rows.iloc[0], group)} are stored (replace them with --replace)"
+            yield f"{layout.file}: other numbers of {words(rows.iloc[0], layout.group)} are stored (replace them with --replace)"
 
 
-def _merged(name: str, stored: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+def _merged(group: list[str], stored: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """``stored`` with the groups of ``new`` replaced, sorted by group; the order within a group stays."""
-    layout, group = LAYOUTS[name], LAYOUTS[name].group
     replaced = pd.MultiIndex.from_frame(stored[group]).isin(pd.MultiIndex.from_frame(new[group]))
-    both = pd.concat([stored[~replaced], typed(new[layout.columns])])
-    return both.sort_values(group, kind="stable", ignore_index=True)
+    return pd.concat([stored[~replaced], new]).sort_values(group, kind="stable", ignore_index=True)
 
 
 def _text(frame: pd.DataFrame) -> str:
@@ -288,6 +282,7 @@ def _write(path: Path, text: str) -> None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Trainings that end at the same time store their numbers one after the other: each reads what the one before it wrote."""
+    folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

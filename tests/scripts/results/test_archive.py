@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,13 @@ def test_one_run_is_put_in_the_place_of_its_own_rows_alone(tmp_path):
     }
     keys = read_results(tmp_path / "results").images[[*SCORED, "image"]]
     assert keys.equals(keys.sort_values([*SCORED, "image"]))  # so that the file does not depend on the order of storing
+
+
+def test_runs_that_end_at_the_same_time_lose_no_rows(tmp_path):
+    rows = [pd.DataFrame([STORED | {"seed": seed, "part": "a", "step": 1, "gain": 0.1}]) for seed in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda one: store({"gains": one}, tmp_path), rows))
+    assert list(read_results(tmp_path).gains["seed"]) == list(range(12))
 
 
 def test_floats_read_back_the_same(tmp_path):
