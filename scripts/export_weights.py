@@ -10,11 +10,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from src.checkpoints.atomic_io import writable
 from src.checkpoints.finding import resolve_checkpoint
-from src.checkpoints.reading import read_checkpoint
-from src.checkpoints.rebuild import rebuild
-from src.checkpoints.weights_file import SUFFIX, export_bytes
+from src.checkpoints.weights_file import SUFFIX
 from src.cli.command import command, console
 from src.utils.errors import Problems, UserError
 
@@ -27,11 +24,7 @@ def export_weights(cfg: DictConfig) -> Path:
     """
     out, problems = Path(cfg.out), Problems()
     with problems.catch():
-        path = resolve_checkpoint(cfg.ckpt_path, ".")
-        assert path is not None
-        checkpoint = read_checkpoint(path)
-        rebuild(checkpoint, path)
-        content = export_bytes(checkpoint, path)
+        content = _content(cfg.ckpt_path)
     with problems.catch():
         if out.suffix != SUFFIX:
             raise UserError(f"out={out}: the file's name must end in {SUFFIX}")
@@ -39,6 +32,8 @@ def export_weights(cfg: DictConfig) -> Path:
         if out.exists() and not cfg.overwrite:
             raise UserError(f"out={out} exists; name another file, or overwrite=true")
     problems.raise_all()
+    from src.checkpoints.atomic_io import writable
+
     with writable(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
         unfinished = out.with_name(f".{out.name}.tmp")
@@ -46,6 +41,19 @@ def export_weights(cfg: DictConfig) -> Path:
         unfinished.replace(out)
     console().print(f"Written: {out} ({len(content) / 1e6:.1f} MB)", highlight=False)
     return out
+
+
+def _content(ckpt_path: str) -> bytes:
+    path = resolve_checkpoint(ckpt_path, ".")
+    assert path is not None
+    # Imported here: these import torch, and a file that is missing is reported sooner without it.
+    from src.checkpoints.reading import read_checkpoint
+    from src.checkpoints.rebuild import rebuild
+    from src.checkpoints.weights_file import export_bytes
+
+    checkpoint = read_checkpoint(path)
+    rebuild(checkpoint, path)
+    return export_bytes(checkpoint, path)
 
 
 @command("export_weights")

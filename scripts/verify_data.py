@@ -23,11 +23,9 @@ from rich.table import Table
 from rich.text import Text
 
 from src.cli.command import command, console
-from src.data.datamodule import COSDataModule
 from src.data.layouts import locate_set, missing_root, missing_set
 from src.data.published_sets import Split, is_published, spec_of
 from src.data.settings import DataSettings
-from src.data.synthetic import SyntheticDataModule
 from src.data.verify.findings import Finding, one_line
 from src.data.verify.inspection import Inspection
 from src.data.verify.report import SetReport, Verification, verify
@@ -45,10 +43,12 @@ def verify_data(cfg: DictConfig) -> Verification:
     Raises:
         UserError: the command cannot be carried out (no root, nothing to check).
     """
-    data: COSDataModule = instantiate(cfg.data)
+    from src.data.synthetic import SyntheticDataModule  # here, as it imports torch: help and mistakes come sooner without
+
+    data = instantiate(cfg.data)
     if isinstance(data, SyntheticDataModule):
         raise UserError("data=synthetic is drawn, not read: there is nothing to verify; name a task, e.g. data=cod")
-    settings = data.settings
+    settings: DataSettings = data.settings
     if not settings.root.is_dir():
         raise UserError(missing_root(settings.root))
     _check(cfg, settings)
