@@ -68,7 +68,7 @@ class COSDataModule(LightningDataModule):
             root=Path(root), train_sets=set_names(train_sets), test_sets=set_names(test_sets), image_size=image_size,
             batch_size=batch_size, eval_batch_size=batch_size if eval_batch_size is None else eval_batch_size, num_workers=num_workers,
             val_fraction=val_fraction, test_fraction=test_fraction, folds=folds, fold=fold, groups=groups, selection=selection,
-            augmentation=augmentation, fast_decode=fast_decode, cache=cache, cache_gb=cache_gb,
+            augmentation=augmentation, fast_decode=fast_decode, exif=exif, cache=cache, cache_gb=cache_gb,
             pin_memory=pin_memory, persistent_workers=persistent_workers,
         )  # fmt: skip
         self.folders = FolderSets(self.settings)
