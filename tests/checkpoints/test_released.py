@@ -193,6 +193,7 @@ def test_commands_take_the_file(path, exported, tmp_path):
     assert rows == {"M_0", "M_1", "M_2", "M_3", "M_4"}
 
 
+@pytest.mark.slow
 def test_it_can_be_trained_from_scratch_but_not_resumed_from_weights(path, tmp_path):
     options = ["experiment=quickstart", "model=released", "encoder=pvt_v2_b0", "model.net.channels=16", *TINY_OVERRIDES, *SCENE_OVERRIDES]
     options += [*ONE_BATCH_OVERRIDES, f"paths.output_dir={tmp_path / 'run'}"]
