@@ -7,7 +7,7 @@ TESTS := OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses=auto --maxprocesses=8 --
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart check test test-gpu lint format train eval score ablation clean
+.PHONY: help install quickstart check test test-gpu docs lint format train eval score ablation clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -18,7 +18,7 @@ install: .venv/.installed  ## make .venv and install everything, test tools incl
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --progress-bar on -c constraints.txt -e '.[dev,results,weights,sweep,tensorboard,cluster]'
+	$(BIN)/pip install --progress-bar on -c constraints.txt -e '.[dev,docs,results,weights,sweep,tensorboard,cluster]'
 	@touch $@
 
 quickstart: install  ## train, evaluate and predict on synthetic camouflage, in minutes
@@ -29,6 +29,9 @@ check: install lint  ## lint, then the tests that need neither a training nor a 
 
 test: install lint  ## lint, then all tests
 	$(TESTS) -m 'not gpu'
+
+docs: install  ## the documentation site, into docs/_build/html; warnings are errors
+	$(RUN) sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build/html
 
 test-gpu: install  ## the tests that want a GPU
 	$(RUN) pytest -m gpu

@@ -253,7 +253,7 @@ def test_available_backends_say_why_not():
     if not torch.cuda.is_available():
         assert "CUDA" in str(reasons["triton"])
         assert "mamba-ssm" in str(reasons["mamba_ssm"])
-        assert "docs/scan.md" in str(reasons["mamba_ssm"])
+        assert "docs/explanation/selective-scan.md" in str(reasons["mamba_ssm"])
 
 
 @pytest.mark.parametrize("name", ["delta", "B", "C", "D", "delta_bias"])

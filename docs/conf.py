@@ -1,0 +1,40 @@
+"""How Sphinx builds this site: ``make docs``. Markdown by MyST, docstrings by autodoc and napoleon, warnings are errors."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_extensions")]
+
+project = "RUN"
+author = "The RUN developers"
+copyright = "MIT licence"
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "configuration",
+    "docstrings",
+]
+exclude_patterns = ["_build", "results/data", "results/weights"]
+html_theme = "furo"
+html_title = "RUN"
+html_static_path: list[str] = []
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+
+myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
+myst_heading_anchors = 4
+
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_inherit_docstrings = False
+autodoc_member_order = "bysource"
+autodoc_class_signature = "mixed"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+# Labels and classes of libraries that have no copy here: there is no intersphinx, because the build uses no network.
+nitpicky = False
+suppress_warnings = ["ref.python"]

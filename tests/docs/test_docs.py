@@ -1,0 +1,129 @@
+"""README and docs: every link leads somewhere, every command line composes. Nothing here uses a network."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
+LINK = re.compile(r"(?<!`)!?\[[^\]\n]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<body>.*?)^```", re.MULTILINE | re.DOTALL)
+EXAMPLE = re.compile(r"# conf/(\S+\.yaml)\n")
+HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
+LABEL = re.compile(r"^\((.+)\)=$", re.MULTILINE)
+
+
+def prose(page: Path) -> str:
+    """The page without its code blocks."""
+    return FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+@cache
+def anchors(page: Path) -> frozenset[str]:
+    """The fragments that lead into a page: its headings as GitHub and MyST name them, and its labels."""
+    text = prose(page)
+    names = [re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower()).strip().replace(" ", "-") for heading in HEADING.findall(text)]
+    return frozenset([*names, *LABEL.findall(text)])
+
+
+def broken_links(page: Path) -> Iterator[str]:
+    """The links of a page that lead nowhere in this checkout; those to other hosts are not looked at."""
+    for link in LINK.findall(prose(page)):
+        place, _, fragment = link.partition("#")
+        if place.startswith(("http://", "https://", "mailto:")):
+            continue
+        target = (page.parent / place).resolve() if place else page
+        if not target.exists():
+            yield f"{link}: no file {place}"
+        elif fragment and target.suffix == ".md" and fragment not in anchors(target):
+            yield f"{link}: no heading or label {fragment}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_and_anchor_of_a_page_leads_somewhere(page: Path) -> None:
+    assert list(broken_links(page)) == []
+
+
+def command_lines() -> list[str]:
+    """Every shell command of the pages that runs a module of this project, continued lines joined, comments cut, each once."""
+    found = []
+    for page in PAGES:
+        for block in FENCE.finditer(page.read_text(encoding="utf-8")):
+            if block["language"] != "bash":
+                continue
+            lines = block["body"].replace("\\\n", " ").splitlines()
+            found += [re.sub(r"\s+", " ", line.partition("  #")[0]).strip() for line in lines if re.search(r"-m (src|scripts)\.", line)]
+    return list(dict.fromkeys(found))
+
+
+def first_value(override: str) -> str:
+    """An override as the first job of a multirun has it."""
+    parsed = OverridesParser.create().parse_override(override)
+    if not parsed.is_sweep_override():
+        return override
+    if "glob(" in override:
+        return f"{parsed.get_key_element()}=full"
+    value = override.partition("=")[2]
+    return f"{parsed.get_key_element()}={value.partition(',')[0]}" if "," in value and "(" not in value else f"{parsed.get_key_element()}=1"
+
+
+def hydra_config(module: str) -> Path | None:
+    """The configuration that a module's command composes; None for commands without one."""
+    path = ROOT / "conf" / f"{module.rpartition('.')[2]}.yaml"
+    return path if path.is_file() else None
+
+
+@pytest.fixture(scope="module")
+def conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of conf/ with the files that the pages under contributing/ tell a reader to add."""
+    copy = tmp_path_factory.mktemp("docs") / "conf"
+    shutil.copytree(ROOT / "conf", copy)
+    for page in PAGES:
+        for block in FENCE.finditer(page.read_text(encoding="utf-8")):
+            if block["language"] == "yaml" and (place := EXAMPLE.match(block["body"])):
+                (copy / place[1]).write_text(block["body"], encoding="utf-8")
+    return copy
+
+
+def test_the_worked_examples_add_files(conf: Path) -> None:
+    assert {path.name for path in conf.rglob("*.yaml")} - {path.name for path in (ROOT / "conf").rglob("*.yaml")} == {
+        "mobilenetv3_small.yaml",
+        "fish.yaml",
+        "wide.yaml",
+    }
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_every_command_line_names_a_module_and_composes(line: str, conf: Path) -> None:
+    words = shlex.split(line.split(" -m ", 1)[1])
+    module, overrides = words[0], [word for word in words[1:] if word not in ("-m", "…")]
+    assert find_spec(module) is not None, module
+    config = hydra_config(module)
+    if config is None:
+        return
+    overrides = [first_value(word) for word in overrides if not word.startswith("-")]
+    if any(word.startswith("sweep=") for word in overrides):
+        overrides = [word for word in overrides if not word.startswith(("sweep=", "hydra.sweeper."))]
+    overrides = [word for word in overrides if not word.startswith(("hydra/launcher", "hydra.launcher"))]
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        assert compose(config.stem, overrides)
+
+
+def test_the_pages_have_commands_and_links_to_look_at() -> None:
+    """The two tests above pass on nothing, so there must be something."""
+    assert len(command_lines()) > 30
+    assert sum(len(LINK.findall(prose(page))) for page in PAGES) > 50
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
