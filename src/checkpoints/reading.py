@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from src.checkpoints.released import released_checkpoint
-from src.checkpoints.torch_file import read_torch_file
+from src.checkpoints.torch_file import is_ours, read_torch_file
 from src.checkpoints.upgrade import upgrade_config, upgrade_state
 from src.checkpoints.weights_file import SUFFIX, read_exported
 from src.utils.errors import UserError
@@ -31,9 +31,5 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _read_pickled(path: Path) -> dict[str, Any]:
-    checkpoint = read_torch_file(path)
-    if not isinstance(checkpoint, dict) or "config" not in checkpoint:
-        return released_checkpoint(checkpoint, path)
-    if "state_dict" not in checkpoint or not {"model", "data"} <= dict(checkpoint["config"]).keys():
-        raise UserError(f"ckpt_path: {path} holds no `state_dict` with its `config`; take a file that src.train wrote")
-    return checkpoint
+    content = read_torch_file(path)
+    return content if is_ours(content) else released_checkpoint(content, path)

@@ -10,13 +10,14 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import mode
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from src.checkpoints.torch_file import read_torch_file
+from src.checkpoints.torch_file import is_ours, read_torch_file
 from src.models.encoder import PyramidEncoder
+from src.models.released.feder import FEDER
 from src.models.released.network import ReleasedRUN
 from src.utils.errors import UserError
 from src.utils.revision import UNKNOWN
@@ -30,7 +31,17 @@ BATCH_COUNTER = "num_batches_tracked"
 IMAGE_SIZE, BATCH_SIZE = 384, 4
 """Pixels a side, as in the authors' test script; and images at a time, since a training's batch takes more memory than a laptop has."""
 
-PARTS = {"coarse": "GPM.", "intra": "IAF.", "cross": "CAF.", "merge": "conv3_fea."}
+PARTS = {
+    "coarse": "GPM.",
+    "intra": "IAF.",
+    "cross": "CAF.",
+    "merge": "conv3_fea.",
+    "low": "GCM3.AGFG_LL.",
+    "high": "GCM3.AGFG_HH.",
+    "low_down": "LL_down.",
+    "low_merge": "one_conv_f4_ll.",
+    "high_merge": "one_conv_f1_hh.",
+}
 LEVELS = {"texture": "GCM3.T", "refine": "REM11.REU_f"}
 """Our module → its prefix in the files; that of a level is followed by the level's number, 1 (finest) to 4."""
 PVT_NAMES: dict[str, str | Callable[[re.Match[str]], str]] = {
@@ -44,11 +55,12 @@ PVT_NAMES: dict[str, str | Callable[[re.Match[str]], str]] = {
 
 
 class Variant(NamedTuple):
-    """A released RUN: its name, its encoder in timm, and the encoder's prefix in the file."""
+    """A released network: its name, its encoder in timm, the encoder's prefix in the file, and our configuration of it."""
 
     name: str
     encoder: str
     prefix: str
+    model: Literal["released", "feder"] = "released"
 
 
 VARIANTS = (
@@ -56,6 +68,7 @@ VARIANTS = (
     Variant("RUN/PVTv2", "pvt_v2_b4", "encoder"),
     Variant("RUN/Res2Net50", "res2net50d", "resnet"),
 )
+FEDER_VARIANT = Variant("FEDER", "resnet50", "shared_encoder", "feder")
 
 
 def load_released(path: str | Path) -> ReleasedRUN:
@@ -69,10 +82,21 @@ def load_released(path: str | Path) -> ReleasedRUN:
     Raises:
         UserError: unreadable, another network's file (which one it is, is said), or tensors missing or of another shape, all named.
     """
-    return released_network(read_torch_file(Path(path)), Path(path))[0].eval()
+    net, variant = released_network(read_torch_file(Path(path)), Path(path))
+    if not isinstance(net, ReleasedRUN):
+        raise UserError(f"ckpt_path: {path} is a checkpoint of {variant.name}, not of RUN; load_feder reads it")
+    return net.eval()
 
 
-def released_network(content: Any, path: Path) -> tuple[ReleasedRUN, Variant]:
+def load_feder(path: str | Path) -> FEDER:
+    """Return the network of an authors' FEDER checkpoint, as :func:`load_released` does that of RUN."""
+    net, variant = released_network(read_torch_file(Path(path)), Path(path))
+    if not isinstance(net, FEDER):
+        raise UserError(f"ckpt_path: {path} is a checkpoint of {variant.name}, not of FEDER; load_released reads it")
+    return net.eval()
+
+
+def released_network(content: Any, path: Path) -> tuple[ReleasedRUN | FEDER, Variant]:
     """Return the network of a file's content, with the file's own tensors for weights, and which of the released ones it is.
 
     Args:
@@ -82,12 +106,13 @@ def released_network(content: Any, path: Path) -> tuple[ReleasedRUN, Variant]:
     Raises:
         UserError: as :func:`load_released`.
     """
-    if isinstance(content, Mapping) and "config" in content:
-        raise UserError(f"ckpt_path: {path} has a `config`: src.train wrote it, or another project, but not the authors of RUN")
+    if is_ours(content):
+        raise UserError(f"ckpt_path: {path} was written by src.train, not by the authors of RUN")
     state = bare_state(content)
     variant = recognised(state, path)
     with torch.device("meta"):  # neither memory nor random numbers for weights that are replaced
-        net = ReleasedRUN(PyramidEncoder(variant.encoder, None), _width(state))
+        encoder = PyramidEncoder(variant.encoder, None)
+        net = FEDER(encoder, _width(state, 96)) if variant.model == "feder" else ReleasedRUN(encoder, _width(state, 192))
     net.load_state_dict(_own_state(net, state, variant, path), assign=True)
     return net, variant
 
@@ -95,14 +120,14 @@ def released_network(content: Any, path: Path) -> tuple[ReleasedRUN, Variant]:
 def released_checkpoint(content: Any, path: Path) -> dict[str, Any]:
     """Return an authors' file in the form of our checkpoints: ``state_dict``, the ``config`` that the file itself lacks, and a ``note``.
 
-    The configuration is that of ``model=released data=cod`` with the file's encoder and width, at 384 × 384 pixels.
+    The configuration is that of ``model=released data=cod`` (or ``model=feder``) with the file's encoder and width, at 384 × 384 pixels.
 
     Args and errors as :func:`released_network`.
     """
     net, variant = released_network(content, path)
-    config = _configuration(variant.encoder, net.merge.out_channels) | {"released": variant.name}
+    config = _configuration(variant, net.channels) | {"released": variant.name}
     weights = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
-    return {"state_dict": weights, "config": config, "note": f"weights by the authors of RUN ({variant.name}), under their terms"}
+    return {"state_dict": weights, "config": config, "note": f"weights by the authors of {variant.name}, under their terms"}
 
 
 def bare_state(content: Any) -> dict[str, Tensor]:
@@ -116,10 +141,10 @@ def bare_state(content: Any) -> dict[str, Tensor]:
 
 
 def recognised(state: State, path: Path) -> Variant:
-    """Return which released RUN a bare state dict is.
+    """Return which released network a bare state dict is.
 
     Raises:
-        UserError: it is none; one sentence for FEDER, a plain backbone, a RUN with an unknown encoder, and anything else.
+        UserError: it is none; one sentence for a plain backbone, a RUN with an unknown encoder, and anything else.
     """
     parts = {name.partition(".")[0] for name in state}
     shown = ", ".join(sorted(parts)[:6])
@@ -131,14 +156,14 @@ def recognised(state: State, path: Path) -> Variant:
             raise UserError(f"ckpt_path: {path} is a released RUN with an encoder unknown here; its parts: {shown}")
         return found
     if parts & {"one_conv_f4_ll", "one_conv_f1_hh", "LL_down"}:
-        raise UserError(f"ckpt_path: {path} is a checkpoint of FEDER, whose masks also read wavelet branches; only RUN's can be read")
+        return FEDER_VARIANT
     if {"conv1", "layer1"} <= parts or parts & {"patch_embed", "patch_embed1", "features", "conv_stem"}:
         raise UserError(f"ckpt_path: {path} is a plain image backbone without a decoder; train on it with encoder.weights={path}")
     raise UserError(f"ckpt_path: {path} holds a state dict of a network unknown here ({len(state)} tensors; parts: {shown})")
 
 
 def name_in_file(name: str, variant: Variant) -> str:
-    """Return what the authors' file calls a tensor of :class:`ReleasedRUN`, without ``module.``.
+    """Return what the authors' file calls a tensor of our network, without ``module.``.
 
     >>> name_in_file("refine.0.ode.F1.0.weight", VARIANTS[0])
     'REM11.REU_f1.ode.F1.0.weight'
@@ -157,25 +182,31 @@ def name_in_file(name: str, variant: Variant) -> str:
     return f"{variant.prefix}.{rest}"
 
 
-def _configuration(encoder: str, width: int) -> dict[str, Any]:
-    """What `src.train` would have stored of ``model=released data=cod``, the parts that weights alone keep."""
+def _configuration(variant: Variant, width: int) -> dict[str, Any]:
+    """What `src.train` would have stored of the variant and ``data=cod``, the parts that weights alone keep."""
     from hydra import compose, initialize_config_dir  # here: networks of our own files are made without Hydra
     from omegaconf import OmegaConf
 
     from src.cli.type_check import CONF
 
-    settings = [f"encoder={encoder}", "encoder.weights=null", f"model.net.channels={width}"]
+    settings = [f"encoder={variant.encoder}", "encoder.weights=null", f"model.net.channels={width}"]
     settings += [f"data.image_size={IMAGE_SIZE}", f"data.batch_size={BATCH_SIZE}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = compose("train", ["model=released", "data=cod", *settings])
+        composed = compose("train", [f"model={variant.model}", "data=cod", *settings])
     config = {key: OmegaConf.to_container(composed[key], resolve=True) for key in ("encoder", "model", "data")}
     return config | {"seed": composed.seed, "commit": UNKNOWN}
 
 
-def _width(state: State) -> int:
+def _width(state: State, usual: int) -> int:
     """C: what most of the tensors say that have C values; a single one may be broken or missing."""
-    names = ("conv3_fea.bias", "IAF.conv1.bias", "CAF.conv3.bias", "CAF.conv_final.bias", "REM11.REU_f1.conv.bias")
-    return mode([state[name].numel() for name in names if name in state] or [192])
+    names = (
+        "conv3_fea.bias",
+        "IAF.conv1.bias",
+        "CAF.conv3.bias",
+        "one_conv_f4_ll.bias",
+        *(f"REM11.REU_f{i}.conv.bias" for i in (1, 2, 3, 4)),
+    )
+    return mode([state[name].numel() for name in names if name in state] or [usual])
 
 
 def _own_state(net: nn.Module, state: State, variant: Variant, path: Path) -> dict[str, Tensor]:

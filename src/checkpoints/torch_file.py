@@ -11,6 +11,12 @@ import torch
 from src.utils.errors import UserError
 
 
+def is_ours(content: Any) -> bool:
+    """Whether this is what `src.train` stores: weights with the configuration of their training."""
+    config = content.get("config") if isinstance(content, dict) else None
+    return isinstance(config, dict) and {"model", "data"} <= config.keys() and "state_dict" in content
+
+
 def read_torch_file(path: Path) -> Any:
     """Return what the file holds, tensors on the CPU (``weights_only=True``: nothing in the file is executed).
 

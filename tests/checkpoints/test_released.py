@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,16 @@ from torch import Tensor
 from scripts.export_weights import export_weights
 from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.rebuild import rebuild
-from src.checkpoints.released import VARIANTS, bare_state, load_released, recognised, released_checkpoint, released_network
+from src.checkpoints.released import (
+    FEDER_VARIANT,
+    VARIANTS,
+    bare_state,
+    load_feder,
+    load_released,
+    recognised,
+    released_checkpoint,
+    released_network,
+)
 from src.eval import evaluate
 from src.models.encoder import PyramidEncoder
 from src.models.released.network import ReleasedRUN
@@ -105,8 +115,26 @@ def test_each_variant_is_recognised_with_its_encoder_and_width(variant, count):
     assert (len(net.state_dict()), net.encoder.name, net.merge.out_channels) == (count, variant.encoder, 32)
 
 
+def test_feder_is_no_run_and_the_reverse(path, tmp_path):
+    content = zero_state(NARROW, FEDER_VARIANT)
+    assert recognised(content, PATH) == FEDER_VARIANT
+    torch.save(content, tmp_path / "feder.pth")
+    with pytest.raises(UserError, match=r"feder\.pth is a checkpoint of FEDER, not of RUN"):
+        load_released(tmp_path / "feder.pth")
+    with pytest.raises(UserError, match="is a checkpoint of RUN/ResNet50, not of FEDER"):
+        load_feder(path)
+    assert load_feder(tmp_path / "feder.pth").channels == NARROW
+    fill()  # skips where the names of the authors' class are not here
+    names = json.loads((SHARED / "feder_state_dict.json").read_text()).keys()
+    assert content.keys() <= names
+    assert {name for name in names - content.keys() if not name.startswith(("GCM3.AGFG_LH.", "GCM3.AGFG_HL."))} == {
+        name for name in names if ".TFD." in name or ".out_B." in name or re.match(r"GCM3\.AGFG_HH\..*(mean|std)_conv", name)
+    }
+
+
 def test_a_file_without_configuration_gets_that_of_the_authors_test(state):
-    config = released_checkpoint(state, PATH)["config"]
+    wrapped = {"state_dict": state, "config": {"lr": 1e-4}}  # somebody else's configuration
+    config = released_checkpoint(wrapped, PATH)["config"]
     assert config["encoder"]["name"] == "resnet50"
     assert config["model"]["net"]["channels"] == NARROW
     assert (config["data"]["image_size"], config["data"]["test_sets"]) == (384, ["CHAMELEON", "CAMO", "COD10K", "NC4K"])
@@ -125,7 +153,6 @@ def test_pvt_names_are_the_inverse_of_timms_own_renaming():
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["shared_encoder.conv1.weight", "GPM.branch0.conv.weight", "one_conv_f4_ll.weight"], "a checkpoint of FEDER"),
         (["conv1.weight", "layer1.0.conv1.weight", "fc.weight"], r"plain image backbone.*encoder\.weights=Net_epoch_best\.pth"),
         (["patch_embed1.proj.weight", "block1.0.norm1.weight"], "plain image backbone"),
         (["backbone.conv1.weight", "IAF.conv1.weight"], "encoder unknown here; its parts: IAF, backbone"),
@@ -142,11 +169,11 @@ def test_broken_files_and_our_own_are_told(path, tmp_path):
     cut, objects, ours = (tmp_path / name for name in ("cut.pth", "objects.pth", "ours.pth"))
     cut.write_bytes(path.read_bytes()[:-5000])
     torch.save(torch.nn.Linear(1, 1), objects)
-    torch.save({"state_dict": {}, "config": {}}, ours)
+    torch.save({"state_dict": {}, "config": {"model": {}, "data": {}}}, ours)
     for broken in (cut, objects):
         with pytest.raises(UserError, match=rf"{broken.name} cannot be read as a checkpoint"):
             load_released(broken)
-    with pytest.raises(UserError, match="has a `config`"):
+    with pytest.raises(UserError, match=r"ours\.pth was written by src\.train"):
         load_released(ours)
 
 

@@ -9,20 +9,21 @@ Size = tuple[int, int]
 
 
 class ConvBNReLU(nn.Module):
-    """Convolution without bias → BatchNorm → ReLU, (N,in_channels,H,W) → (N,out_channels,H,W), of the same size.
+    """Convolution without bias → BatchNorm → ReLU, (N,in_channels,H,W) → (N,out_channels,⌈H/stride⌉,⌈W/stride⌉).
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
         kernel_size: height and width of the kernel, both odd.
         dilation: spacing of the kernel's taps along both sides.
+        stride: step of the kernel along both sides.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | Size = 1, dilation: int = 1) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | Size = 1, dilation: int = 1, stride: int = 1) -> None:
         super().__init__()
         height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
         padding = (dilation * (height // 2), dilation * (width // 2))
-        self.conv = nn.Conv2d(in_channels, out_channels, (height, width), padding=padding, dilation=dilation, bias=False)
+        self.conv = nn.Conv2d(in_channels, out_channels, (height, width), stride, padding, dilation, bias=False)
         self.bn = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -21,8 +21,56 @@ from src.utils.errors import UserError
 COARSEST = max(STRIDES)
 
 
-class ReleasedRUN(nn.Module):
-    """The deterministic mask path of the released network; lists of modules go from the finest level to the coarsest.
+class ReleasedNetwork(nn.Module):
+    """What RUN and FEDER share: reduced levels, a coarse mask, and four refinements, each of the mask before it.
+
+    Lists of modules and features go from the finest level to the coarsest. How the refinements' features come about is the subclass's.
+
+    Args:
+        encoder: a :class:`PyramidEncoder`.
+        channels: C, the decoder's width.
+    """
+
+    def __init__(self, encoder: PyramidEncoder, channels: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.channels = channels
+        self.texture = nn.ModuleList(TextureEnhance(encoder.channels[stride], channels) for stride in STRIDES)
+        self.coarse = GlobalPerception(encoder.channels[COARSEST])
+        self.refine = nn.ModuleList(Refinement(channels) for _ in STRIDES)
+
+    def forward(self, image: Tensor) -> RUNOutput:
+        m0, *masks = self.stage_logits(self.encoder.normalise(image)).values()
+        return RUNOutput(masks[-1], m0, tuple(StageOutput(None, logits, logits.sigmoid()) for logits in masks))
+
+    def stage_logits(self, normalised: Tensor) -> dict[str, Tensor]:
+        """Return the logits of all masks, (N,1,H,W) each, under ``m0``, ``f4``, ``f3``, ``f2`` and ``f1``, coarse to fine.
+
+        Args:
+            normalised: (N,3,H,W), the image minus the encoder's mean over its standard deviation.
+        """
+        height, width = normalised.shape[-2:]
+        padded = self.padded(normalised)
+        levels = list(self.encoder.features(padded).values())
+        logits = full_precision(self.coarse(levels[-1]))
+        masks = {"m0": _enlarged(logits, padded, align_corners=False)}
+        features = self.decoded([enhance(level) for enhance, level in zip(self.texture, levels, strict=True)])
+        for number, feature, refine in zip((4, 3, 2, 1), reversed(features), reversed(self.refine), strict=True):
+            logits = full_precision(refine(feature, logits.to(feature.dtype)))
+            masks[f"f{number}"] = _enlarged(logits, padded, align_corners=True)
+        return {name: mask[..., :height, :width] for name, mask in masks.items()}
+
+    def padded(self, normalised: Tensor) -> Tensor:
+        """Return the image with its last row and column repeated up to a size that all levels divide."""
+        return pad_to_multiple(normalised, COARSEST)
+
+    def decoded(self, levels: list[Tensor]) -> list[Tensor]:
+        """Return d1 … d4, which the refinements read, from the reduced levels e1 … e4: (N,C,H/4,W/4) to (N,C,H/32,W/32) both."""
+        raise NotImplementedError
+
+
+class ReleasedRUN(ReleasedNetwork):
+    """The deterministic mask path of the released RUN.
 
     Args:
         encoder: a :class:`PyramidEncoder`; the authors' are ResNet50, Res2Net50 (timm's ``res2net50d``) and PVTv2-b4.
@@ -39,42 +87,17 @@ class ReleasedRUN(nn.Module):
     """
 
     def __init__(self, encoder: PyramidEncoder, channels: int = 192) -> None:
-        super().__init__()
         if channels < REDUCTION:
             raise UserError(f"model.net.channels: got {channels}, expected {REDUCTION} or more (channel attention keeps 1 of {REDUCTION})")
-        self.encoder = encoder
-        self.texture = nn.ModuleList(TextureEnhance(encoder.channels[stride], channels) for stride in STRIDES)
-        self.coarse = GlobalPerception(encoder.channels[COARSEST])
+        super().__init__(encoder, channels)
         self.intra = IntraLevelFusion(channels)
         self.cross = CrossLevelFusion(channels)
         self.merge = conv(2 * channels, channels)
-        self.refine = nn.ModuleList(Refinement(channels) for _ in STRIDES)
 
-    def forward(self, image: Tensor) -> RUNOutput:
-        m0, *masks = self.stage_logits(self.encoder.normalise(image)).values()
-        return RUNOutput(masks[-1], m0, tuple(StageOutput(None, logits, logits.sigmoid()) for logits in masks))
-
-    def stage_logits(self, normalised: Tensor) -> dict[str, Tensor]:
-        """Return the logits of all masks, (N,1,H,W) each, under ``m0``, ``f4``, ``f3``, ``f2`` and ``f1``, coarse to fine.
-
-        Args:
-            normalised: (N,3,H,W), the image minus the encoder's mean over its standard deviation.
-        """
-        height, width = normalised.shape[-2:]
-        padded = pad_to_multiple(normalised, COARSEST)
-        levels = list(self.encoder.features(padded).values())
-        logits = full_precision(self.coarse(levels[-1]))
-        masks = {"m0": _enlarged(logits, padded, align_corners=False)}
-        for number, feature, refine in zip((4, 3, 2, 1), self._decoded(levels)[::-1], reversed(self.refine), strict=True):
-            logits = full_precision(refine(feature, logits.to(feature.dtype)))
-            masks[f"f{number}"] = _enlarged(logits, padded, align_corners=True)
-        return {name: mask[..., :height, :width] for name, mask in masks.items()}
-
-    def _decoded(self, levels: list[Tensor]) -> list[Tensor]:
-        """Return d1 … d4, the features that the refinements read, (N,C,H/4,W/4) to (N,C,H/32,W/32)."""
-        reduced = [enhance(level) for enhance, level in zip(self.texture, levels, strict=True)]
-        *finer, merged = [self.intra(level) for level in reduced]
-        decoded = [reduced[-1]]  # d4 is e4 itself; the top-down pass starts at a4
+    def decoded(self, levels: list[Tensor]) -> list[Tensor]:
+        """Return d1 … d4: d4 is e4 itself, the others are merged from coarse to fine, starting at a4."""
+        *finer, merged = [self.intra(level) for level in levels]
+        decoded = [levels[-1]]
         for level in reversed(finer):
             merged = self.merge(torch.cat([self.cross(merged, level), level], 1))
             decoded.insert(0, merged)

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from src.models.diagnostics import mask_step_parts
 from src.models.outputs import RUNOutput
-from src.models.released.network import ReleasedRUN
+from src.models.released.network import ReleasedNetwork
 from src.models.resample import pool
 from src.models.run import RUN
 from src.models.sofs import reversed_mask
 from src.report.figures.figure import figure_of, plain, save_figure
 
-StagedNetwork = RUN | ReleasedRUN
+StagedNetwork = RUN | ReleasedNetwork
 """Networks whose stages can be drawn."""
 
 INCHES = 1.3
