@@ -74,8 +74,7 @@ class COSDataModule(LightningDataModule):
         self.folders = FolderSets(self.settings)
         self._parts: Parts | None = None
         self._tests: dict[str, Source] | None = None
-        self._tests_holdout = False
-        self._resume_at = (0, 0)
+        self._tests_holdout, self._resume_at = False, (0, 0)
 
     # The two methods that a data module over other sources replaces.
 

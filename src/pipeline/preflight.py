@@ -153,13 +153,11 @@ def prepare_test(cfg: DictConfig) -> PreparedTest:
         raise UserError("ckpt_path: name the checkpoint to evaluate, e.g. ckpt_path=outputs/…/checkpoints/best.ckpt")
     checkpoint = read_checkpoint(path)
     _seed(cfg.seed)
-    data = _checked_overrides(checkpoint["config"]["data"], _given(cfg.data))
-    if cfg.metrics.protocol == "released" and "train_sets" in checkpoint["config"]["data"]:  # of folders; made-up scenes have no EXIF
-        data = {"exif": False} | data
+    overrides = _data_overrides(cfg, checkpoint["config"]["data"])
     output_dir, options = Path(cfg.paths.output_dir), instantiate(cfg.report)
     problems, measures, datasets = Problems(), list(MEASURES), list[str]()
     with problems.catch():
-        datamodule = open_split(checkpoint["config"]["data"], data, cfg.split)
+        datamodule = open_split(checkpoint["config"]["data"], overrides, cfg.split)
         datasets = datamodule.test_names
     with problems.catch():
         module = _trained_module(cfg, checkpoint, path)
@@ -179,10 +177,13 @@ def _given(overrides: DictConfig) -> dict[str, Any]:
     return {str(name): value for name, value in overrides.items() if value is not None}
 
 
-def _checked_overrides(data: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """What is typed for the checkpoint's data, if these have such settings."""
+def _data_overrides(cfg: DictConfig, data: dict[str, Any]) -> dict[str, Any]:
+    """What ``cfg`` sets of the checkpoint's ``data``, if these have such settings."""
+    overrides = _given(cfg.data)
     if unknown := [f"data.{key}" for key in overrides if key not in data]:
         raise UserError(f"{', '.join(unknown)}: the data of this checkpoint ({data['_target_'].split('.')[-1]}) has no such setting")
+    if cfg.metrics.protocol == "released" and "train_sets" in data:  # of folders; made-up scenes have no EXIF
+        return {"exif": False} | overrides
     return overrides
 
 
