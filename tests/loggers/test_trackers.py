@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import wandb
 from PIL import Image
 
-from src.loggers.tracker import job_name
+from src.loggers.tracker import closing, job_name
+from src.loggers.wandb import Wandb
 from src.train import train
 from src.utils.errors import UserError, user_error
 from src.utils.revision import revision
@@ -55,6 +57,22 @@ def test_wandb_goes_on_with_the_same_run(tracked):
     assert [*first.series("val/s_alpha"), *second.series("val/s_alpha")] == pytest.approx(logged(tracked, "val/s_alpha"))
     assert max(first.series("trainer/global_step")) <= 8 < max(second.series("trainer/global_step"))
     assert {"train/structure", "train/edge", "learning_rate", "gradient_norm", "images_per_second", "unfolding/mu_0"} <= first.keys
+
+
+@pytest.mark.slow
+def test_a_run_that_breaks_off_is_failed_and_the_next_job_has_its_own(tmp_path):
+    """Jobs of a sweep share a process: what one of them leaves open would go on as the next one's run."""
+    for name, stops in (("0", True), ("1", False)):
+        logger = Wandb(str(tmp_path / name), "run", offline=True, checkpoints=False)
+        with suppress(KeyboardInterrupt), closing([logger, object()]):
+            logger.log_hyperparams({"seed": 0})
+            if stops:
+                raise KeyboardInterrupt
+        assert wandb.run is None
+    wandb.teardown()
+    (first,), (second,) = runs(tmp_path / "0"), runs(tmp_path / "1")
+    assert (first.exit_code, second.exit_code) == (1, 0)
+    assert first.run.run_id != second.run.run_id
 
 
 @pytest.mark.slow
