@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.fixtures.tiny import ROOT
 
 TESTS = ROOT / "tests"
-OF_NO_ROOM = {"conf", "fixtures", "scripts"}
+OF_NO_ROOM = {"conf", "docs", "fixtures", "scripts"}
 """Folders of tests that mirror a folder beside `src`, and the helpers."""
 
 

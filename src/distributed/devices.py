@@ -35,7 +35,7 @@ def check_devices(trainer: DictConfig, launch: Launch | None) -> dict[str, Any]:
     if trainer.get("check_val_every_n_epoch", 1) == 0:
         problems.append("trainer.check_val_every_n_epoch=0: must be 1 or more; trainer.limit_val_batches=0 leaves validation out")
     if launch is None and nodes > 1:
-        problems.append(f"trainer.num_nodes={nodes}: several machines need torchrun or srun to start the processes (docs/how-to/scale-out.md)")
+        problems.append(f"trainer.num_nodes={nodes}: several machines need torchrun or srun (docs/how-to/scale-out.md)")
     if launch is not None:
         if str(devices) not in ("auto", "-1") and count != launch.here:
             problems.append(f"trainer.devices={devices}: {launch.by} has started {launch.here} processes on this machine; devices=auto")

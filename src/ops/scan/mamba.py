@@ -20,7 +20,8 @@ def unavailable() -> str | None:
 
         _selective_scan_fn()
     except Exception as error:
-        return f"mamba-ssm with its CUDA scan cannot be imported ({type(error).__name__}: {error}); how to install it: docs/explanation/selective-scan.md"
+        reason = f"mamba-ssm with its CUDA scan cannot be imported ({type(error).__name__}: {error})"
+        return f"{reason}; how to install it: docs/explanation/selective-scan.md"
     return None
 
 
