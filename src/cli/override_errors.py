@@ -14,6 +14,11 @@ from src.cli.signatures import parameter_names
 from src.utils.private import root_of
 
 CONF = Path(__file__).parents[2] / "conf"
+FORMER = {
+    "model.net.mask_residual": "model.net.state_space.gamma=null in the place of false",
+    "model.net.robe_image": "model.net.robe.reads_image",
+}
+"""Settings of the last release whose new names cannot be guessed from the old ones."""
 
 
 def composition_mistake(error: BaseException) -> str | None:
@@ -43,6 +48,8 @@ def _no_such_choice(missing: str, options: Sequence[str]) -> str:
 
 def _no_such_key(key: str, parent: Container) -> str:
     """The same name deeper, in a part, then near matches beside the key, then the same name elsewhere, then near ones anywhere."""
+    if key in FORMER:
+        return f"{key}: there is no such setting any more; write {FORMER[key]}"
     prefix, _, name = key.rpartition(".")
     target = str(parent.get("_target_", "")) if isinstance(parent, DictConfig) else ""
     if target and takes(target, name):

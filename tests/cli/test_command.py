@@ -88,6 +88,7 @@ def test_an_output_folder_without_a_name(mode, capsys, tmp_path, monkeypatch):
     [
         ("model.net.num_stage=2", "model.net.num_stage: there is no such setting; did you mean model.net.num_stages?"),
         ("model.net.mu=0.1", "model.net.mu: there is no such setting; did you mean model.net.mask_step.mu?"),
+        ("model.net.robe_image=false", "model.net.robe_image: there is no such setting any more; write model.net.robe.reads_image"),
         ("modle=fpn", "modle: there is no such setting; did you mean model?"),
         ("experimnt=quickstart", "experimnt: there is no such setting; did you mean experiment?"),
         ("lr=3", "lr: there is no such setting; did you mean model.optimizer.lr?"),
