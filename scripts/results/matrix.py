@@ -46,7 +46,7 @@ CHOICES = (
     "levels_coarse_to_fine",
     "levels_8",
     "levels_4",
-    "finest_twice",
+    "levels_stride4_twice",
     "uncertain_band_one",
     "soft_thresholds",
     "lambda_large",
