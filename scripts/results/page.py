@@ -19,7 +19,7 @@ from scripts.results.archive import Results, read_results
 from src.cli.command import console
 from src.cli.script import ScriptParser
 from src.report.tables.table import Table, markdown
-from src.utils.errors import UserError
+from src.utils.errors import Problems, UserError
 
 PAGE, RESULTS = Path("docs/results.md"), Path("docs/results")
 BLOCKS: dict[str, Callable[[Results], Sequence[Table]]] = {
@@ -70,12 +70,12 @@ def page_text(page: Path, results: Path) -> str:
 def renewed(text: str, blocks: dict[str, str], page: Path) -> str:
     """``text`` with new contents between its markers; a UserError if a marker is missing, doubled or unknown."""
     found = [match["name"] for match in _BLOCK.finditer(text)]
-    problems = [f"no block {name}: add the lines <!-- begin: {name} --> and <!-- end: {name} -->" for name in blocks if name not in found]
+    missing = (name for name in blocks if name not in found)
+    problems = Problems(f"no block {name}: add the lines <!-- begin: {name} --> and <!-- end: {name} -->" for name in missing)
     unknown = [name for name in dict.fromkeys(found) if name not in blocks]
     problems += [f"block {name}: nothing is called so; there are {', '.join(blocks)}" for name in unknown]
     problems += [f"block {name} stands there twice" for name in blocks if found.count(name) > 1]
-    if problems:
-        raise UserError(f"{page} cannot be written:", problems)
+    problems.raise_all(f"{page} cannot be written:")
     return _BLOCK.sub(lambda match: f"{match[1]}\n{blocks[match['name']]}\n{match['end']}", text)
 
 

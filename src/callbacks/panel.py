@@ -16,7 +16,7 @@ from src.models.outputs import MaskOutput, RUNOutput, masks_at_size
 from src.module import COSModule
 from src.report.figures.gallery import Panel, Pick, save_gallery
 from src.report.figures.network_panels import network_panels
-from src.utils.errors import UserError
+from src.utils.errors import Problems
 
 
 class ValidationPanel(Callback):
@@ -31,9 +31,7 @@ class ValidationPanel(Callback):
 
     def __init__(self, dirpath: str, every_n_epochs: int, images: int = 4) -> None:
         given = {"every_n_epochs": every_n_epochs, "images": images}
-        wrong = [f"callbacks.panel.{name}={value}: must be 1 or more" for name, value in given.items() if value < 1]
-        if wrong:
-            raise UserError("\n".join(wrong))
+        Problems(f"callbacks.panel.{name}={value}: must be 1 or more" for name, value in given.items() if value < 1).raise_all()
         self.folder, self.every_n_epochs, self.images = Path(dirpath), every_n_epochs, images
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -19,7 +19,7 @@ from src.checkpoints.torch_file import is_ours, read_torch_file
 from src.models.encoder import PyramidEncoder
 from src.models.released.feder import FEDER
 from src.models.released.network import ReleasedRUN
-from src.utils.errors import UserError
+from src.utils.errors import Problems, UserError
 from src.utils.revision import UNKNOWN
 
 State = Mapping[str, Tensor]
@@ -211,7 +211,7 @@ def _width(state: State, usual: int) -> int:
 
 def _own_state(net: nn.Module, state: State, variant: Variant, path: Path) -> dict[str, Tensor]:
     """The file's tensors under the names that ``net`` has for them, in float32; missing batch counters are zero."""
-    own, problems = {}, []
+    own, problems = {}, Problems()
     for name, expected in net.state_dict().items():
         there = name_in_file(name, variant)
         given = state.get(there)
@@ -223,6 +223,5 @@ def _own_state(net: nn.Module, state: State, variant: Variant, path: Path) -> di
             problems.append(f"{there} has shape {tuple(given.shape)}, expected {tuple(expected.shape)}")
         else:
             own[name] = given.to(expected.dtype)
-    if problems:
-        raise UserError(f"ckpt_path: {path} is a checkpoint of {variant.name}, but {len(problems)} tensors do not fit:", problems)
+    problems.raise_all(f"ckpt_path: {path} is a checkpoint of {variant.name}, but {len(problems)} tensors do not fit:")
     return own

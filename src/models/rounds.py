@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from src.models.outputs import MaskOutput, RUNOutput
 from src.models.variant import Variant
-from src.utils.errors import UserError
+from src.utils.errors import Problems
 
 MARGIN = 0.2
 """Of the object's box, on each side (our choice; 0.1 and 0.35 do as well on 241 held-out images of 160 px)."""
@@ -77,11 +77,10 @@ def apply_variant(net: nn.Module, variant: Variant) -> nn.Module:
     Raises:
         UserError: impossible values, or a closing step for a network without a mask step.
     """
-    problems = variant.problems()
+    problems = Problems(variant.problems())
     if variant.closing_step is not None and not getattr(net, "mask_steps", ()):
         problems.append(f"closing_step={str(variant.closing_step).lower()}: {network_name(net)} has no mask step; leave it out")
-    if problems:
-        raise UserError("\n".join(problems))
+    problems.raise_all()
     if variant.rounds > 1:
         net = InRounds(net, variant.rounds)
     return Sharpened(net, variant.sharpness) if variant.sharpness != 1 else net

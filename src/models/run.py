@@ -17,7 +17,7 @@ from src.models.outputs import RUNOutput, StageOutput
 from src.models.resample import pool, upsample
 from src.models.robe import ROBE
 from src.models.sofs import MaskStep, ReversibleStateSpace, reversed_mask
-from src.utils.errors import UserError
+from src.utils.errors import Problems, UserError
 
 COARSEST = max(STRIDES)
 LevelOrder = Literal["coarse_to_fine", "stride_8"]
@@ -82,8 +82,7 @@ class RUN(nn.Module):
         problems = _own_problems(channels, num_stages, levels, unfold_stride, share_stages)
         parts = {"mask_step": mask_step, "state_space": functools.partial(state_space, max(1, channels)), "robe": robe}
         tried = _tried(parts, problems)
-        if problems:
-            raise UserError("RUN cannot be built:", [f"model.net.{problem}" for problem in problems])
+        Problems(f"model.net.{problem}" for problem in problems).raise_all("RUN cannot be built:")
         space = tried["state_space"]
         self.levels, self.unfold_stride, self.coupling = tuple(map(int, levels)), unfold_stride, coupling
         self.encoder = encoder
