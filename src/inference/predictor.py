@@ -45,6 +45,7 @@ class Predictor:
         image_size: side of the network's input; None is as trained.
         batch_size: pictures per call of the network on a GPU. On a CPU every thread takes one picture, which is as fast and takes less
             memory.
+        options: ``device`` to ``image_size`` in one object, in place of them.
 
     Attributes:
         network: what runs, see `src.inference.network.Network`; its ``config`` is that of the training, its ``note`` the licence.
@@ -64,10 +65,11 @@ class Predictor:
         sharpness: float = 1.0,
         image_size: int | None = None,
         batch_size: int = 8,
+        options: Options | None = None,
     ) -> None:
         if batch_size < 1:
             raise UserError(f"batch_size={batch_size}: expected at least 1")
-        self.network = open_network(source, Options(device, half, rounds, closing_step, sharpness, image_size))
+        self.network = open_network(source, options or Options(device, half, rounds, closing_step, sharpness, image_size))
         self.batch_size = batch_size if self.network.batched else 1
 
     @overload
@@ -118,7 +120,7 @@ class Predictor:
         with self.network.shared_by(workers):
             yield from in_order(function, items, workers)
 
-    def segment(self, pictures: Iterable[AnyPicture]) -> list[Result]:
+    def segment(self, pictures: Iterable[AnyPicture | Picture]) -> list[Result]:
         """Segment one or more pictures in the calling thread, in one call of the network."""
         return self.run([self.prepare(picture) for picture in pictures])
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import sys
 from pathlib import Path
+from typing import Any
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of <malloc.h>
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of <malloc.h>
 
 
 def keep_freed_memory() -> bool:
@@ -15,13 +16,31 @@ def keep_freed_memory() -> bool:
     By default every large tensor is mapped anew from the kernel and its pages are cleared one by one. Returns whether
     the C library took the settings; elsewhere (macOS, musl) nothing happens.
     """
-    if not sys.platform.startswith("linux"):
-        return False
+    libc = _glibc()
+    return libc is not None and bool(libc.mallopt(M_MMAP_MAX, 0) and libc.mallopt(M_TRIM_THRESHOLD, -1))
+
+
+def share_heap() -> bool:
+    """Tell glibc to serve all threads from one heap, before they start: what one has freed another can use.
+
+    Each thread otherwise has a heap of its own, and each keeps the largest picture that it has met. Returns whether the C library took it.
+    """
+    libc = _glibc()
+    return libc is not None and bool(libc.mallopt(M_ARENA_MAX, 1))
+
+
+def release_freed() -> bool:
+    """Give freed memory back to the system, such as what importing and loading have left. Returns whether there was any."""
+    libc = _glibc()
+    return libc is not None and bool(libc.malloc_trim(0))
+
+
+def _glibc() -> Any:
+    """Return the C library; None where it is not glibc."""
     try:
-        libc = ctypes.CDLL("libc.so.6")
-        return bool(libc.mallopt(M_MMAP_MAX, 0) and libc.mallopt(M_TRIM_THRESHOLD, -1))
-    except (OSError, AttributeError):
-        return False
+        return ctypes.CDLL("libc.so.6") if sys.platform.startswith("linux") else None
+    except OSError:
+        return None
 
 
 def reset_peak() -> bool:

@@ -67,7 +67,7 @@ def test_the_header_says_what_it_is_and_no_folder_of_the_trainer(checkpoint, exp
 def test_predict_reads_them(exported, tmp_path):
     (tmp_path / "in").mkdir()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)).save(tmp_path / "in" / "a.png")
-    (path,) = predict(config("predict", f"ckpt_path={exported}", f"input={tmp_path / 'in'}", f"output={tmp_path / 'out'}"))
+    (path,) = predict(config("predict", f"ckpt_path={exported}", f"input={tmp_path / 'in'}", f"output={tmp_path / 'out'}")).written
     assert Image.open(path).size == (70, 50)
 
 

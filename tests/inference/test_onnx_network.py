@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from src.inference.predictor import Predictor
 from src.utils.errors import UserError
+from tests.fixtures.red_onnx import METADATA, write_red_onnx
 from tests.fixtures.tiny import ROOT
 
-METADATA = {"config": json.dumps({"data": {"image_size": 64}}), "note": "research use", "image_size": "64", "pre_post": "true"}
 BLOCKED = """
 import sys
 class Blocker:
@@ -31,20 +27,8 @@ print(result.mask8.shape, result.cutout().shape, len(result.to_json()["annotatio
 """
 
 
-def write_onnx(path: Path, metadata: dict[str, str]) -> Path:
-    """Write a network that takes the red channel for the mask."""
-    picture = helper.make_tensor_value_info("picture", TensorProto.UINT8, ["height", "width", 3])
-    mask = helper.make_tensor_value_info("mask", TensorProto.UINT8, ["height", "width"])
-    red = numpy_helper.from_array(np.array(0), "red")
-    graph = helper.make_graph([helper.make_node("Gather", ["picture", "red"], ["mask"], axis=2)], "red", [picture], [mask], [red])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    helper.set_model_props(model, metadata)
-    onnx.save(model, path)
-    return path
-
-
 def test_an_exported_file_is_run(tmp_path, photograph):
-    opened = Predictor(write_onnx(tmp_path / "red.onnx", METADATA))
+    opened = Predictor(write_red_onnx(tmp_path / "red.onnx", METADATA))
     result = opened(photograph)
     np.testing.assert_array_equal(result.mask8, photograph[..., 0])
     np.testing.assert_allclose(result.mask, photograph[..., 0] / 255, atol=1e-6)
@@ -63,13 +47,13 @@ def test_files_of_others_are_refused(tmp_path):
         ({key: value for key, value in METADATA.items() if key != "pre_post"}, "without pre_post"),
     ):
         with pytest.raises(UserError, match=words):
-            Predictor(write_onnx(tmp_path / "foreign.onnx", metadata))
+            Predictor(write_red_onnx(tmp_path / "foreign.onnx", metadata))
     with pytest.raises(UserError, match="cannot be read as ONNX"):
         Predictor(tmp_path / "text.onnx")
 
 
 def test_what_was_settled_at_the_export_cannot_be_chosen(tmp_path):
-    path = write_onnx(tmp_path / "red.onnx", METADATA)
+    path = write_red_onnx(tmp_path / "red.onnx", METADATA)
     with pytest.raises(UserError, match=r"from the checkpoint.*: rounds=2, image_size=96"):
         Predictor(path, rounds=2, image_size=96)
     with pytest.raises(UserError, match=r"device=cuda:1: an \.onnx file runs on auto, cpu or cuda"):
@@ -78,7 +62,7 @@ def test_what_was_settled_at_the_export_cannot_be_chosen(tmp_path):
 
 @pytest.mark.slow
 def test_it_needs_no_torch(tmp_path, photograph):
-    path = write_onnx(tmp_path / "red.onnx", METADATA)
+    path = write_red_onnx(tmp_path / "red.onnx", METADATA)
     Image.fromarray(photograph).save(tmp_path / "moth.png")
     command = [sys.executable, "-c", BLOCKED, str(path), str(tmp_path / "moth.png")]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)

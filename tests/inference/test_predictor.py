@@ -148,7 +148,7 @@ def test_sources_that_are_no_network(tmp_path, tiny_checkpoint):
         "empty": r"holds no network \(looked for model.safetensors",
         "two": r"several networks \(a.ckpt, b.ckpt\)",
         "weights.zip": "with the suffix .ckpt, .safetensors, .pth or .onnx",
-        "foreign.ckpt": "src.train wrote",
+        "foreign.ckpt": r"foreign\.ckpt",
     }
     for name, words in cases.items():
         with pytest.raises(UserError, match=words):

@@ -14,7 +14,6 @@ from src.module import COSModule
 from src.report.figures.curves import save_curves
 from src.report.figures.gallery import error_map, pick_images, save_gallery
 from src.report.figures.network_panels import network_panels
-from src.report.figures.overlay import TINT, overlay
 from src.report.figures.unfolding import _rows as unfolding_rows
 from tests.fixtures.fake_scores import set_scores
 
@@ -126,14 +125,3 @@ def test_the_gallery_names_its_images_and_colours(tmp_path, monkeypatch):
     assert [figure.axes[i].get_ylabel() for i in (0, 2)] == ["best 0.90\nimage_1", "worst 0.10\nimage_0"]
     for words in ("protocol raw", "blue missed, grey outside the field of view", "r residual (red +0.3, blue −0.3)"):
         assert words in figure.get_supxlabel()
-
-
-def test_overlay_tints_the_object_and_leaves_the_rest():
-    image = np.full((60, 80, 3), 100, np.uint8)
-    mask = np.zeros((60, 80))
-    mask[20:40, 30:50] = 1.0
-    out = overlay(image, mask)
-    assert out.dtype == np.uint8
-    assert (out[0, 0] == 100).all()
-    np.testing.assert_allclose(out[30, 40], 0.55 * 100 + 0.45 * TINT, atol=1)
-    assert (out[20, 40] == TINT).all()
