@@ -4,7 +4,7 @@
     core      run, fpn, fpn_ds, fpn_wide × 3 seeds and unet, 12 epochs at 224 px, each at its best rate; hold-out and test: in one round and
               in two, with sharper logits, and RUN without its closing step
     ablation  parts, choices and numbers of stages of RUN, 160 px, 6 epochs, a quarter held out, hold-out alone
-    large     run and the rival that is best on the hold-out, 352 px; the same readings
+    large     run and the rival that is best on the hold-out, 352 px; evaluated as in core
     tasks     run and fpn_ds on Kvasir-SEG and DRIVE, there also unet without and with skips of the image, at CAMO's rates;
               test, in all these ways but two rounds
 

@@ -163,7 +163,7 @@ def test_a_command_that_was_asked_to_stop_stops_the_rest_and_a_failed_one_does_n
 
 def test_a_second_seed_of_some_networks_is_asked_for_by_name(tuned, tmp_path, monkeypatch, capsys):
     words = ["--list", "data.root=DATA", "--output", str(tmp_path / "out"), "--results", str(tuned)]
-    monkeypatch.setattr(sys, "argv", ["camo_matrix", "ablation", "core", "--only", "run", "run-robe", "--seed", "1", *words])
+    monkeypatch.setattr(sys, "argv", ["matrix", "ablation", "core", "--only", "run", "run-robe", "--seed", "1", *words])
     with pytest.raises(SystemExit) as ended:
         matrix.main()
     out, err = capsys.readouterr()
@@ -177,7 +177,7 @@ def test_a_second_seed_of_some_networks_is_asked_for_by_name(tuned, tmp_path, mo
 
 def test_one_training_is_asked_for_by_its_own_name(tuned, tmp_path, monkeypatch, capsys):
     words = ["--list", "data.root=DATA", "--output", str(tmp_path / "out"), "--results", str(tuned)]
-    monkeypatch.setattr(sys, "argv", ["camo_matrix", "tasks", "--only", "drive_fpn_ds", *words])
+    monkeypatch.setattr(sys, "argv", ["matrix", "tasks", "--only", "drive_fpn_ds", *words])
     with pytest.raises(SystemExit) as ended:
         matrix.main()
     out, err = capsys.readouterr()
