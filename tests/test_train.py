@@ -108,7 +108,6 @@ MISTAKES = {
     "nothing to resume": (["ckpt_path=last"], ["ckpt_path=last"]),
     "nothing to do": (["train=false"], ["ckpt_path"]),
     "validation": (["trainer.check_val_every_n_epoch=0"], ["trainer.check_val_every_n_epoch=0"]),
-    "no end": (["trainer.max_epochs=-1", "scheduler=cosine"], ["trainer.max_epochs=-1"]),
     "no model": (["~model"], ["model"]),
     "seed": (["seed=-1"], ["seed=-1"]),
     "learning rate": (["model.optimizer.lr=-1"], ["model.optimizer"]),
@@ -130,6 +129,15 @@ def test_a_mistake_is_named_before_any_work(overrides, keys, tmp_path, cod_root,
     assert found is not None
     assert [key for key in keys if key not in str(found)] == []
     assert not Path("run", "checkpoints").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_scheduler_that_must_know_the_end_is_told_when_there_is_none(tmp_path, cod_root):
+    camo = ["experiment=camo_lite0", *TINY_OVERRIDES, f"data.root={cod_root}", f"paths.output_dir={tmp_path / 'run'}"]
+    with pytest.raises(UserError, match=r"trainer\.max_epochs=-1"):
+        train(config("train", *camo, "trainer.max_epochs=-1", "scheduler=cosine"))
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 @pytest.mark.slow
