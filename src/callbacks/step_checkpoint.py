@@ -82,5 +82,5 @@ class StopWhenAsked(Checkpoint):
 
 
 def between_steps(trainer: Trainer) -> bool:
-    """Whether a training stopped here, at the end of a batch, could go on: gradients are used up, batches are left."""
+    """Whether a training stopped here, at the end of a batch, could be resumed: gradients are used up, batches are left."""
     return not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and not accumulates(trainer)

@@ -74,7 +74,7 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def writable(folder: Path) -> Iterator[None]:
-    """A disk that is full or takes no file becomes a UserError that says how to go on; any other error stays what it is."""
+    """A disk that is full or takes no file becomes a UserError that says how to resume; any other error stays what it is."""
     try:
         yield
     except OSError as error:
@@ -113,5 +113,5 @@ def _cannot_write(path: Path, size: int, error: OSError) -> UserError:
 def _way_out(folder: Path) -> str:
     kept = sorted(folder.rglob("*.ckpt"), key=lambda p: p.stat().st_mtime) if folder.is_dir() else []
     if kept:
-        return f"the last good checkpoint is {kept[-1]}: make room, then go on with ckpt_path=last"
+        return f"the last good checkpoint is {kept[-1]}: make room, then resume with ckpt_path=last"
     return "make room there or choose another paths.output_dir"

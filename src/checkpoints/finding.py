@@ -12,7 +12,7 @@ from src.utils.errors import UserError
 from src.utils.launch import global_rank
 
 RESUMABLE = ("last.ckpt", "step.ckpt")
-"""Of the end of an epoch and of its middle: a training goes on from these as if it had never stopped."""
+"""Of the end of an epoch and of its middle: a training resumed from these is the one that never stopped."""
 
 
 def check_ckpt_path(cfg: DictConfig) -> None:

@@ -42,7 +42,7 @@ def other_ranks(trainer: L.Trainer, cfg: DictConfig, ckpt_path: str | None) -> I
     """All processes of `trainer` are there in the block, and this one is alone after it, its environment as before.
 
     Args:
-        cfg, ckpt_path: what the others train by, and the file that they go on from.
+        cfg, ckpt_path: what the others train by, and the file that they resume from.
 
     Raises:
         UserError: what another process found wrong with the input, where this one only saw it go.
@@ -125,7 +125,7 @@ def _mistake(processes: list[subprocess.Popen[bytes]], folder: Path) -> str:
     """What the user can do something about: wrong input, or a process that was killed; empty if it is neither."""
     codes = [process.poll() or 0 for process in processes]
     killed = [f"rank {rank} by {signal.Signals(-code).name}" for rank, code in enumerate(codes, 1) if code < 0]
-    way_out = "where the memory was full a smaller data.batch_size or fewer data.num_workers help; ckpt_path=last goes on"
+    way_out = "where the memory was full a smaller data.batch_size or fewer data.num_workers help; ckpt_path=last resumes"
     return _told(folder, "mistake") or (f"processes of this training were killed, {', '.join(killed)}; {way_out}" if killed else "")
 
 

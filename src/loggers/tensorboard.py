@@ -16,7 +16,7 @@ from src.utils.errors import UserError
 
 
 class TensorBoard(TensorBoardLogger, Tracker):
-    """``tensorboard --logdir outputs`` shows each run by its folder; a resumed one goes on in the same place."""
+    """``tensorboard --logdir outputs`` shows each run by its folder; a resumed one continues its curves."""
 
     def __init__(self, save_dir: str) -> None:
         if find_spec("tensorboard") is None:

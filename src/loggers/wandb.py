@@ -23,7 +23,7 @@ ID_FILE = "run_id.txt"
 class Wandb(WandbLogger, Tracker):
     """Configuration, curves, pictures and the tables of the test; the checkpoints too if asked.
 
-    The run's id lies in ``<save_dir>/wandb/run_id.txt``: a resumed training goes on with the same run.
+    The run's id is in ``<save_dir>/wandb/run_id.txt``: a resumed training resumes the same run.
 
     Args:
         offline: everything stays in ``<save_dir>/wandb`` (`wandb sync` sends it later).
