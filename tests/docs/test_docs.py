@@ -119,9 +119,23 @@ def test_every_command_line_names_a_module_and_composes(line: str, conf: Path) -
         assert compose(config.stem, overrides)
 
 
+def python_imports() -> list[str]:
+    """Every import of this project in the Python blocks of the pages."""
+    blocks = [
+        block["body"] for page in PAGES for block in FENCE.finditer(page.read_text(encoding="utf-8")) if block["language"] == "python"
+    ]
+    return sorted({line for block in blocks for line in block.splitlines() if line.startswith(("from src", "import src"))})
+
+
+@pytest.mark.parametrize("line", python_imports())
+def test_every_import_of_the_pages_works(line: str) -> None:
+    exec(line, {})
+
+
 def test_the_pages_have_commands_and_links_to_look_at() -> None:
     """The two tests above pass on nothing, so there must be something."""
     assert len(command_lines()) > 30
+    assert python_imports()
     assert sum(len(LINK.findall(prose(page))) for page in PAGES) > 50
 
 
