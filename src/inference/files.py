@@ -80,10 +80,11 @@ class FileRunner:
 
     Args:
         job: the network, the outputs, the settings.
+        workers: threads; None is one per core, up to 8.
     """
 
-    def __init__(self, job: PredictionJob) -> None:
-        self.job = job
+    def __init__(self, job: PredictionJob, workers: int | None = None) -> None:
+        self.job, self._workers = job, workers
         self._room = Room(PIXELS_AT_ONCE)
 
     def run(self, sources: Sequence[Checked]) -> Report:
@@ -96,7 +97,7 @@ class FileRunner:
         report = Report(kept=len(sources) - len(wanted))
         pictures = [one for one in wanted if not one.source.is_video]
         self.job.progress.expect(len(pictures))
-        for problems in self.job.predictor.map(self._predict_chunk, in_chunks(pictures, self.job.predictor.batch_size)):
+        for problems in self.job.predictor.map(self._predict_chunk, in_chunks(pictures, self.job.predictor.batch_size), self._workers):
             report.skipped += [problem for problem in problems if problem is not None]
             report.pictures += sum(problem is None for problem in problems)
             self.job.progress.advance(len(problems))

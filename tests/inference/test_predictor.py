@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 import sys
 import threading
@@ -192,6 +193,15 @@ def test_threads_of_torch_are_restored_after_the_last_context():
 
 
 @pytest.mark.slow
+def test_the_example_of_the_readme(tiny_checkpoint, photograph, tmp_path, monkeypatch, capsys):
+    (example,) = [block for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL) if "Predictor" in block]
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(photograph).save("picture.jpg")
+    exec(example.replace("docs/results/weights/run.safetensors", str(tiny_checkpoint)), {})
+    assert Image.open("object.png").mode == "RGBA"
+    assert capsys.readouterr().out.startswith("[[")
+
+
 def test_it_needs_no_library_of_training(tiny_checkpoint, photograph, tmp_path):
     Image.fromarray(photograph).save(tmp_path / "moth.png")
     command = [sys.executable, "-c", BLOCKED, str(tiny_checkpoint), str(tmp_path / "moth.png")]
