@@ -140,7 +140,13 @@ def largest_difference(before: Path, now: Path) -> int:
 def peak_gib(arguments: argparse.Namespace, folder: Path, batch_size: int) -> float:
     """Return the largest resident memory of one `src.predict` process."""
     output = folder / f"batch{batch_size}"
-    settings = [f"ckpt_path={arguments.weights}", f"input={arguments.pictures}", f"output={output}", f"batch_size={batch_size}", "device=cpu"]
+    settings = [
+        f"ckpt_path={arguments.weights}",
+        f"input={arguments.pictures}",
+        f"output={output}",
+        f"batch_size={batch_size}",
+        "device=cpu",
+    ]
     process = subprocess.Popen([sys.executable, "-m", "src.predict", *settings], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

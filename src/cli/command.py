@@ -209,6 +209,11 @@ def prepare() -> None:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     for pattern in NOISE:
         warnings.filterwarnings("ignore", pattern)
+    silence_loggers()
+
+
+def silence_loggers() -> None:
+    """Let libraries log warnings and errors only. Lightning sets its own level while it is imported: call this again after that."""
     for name in ("lightning.pytorch", "lightning.fabric", "timm"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

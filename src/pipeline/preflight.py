@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.checkpoints.finding import resolve_checkpoint
 from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.rebuild import check_epochs, check_fits, rebuild
+from src.cli.command import silence_loggers
 from src.distributed.devices import accumulation, check_devices, world_size
 from src.metrics import MEASURES
 from src.models.variant import Variant
@@ -60,6 +61,7 @@ def prepare(cfg: DictConfig) -> Prepared:
     Raises:
         UserError: all mistakes in devices, data, network, callbacks and loggers at once; a checkpoint that does not fit.
     """
+    silence_loggers()
     ckpt_path = starting_checkpoint(cfg)
     problems = Problems()
     with problems.catch():
@@ -148,6 +150,7 @@ def prepare_test(cfg: DictConfig) -> PreparedTest:
     Raises:
         UserError: a checkpoint that cannot be read; else all mistakes in data, network, report and folder at once.
     """
+    silence_loggers()
     path = resolve_checkpoint(cfg.ckpt_path, cfg.paths.output_dir)
     if path is None:
         raise UserError("ckpt_path: name the checkpoint to evaluate, e.g. ckpt_path=outputs/…/checkpoints/best.ckpt")

@@ -194,7 +194,9 @@ def test_threads_of_torch_are_restored_after_the_last_context():
 
 @pytest.mark.slow
 def test_the_example_of_the_readme(tiny_checkpoint, photograph, tmp_path, monkeypatch, capsys):
-    (example,) = [block for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL) if "Predictor" in block]
+    (example,) = [
+        block for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL) if "Predictor" in block
+    ]
     monkeypatch.chdir(tmp_path)
     Image.fromarray(photograph).save("picture.jpg")
     exec(example.replace("docs/results/weights/run.safetensors", str(tiny_checkpoint)), {})
