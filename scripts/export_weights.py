@@ -29,7 +29,7 @@ def export_weights(cfg: DictConfig) -> Path:
         if out.suffix != SUFFIX:
             raise UserError(f"out={out}: the file's name must end in {SUFFIX}")
     with problems.catch():
-        if out.exists() and not cfg.overwrite:
+        if out.exists() and cfg.overwrite is not True:  # `missing` is for predictions
             raise UserError(f"out={out} exists; name another file, or overwrite=true")
     problems.raise_all()
     from src.checkpoints.atomic_io import writable
