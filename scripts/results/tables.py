@@ -43,7 +43,7 @@ SPLIT_NAMES = {"test": "test", "holdout": "hold-out"}
 INTERVAL = (
     f"Interval: 95 %, percentile bootstrap over images (the same for both networks) and over each network's seeds, {RESAMPLES} resamples, "
     f"seed {SEED}. With one seed it speaks of new images, not of new trainings; with three it is still somewhat too narrow. "
-    "In bold where it leaves out 0."
+    "In bold where it excludes 0."
 )
 
 
@@ -136,7 +136,7 @@ def round_tables(results: Results) -> list[Table]:
             rows = [[*one.cells, *difference_cells(added[label])] for label, one in models.items()]
             notes = [
                 f"{images(models)}. The second round minus the first of the same trainings. Interval: 95 %, percentile bootstrap "
-                f"over images and seeds, {RESAMPLES} resamples, seed {SEED}; in bold where it leaves out 0."
+                f"over images and seeds, {RESAMPLES} resamples, seed {SEED}; in bold where it excludes 0."
             ]
             title = f"{dataset}, {named}, {size} px: what the second round adds"
             tables.append(Table(title, heads("network", "seeds", *SHOWN), rows, notes))
@@ -273,8 +273,8 @@ def _part_table(title: str, models: Networks) -> list[Table]:
     rows = [[one.cells[0], *difference_row(one, ours)[1:]] for label, one in models.items() if one.is_ours and label != OURS]
     notes = [
         f"{images(models)}. First row: the scores; the others: the variant minus `{OURS}` (a minus in S_α speaks for RUN).",
-        "`run-X`: without X (`ablation=no_X`; `…-closing_step`: a reading of the same training); `run+X`: `ablation=X`; `run_paper`: "
-        "the letter of the paper.",
+        "`run-X`: without X (`ablation=no_X`; `…-closing_step`: an evaluation variant of the same training); `run+X`: `ablation=X`; `run_paper`: "
+        "the model as published.",
         INTERVAL,
         "With one seed each, bold is a reason for a second seed, no result: two trainings of one network can differ by as much.",
     ]

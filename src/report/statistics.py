@@ -94,7 +94,7 @@ def statistics_table(comparisons: Sequence[Comparison], protocol: str, resamples
         f"percentile bootstrap, {resamples} resamples, seed {SEED}.",
         f"p: Wilcoxon signed-rank test, two-sided; Holm's correction over the {len(rows)} comparisons of this table.",
         short_note(protocol),
-        "Better: named where the corrected p is under 0.05 and the interval leaves out 0.",
+        "Better: named where the corrected p is under 0.05 and the interval excludes 0.",
     ]
     breaks = frozenset(i for i in range(1, len(rows)) if rows[i][0] != rows[i - 1][0])
     return Table(f"{comparisons[0].dataset}: differences", header, rows, notes, breaks)
