@@ -8,7 +8,7 @@
     tasks     run and fpn_ds on Kvasir-SEG and DRIVE, there also unet without and with skips of the image, at CAMO's rates;
               test, in all these ways but two rounds
 
-Each training has a folder of its own below --output. What is finished is skipped and what was interrupted goes on from its last checkpoint,
+Each training has a folder of its own below --output. What is finished is skipped and what was interrupted resumes from its last checkpoint,
 so the same command again continues. As each ends, its numbers go to docs/results and the page is made anew. Ctrl-C or SIGTERM stops after
 the running training has saved itself. Overrides go to every training, e.g. ``-- trainer=gpu data.num_workers=8``.
 """
@@ -186,7 +186,7 @@ def best_rival(results: Path) -> str:
 
 
 def train_command(run: Run, folder: Path, data: Path, overrides: Sequence[str]) -> list[str]:
-    """What trains a run, or goes on where it stopped."""
+    """What trains a run, or resumes it."""
     resume = ["ckpt_path=last"] if any((folder / "checkpoints").glob("*.ckpt")) else []
     places = [f"seed={run.seed}", "test=false", f"data.root={data}", f"paths.output_dir={folder}"]
     return [sys.executable, "-m", "src.train", *run.overrides, *places, *overrides, *resume]
@@ -272,7 +272,7 @@ def _call(words: Sequence[str]) -> None:
         for signum, handler in handlers.items():
             signal.signal(signum, handler)
     if status in (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM):
-        print("stopped; the same command goes on", file=sys.stderr)
+        print("stopped; the same command resumes", file=sys.stderr)
         sys.exit(status if status > 0 else 128 - status)
     if status:
         raise UserError(f"ended with status {status}: {shlex.join(words)}")

@@ -273,8 +273,8 @@ def _part_table(title: str, models: Networks) -> list[Table]:
     rows = [[one.cells[0], *difference_row(one, ours)[1:]] for label, one in models.items() if one.is_ours and label != OURS]
     notes = [
         f"{images(models)}. First row: the scores; the others: the variant minus `{OURS}` (a minus in S_α speaks for RUN).",
-        "`run-X`: without X (`ablation=no_X`; `…-closing_step`: an evaluation variant of the same training); `run+X`: `ablation=X`; `run_paper`: "
-        "the model as published.",
+        "`run-X`: without X (`ablation=no_X`; `…-closing_step`: an evaluation variant of the same training); "
+        "`run+X`: `ablation=X`; `run_paper`: the model as published.",
         INTERVAL,
         "With one seed each, bold is a reason for a second seed, no result: two trainings of one network can differ by as much.",
     ]

@@ -1,4 +1,4 @@
-"""The CSV files of a report (and Parquet, where pyarrow is there): full precision, one row a thing."""
+"""The CSV files of a report (and Parquet, where pyarrow is there): full precision, one row per record."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def image_rows(results: Sequence[SetScores], protocol: str) -> Rows:
 
 
 def curve_rows(results: Sequence[SetScores], protocol: str) -> Rows:
-    """The mean curves, one row a threshold."""
+    """The mean curves, one row per threshold."""
     for one in results:
         names = {"protocol": protocol, "dataset": one.dataset, "method": one.method, "map": one.map}
         for i, threshold in enumerate(THRESHOLDS):

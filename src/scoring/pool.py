@@ -1,4 +1,4 @@
-"""Worker threads with a bounded queue, for maps that are scored while the network or the disk goes on."""
+"""Worker threads with a bounded queue, for maps that are scored while the network or the disk keeps working."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores maps in worker threads while the network or the disk goes on; no number depends on how many workers there are."""
+"""Scores maps in worker threads while the network or the disk keeps working; no number depends on how many workers there are."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ BEST = "best.yaml"
 class OptunaSweeper(Sweeper):
     """Searches with Optuna's TPE for the highest S_α on the hold-out, the best epoch's; no test set is read.
 
-    The study lies in the multirun's folder: the same command with the same ``paths.output_dir`` goes on where it was stopped,
-    also in the middle of a trial. A trial that fails is noted, and the search goes on.
+    The study lies in the multirun's folder: the same command with the same ``paths.output_dir`` resumes where it was stopped,
+    also in the middle of a trial. A trial that fails is noted, and the search continues.
 
     Args:
         trials: how many in all; more of them may be asked for later.

@@ -35,7 +35,7 @@ class _Panel(NamedTuple):
 
 @torch.no_grad()
 def draw_unfolding(path: Path, net: StagedNetwork, image: Tensor, name: str, truth: Tensor | None = None, photograph: bool = True) -> None:
-    """Write a PNG with one row a stage k: M_{k−1}, the step to M̂_k and its parts, w_k, R_{k−1}, M_k, E_k, B_k, Ĉ_k.
+    """Write a PNG with one row per stage k: M_{k−1}, the step to M̂_k and its parts, w_k, R_{k−1}, M_k, E_k, B_k, Ĉ_k.
 
     A closing step has a row of its own, with M̂_{K+1} where the stages have M_k. All steps share one colour scale, which the caption
     names. Parts are those of

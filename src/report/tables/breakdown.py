@@ -82,7 +82,7 @@ def breakdown_tables(groups: Sequence[Group], columns: Sequence[str], protocol: 
 
 
 def breakdown_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """For a CSV: one row a group and method, with every measure that is a mean over images."""
+    """For a CSV: one row per group and method, with every measure that is a mean over images."""
     return [
         {"dataset": group.dataset, "by": group.by, "group": group.name, "images": group.images, "method": method, **means}
         for group in groups
