@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -20,11 +19,8 @@ LARGEST_WEBP = 16383
 WEBP_QUALITY = 90
 """Of pictures in colour; grey maps and transparency are kept without loss."""
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
-_UP = 2
-_FASTEST = 1
-_BAND = 128
+_FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+_TO_OPENCV = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
 
 
 def encode(picture: np.ndarray, file_format: str) -> bytes:
@@ -39,30 +35,10 @@ def encode(picture: np.ndarray, file_format: str) -> bytes:
 def encode_png(picture: np.ndarray) -> bytes:
     """Return a uint8 picture as PNG: each row less the one above, compressed at zlib's fastest level.
 
-    A third of the time of Pillow's fastest, which tries all filters on every row, and files of the same size for masks.
+    By OpenCV: Pillow's fastest tries all filters on every row and takes twice as long.
     """
-    height, width = picture.shape[:2]
-    channels = picture.shape[2] if picture.ndim == 3 else 1
-    header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
-    content = _compressed(np.ascontiguousarray(picture).reshape(height, width * channels))
-    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", content) + _chunk(b"IEND", b"")
-
-
-def _compressed(rows: np.ndarray) -> bytes:
-    """Return rows of bytes (n, L) filtered and compressed, a band at a time: a filtered copy of a photograph would be as large as it."""
-    compressor, parts = zlib.compressobj(_FASTEST), []
-    for top in range(0, len(rows), _BAND):
-        band = rows[top : top + _BAND]
-        filtered = np.empty((len(band), 1 + rows.shape[1]), np.uint8)
-        filtered[:, 0] = _UP
-        filtered[0, 1:] = band[0] - rows[top - 1] if top else band[0]
-        np.subtract(band[1:], band[:-1], out=filtered[1:, 1:])
-        parts.append(compressor.compress(filtered.data))
-    return b"".join((*parts, compressor.flush()))
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
+    turned = picture if picture.ndim == 2 else cv2.cvtColor(picture, _TO_OPENCV[picture.shape[2]])
+    return cv2.imencode(".png", turned, _FAST_PNG)[1].tobytes()
 
 
 def encode_webp(picture: np.ndarray) -> bytes:
