@@ -25,7 +25,7 @@ UPRIGHT = 1
 class Picture(NamedTuple):
     """A decoded picture.
 
-    Fields:
+    Attributes:
         name: its file's name, or empty for one out of memory.
         image: uint8 (H, W, 3) RGB, upright.
     """

@@ -49,7 +49,7 @@ def _nearer_by(output: RUNOutput, after: Sequence[Tensor], targets: Sequence[Ten
 class StepParts(NamedTuple):
     """The step M̂_k − M_{k−1} of one stage, before clamping, as a sum of four maps (N,1,h,w) (method.md 3.5).
 
-    Fields:
+    Attributes:
         evidence: −⟨C, U_{k−1}⟩ / Q_a, what the RGB network says; zero at k = 1.
         memory: −⟨C, δ_{k−1} − U_{k−1}⟩ / Q_a, the pull of λ towards older masks.
         gradient: −w_k s ∇S(r_{k−1}) / Q_a, the residual network.

@@ -16,7 +16,7 @@ class StageOutput(NamedTuple):
 
     A network that refines masks without unfolding (``model=released``) has stages of masks alone: all other fields are None.
 
-    Fields:
+    Attributes:
         mask_hat: M̂_k, (N,1,h,w) in [0,1].
         mask_logits, mask: logit and probability of M_k, (N,1,h,w).
         edge_logits: logit of E_k, (N,1,h,w), or None without an edge head.
@@ -35,7 +35,7 @@ class StageOutput(NamedTuple):
 
 
 class RUNOutput(NamedTuple):
-    """Fields:
+    """Attributes:
     mask_logits: (N,1,H,W) at the input's size, of M_K, or of M̂_{K+1} where there is a closing step.
     coarse_logits: logit of M_0, (N,1,h,w) at the unfolding resolution.
     stages: M_1 … M_K with all that belongs to them.
