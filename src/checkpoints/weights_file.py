@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:  # imported where they are used: `SUFFIX` alone must not cost 
     from torch import Tensor
 
 SUFFIX = ".safetensors"
-KEPT = ("seed", "encoder", "model", "data", "commit", "released")
+KEPT = ("seed", "encoder", "model", "data", "commit", "released", "started_from")
 """Of the configuration; the rest is about the machine that trained."""
 
 
@@ -41,8 +42,18 @@ def export_bytes(checkpoint: dict[str, Any], path: Path) -> bytes:
         raise UserError(f"ckpt_path: {path} cannot be exported; {len(broken)} tensors are not finite in half precision:", broken, limit=5)
     config = {key: value for key, value in checkpoint["config"].items() if key in KEPT} | {"format": FORMAT}
     config["data"] = {key: value for key, value in config["data"].items() if key != "root"}
+    return save(state, {"config": json.dumps(config), "note": checkpoint.get("note") or licence_note(config)})
+
+
+def licence_note(config: Mapping[str, Any]) -> str:
+    """Return the terms of a training's weights: those of its data, and of the weights that it began with.
+
+    >>> licence_note({"data": {"train_sets": ["CAMO"]}})
+    'research use, trained on CAMO'
+    """
     trained_on = "+".join(config["data"].get("train_sets", ["synthetic"]))
-    return save(state, {"config": json.dumps(config), "note": f"research use, trained on {trained_on}"})
+    start = f", starting from weights ({config['started_from']})" if config.get("started_from") else ""
+    return f"research use, trained on {trained_on}{start}"
 
 
 def read_exported(path: Path) -> dict[str, Any]:

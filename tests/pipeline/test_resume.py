@@ -168,6 +168,26 @@ def test_other_settings(overrides, tmp_path, monkeypatch):
     assert logged(tmp_path / "whole") == logged(tmp_path / "broken")
 
 
+def test_a_fine_tuning_inside_and_after_its_freeze(whole, tmp_path, monkeypatch):
+    """Killed in the frozen epoch, between the two, and in the one after it; the command line stays the same, `init` included."""
+    start = tmp_path / "start.ckpt"
+    shutil.copy(whole[0] / "checkpoints" / "last.ckpt", start)
+    words = [f"init={start}", "freeze=encoder", "callbacks.freeze.epochs=1", "callbacks=[default,ema]"]
+    run(tmp_path / "whole", *words)
+    again: list[str] = []
+    for hook, step in (("on_train_batch_start", 5), ("on_train_epoch_start", 8), ("on_train_batch_start", 14)):
+        with monkeypatch.context() as patch:
+            patch.setattr(COSModule, hook, power_cut(step), raising=False)
+            with pytest.raises(RuntimeError, match="power cut"):
+                run(tmp_path / "broken", *words, *again)
+        again = ["ckpt_path=last"]
+        start.unlink(missing_ok=True)  # a resumed training has its weights
+    run(tmp_path / "broken", *words, *again)
+    assert_same_end(tmp_path / "whole", tmp_path / "broken")
+    assert same(last(tmp_path / "whole")["current_model_state"], last(tmp_path / "broken")["current_model_state"])
+    assert last(tmp_path / "broken")["config"]["started_from"] == "research use, trained on synthetic"
+
+
 def test_a_full_disk_ends_the_training_and_the_last_good_checkpoint_goes_on(whole, tmp_path, monkeypatch):
     write, written = checkpoint_io._write, []
 
