@@ -19,7 +19,7 @@ KEPT = ("seed", "encoder", "model", "data", "commit", "released", "started_from"
 """Of the configuration; the rest is about the machine that trained."""
 
 
-def export_bytes(checkpoint: dict[str, Any], path: Path) -> bytes:
+def export_bytes(checkpoint: Mapping[str, Any], path: Path, exact: bool = False) -> bytes:
     """A checkpoint (`checkpoints.read_checkpoint`) as the bytes of a safetensors file: floats in half precision, everything else as it is.
 
     Floats of the authors' files (``released`` in the configuration) stay in single precision where half would change them.
@@ -29,20 +29,26 @@ def export_bytes(checkpoint: dict[str, Any], path: Path) -> bytes:
 
     Args:
         path: where the checkpoint came from, for messages.
+        exact: keep every tensor in single precision that half would change: what is read back has the same bits.
 
     Raises:
-        UserError: a weight that half precision cannot hold (infinite, NaN or beyond ±65504).
+        UserError: a weight that is not finite in the precision that it is stored in (half: beyond ±65504).
     """
     from safetensors.torch import save
 
-    shorten = _half_if_exact if "released" in checkpoint["config"] else _half
+    shorten = _half_if_exact if exact or "released" in checkpoint["config"] else _half
     state = {name: shorten(tensor) for name, tensor in checkpoint["state_dict"].items()}
     broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
     if broken:
         raise UserError(f"ckpt_path: {path} cannot be exported; {len(broken)} tensors are not finite in half precision:", broken, limit=5)
-    config = {key: value for key, value in checkpoint["config"].items() if key in KEPT} | {"format": FORMAT}
-    config["data"] = {key: value for key, value in config["data"].items() if key != "root"}
+    config = kept_config(checkpoint["config"])
     return save(state, {"config": json.dumps(config), "note": checkpoint.get("note") or licence_note(config)})
+
+
+def kept_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a training's configuration goes with its weights: not the machine's part, and not ``data.root``."""
+    kept = {key: value for key, value in config.items() if key in KEPT} | {"format": FORMAT}
+    return kept | {"data": {key: value for key, value in config["data"].items() if key != "root"}}
 
 
 def licence_note(config: Mapping[str, Any]) -> str:
