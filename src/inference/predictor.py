@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from src.data.readers import EXTENSIONS
-from src.inference.network import Options
 from src.inference.model_card import Metrics
+from src.inference.network import Options
 from src.inference.opening import network_file, open_network
 from src.inference.pictures import AnyPicture, Picture, read_picture
 from src.inference.results import Result

@@ -167,7 +167,8 @@ def test_a_frozen_encoder_keeps_weights_and_statistics_and_learns_afterwards(wei
     )
     train(composed(tmp_path, f"init={weights}", "freeze=encoder", "callbacks.freeze.epochs=1", "trainer.limit_train_batches=2"))
     start, after = states[0], states[1]
-    end = {name.removeprefix("net."): value for name, value in read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["state_dict"].items()}
+    stored = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["state_dict"]
+    end = {name.removeprefix("net."): value for name, value in stored.items()}
     encoder = [name for name in start if name.startswith("encoder.")]
     assert any("running_mean" in name for name in encoder)
     assert all(torch.equal(start[name], after[name]) for name in encoder)
@@ -180,7 +181,7 @@ def test_in_several_processes_every_weight_keeps_its_gradient_until_the_step():
         current_epoch, world_size = 0, 2
 
     class Module:
-        class net:  # noqa: N801
+        class net:
             encoder = torch.nn.Linear(2, 2)
 
     freeze: Any = FreezeEncoder(1)
