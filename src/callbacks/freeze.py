@@ -26,7 +26,7 @@ class FreezeEncoder(Callback):
 
     def __init__(self, epochs: int) -> None:
         if epochs < 1:
-            raise UserError(f"callbacks.freeze.epochs={epochs}: must be 1 or more; freeze=null trains everything from the start")
+            raise UserError(f"callbacks.freeze.epochs={epochs}: must be 1 or more; callbacks.freeze=null trains everything from the start")
         self.epochs = epochs
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
