@@ -1,4 +1,4 @@
-"""The tables below docs/results/data: every number that docs/results.md shows or draws, read with pandas.
+"""The tables below docs/results/data: every number that the pages in docs/results show or draw, read with pandas.
 
 images.csv.gz  one row per image and evaluation
 tasks.csv      one row per image, with the measures of other tasks (`TASKS`)

@@ -1,4 +1,4 @@
-"""The trainings behind docs/results.md, one after the other: ``python -m scripts.results.matrix [PHASE …] data.root=DATA [-- OVERRIDE …]``.
+"""The trainings behind docs/results, one after another: ``python -m scripts.results.matrix [PHASE …] data.root=DATA [-- OVERRIDE …]``.
 
     lr        every network at three learning rates, 160 px, 4 epochs, a quarter held out, hold-out alone
     core      run, fpn, fpn_ds, fpn_wide × 3 seeds and unet, 12 epochs at 224 px, each at its best rate; hold-out and test: in one round and
@@ -9,7 +9,7 @@
               test, in all these ways but two rounds
 
 Each training has a folder of its own below --output. What is finished is skipped and what was interrupted resumes from its last checkpoint,
-so the same command again continues. As each ends, its numbers go to docs/results and the page is made anew. Ctrl-C or SIGTERM stops after
+so the same command again continues. As each ends, its numbers go to docs/results and the pages are made anew. Ctrl-C or SIGTERM stops after
 the running training has saved itself. Overrides go to every training, e.g. ``-- trainer=gpu data.num_workers=8``.
 """
 
@@ -29,7 +29,7 @@ from typing import Any
 
 from scripts.results.archive import Variant, read_results
 from scripts.results.networks import networks
-from scripts.results.page import PAGE, RESULTS, write_page
+from scripts.results.page import RESULTS, write_pages
 from scripts.results.store import store_run
 from src.cli.command import reported_mistakes
 from src.cli.script import ScriptParser
@@ -192,7 +192,7 @@ def train_command(run: Run, folder: Path, data: Path, overrides: Sequence[str]) 
     return [sys.executable, "-m", "src.train", *run.overrides, *places, *overrides, *resume]
 
 
-def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], results: Path, page: Path) -> None:
+def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], results: Path, pages: Path) -> None:
     """Do what of a run is not done, and store its numbers.
 
     Raises:
@@ -208,7 +208,7 @@ def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], result
             _call([sys.executable, "-m", "src.eval", f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}", *where])
             (folder / name / DONE).touch()
     store_run(folder, run.model, results, replace=True)
-    write_page(page, results)
+    write_pages(pages, results)
 
 
 def main() -> None:
@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_data_root()
     parser.add_argument("--output", type=Path, default=output, help="folder of the runs (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where numbers are stored (default: %(default)s)")
-    parser.add_argument("--page", type=Path, default=PAGE, help="the page that is made of them (default: %(default)s)")
+    parser.add_argument("--pages", type=Path, default=RESULTS, help="folder of the pages that are made of them (default: %(default)s)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="networks or trainings of the phase, e.g. run run-robe drive_fpn_ds")
     parser.add_argument("--seed", type=int, help="in the place of the phase's own, e.g. a second one where it is close")
     parser.add_argument("--list", action="store_true", help="only print the trainings and whether they are done")
@@ -256,7 +256,7 @@ def _phase(phase: str, arguments: Any, overrides: Sequence[str], failed: list[st
             print(f"    {shlex.join(train_command(run, folder, arguments.data_root, overrides))}")
         else:
             with reported_mistakes(failed):
-                execute(run, folder, arguments.data_root, overrides, arguments.results, arguments.page)
+                execute(run, folder, arguments.data_root, overrides, arguments.results, arguments.pages)
 
 
 def _call(words: Sequence[str]) -> None:

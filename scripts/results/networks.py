@@ -1,4 +1,4 @@
-"""The networks that docs/results.md compares: their seeds, what they differ by, and how that is printed."""
+"""The networks that the pages in docs/results compare: their seeds, what they differ by, and how that is printed."""
 
 from __future__ import annotations
 

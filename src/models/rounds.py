@@ -3,7 +3,7 @@
 Rounds are the paper's setting of RUN-4, after SegMaR, for any network: segment, magnify on what was found, segment again.
 
 A later round sees the same image, but the object fills its input: details that the first round's features could not hold. It is what
-reading a mask again cannot give (docs/results.md, "from other starts").
+reading a mask again cannot give (docs/results/mechanism.md).
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ class CoarseHead(nn.Module):
 
 
 def stage_levels(order: LevelOrder, num_stages: int) -> tuple[int, ...]:
-    """The feature strides of K stages (our choice; method.md 3.2 names the first order, docs/results.md measures both).
+    """The feature strides of K stages (our choice; method.md 3.2 names the first order, docs/results/ablations.md measures both).
 
     >>> stage_levels("coarse_to_fine", 3), stage_levels("coarse_to_fine", 5), stage_levels("stride_8", 4)
     ((16, 8, 4), (32, 16, 8, 4, 4), (16, 8, 8, 8))
