@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,10 +128,11 @@ def _renewed(pages: Path, stored: Results, results: Path) -> dict[Path, str]:
 
     made = {name: make(stored) for name, make in BLOCKS.items()}
     made |= {name: _shortened(made[short.block], short) for name, short in SHORT.items()}
-    return {
-        page: _BLOCK.sub(lambda match, page=page: f"{match[1]}\n{_block(made, match['name'], page, results)}\n{match['end']}", text)
-        for page, text in texts.items()
-    }
+
+    def block(match: re.Match[str], page: Path) -> str:
+        return f"{match[1]}\n{_block(made, match['name'], page, results)}\n{match['end']}"
+
+    return {page: _BLOCK.sub(partial(block, page=page), text) for page, text in texts.items()}
 
 
 def _block(made: dict[str, Sequence[Table]], name: str, page: Path, results: Path) -> str:
