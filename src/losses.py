@@ -30,7 +30,8 @@ def structure_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None)
     """Weighted BCE plus weighted IoU loss, each per image, then the mean over the batch (F3Net; released code).
 
     Args:
-        logits: (N,1,H,W). target: G, (N,1,H,W) in {0,1}.
+        logits: (N,1,H,W).
+        target: G, (N,1,H,W) in {0,1}.
         weight: :func:`boundary_weight` of ``target``, if it was computed already.
 
     Returns:
@@ -96,7 +97,9 @@ class StagewiseLoss(nn.Module):
         """All terms, already weighted and summed over stages, and their sum under ``loss``.
 
         Args:
-            image: C, (N,3,H,W) in [0,1]. target: G, (N,1,H,W) in {0,1}, float.
+            output: what the network returned.
+            image: C, (N,3,H,W) in [0,1].
+            target: G, (N,1,H,W) in {0,1}, float.
             progress: how much of the training is over, in [0,1].
         """
         weight = boundary_weight(target)

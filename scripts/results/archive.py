@@ -223,4 +223,5 @@ def _uneven(name: str, frame: pd.DataFrame) -> Iterator[str]:
 
 
 def words(row: Mapping[str, Any], columns: Sequence[str]) -> str:
+    """Return ``column=value`` of the columns, for messages about a row."""
     return " ".join(f"{column}={row[column]}" for column in columns)

@@ -80,6 +80,7 @@ class Run:
 
     @property
     def folder(self) -> str:
+        """Name of the training's folder: its name and its seed."""
         return f"{self.name}_seed{self.seed}"
 
     @property
@@ -88,10 +89,12 @@ class Run:
         return {f"{split}{one.suffix}": [f"split={split}", *_told(one)] for one in (Variant(), *self.variants) for split in self.splits}
 
     def is_done(self, folder: Path) -> bool:
+        """Return whether the training and all its evaluations have finished in ``folder``."""
         return all((folder / name / DONE).exists() for name in ("", *self.evaluations))
 
 
 def rate_runs(results: Path) -> list[Run]:
+    """Return the phase ``lr``: every network at every learning rate."""
     return [
         Run(f"lr_{model}_{rate}", model, ("experiment=camo_rates", *_model(model), f"model.optimizer.lr={rate}"), splits=())
         for model in ("run", *RIVALS)
@@ -100,6 +103,7 @@ def rate_runs(results: Path) -> list[Run]:
 
 
 def core_runs(results: Path) -> list[Run]:
+    """Return the phase ``core``: RUN and its rivals at 224 px, each with three seeds, ``unet`` with one."""
     return [
         Run(f"core_{model}", model, ("experiment=camo_lite0", *_model(model)), ("holdout", "test"), seed, model, _core_variants(model))
         for seed in range(3)
@@ -109,6 +113,7 @@ def core_runs(results: Path) -> list[Run]:
 
 
 def ablation_runs(results: Path) -> list[Run]:
+    """Return the phase ``ablation``: RUN, its parts, choices and numbers of stages, at 160 px."""
     named: dict[str, tuple[str, ...]] = {"run": ()}
     named |= {f"run-{part}": (f"ablation=no_{part}",) for part in PARTS}
     named |= {f"run+{choice}": (f"ablation={choice}",) for choice in (*CHOICES, *STAGES)}
@@ -123,6 +128,7 @@ def ablation_runs(results: Path) -> list[Run]:
 
 
 def large_runs(results: Path) -> list[Run]:
+    """Return the phase ``large``: RUN and the rival that is best on the hold-out, at 352 px."""
     return [
         Run(f"large_{model}", model, ("experiment=camo_352", *_model(model)), ("holdout", "test"), 0, model, _core_variants(model))
         for model in ("run", best_rival(results))
@@ -130,6 +136,7 @@ def large_runs(results: Path) -> list[Run]:
 
 
 def task_runs(results: Path) -> list[Run]:
+    """Return the phase ``tasks``: polyps and vessels."""
     full = ("model.net.levels=coarse_to_fine", "model.net.unfold_stride=1")
     trainings: dict[str, dict[str, tuple[str, ...]]] = {
         "kvasir": {"run": (), "fpn_ds": ("model=fpn_ds",)},

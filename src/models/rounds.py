@@ -43,6 +43,7 @@ class InRounds(nn.Module):
         self.net, self.rounds = net, rounds
 
     def forward(self, image: Tensor) -> MaskOutput:
+        """Return the mask of an image after all rounds."""
         logits = self.net(image).mask_logits
         for _ in range(self.rounds - 1):
             logits = _look_again(self.net, image, logits)
@@ -64,15 +65,17 @@ class Sharpened(nn.Module):
         self.net, self.factor = net, factor
 
     def forward(self, image: Tensor) -> RUNOutput | MaskOutput:
+        """Return the network's output with the final mask's logits multiplied."""
         output: RUNOutput | MaskOutput = self.net(image)
         return output._replace(mask_logits=self.factor * output.mask_logits)
 
 
 def apply_variant(net: nn.Module, variant: Variant) -> nn.Module:
-    """Wrap a network with trained weights; what wraps it has no weights and is never saved.
+    """Wrap a network with trained weights in what the variant changes; the wrappers have no weights and are never saved.
 
     Args:
         net: made with the variant's closing step already, which is a setting of its constructor.
+        variant: rounds, closing step and sharpness.
 
     Raises:
         UserError: impossible values, or a closing step for a network without a mask step.

@@ -98,6 +98,12 @@ class RUN(nn.Module):
         self.closing_step = closing_step and bool(self.mask_steps)
 
     def forward(self, image: Tensor, start: Tensor | None = None) -> RUNOutput:
+        """Unfold an image.
+
+        Args:
+            image: C, (N,3,H,W) in [0,1].
+            start: M_0 to start from, (N,1,H,W) in [0,1]; None: that of the network.
+        """
         size = (image.shape[-2], image.shape[-1])
         features = self.context(self.encoder(image))
         image = pool(image.float(), self.unfold_stride)
@@ -168,6 +174,7 @@ class CoarseHead(nn.Module):
         nn.init.constant_(self.head.bias, -1.5)  # type: ignore[arg-type]
 
     def forward(self, feature: Tensor) -> Tensor:
+        """Return the logit of M_0."""
         return self.head(self.local(feature) + self.overall(feature.mean((2, 3), keepdim=True)))
 
 
