@@ -1,4 +1,4 @@
-"""The tables below docs/results/data: every number that docs/results.md shows or draws, read with pandas.
+"""The tables below docs/results/data: every number that the pages in docs/results show or draw, read with pandas.
 
 images.csv.gz  one row per image and evaluation
 tasks.csv      one row per image, with the measures of other tasks (`TASKS`)
@@ -223,4 +223,5 @@ def _uneven(name: str, frame: pd.DataFrame) -> Iterator[str]:
 
 
 def words(row: Mapping[str, Any], columns: Sequence[str]) -> str:
+    """Return ``column=value`` of the columns, for messages about a row."""
     return " ".join(f"{column}={row[column]}" for column in columns)

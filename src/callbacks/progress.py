@@ -23,6 +23,7 @@ class ProgressBar(RichProgressBar):
     """
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
+        """Return the description, the bar, the batches and the time left."""
         words, _bar, batches, *_ = super().configure_columns(trainer)
         theme = self.theme
         bar = BarColumn(12, complete_style=theme.progress_bar, finished_style=theme.progress_bar_finished)
@@ -32,10 +33,12 @@ class ProgressBar(RichProgressBar):
         return [words, bar, batches, left]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
         super().on_train_start(trainer, pl_module)
         self._start, self._done = time.perf_counter(), _epochs_done(trainer)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | dict[str, float]]:
+        """Return the figures shown behind the bar."""
         figures: dict[str, Any] = {}
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             speed = next((callback.images_per_second for callback in trainer.callbacks if isinstance(callback, Resources)), 0.0)  # type: ignore[attr-defined]

@@ -27,6 +27,7 @@ def export_bytes(checkpoint: dict[str, Any], path: Path) -> bytes:
     research use, and so is what was trained on them.
 
     Args:
+        checkpoint: plain values and tensors.
         path: where the checkpoint came from, for messages.
 
     Raises:

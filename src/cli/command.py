@@ -53,6 +53,7 @@ def command(config_name: str, check_files: Task | None = None) -> Callable[[Task
     job's own folder; a job that fails leaves the others alone, and the end lists those that did.
 
     Args:
+        config_name: a file in ``conf/``, without its extension.
         check_files: raises a UserError for a file that is missing. It runs before the types of classes are compared, so that
             such a mistake does not wait for the import of torch; it must not import anything heavy itself.
     """

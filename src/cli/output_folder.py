@@ -30,6 +30,7 @@ class CheckOutputFolder(Callback):
     """Makes ``paths.output_dir``, writes a file into it and removes that; where this fails the process ends with status 2."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Note what the folder contains, then check that it can be written."""
         folder, subdir = Path(config.hydra.run.dir), config.hydra.get("output_subdir")
         if subdir is not None:
             notes = folder / subdir
@@ -38,6 +39,7 @@ class CheckOutputFolder(Callback):
         _check(config.hydra.run.dir)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check that the folder of the multirun can be written."""
         _check(config.hydra.sweep.dir)
 
 

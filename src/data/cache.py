@@ -52,6 +52,7 @@ class Cached:
 
     @property
     def names(self) -> Sequence[str]:
+        """Names of the samples."""
         return self.source.names
 
     def __len__(self) -> int:

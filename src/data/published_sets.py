@@ -42,9 +42,11 @@ class SetSpec:
     known_leaks: frozenset[tuple[str, str]] = frozenset()
 
     def expected(self, split: Split) -> int | None:
+        """Return the published number of images of a split; None if there is none."""
         return self.train if split == "train" else self.test
 
     def image_pattern(self, split: Split) -> str:
+        """Return the pattern that the names of a split's images match."""
         return self.images if self.image_splits is None else self.image_splits[split == "test"]
 
 
@@ -195,12 +197,14 @@ def is_published(name: str) -> bool:
 
 
 def group_of(set_name: str, name: str, pattern: str | None = None) -> str:
-    """What a sample shares with the others that must stay on its side of a split; its own name if nothing.
+    r"""Return what a sample shares with the others that must stay on its side of a split; its own name if nothing.
 
     Args:
+        set_name: the set of the sample.
+        name: the sample's file name without its extension.
         pattern: `data.groups`; its group 1 where it matches the name's beginning, else the set's own rule.
 
-    >>> group_of("MINE", "video3_0012", r"(video\\d+)_"), group_of("MINE", "still7", r"(video\\d+)_")
+    >>> group_of("MINE", "video3_0012", r"(video\d+)_"), group_of("MINE", "still7", r"(video\d+)_")
     ('video3', 'still7')
     """
     match = re.match(pattern, name) if pattern else None

@@ -159,6 +159,9 @@ def score_all_files(
 
     Args:
         jobs: (data set, method) → its maps, as `pair_files` returns them.
+        protocol: `field`, `raw` or `released`.
+        extra: names of slow measures.
+        pool: the threads that score.
         problems: files that turn out to be broken are added.
 
     Returns:

@@ -19,10 +19,11 @@ FRINGE = 3
 
 @compiled(fastmath={"reassoc", "contract", "nsz"})
 def weighted_errors(pred, values, floor, target, box, gauss, weights):  # type: ignore[no-untyped-def]
-    """What weighted F sums: (error on the object, weighted error off it).
+    """Return what weighted F sums: (error on the object, weighted error off it).
 
     Args:
-        pred: (H, W); the prediction is `values[pred]`, or `pred` itself if `values` is None.
+        pred: (H, W) indices into `values`, or the prediction itself.
+        values: the prediction at each index, or None.
         floor: a background pixel has an error where `pred > floor`.
         target: (H, W) uint8 with an object.
         box: the object's first row, last row + 1, first column, last column + 1.

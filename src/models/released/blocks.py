@@ -27,6 +27,7 @@ class ConvBNReLU(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the non-negative map of ``x``."""
         return F.relu(self.bn(self.conv(x)), inplace=True)
 
 

@@ -40,6 +40,7 @@ class ReleasedNetwork(nn.Module):
         self.refine = nn.ModuleList(Refinement(channels) for _ in STRIDES)
 
     def forward(self, image: Tensor) -> RUNOutput:
+        """Return the masks of an image (N,3,H,W) in [0,1]; its stages are masks alone."""
         m0, *masks = self.stage_logits(self.encoder.normalise(image)).values()
         return RUNOutput(masks[-1], m0, tuple(StageOutput(None, logits, logits.sigmoid()) for logits in masks))
 

@@ -47,15 +47,18 @@ def selective_scan(
     delta_proj: Tensor | None = None,
     order: Tensor | None = None,
 ) -> Tensor:
-    """h_t = exp(Δ_t·A)·h_{t−1} + Δ_t·B_t·u_t,  y_t = ⟨C_t, h_t⟩ + D·u_t; float32 inside (float64 stays).
+    """Return y of h_t = exp(Δ_t·A)·h_{t−1} + Δ_t·B_t·u_t,  y_t = ⟨C_t, h_t⟩ + D·u_t; float32 inside (float64 stays).
 
     Args:
         u: (N, G·d, L) inputs, G groups of d channels. Or (N, P·d, L) where P divides G: then each G/P successive groups
             read the same d rows, and y is the sum of theirs.
-        delta: (N, G·d, L) step sizes Δ; ``delta_bias`` (G·d) is added, then softplus is taken if ``delta_softplus``.
+        delta: (N, G·d, L) step sizes Δ.
         A: (G·d, S) continuous decays, usually negative.
-        B: (N, G, S, L) input projections, shared by the channels of a group. C: likewise, output projections.
+        B: (N, G, S, L) input projections, shared by the channels of a group.
+        C: likewise, output projections.
         D: (G·d) skip weights or None.
+        delta_bias: (G·d), added to Δ, or None.
+        delta_softplus: take the softplus of Δ, after the bias.
         backend: ``auto`` (the fastest that fits device and dtype; ``parallel`` while exporting), or one by name.
         delta_proj: (G·d, R) weights of a low-rank Δ: then ``delta`` is (N, G·R, L) and Δ = delta_proj·delta, group by group.
         order: (G, L) integers, a permutation of the tokens for each group: at step t group g visits token order[g, t].

@@ -55,6 +55,7 @@ class OptunaSweeper(Sweeper):
         self.trials, self.parallel, self.seed, self.given = trials, parallel, seed, dict(space)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra hands over, and make the launcher."""
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
         self.folder = Path(config.hydra.sweep.dir)

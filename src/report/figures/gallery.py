@@ -1,4 +1,4 @@
-"""Pictures of the best, the median and the worst images: one row an image, one column a map, its errors at the end."""
+"""Pictures of the best, the median and the worst images: one row per image, one column per map, its errors at the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from src.metrics import MEASURES
 from src.metrics.functional import prepare
-from src.report.figures.figure import figure_of, plain, save_figure
+from src.report.figures.figure import DPI, figure_of, plain, save_figure
 from src.scoring.scores import SetScores
 
 Panel = tuple[str, np.ndarray]
@@ -62,7 +62,8 @@ def save_gallery(
         for axis, (title, picture) in zip(line, row, strict=True):
             signed = title.startswith("$r")
             limits = {"vmin": -0.3, "vmax": 0.3, "cmap": "RdBu_r"} if signed else {"vmin": 0, "vmax": 1, "cmap": "gray"}
-            axis.imshow(_thumbnail(picture), aspect="auto", **limits)
+            smooth = "bilinear" if max(picture.shape[:2]) < PANEL_INCHES * DPI else "auto"
+            axis.imshow(_thumbnail(picture), aspect="auto", interpolation=smooth, **limits)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             if i == 0:

@@ -43,6 +43,8 @@ def draw_unfolding(path: Path, net: StagedNetwork, image: Tensor, name: str, tru
     has M_{k−1} and M_k.
 
     Args:
+        path: the file to write.
+        net: a network in evaluation mode.
         image: (3,S,S) in [0,1], as the network sees it.
         name: of the image, for the caption.
         truth: G, (h,w) of any size; None: not shown.

@@ -34,6 +34,7 @@ class Group:
 
     @property
     def finished(self) -> list[Job]:
+        """The jobs that have finished."""
         return [job for job in self.jobs if job.state == "finished"]
 
     @property
@@ -67,6 +68,7 @@ def collect(folder: Path, reference: str | None = None, columns: Sequence[str] |
     """Read a multirun's folder.
 
     Args:
+        folder: that of the multirun.
         reference: the group that the others are compared with; None: ``full``, or no comparison without such a group.
         columns: measures, or the name of a list; None: those of the data sets' task.
         cost: count parameters and GMACs of each group's network.

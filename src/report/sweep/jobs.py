@@ -46,6 +46,7 @@ class Job:
 
     @property
     def seed(self) -> str:
+        """The seed as overridden or configured; – if there is none."""
         return self.overrides.get("seed", str(self.config.get("seed", "–")))
 
 
