@@ -91,7 +91,7 @@ def test_every_set_has_its_curves_gallery_and_stages(evaluated):
     compared = {(row["dataset"], row["first"], row["second"]) for row in _rows(folder / "comparisons.csv")}
     assert compared == {(dataset, "M̂_5", name) for dataset in SETS for name in stages}
     text = (folder / "metrics.md").read_text(encoding="utf-8")
-    for words in ("64 × 64 px", "last.ckpt, not selected", "CAMO-Test, 5 of 250 images", "RUN (tf_efficientnet_lite0)", "published"):
+    for words in ("64 × 64 px", "last.ckpt, not selected", "CAMO-Test, 5 of 250 images", "RUN (test_efficientnet)", "published"):
         assert words in text
     assert text.count("CAMO-Test, 5 of 250 images") == 2  # once under each of its two tables
 
@@ -175,7 +175,7 @@ def test_two_rounds_are_said_to_be_two(checkpoint, evaluated, tmp_path):
     scores = evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path}", "rounds=2"))
     assert scores.keys() == once.keys()
     text, before = ((place / "metrics.md").read_text(encoding="utf-8") for place in (tmp_path, folder))
-    assert "RUN-2 (tf_efficientnet_lite0)" in text
+    assert "RUN-2 (test_efficientnet)" in text
     assert "2 rounds: each further one magnifies" in text
     assert "RUN-2" not in before
     assert "stage by stage" in before
