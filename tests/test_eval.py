@@ -155,19 +155,20 @@ def test_pictures_of_the_images_that_the_unfolding_mends_and_spoils(checkpoint, 
         draw(checkpoint, tmp_path / "maps", None, each=1, photographs=False)
 
 
-def test_another_final_mask_of_the_same_network_is_told(checkpoint, tmp_path):
-    def read(name: str, *overrides: str) -> str:
-        evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path / name}", *overrides))
-        return (tmp_path / name / "report.html").read_text(encoding="utf-8")
-
-    closed, opened, sharper = read("closed"), read("open", "closing_step=false"), read("sharper", "sharpness=2")
+def test_another_final_mask_of_the_same_network_is_told(checkpoint, evaluated, tmp_path):
+    one_set = [f"ckpt_path={checkpoint}", "data.test_sets=[CAMO]", "trainer=cpu"]
+    folders = {"closed": evaluated[0], "open": tmp_path / "open", "sharper": tmp_path / "sharper"}
+    evaluate(config("eval", *one_set, f"paths.output_dir={folders['open']}", "closing_step=false"))
+    evaluate(config("eval", *one_set, f"paths.output_dir={folders['sharper']}", "sharpness=2"))
+    closed, opened, sharper = ((folder / "report.html").read_text(encoding="utf-8") for folder in folders.values())
     assert "closing_step" in closed
     assert "M̂<sub>" in closed
     assert "closing_step" not in opened
     assert "M̂<sub>" not in opened
     assert "multiplied by 2 (sharpness)" in sharper
-    rows = [(tmp_path / name / "per_image.csv").read_text(encoding="utf-8") for name in ("closed", "open", "sharper")]
-    assert len(set(rows)) == 3
+    rows = [[row["mae"] for row in _rows(folder / "per_image.csv") if row["dataset"] == "CAMO"] for folder in folders.values()]
+    assert [len(values) for values in rows] == [5, 5, 5]
+    assert len(set(map(tuple, rows))) == 3
 
 
 def test_two_rounds_are_said_to_be_two(checkpoint, evaluated, tmp_path):
