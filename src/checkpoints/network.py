@@ -113,7 +113,7 @@ def check_weights(own: Mapping[str, Tensor], own_config: Mapping[str, Any], chec
     if not differing:
         return
     parts = Counter(".".join(key.split(".")[:2]) for key in differing)
-    there, here = (_flat(config.get("model", {}).get("net", {}), "model.net") for config in (checkpoint["config"], own_config))
+    there, here = (flat_settings(config.get("model", {}).get("net", {}), "model.net") for config in (checkpoint["config"], own_config))
     settings = [f"{key}={there[key]} there, {here[key]} here" for key in there if key in here and there[key] != here[key]]
     why = f"; {', '.join(settings)}" if settings else ""
     names = ", ".join(f"{part} ({count})" for part, count in parts.items())
@@ -129,10 +129,10 @@ def _find(target: str) -> Any:
         raise UserError(f"there is no {target} ({error})") from error
 
 
-def _flat(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Dotted key → value of a plain nested configuration; of the network's own class and settings, not where weights come from."""
+def flat_settings(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return dotted key → value of a plain nested configuration; of the network's own class and settings, not where weights come from."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
         key = f"{prefix}.{name}"
-        flat |= _flat(value, key) if isinstance(value, Mapping) else {} if name == "weights" else {key: value}
+        flat |= flat_settings(value, key) if isinstance(value, Mapping) else {} if name == "weights" else {key: value}
     return flat

@@ -25,6 +25,8 @@ OWN: dict[str, Any] = {
     "sharpness": float,
     "workers": int | None,
     "ckpt_path": str | None,
+    "init": str | None,
+    "init_strict": bool,
     "effective_batch": int | None,
     "train": bool,
     "test": bool,

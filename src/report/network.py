@@ -41,6 +41,8 @@ def write_results(
         return network_panels(module, sources[dataset][indices[dataset][image]])
 
     context = list(_context(datamodule.describe(), ckpt_path, module.config.get("released")))
+    if start := module.config.get("started_from"):
+        context.append(f"The training began with the weights of another one ({start}).")
     variant = variant_of(module.net)
     if variant.rounds > 1:
         context.append(f"{variant.rounds} rounds: each further one magnifies the box around what was found, out of the same input.")
