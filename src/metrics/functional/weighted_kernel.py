@@ -31,7 +31,7 @@ def weighted_errors(pred, values, floor, target, box, gauss, weights):  # type: 
         weights: (REACH² + 1,) weight of an error at each squared distance.
 
     The exact squared distance transform in two passes: down and up the columns, then along each row the lower envelope of the parabolas
-    (x − v)² + g(v)², the lower convex hull of the points (v, v² + g(v)²). Ties go to the smallest column, then the upper pixel, as in SciPy.
+    (x − v)² + g(v)², the lower convex hull of the points (v, v² + g(v)²). Ties go to the smallest column, then the upper one, as in SciPy.
     """
     height, width = pred.shape
     top, bottom, left, right = box
