@@ -60,7 +60,7 @@ def uncertainty_loss(logits: Tensor) -> Tensor:
 
 
 def edge_target(mask: Tensor) -> Tensor:
-    """G_e: 3×3 dilation minus erosion of G; what lies outside the image counts as neither. (N,1,H,W) in {0,1}."""
+    """G_e: 3×3 dilation minus erosion of G; pixels outside the image count as neither. (N,1,H,W) in {0,1}."""
     return F.max_pool2d(mask, 3, stride=1, padding=1) + F.max_pool2d(-mask, 3, stride=1, padding=1)
 
 

@@ -197,7 +197,7 @@ def _commits(tables: Mapping[str, pd.DataFrame]) -> Iterator[str]:
 
 
 def _only_in_one(name: str, frame: pd.DataFrame, images: pd.DataFrame, columns: list[str]) -> list[str]:
-    """What either of two tables has alone, of what both should have."""
+    """Return the rows that only one of two tables has, though both should."""
     both = frame[columns].drop_duplicates().merge(images[columns].drop_duplicates(), "outer", indicator="where")
     files = {"left_only": LAYOUTS[name].file, "right_only": LAYOUTS["images"].file}
     alone = both[both["where"] != "both"]

@@ -66,7 +66,7 @@ DONE = "done"
 
 @dataclass(frozen=True)
 class Run:
-    """One training: its name, its name in the tables, what `src.train` is told, and the splits that are scored."""
+    """One training: its name, its name in the tables, the overrides of `src.train`, and the splits that are scored."""
 
     name: str
     model: str
@@ -85,7 +85,7 @@ class Run:
 
     @property
     def evaluations(self) -> dict[str, list[str]]:
-        """Folder in that of the run → what `src.eval` is told."""
+        """Subfolder of the run → the overrides of `src.eval`."""
         return {f"{split}{one.suffix}": [f"split={split}", *_told(one)] for one in (Variant(), *self.variants) for split in self.splits}
 
     def is_done(self, folder: Path) -> bool:

@@ -19,8 +19,10 @@ from typing import NamedTuple
 
 from scripts.results import figures, tables
 from scripts.results.archive import Results, read_results
+from scripts.results.networks import SHOWN
 from src.cli.command import console
 from src.cli.script import ScriptParser
+from src.report.tables.columns import heading
 from src.report.tables.table import Cell, Table, markdown
 from src.utils.errors import Problems, UserError
 
@@ -42,15 +44,25 @@ BLOCKS: dict[str, Callable[[Results], Sequence[Table]]] = {
 
 
 class Short(NamedTuple):
-    """A block with some rows of another block's tables, by their first cells without backquotes, and the first of its notes."""
+    """Some rows of another block's tables.
+
+    Attributes:
+        block: the other one.
+        rows: their first cells, without backquotes.
+        columns: headings; empty: all.
+        notes: how many of the notes, from the first.
+    """
 
     block: str
     rows: tuple[str, ...]
+    columns: tuple[str, ...] = ()
     notes: int = 1
 
 
 SHORT = {
-    "scores-short": Short("scores", ("run", "run-closing_step", "fpn_ds", "fpn")),
+    "scores-short": Short(
+        "scores", ("run", "run-closing_step", "fpn_ds", "fpn"), ("model", "seeds", *map(heading, SHOWN), "params (M)", "GMACs")
+    ),
     "parts-short": Short(
         "parts",
         (
@@ -148,9 +160,15 @@ def _shortened(full: Sequence[Table], short: Short) -> list[Table]:
     found = []
     for table in full:
         named = {row[0].text.replace("`", ""): row for row in table.rows}
-        rows = [[cell if "[" in cell.text else Cell(cell.text) for cell in named[name]] for name in short.rows if name in named]
-        found += [replace(table, rows=rows, notes=table.notes[: short.notes])] if len(rows) > 2 else []
+        kept = [i for i, head in enumerate(table.header) if not short.columns or head.text in short.columns]
+        rows = [[_unranked(named[name][i]) for i in kept] for name in short.rows if name in named]
+        header = [table.header[i] for i in kept]
+        found += [replace(table, header=header, rows=rows, notes=table.notes[: short.notes])] if len(rows) > 2 else []
     return found
+
+
+def _unranked(cell: Cell) -> Cell:
+    return cell if "[" in cell.text else Cell(cell.text)
 
 
 def _read(page: Path) -> str:

@@ -34,7 +34,9 @@ class ExactResume(Callback):
         """Read this rank's states; warn if the number of processes has changed."""
         ranks = checkpoint.get("exact_resume", [])
         if len(ranks) != trainer.world_size:
-            rank_zero_warn("the checkpoint was not written by as many processes as there are now: random numbers start anew")
+            rank_zero_warn(
+                f"random states are not restored: the checkpoint has those of {len(ranks)} processes, this run has {trainer.world_size}"
+            )
             return
         own = ranks[trainer.global_rank]
         self._random, self._sums = own["random"], dict(own["sums"])

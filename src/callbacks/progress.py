@@ -1,4 +1,4 @@
-"""The progress bar: Lightning's, with images a second and the time left of the whole training."""
+"""The progress bar: Lightning's, with images per second and the time left of the whole training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = {"s_alpha": "S_α", "mae": "MAE", "reconstruction": "recon", "background
 
 
 class ProgressBar(RichProgressBar):
-    """Epoch, batches, time left of the epoch; images a second, ETA of the training, loss and its terms, S_α and MAE of the hold-out.
+    """Epoch, batches, time left of the epoch; images per second, ETA of the training, loss and its terms, S_α and MAE of the hold-out.
 
     One line from 140 columns on; in a narrower terminal the figures go on in the next line.
     """

@@ -143,7 +143,7 @@ def reported_mistakes(failed: list[str]) -> Iterator[None]:
 
 
 def _compose_and_run(config_name: str, task: Task, failed: list[str]) -> None:
-    """What `hydra.main` does, without its folder, its `.hydra` and its callbacks: these are of rank 0 alone."""
+    """What `hydra.main` does, without its folder, its `.hydra` and its callbacks: only rank 0 has these."""
     prepare()
     try:
         with initialize_config_dir(CONF, version_base="1.3"):

@@ -1,4 +1,4 @@
-"""Each job of a multirun leaves a note of itself, `job.json`: by it running, stopped, failed and finished jobs are told apart."""
+"""Each job of a multirun keeps a record, `job.json`, which tells running, stopped, failed and finished jobs apart."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class CheckOutputFolder(Callback):
 
 
 def forget_command() -> None:
-    """After a mistake: if the command has left nothing but Hydra's notes of it, they go, and those of the run that lies there are back."""
+    """After a user error, undo what Hydra wrote: delete `.hydra` if nothing else was produced, and restore that of an earlier run."""
     for folder, existed, content, notes, noted in _before:
         if not notes.is_dir() or _content(folder, notes) != content:
             continue

@@ -58,7 +58,7 @@ CLINIC_LAST_FRAMES = (
 
 
 def clinic_sequence(name: str) -> str:
-    """The video sequence of a CVC-ClinicDB frame; a name that is no frame number stands alone.
+    """The video sequence of a CVC-ClinicDB frame; a name that is not a frame number is a group of its own.
 
     >>> clinic_sequence("25"), clinic_sequence("26"), clinic_sequence("612")
     ('CVC-ClinicDB sequence 1', 'CVC-ClinicDB sequence 2', 'CVC-ClinicDB sequence 29')
@@ -215,7 +215,7 @@ def group_of(set_name: str, name: str, pattern: str | None = None) -> str:
 
 
 def count_note(name: str, split: Split, found: int) -> str | None:
-    """None if a set is complete or unknown, else a line to stand wherever its numbers are shown: "CAMO-Test, 248 of 250 images"."""
+    """Return None if a set is complete or unknown, else a note for every place that shows its numbers: "CAMO-Test, 248 of 250 images"."""
     expected = spec_of(name).expected(split)
     if expected is None or expected == found:
         return None

@@ -208,7 +208,7 @@ def _own_problems(channels: int, num_stages: int, levels: Any, unfold_stride: in
     """Impossible settings of RUN itself."""
     is_list = isinstance(levels, Sequence) and len(levels) == num_stages and all(level in STRIDES for level in levels)
     orders = " or ".join(get_args(LevelOrder))
-    strides = f"{orders}, or a list of {num_stages} strides (one a stage) out of {list(STRIDES)}"
+    strides = f"{orders}, or a list of {num_stages} strides (one per stage) from {list(STRIDES)}"
     return unmet(
         *at_least_one(num_stages=num_stages, channels=channels),
         *one_of((1, 4), unfold_stride=unfold_stride),

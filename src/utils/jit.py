@@ -32,7 +32,7 @@ def compiled(*files: str | Path, **options: Any) -> Callable[[Callable[..., Any]
         try:
             made = njit(cache=True, **options)(function)
         except RuntimeError as error:
-            log.debug("%s is compiled anew in each process: %s", function.__name__, error)
+            log.debug("%s is compiled again in each process: %s", function.__name__, error)
             return njit(**options)(function)
         _drop_stale(made, files)
         _survive_full_disk(made, function.__name__)

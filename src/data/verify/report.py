@@ -78,7 +78,7 @@ class Verification:
 
     @property
     def usable(self) -> bool:
-        """Sets are there and none has an error."""
+        """Whether there are sets and none has an error."""
         return bool(self.sets) and self.count("error") == 0
 
     def as_dict(self) -> dict[str, Any]:

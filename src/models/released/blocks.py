@@ -32,7 +32,7 @@ class ConvBNReLU(nn.Module):
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int = 1, bias: bool = True) -> nn.Conv2d:
-    """Convolution of the same size, with a bias unless told otherwise."""
+    """Convolution of the same size, with a bias by default."""
     return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
 
 

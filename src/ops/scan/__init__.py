@@ -63,7 +63,7 @@ def selective_scan(
         backend: ``auto`` (the fastest that fits device and dtype; ``parallel`` while exporting), or one by name.
         delta_proj: (G·d, R) weights of a low-rank Δ: then ``delta`` is (N, G·R, L) and Δ = delta_proj·delta, group by group.
         order: (G, L) integers, a permutation of the tokens for each group: at step t group g visits token order[g, t].
-            Inputs and outputs stay where they are. Its values are checked on the CPU, elsewhere they are trusted.
+            Inputs and outputs stay where they are. Its values are checked on a CPU only.
 
     Returns:
         Like ``u``, in its dtype, shape and memory layout (rows side by side with an ``order`` or shared rows).
@@ -71,8 +71,7 @@ def selective_scan(
     Raises:
         ValueError: names every argument that is wrong, what it is and what was expected; or an unusable backend, and why.
 
-    Arguments up to ``delta_softplus`` are those of mamba's ``selective_scan_fn``. With the last two a map is scanned in four
-    directions without being copied four times.
+    Arguments up to ``delta_softplus`` are those of mamba's ``selective_scan_fn``.
 
     >>> one = torch.ones(1, 1, 3)
     >>> selective_scan(one, one, -torch.ones(1, 1) * 0.6931472, one[None], one[None])  # h = h/2 + 1

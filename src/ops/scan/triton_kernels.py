@@ -100,7 +100,7 @@ def _rates(A, g, d, S, channels, states):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _kept(d, S, channels, states):  # type: ignore[no-untyped-def]
-    """Where (channels, states) lie among the states of a chunk, how many numbers these take, and which exist."""
+    """Return where (channels, states) are among the states of a chunk, how many numbers these take, and which exist."""
     width = S + S % 2
     at = (channels // LANES * LANES * width + channels % LANES)[:, None] + states[None, :] * LANES
     return at, tl.cdiv(d, LANES) * width * LANES, (channels < d)[:, None] & (states < S)[None, :]

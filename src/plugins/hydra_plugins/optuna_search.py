@@ -84,7 +84,7 @@ class OptunaSweeper(Sweeper):
                 self._run(study, {trial.number: trial.params for trial in asked})
         except BaseException:
             typed = [*arguments, *(word for word in self.config.hydra.overrides.hydra if not word.startswith("hydra.mode="))]
-            print(f"the search goes on with: {self._line(typed, f'paths.output_dir={self.folder}')}", file=sys.stderr)
+            print(f"resume the search with: {self._line(typed, f'paths.output_dir={self.folder}')}", file=sys.stderr)
             raise
         self._tell_best(study)
 

@@ -19,7 +19,7 @@ PANEL_INCHES = 1.25
 ERROR_COLOURS = np.array([[0, 0, 0], [213, 94, 0], [86, 180, 233], [255, 255, 255]], np.uint8)
 """Of true negatives, false positives (vermilion), false negatives (sky blue), true positives."""
 UNJUDGED = 110
-"""The grey of what lies outside a field of view."""
+"""The grey of pixels outside a field of view."""
 
 
 class Pick(NamedTuple):

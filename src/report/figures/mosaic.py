@@ -1,4 +1,4 @@
-"""Rows of small square pictures in one figure, put together as one array: an axis for each costs seconds a report."""
+"""Rows of small square pictures in one figure, put together as one array: an axis for each would cost seconds per report."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Tile(NamedTuple):
 
 
 def mosaic(rows: Sequence[Sequence[Tile]], labels: Sequence[str], caption: str, inches: float, font: float = 9.0) -> Any:
-    """A Matplotlib figure with one row of tiles a label, each ``inches`` wide and high.
+    """A Matplotlib figure with one row of tiles per label, each ``inches`` wide and high.
 
     A row repeats no title of the row before it at the same place.
 
@@ -71,12 +71,12 @@ def _label_style(label: str, size: float) -> dict[str, Any]:
 
 
 def _drawn(tile: Tile, side: int) -> np.ndarray:
-    """(side, side, 3) uint8: shrunk by area, enlarged pixel by pixel, so that a coarse map shows how coarse it is."""
+    """(side, side, 3) uint8: shrunk by area, enlarged bilinearly."""
     picture = tile.picture
     if picture.dtype != np.uint8:
         picture = picture.astype(np.float32)
     smaller = picture.shape[0] > side or picture.shape[1] > side
-    picture = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_NEAREST)
+    picture = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
     if picture.ndim == 3:
         return picture if picture.dtype == np.uint8 else np.rint(picture.clip(0, 1) * 255).astype(np.uint8)
     import matplotlib as mpl

@@ -1,4 +1,4 @@
-"""One row of a gallery out of a network: the stages of an image, from the photograph to the errors of the final mask."""
+"""One row of a gallery, made with a network: the stages of an image, from the photograph to the errors of the final mask."""
 
 from __future__ import annotations
 

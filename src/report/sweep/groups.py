@@ -97,7 +97,7 @@ def collect(folder: Path, reference: str | None = None, columns: Sequence[str] |
 
 
 def _columns(scores: Sequence[SetScores], wanted: Sequence[str] | None, datasets: Sequence[str]) -> list[str]:
-    """Measures that are means over images, as those alone can be compared image by image."""
+    """Measures that are means over images; only these can be compared image by image."""
     available = [name for name in scores[0].measures if has_rows(name) and all(name in one.measures for one in scores)]
     asked = wanted[0] if wanted is not None and len(wanted) == 1 else wanted
     if asked is None:
@@ -126,7 +126,7 @@ def _over_seeds(group: Group, dataset: str) -> SetScores | None:
 
 
 def network_cost(config: Mapping[str, Any]) -> tuple[float, float]:
-    """Parameters and GMACs of one image, from a run's configuration alone; NaN where that cannot be built any more."""
+    """Parameters and GMACs of one image, from a run's configuration; NaN if it can no longer be built."""
     try:
         plain: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(dict(config)), resolve=True)  # type: ignore[assignment]
         size = int(plain["data"]["image_size"])
