@@ -1,0 +1,75 @@
+// One result on the page: before and after, the view, and what is saved.
+import {pixelsOf} from './pictures.mjs';
+import {toCoco} from './regions.mjs';
+import {VIEW_WORDS, drawView, enlarged} from './views.mjs';
+
+const $ = id => document.getElementById(id);
+
+/** The view that is chosen: overlay, cutout or map. */
+const view = () => document.querySelector('input[name=view]:checked').value;
+
+/** Show a picture and its mask; the handlers of earlier results are replaced. */
+export function showResult(picture, mask, regions, say) {
+  const {work} = picture;
+  put($('before'), work.pixels, work);
+  $('name').textContent = picture.name;
+  $('size-words').textContent = `Saved at the picture’s own size, ${picture.width} × ${picture.height} pixels.`;
+  const draw = () => {
+    put($('after'), drawView(view(), work.pixels, mask, work.width, work.height), work);
+    $('view-words').textContent = VIEW_WORDS[view()];
+    $('after').setAttribute('aria-label', VIEW_WORDS[view()]);
+    $('pair').dataset.view = view();
+  };
+  $('views').onchange = draw;
+  $('cut').oninput = placeCut;
+  $('save-png').onclick = () => savePng(picture, mask, say);
+  $('save-json').onclick = () => saveJson(picture, regions, say);
+  $('pair').style.setProperty('--ratio', work.width / work.height);
+  $('pair').style.aspectRatio = `${work.width} / ${work.height}`;
+  draw();
+  placeCut();
+  $('result').hidden = false;
+}
+
+function placeCut() {
+  const value = Number($('cut').value);
+  $('pair').style.setProperty('--share', value / 100);
+  $('cut').setAttribute('aria-valuetext', `${100 - value} % of the result is shown`);
+}
+
+function put(canvas, pixels, {width, height}) {
+  canvas.width = width;
+  canvas.height = height;
+  canvas.getContext('2d').putImageData(new ImageData(pixels, width, height), 0, 0);
+}
+
+async function savePng(picture, mask, say) {
+  const kind = view();
+  try {
+    const pixels = pixelsOf(picture.bitmap, picture);
+    const canvas = new OffscreenCanvas(picture.width, picture.height);
+    put(canvas, drawView(kind, pixels, enlarged(mask, picture.work, picture), picture.width, picture.height), picture);
+    save(await canvas.convertToBlob({type: 'image/png'}), `${stem(picture.name)}_${kind}.png`, say);
+  } catch {
+    say('The picture is too large for this browser to save. Make it smaller, or use python -m src.predict.');
+  }
+}
+
+function saveJson(picture, regions, say) {
+  const scale = {x: picture.width / picture.work.width, y: picture.height / picture.work.height};
+  const text = JSON.stringify(toCoco(regions, picture, scale), null, 1);
+  save(new Blob([text], {type: 'application/json'}), `${stem(picture.name)}.json`, say);
+}
+
+function save(blob, name, say) {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  say(`Saved ${name}.`);
+}
+
+function stem(name) {
+  return name.replace(/\.\w+$/, '') || 'picture';
+}
