@@ -38,8 +38,13 @@ def cached_export(checkpoint: Path) -> Path:
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:20]
     target = cache_dir() / "web" / f"{digest}-{EDITION}.onnx"
     if not target.is_file():
-        from src.inference.export import export_network
-
         target.parent.mkdir(parents=True, exist_ok=True)
-        export_network(checkpoint, target, stages=True)
+        export_with_stages(checkpoint, target)
     return target
+
+
+def export_with_stages(checkpoint: Path, target: Path) -> None:
+    """Export a checkpoint with one output per stage mask, background and edge map."""
+    from src.inference.export import export_network
+
+    export_network(checkpoint, target, stages=True)

@@ -47,14 +47,19 @@ def web_runtime(folder: str | None = None) -> Path:
 
 
 def _problems(folder: Path) -> Problems:
+    """Return one line per file of a folder that is missing or not what it should be."""
     problems = Problems()
-    for name, checksum in CHECKSUMS.items():
+    for name in CHECKSUMS:
         path = folder / name
         if not path.is_file():
             problems.append(f"{path} is missing")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
+        elif not _is_right(name, path.read_bytes()):
             problems.append(f"{path} has another checksum: it is of another version, or damaged")
     return problems
+
+
+def _is_right(name: str, content: bytes) -> bool:
+    return hashlib.sha256(content).hexdigest() == CHECKSUMS[name]
 
 
 def _fetch(target: Path) -> None:
@@ -62,16 +67,17 @@ def _fetch(target: Path) -> None:
     if npm is None:
         raise UserError("the page needs onnxruntime-web, and npm, which fetches it, is not installed. Ways out:", WAYS)
     with tempfile.TemporaryDirectory() as folder:
-        archive = _pack(npm, Path(folder))
-        with tarfile.open(archive) as package:
-            for name in CHECKSUMS:
-                _keep(package, f"package/dist/{name}", target / name)
-    if problems := _problems(target):
-        raise UserError(f"npm's {PACKAGE} is not the one that this page was made for:", [*problems, WAYS[1]])
+        files = _read(_pack(npm, Path(folder)))
+    wrong = [f"{name} has another checksum, or is missing" for name in CHECKSUMS if not _is_right(name, files.get(name, b""))]
+    if wrong:
+        raise UserError(f"what npm fetched is not {PACKAGE} as this page was made for it; nothing of it is used:", [*wrong, WAYS[1]])
+    for name, content in files.items():
+        if not write_whole(target / name, content):
+            raise UserError(f"{target / name} cannot be written; choose another cache folder by $COS_CACHE, or give runtime=FOLDER")
 
 
 def _pack(npm: str, folder: Path) -> Path:
-    """Let npm download the package and return its archive; nothing of the package is run or installed."""
+    """Let npm download the package and return its archive; nothing of the package is installed or run."""
     command = [npm, "pack", PACKAGE, "--silent", "--ignore-scripts"]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
@@ -84,10 +90,12 @@ def _pack(npm: str, folder: Path) -> Path:
     return archives[0]
 
 
-def _keep(package: tarfile.TarFile, member: str, target: Path) -> None:
-    try:
-        file = package.extractfile(member)
-    except KeyError:
-        return  # reported as missing
-    if file is not None and not write_whole(target, file.read()):
-        raise UserError(f"{target} cannot be written; choose another cache folder with $COS_CACHE, or give runtime=FOLDER")
+def _read(archive: Path) -> dict[str, bytes]:
+    """Return those files of `CHECKSUMS` that an archive of npm's holds."""
+    files = {}
+    with tarfile.open(archive) as package:
+        for member in package:
+            folder, _, name = member.name.rpartition("/")
+            if folder == "package/dist" and name in CHECKSUMS and (file := package.extractfile(member)):
+                files[name] = file.read()
+    return files
