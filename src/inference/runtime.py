@@ -67,7 +67,7 @@ def _fetch(target: Path) -> None:
     if npm is None:
         raise UserError("the page needs onnxruntime-web, and npm, which fetches it, is not installed. Ways out:", WAYS)
     with tempfile.TemporaryDirectory() as folder:
-        files = _read(_pack(npm, Path(folder)))
+        files = _read(npm_pack(npm, PACKAGE, Path(folder)))
     wrong = [f"{name} has another checksum, or is missing" for name in CHECKSUMS if not _is_right(name, files.get(name, b""))]
     if wrong:
         raise UserError(f"what npm fetched is not {PACKAGE} as this page was made for it; nothing of it is used:", [*wrong, WAYS[1]])
@@ -76,9 +76,13 @@ def _fetch(target: Path) -> None:
             raise UserError(f"{target / name} cannot be written; choose another cache folder by $COS_CACHE, or give runtime=FOLDER")
 
 
-def _pack(npm: str, folder: Path) -> Path:
-    """Let npm download the package and return its archive; nothing of the package is installed or run."""
-    command = [npm, "pack", PACKAGE, "--silent", "--ignore-scripts"]
+def npm_pack(npm: str, package: str, folder: Path) -> Path:
+    """Let npm download a package into a folder and return its archive; nothing of the package is installed or run.
+
+    Raises:
+        UserError: npm could not.
+    """
+    command = [npm, "pack", package, "--silent", "--ignore-scripts"]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
         said = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[0]
@@ -86,7 +90,7 @@ def _pack(npm: str, folder: Path) -> Path:
         said = str(error)
     archives = sorted(folder.glob("*.tgz"))
     if not archives:
-        raise UserError(f"npm could not fetch {PACKAGE} ({said[:200]}). Ways out:", ["run this again with a network", WAYS[1]])
+        raise UserError(f"npm could not fetch {package} ({said[:200]}). Ways out:", ["run this again with a network", WAYS[1]])
     return archives[0]
 
 
