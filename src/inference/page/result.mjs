@@ -45,6 +45,8 @@ function put(canvas, pixels, {width, height}) {
 
 async function savePng(picture, mask, say) {
   const kind = view();
+  say('Saving …');
+  await new Promise(resolve => setTimeout(resolve)); // a large picture takes a second: show the words first
   try {
     const pixels = pixelsOf(picture.bitmap, picture);
     const canvas = new OffscreenCanvas(picture.width, picture.height);
