@@ -18,14 +18,16 @@ def demo(cfg: DictConfig) -> None:
     from src.inference.demo import demo_site
     from src.inference.serve import SiteServer, serve
 
+    def say(line: str) -> None:
+        out.print(line, highlight=False, soft_wrap=True)
+
     out = console()
-    site = demo_site(cfg.ckpt_path, cfg.runtime)
+    site = demo_site(cfg.ckpt_path, cfg.runtime, say)
     if cfg.out is None:
-        serve(SiteServer(site, cfg.port), cfg.browser, lambda line: out.print(line, highlight=False))
+        serve(SiteServer(site, cfg.port), cfg.browser, say)
         return
     site.write(Path(cfg.out), cfg.overwrite)
-    size = f"{len(site.files)} files, {site.size / 1e6:.1f} MB"
-    out.print(f"Written: {cfg.out}/ ({size}), for any static host; as it is a Hugging Face Space", highlight=False)
+    say(f"Written: {cfg.out}/ ({len(site.files)} files, {site.size / 1e6:.1f} MB), for any static host, or as a Hugging Face Space")
 
 
 @command("demo")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,18 +77,19 @@ def test_it_serves_and_opens_the_browser(places, monkeypatch, capsys):
 def test_a_checkpoint_is_exported_once(places, tmp_path, monkeypatch):
     exported: list[Path] = []
 
-    def export(checkpoint: Path, target: Path) -> None:
+    def export(checkpoint: Path, target: Path, say: Callable[[str], None]) -> None:
         exported.append(checkpoint)
+        target.parent.mkdir(parents=True, exist_ok=True)
         write_staged_onnx(target)
 
     monkeypatch.setattr(making, "export_with_stages", export)
     checkpoint = tmp_path / "best.ckpt"
     checkpoint.write_bytes(b"weights")
-    first = making.cached_export(checkpoint)
-    assert making.cached_export(checkpoint) == first
+    first = making.cached_export(checkpoint, print)
+    assert making.cached_export(checkpoint, print) == first
     assert exported == [checkpoint]
     checkpoint.write_bytes(b"other weights")
-    assert making.cached_export(checkpoint) != first
+    assert making.cached_export(checkpoint, print) != first
 
 
 def test_mistakes_are_a_sentence_and_status_2(places, tmp_path, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from src.inference.onnx_network import OnnxNetwork
@@ -11,40 +12,45 @@ from src.inference.runtime import web_runtime
 from src.inference.site import Site, make_site
 from src.utils.cache_dir import cache_dir
 
-EDITION = "1"
-"""Of the exporter's outputs as the page reads them; another one exports anew."""
+EDITION = 1
+"""Of what the page reads in an exported file; counted up, every network is exported anew."""
 
 
-def demo_site(source: str, runtime: str | None = None) -> Site:
+def demo_site(source: str, runtime: str | None = None, say: Callable[[str], None] = print) -> Site:
     """Return the page for a trained network.
 
     Args:
         source: what :func:`src.inference.opening.open_network` takes. An ``.onnx`` file is used as it is (with its stages, if it was
             exported with ``stages=true``); another one is exported once and kept in the cache.
         runtime: see :func:`src.inference.runtime.web_runtime`.
+        say: prints a line.
 
     Raises:
         UserError: no such network, one that cannot be exported, or no runtime.
     """
     file = network_file(source)
     files = web_runtime(runtime)
-    model = file if file.suffix == ONNX_SUFFIX else cached_export(file)
+    model = file if file.suffix == ONNX_SUFFIX else cached_export(file, say)
     network = OnnxNetwork(model)
     return make_site(model, files, network.config, network.note)
 
 
-def cached_export(checkpoint: Path) -> Path:
-    """Return the exported network of a checkpoint with its stages; made at the first call, which takes a minute or two."""
+def cached_export(checkpoint: Path, say: Callable[[str], None]) -> Path:
+    """Return the exported network of a checkpoint, with its stages; it is made at the first call."""
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:20]
     target = cache_dir() / "web" / f"{digest}-{EDITION}.onnx"
     if not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        export_with_stages(checkpoint, target)
+        say(f"Exporting {checkpoint}, once; this can take 90 seconds")
+        export_with_stages(checkpoint, target, say)
     return target
 
 
-def export_with_stages(checkpoint: Path, target: Path) -> None:
-    """Export a checkpoint with one output per stage mask, background and edge map."""
-    from src.inference.export import export_network
+def export_with_stages(checkpoint: Path, target: Path, say: Callable[[str], None]) -> None:
+    """Export a checkpoint with further outputs, one per stage for its mask, its background and its edges."""
+    from src.inference.export.settings import export_settings
 
-    export_network(checkpoint, target, stages=True)
+    asked = {"size": "dynamic", "pre_post": True, "half": False, "stages": True, "overwrite": True}
+    settings = export_settings({"ckpt_path": str(checkpoint), "out": str(target), **asked})
+    from src.inference.export.job import export_network
+
+    export_network(settings, say)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 import webbrowser
 from collections.abc import Callable
 from http import HTTPStatus
@@ -43,7 +44,6 @@ class SiteServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
-    allow_reuse_address = True
 
     def __init__(self, site: Site, port: int) -> None:
         self.site = site
@@ -54,6 +54,11 @@ class SiteServer(ThreadingHTTPServer):
         except OSError as error:
             why = "is taken by another program" if error.errno == errno.EADDRINUSE else f"cannot be had ({error.strerror})"
             raise UserError(f"port={port} {why}; port=0 takes a free one") from error
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that has left before the answer was whole."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def address(self) -> str:

@@ -29,15 +29,17 @@ network.ready.then(({site, seconds}) => {
   enter('ready');
   say(`Ready after ${seconds.toFixed(1)} seconds. Choose a picture.`);
 }).catch(error => {
-  latest = Infinity;
+  latest += 1; // whatever is waiting gets no other answer
   enter('failed');
+  for (const button of document.querySelectorAll('#chooser button')) button.disabled = true;
   say(`The network could not be started: ${error.message}. Reload the page, or try a current Firefox, Chrome or Safari.`);
 });
 
 /** Segment a file; one that is chosen meanwhile takes its place. */
 async function open(blob, name) {
-  const turn = ++latest;
   const before = document.documentElement.dataset.state;
+  if (before === 'failed') return;
+  const turn = ++latest;
   enter('busy');
   say(before === 'loading' ? 'The picture waits for the network …' : 'Looking …');
   try {
@@ -75,4 +77,9 @@ for (const button of document.querySelectorAll('[data-example]')) button.onclick
 addEventListener('paste', event => openFirst(event.clipboardData.files));
 addEventListener('dragover', event => { event.preventDefault(); document.body.classList.add('over'); });
 addEventListener('dragleave', event => { if (!event.relatedTarget) document.body.classList.remove('over'); });
-addEventListener('drop', event => { event.preventDefault(); document.body.classList.remove('over'); openFirst(event.dataTransfer.files); });
+addEventListener('drop', event => {
+  event.preventDefault();
+  document.body.classList.remove('over');
+  openFirst(event.dataTransfer.files);
+  if (!event.dataTransfer.files.length) say('That was not a file. Drop a picture file, or save the picture first.');
+});
