@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +40,20 @@ def export_bytes(checkpoint: dict[str, Any], path: Path) -> bytes:
     broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
     if broken:
         raise UserError(f"ckpt_path: {path} cannot be exported; {len(broken)} tensors are not finite in half precision:", broken, limit=5)
+    config = config_to_hand_on(checkpoint)
+    return save(state, {"config": json.dumps(config), "note": licence_note(config)})
+
+
+def config_to_hand_on(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what rebuilds a checkpoint's network, without what is about the machine that trained it."""
     config = {key: value for key, value in checkpoint["config"].items() if key in KEPT} | {"format": FORMAT}
     config["data"] = {key: value for key, value in config["data"].items() if key != "root"}
-    trained_on = "+".join(config["data"].get("train_sets", ["synthetic"]))
-    return save(state, {"config": json.dumps(config), "note": f"research use, trained on {trained_on}"})
+    return config
+
+
+def licence_note(config: Mapping[str, Any]) -> str:
+    """Return what weights of a configuration may be used for: the field's sets are for research, and so is what was trained on them."""
+    return f"research use, trained on {'+'.join(config['data'].get('train_sets', ['synthetic']))}"
 
 
 def read_exported(path: Path) -> dict[str, Any]:

@@ -214,7 +214,7 @@ def prepare() -> None:
 
 def silence_loggers() -> None:
     """Let libraries log warnings and errors only. Lightning sets its own level while it is imported: call this again after that."""
-    for name in ("lightning.pytorch", "lightning.fabric", "timm"):
+    for name in ("lightning.pytorch", "lightning.fabric", "timm", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -74,6 +74,12 @@ class TorchNetwork:
         return torch.from_numpy(np.stack(inputs)).to(self.device).permute(0, 3, 1, 2).float() / 255
 
     @torch.inference_mode()
+    def probabilities(self, image: Tensor) -> Tensor:
+        """Return the masks of :meth:`to_input`'s pictures as the network leaves them, float32 (N, 1, S, S) in [0, 1]."""
+        probabilities: Tensor = self._wrapped(image).mask_logits.sigmoid()
+        return probabilities
+
+    @torch.inference_mode()
     def run(self, inputs: Sequence[np.ndarray]) -> list[Logits]:
         """Segment N pictures of the network's size in one call."""
         with self._one_at_a_time, self._precision():

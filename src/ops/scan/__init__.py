@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from src.ops.precision import without_autocast
-from src.ops.scan import loop, mamba, numba_cpu, parallel, triton_cuda
+from src.ops.scan import loop, mamba, numba_cpu, onnx, parallel, triton_cuda
 from src.ops.scan.checks import check
 from src.ops.scan.inputs import ScanInputs
 from src.ops.scan.op import scan as operator
@@ -85,6 +85,8 @@ def selective_scan(
 
 
 def _call(backend: str, inputs: ScanInputs) -> Tensor:
+    if onnx.is_node():
+        return onnx.node(inputs)
     if backend not in KERNELS:
         return plain(BACKENDS[backend].scan, inputs)
     records = torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
