@@ -17,6 +17,7 @@ from src.models.robe import ROBE
 from src.models.run import RUN
 from src.models.sofs import MaskStep, ReversibleStateSpace
 from tests.fixtures import warm_python
+from tests.fixtures.exported import exporter
 from tests.fixtures.folders import write_cod
 from tests.fixtures.once import made_once
 from tests.fixtures.tiny import ROOT
@@ -26,9 +27,9 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the readers of the trained run as slow: one of them has to train it."""
+    """Mark the readers of the trained run and of the exported network as slow: one of them has to make it."""
     for item in items:
-        if "trained_run" in getattr(item, "fixturenames", ()):
+        if {"trained_run", "exported"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
 
 
@@ -93,6 +94,12 @@ def make_run():
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     """A finished training of the tiny quickstart, for tests that only read one."""
     return read_trained_run(made_once(tmp_path_factory, "trained_run", train_once))
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `tiny.ckpt` and its export `tiny.onnx`, which reads pictures and has the stages as outputs."""
+    return made_once(tmp_path_factory, "exported", exporter("stages=true"))
 
 
 @pytest.fixture(scope="session")

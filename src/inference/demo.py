@@ -31,8 +31,7 @@ def demo_site(source: str, runtime: str | None = None, say: Callable[[str], None
     file = network_file(source)
     files = web_runtime(runtime)
     model = file if file.suffix == ONNX_SUFFIX else cached_export(file, say)
-    network = OnnxNetwork(model)
-    return make_site(model, files, network.config, network.note)
+    return make_site(model, files, OnnxNetwork(model))
 
 
 def cached_export(checkpoint: Path, say: Callable[[str], None]) -> Path:

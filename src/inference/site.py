@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from src.inference.encoding import write_whole
+from src.inference.onnx_network import OnnxNetwork
 from src.inference.runtime import CHECKSUMS
 from src.utils.errors import UserError
 
@@ -83,14 +84,13 @@ class Site:
                 raise UserError(f"out={folder}: {name} cannot be written ({error.strerror})") from error
 
 
-def make_site(model: Path, runtime: Path, config: Mapping[str, Any], note: str) -> Site:
+def make_site(model: Path, runtime: Path, network: OnnxNetwork) -> Site:
     """Put the page together.
 
     Args:
         model: an exported network with ``pre_post``.
         runtime: a folder with the files of `src.inference.runtime.CHECKSUMS`.
-        config: the network's configuration; its names are shown on the page.
-        note: the weights' licence note.
+        network: the model, opened: its size, names and licence note are for the page.
     """
     shown = [path for path in sorted(PAGE.rglob("*")) if path.is_file() and not path.name.startswith(".")]
     files: dict[str, Path | bytes] = {path.relative_to(PAGE).as_posix(): path for path in shown}
@@ -98,9 +98,9 @@ def make_site(model: Path, runtime: Path, config: Mapping[str, Any], note: str) 
     files["runtime/LICENSE"] = RUNTIME_LICENSE.encode()
     files[MODEL] = model
     loaded = sum((runtime / name).stat().st_size for name in CHECKSUMS if name.endswith(".wasm")) + model.stat().st_size
-    about = {"model": MODEL, "bytes": loaded, "name": _name(config), "note": note}
+    about = {"model": MODEL, "bytes": loaded, "side": network.image_size, "name": _name(network.config), "note": network.note}
     files["site.json"] = json.dumps(about).encode()
-    files["README.md"] = README.format(note=note or "see where they come from").encode()
+    files["README.md"] = README.format(note=network.note or "see where they come from").encode()
     return Site(files)
 
 

@@ -1,4 +1,5 @@
 // The page: how a picture comes in, and what is said meanwhile.
+import {enlarged} from './enlarge.mjs';
 import {startNetwork} from './network.mjs';
 import {NoPicture, readPicture} from './pictures.mjs';
 import {findRegions} from './regions.mjs';
@@ -44,14 +45,15 @@ async function open(blob, name) {
   say(before === 'loading' ? 'The picture waits for the network …' : 'Looking …');
   try {
     const picture = await readPicture(blob, name);
-    const {mask, stages, seconds} = await network.segment({rgb: picture.work.rgb, width: picture.work.width, height: picture.work.height});
+    const {logits, side, stages, seconds} = await network.segment({bitmap: picture.plain}, [picture.plain]);
     if (turn !== latest) return;
-    const regions = findRegions(mask, picture.work.width, picture.work.height);
-    showResult(picture, mask, regions, say);
-    showStages($('unfolding'), stages, {data: mask, channels: 1, width: picture.work.width, height: picture.work.height});
+    const {shown} = picture, mask = enlarged(logits, side, shown);
+    const regions = findRegions(mask, shown.width, shown.height);
+    showResult(picture, mask, {logits, side}, regions, say);
+    showStages($('unfolding'), stages, {data: mask, channels: 1, width: shown.width, height: shown.height});
     enter('done');
     document.documentElement.dataset.shown = 'result';
-    say(`${describe(regions, picture.work)} It took ${seconds < 0.1 ? 'less than 0.1' : seconds.toFixed(1)} seconds.`);
+    say(`${describe(regions, shown)} It took ${seconds < 0.1 ? 'less than 0.1' : seconds.toFixed(1)} seconds.`);
     $('result').scrollIntoView({behavior: calm.matches ? 'auto' : 'smooth', block: 'nearest'});
   } catch (error) {
     if (turn !== latest) return;

@@ -1,4 +1,4 @@
-// The worker behind a function: network.segment(picture) → {mask, stages, seconds}.
+// The worker behind a function: network.segment(inputs, moved) → {logits, side, stages, seconds}.
 
 /**
  * Start the worker.
@@ -25,11 +25,11 @@ export function startNetwork(onProgress) {
     if (data.kind === 'segmented') resolve(data); else reject(new Error(data.error));
   }
 
-  /** Segment a picture {rgb, width, height}; its bytes move to the worker. */
-  function segment(picture) {
+  /** Segment {bitmap}, which moves to the worker, and return {logits, side, stages, seconds}. */
+  function segment(inputs, moved) {
     return new Promise((resolve, reject) => {
       waiting.set(++count, {resolve, reject});
-      worker.postMessage({id: count, ...picture}, [picture.rgb.buffer]);
+      worker.postMessage({id: count, ...inputs}, moved);
     });
   }
   return {ready, segment};

@@ -46,31 +46,3 @@ function outline(mask, width, height) {
   }
   return distance.map(steps => steps <= reach ? 1 : 0);
 }
-
-/** Return a mask enlarged bilinearly (no aligned corners) from one size to another. */
-export function enlarged(mask, from, to) {
-  if (from.width === to.width && from.height === to.height) return mask;
-  const columns = neighbours(from.width, to.width), rows = neighbours(from.height, to.height);
-  const result = new Uint8Array(to.width * to.height);
-  for (let y = 0, i = 0; y < to.height; y++) {
-    const above = rows.first[y] * from.width, below = rows.second[y] * from.width, down = rows.weight[y];
-    for (let x = 0; x < to.width; x++, i++) {
-      const left = columns.first[x], right = columns.second[x], along = columns.weight[x];
-      const upper = mask[above + left] + (mask[above + right] - mask[above + left]) * along;
-      const lower = mask[below + left] + (mask[below + right] - mask[below + left]) * along;
-      result[i] = upper + (lower - upper) * down + 0.5;
-    }
-  }
-  return result;
-}
-
-function neighbours(before, after) {
-  const first = new Uint32Array(after), second = new Uint32Array(after), weight = new Float32Array(after);
-  for (let i = 0; i < after; i++) {
-    const centre = Math.max(0, (i + 0.5) * before / after - 0.5);
-    first[i] = Math.min(Math.floor(centre), before - 1);
-    second[i] = Math.min(first[i] + 1, before - 1);
-    weight[i] = centre - first[i];
-  }
-  return {first, second, weight};
-}

@@ -1,5 +1,7 @@
-// The network: loads the runtime and the model, then answers each picture with its mask and stages.
+// The network: loads the runtime and the model, then answers each picture with its mask and its stages.
 import * as ort from './runtime/ort.wasm.min.mjs';
+import {logitsOf} from './enlarge.mjs';
+import {shrunk} from './resize.mjs';
 
 const STAGE_OUTPUT = /^(mask|background|edge|residual)_(\d+)$/;
 
@@ -28,7 +30,7 @@ async function load() {
   ort.env.logLevel = 'error';
   const session = await ort.InferenceSession.create(model, {executionProviders: ['wasm'], graphOptimizationLevel: 'all'});
   postMessage({kind: 'ready', site, seconds: (performance.now() - start) / 1000});
-  return session;
+  return {session, side: site.side};
 }
 
 /** Return an output as {width, height, channels, data}: bytes, channels last. */
@@ -49,10 +51,13 @@ function stagesOf(outputs) {
   return stages.filter(stage => stage?.mask);
 }
 
-async function segment(session, {rgb, width, height}) {
+/** The file would resize a picture itself; here it is given one of the network's size, so that a photograph costs no more than a stamp. */
+async function segment({session, side}, {bitmap}) {
   const start = performance.now();
-  const outputs = await session.run({picture: new ort.Tensor('uint8', rgb, [height, width, 3])});
-  return {mask: outputs.mask.data.slice(), stages: stagesOf(outputs), seconds: (performance.now() - start) / 1000};
+  const picture = new ort.Tensor('uint8', shrunk(bitmap, side), [side, side, 3]);
+  bitmap.close();
+  const outputs = await session.run({picture});
+  return {logits: logitsOf(outputs.mask.data), side, stages: stagesOf(outputs), seconds: (performance.now() - start) / 1000};
 }
 
 const loading = load();

@@ -2,10 +2,11 @@
 
 ==========  ==============================================================================================
 loop        the recurrence, step by step: the reference
-parallel    tensor operations without a loop over time: for export, second derivatives, any device
+parallel    tensor operations without a loop over time: for torch.export, second derivatives, any device
 numba       compiled CPU kernels (operator `run::selective_scan`)
 triton      compiled CUDA kernels (the same operator)
 mamba_ssm   the CUDA kernels of the package mamba-ssm, where it is installed
+(onnx)      no backend: what `src.export` writes
 ==========  ==============================================================================================
 """
 
