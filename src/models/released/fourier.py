@@ -23,6 +23,7 @@ class FourierConv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """Convolve ``x``, (N,C,H,W), by a Fourier transform where that is faster."""
         return self._transformed(x) if self._pays(x) else super().forward(x)
 
     def _pays(self, x: Tensor) -> bool:
