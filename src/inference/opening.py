@@ -9,6 +9,7 @@ from typing import Any
 
 from src.inference.network import Network, Options
 from src.utils.errors import UserError
+from src.utils.memory import release_code
 
 TORCH_SUFFIXES = (".ckpt", ".safetensors", ".pth")
 """Of this project's checkpoints, its exported weights, and the authors' own files."""
@@ -40,7 +41,9 @@ def open_network(source: str | PathLike[str], options: Options | None = None) ->
     from src.inference.torch_network import TorchNetwork
 
     checkpoint = read_checkpoint(path)
-    return TorchNetwork(make_network(checkpoint, path, options.variant), checkpoint["config"], checkpoint.get("note", ""), options)
+    network = TorchNetwork(make_network(checkpoint, path, options.variant), checkpoint["config"], checkpoint.get("note", ""), options)
+    release_code()  # what importing torch has touched; pictures need the room
+    return network
 
 
 def network_file(source: str | PathLike[str], **hub: Any) -> Path:

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of <malloc.h>
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -3, -4, -8  # of <malloc.h>
+LARGE = 4 << 20
+"""Bytes from which a block of a shared heap is mapped by itself."""
 MADV_DONTNEED = 4  # of <sys/mman.h>
 
 
@@ -24,10 +26,12 @@ def keep_freed_memory() -> bool:
 def share_heap() -> bool:
     """Tell glibc to serve all threads from one heap, before they start: what one has freed another can use.
 
-    Each thread otherwise has a heap of its own, and each keeps the largest picture that it has met. Returns whether the C library took it.
+    Each thread otherwise has a heap of its own, and each keeps the largest picture that it has met. Pictures and large maps are mapped
+    by themselves, so that they leave no holes in the heap. Returns whether the C library took it.
     """
     libc = _glibc()
-    return libc is not None and bool(libc.mallopt(M_ARENA_MAX, 1))
+    settings = ((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, LARGE), (M_TRIM_THRESHOLD, 4 * LARGE))
+    return libc is not None and all(libc.mallopt(*setting) for setting in settings)
 
 
 def release_freed() -> bool:
