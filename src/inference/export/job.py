@@ -17,9 +17,18 @@ from src.inference.export.pictures import with_pictures, with_probabilities
 from src.inference.export.settings import ExportSettings
 from src.inference.export.storage import in_half_where_exact, tidied, with_metadata
 from src.inference.export.trace import traced_graph
-from src.inference.export.verify import Comparison, compare_pictures, compare_tensors, picture_sizes, shapes_to_compare
+from src.inference.export.verify import (
+    Comparison,
+    compare_pictures,
+    compare_tensors,
+    picture_problems,
+    picture_sizes,
+    shapes_to_compare,
+    tensor_problems,
+)
 from src.inference.network import Options
 from src.inference.torch_network import TorchNetwork
+from src.ops.scan.onnx import with_own_constants
 from src.utils.errors import UserError
 
 REJECTED = ".rejected"
@@ -34,7 +43,7 @@ def export_network(settings: ExportSettings, report: Callable[[str], None] = pri
         report: is given a line for each comparison as soon as it is made.
 
     Returns:
-        The comparisons; all of them agree.
+        The comparisons.
 
     Raises:
         UserError: a checkpoint that cannot be read or exported, a folder that cannot be written, or a file that differs from its network,
@@ -42,20 +51,21 @@ def export_network(settings: ExportSettings, report: Callable[[str], None] = pri
     """
     network = _network(settings)
     side = network.image_size if settings.pre_post else settings.size
-    graph = tidied(traced_graph(network.net, side, 1 if settings.pre_post else None, settings.stages))
+    graph = with_own_constants(tidied(traced_graph(network.net, side, 1 if settings.pre_post else None, settings.stages)))
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "tensors.onnx"
         _save(with_probabilities(graph), plain, network, pre_post=False)
         shapes = [(1, side, side)] if settings.pre_post and side else shapes_to_compare(side, network.image_size)
         done = _reported(compare_tensors(plain, network, shapes), report)
+        problems = tensor_problems(done)
         if not settings.pre_post:
-            _keep(plain, settings.out, done)
+            _keep(plain, settings.out, problems)
             return done
         reads_pictures = Path(folder) / "pictures.onnx"
         _save(with_pictures(graph, network.image_size), reads_pictures, network, pre_post=True)
-        done += _reported(compare_pictures(reads_pictures, network, picture_sizes(network.image_size)), report)
-        _keep(reads_pictures, settings.out, done)
-    return done
+        masks = _reported(compare_pictures(reads_pictures, network, picture_sizes(network.image_size)), report)
+        _keep(reads_pictures, settings.out, problems + picture_problems(masks))
+    return done + masks
 
 
 def _network(settings: ExportSettings) -> TorchNetwork:
@@ -84,14 +94,13 @@ def _reported(comparisons: Iterable[Comparison], report: Callable[[str], None]) 
     return done
 
 
-def _keep(written: Path, out: Path, comparisons: list[Comparison]) -> None:
+def _keep(written: Path, out: Path, problems: list[str]) -> None:
     """Move a file to its place, or beside it if it differs from its network."""
-    wrong = [one.line for one in comparisons if not one.agrees]
-    place = out.with_name(out.name + REJECTED) if wrong else out
+    place = out.with_name(out.name + REJECTED) if problems else out
     with writable(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
         unfinished = place.with_name(f".{place.name}.tmp")
         shutil.copyfile(written, unfinished)
         unfinished.replace(place)
-    if wrong:
-        raise UserError(f"the exported file differs from its network; it is kept as {place}:", wrong)
+    if problems:
+        raise UserError(f"the exported file differs from its network; it is kept as {place}:", problems)

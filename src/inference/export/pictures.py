@@ -8,6 +8,7 @@ import onnx
 from onnx.compose import add_prefix, merge_models
 from onnx.parser import parse_model
 
+from src.data.pillow_resize import pillow_order
 from src.inference.export.trace import IMAGE, LOGITS, NET
 from src.inference.onnx_network import MASK, PICTURE
 from src.ops.scan.onnx import OPSET
@@ -26,7 +27,7 @@ def with_pictures(model: onnx.ModelProto, side: int) -> onnx.ModelProto:
     """
     axes = {one.name: one.type.tensor_type.shape.dim for one in model.graph.output if one.name != LOGITS}
     maps = {name.removeprefix(NET): [axis.dim_value for axis in shape[1:]] for name, shape in axes.items()}
-    whole = merge_models(_before(model, side), model, io_map=[(IMAGE, IMAGE)])
+    whole = merge_models(picture_to_image(model, side), model, io_map=[(IMAGE, IMAGE)])
     return merge_models(whole, _after(model, side, maps), io_map=[(name, name) for name in ("size", LOGITS, *axes)])
 
 
@@ -45,17 +46,43 @@ def with_probabilities(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _before(model: onnx.ModelProto, side: int) -> onnx.ModelProto:
-    """From a picture to the network's image, and the picture's size."""
+def picture_to_image(model: onnx.ModelProto, side: int) -> onnx.ModelProto:
+    """Return what makes the network's image of a picture, and the picture's size.
+
+    One side is resized after the other, rounding in between. Which one comes first changes single levels, and the network's hard thresholds
+    make many levels of one, so it is that of the installed Pillow (:mod:`src.data.pillow_resize`).
+
+    Args:
+        model: whose versions it has.
+        side: of the image, in pixels.
+    """
+    by_shrinkage = pillow_order() == "by shrinkage"
+    filtered = 'mode = "linear", antialias = 1, exclude_outside = 1'
     return _parsed(
         model,
         f"""before (uint8[height, width, 3] {PICTURE}) => (float[1, 3, {side}, {side}] {IMAGE}, int64[2] size) {{
         size = Shape <end = 2> ({PICTURE})
         channels = Transpose <perm = [2, 0, 1]> ({PICTURE})
-        axis = Constant <value_ints = [0]> ()
-        batch = Unsqueeze (channels, axis)
-        square = Constant <value_ints = [1, 3, {side}, {side}]> ()
-        small = Resize <mode = "linear", antialias = 1, exclude_outside = 1> (batch, , , square)
+        zero = Constant <value_ints = [0]> ()
+        one = Constant <value_ints = [1]> ()
+        two = Constant <value_ints = [2]> ()
+        batch = Unsqueeze (channels, zero)
+        square = Constant <value_ints = [{side}, {side}]> ()
+        shrinkage = Sub (size, square)
+        factors = Constant <value_ints = [1, 2]> ()
+        weighed = Mul (shrinkage, factors)
+        bounds = Constant <value_ints = [{0 if by_shrinkage else 2**40}]> ()
+        least = Slice (weighed, one, two)
+        bound = Max (least, bounds)
+        rows = Slice (weighed, zero, one)
+        is_tall = Greater (rows, bound)
+        height_first = Cast <to = {onnx.TensorProto.INT64}> (is_tall)
+        width_first = Sub (one, height_first)
+        is_first = Concat <axis = 0> (height_first, width_first)
+        change = Mul (is_first, shrinkage)
+        first = Sub (size, change)
+        halfway = Resize <axes = [2, 3], {filtered}> (batch, , , first)
+        small = Resize <axes = [2, 3], {filtered}> (halfway, , , square)
         levels = Cast <to = {onnx.TensorProto.FLOAT}> (small)
         white = Constant <value = float {{255.0}}> ()
         {IMAGE} = Div (levels, white)

@@ -92,7 +92,8 @@ def traced_graph(net: nn.Module, side: int | None, batch: int | None = None, sta
 
 
 def _program(net: nn.Module, image: Tensor, open_sizes: Mapping[int, Any], title: str) -> torch.export.ExportedProgram:
-    with torch.no_grad(), scans_as_nodes(), _explained(title):
+    hint = "; size=N, for one size, may do" if open_sizes.keys() - {0} else ""
+    with torch.no_grad(), scans_as_nodes(), _explained(title, hint):
         return torch.export.export(net, (image,), dynamic_shapes={IMAGE: dict(open_sizes) or None}, strict=False)
 
 
@@ -113,7 +114,7 @@ def _converted(program: torch.export.ExportedProgram, outputs: Sequence[str], ti
 
 
 @contextmanager
-def _explained(title: str) -> Iterator[None]:
+def _explained(title: str, hint: str = "") -> Iterator[None]:
     """Turn what PyTorch's exporter raises, errors of any class, into a sentence, and drop its warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -121,4 +122,4 @@ def _explained(title: str) -> Iterator[None]:
             yield
         except Exception as error:
             text = " ".join(str(error).split())[:200]
-            raise UserError(f"{title} cannot be exported to ONNX: {text}") from error
+            raise UserError(f"{title} cannot be exported to ONNX{hint}: {text}") from error

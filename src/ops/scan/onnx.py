@@ -88,6 +88,20 @@ def with_scan_bodies(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def with_own_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Move the decays A, once they are constants, into the iterations that read them: some runtimes let these read nothing outside."""
+    constants = {one.name: one for one in model.graph.initializer}
+    for one in model.graph.node:
+        for body in (attribute.g for attribute in one.attribute if one.op_type == "Scan" and attribute.name == "body"):
+            read = {name for inner in body.node for name in inner.input}
+            body.initializer.extend(constants[name] for name in sorted(read & constants.keys()))
+    used = {name for one in model.graph.node for name in one.input} | {one.name for one in model.graph.output}
+    kept = [one for name, one in constants.items() if name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    return model
+
+
 def scan_function(name: str, sizes: Sizes) -> onnx.FunctionProto:
     """Return the scan as a function of a model: the inputs of :func:`node` in the order of :class:`ScanInputs`, and y."""
     from onnx.parser import parse_function
