@@ -16,12 +16,14 @@ extensions = [
     "sphinx.ext.viewcode",
     "configuration",
     "docstrings",
+    "mathml",
 ]
 exclude_patterns = ["_build", "results/data", "results/weights"]
 html_theme = "furo"
 html_title = "RUN"
+html_math_renderer = "mathml"
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["site.css"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
