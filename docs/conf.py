@@ -8,7 +8,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_extensions")]
 
 project = "RUN"
 author = "The RUN developers"
-copyright = "MIT licence"
+copyright = "the RUN developers, MIT licence"
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
@@ -20,7 +20,8 @@ extensions = [
 exclude_patterns = ["_build", "results/data", "results/weights"]
 html_theme = "furo"
 html_title = "RUN"
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]

@@ -44,10 +44,10 @@ def check_fits(module: COSModule, checkpoint: dict[str, Any], path: Path) -> Non
 def check_epochs(max_epochs: int | None, checkpoint: dict[str, Any], path: Path) -> None:
     """Raise a UserError if no training can resume from the checkpoint: of an older version, or of more epochs than it shall have."""
     if "loops" not in checkpoint:
-        raise UserError(f"ckpt_path: {path} holds weights alone; a training resumes from a .ckpt, src.eval and src.predict read this")
+        raise UserError(f"ckpt_path: {path} holds weights alone; a training resumes from a .ckpt, init={path} begins a new one with them")
     if (written := checkpoint["config"].get("format", 1)) < FORMAT:
         older = f"was written by an older version (format {written}, now {FORMAT}) and cannot be resumed"
-        raise UserError(f"ckpt_path: {path} {older}; src.eval and src.predict read it")
+        raise UserError(f"ckpt_path: {path} {older}; init={path} begins a new training with its weights")
     done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     if max_epochs is not None and 0 <= max_epochs < done:
         raise UserError(

@@ -20,6 +20,7 @@ from src.models.encoder import PyramidEncoder
 from src.models.released.feder import FEDER
 from src.models.released.network import ReleasedRUN
 from src.utils.errors import Problems, UserError
+from src.utils.memory import release_code
 from src.utils.revision import UNKNOWN
 
 State = Mapping[str, Tensor]
@@ -28,6 +29,8 @@ WRAPPERS = ("state_dict", "model", "net", "model_state_dict")
 """Keys under which a training script may have put the state dict."""
 FLOP_COUNTERS = ("total_ops", "total_params")
 BATCH_COUNTER = "num_batches_tracked"
+RELEASED = "released"
+"""Key of the variant's name in the configuration of an authors' file."""
 IMAGE_SIZE, BATCH_SIZE = 384, 4
 """Pixels a side, as in the authors' test script; and images at a time, since a training's batch takes more memory than a laptop has."""
 
@@ -114,6 +117,7 @@ def released_network(content: Any, path: Path) -> tuple[ReleasedRUN | FEDER, Var
         encoder = PyramidEncoder(variant.encoder, None)
         net = FEDER(encoder, _width(state, 96)) if variant.model == "feder" else ReleasedRUN(encoder, _width(state, 192))
     net.load_state_dict(_own_state(net, state, variant, path), assign=True)
+    release_code()
     return net, variant
 
 
@@ -125,7 +129,7 @@ def released_checkpoint(content: Any, path: Path) -> dict[str, Any]:
     Args and errors as :func:`released_network`.
     """
     net, variant = released_network(content, path)
-    config = _configuration(variant, net.channels) | {"released": variant.name}
+    config = _configuration(variant, net.channels) | {RELEASED: variant.name}
     weights = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
     return {"state_dict": weights, "config": config, "note": f"weights by the authors of {variant.name}, under their terms"}
 

@@ -15,11 +15,11 @@ if TYPE_CHECKING:  # imported where they are used: `SUFFIX` alone must not cost 
     from torch import Tensor
 
 SUFFIX = ".safetensors"
-KEPT = ("seed", "encoder", "model", "data", "commit", "released")
+KEPT = ("seed", "encoder", "model", "data", "commit", "released", "started_from")
 """Of the configuration; the rest is about the machine that trained."""
 
 
-def export_bytes(checkpoint: dict[str, Any], path: Path) -> bytes:
+def export_bytes(checkpoint: Mapping[str, Any], path: Path, exact: bool = False) -> bytes:
     """A checkpoint (`checkpoints.read_checkpoint`) as the bytes of a safetensors file: floats in half precision, everything else as it is.
 
     Floats of the authors' files (``released`` in the configuration) stay in single precision where half would change them.
@@ -28,32 +28,39 @@ def export_bytes(checkpoint: dict[str, Any], path: Path) -> bytes:
     research use, and so is what was trained on them.
 
     Args:
+        checkpoint: plain values and tensors.
         path: where the checkpoint came from, for messages.
+        exact: keep every tensor in single precision that half would change: what is read back has the same bits.
 
     Raises:
-        UserError: a weight that half precision cannot hold (infinite, NaN or beyond ±65504).
+        UserError: a weight that is not finite in the precision that it is stored in (half: beyond ±65504).
     """
     from safetensors.torch import save
 
-    shorten = _half_if_exact if "released" in checkpoint["config"] else _half
+    shorten = _half_if_exact if exact or "released" in checkpoint["config"] else _half
     state = {name: shorten(tensor) for name, tensor in checkpoint["state_dict"].items()}
     broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
     if broken:
         raise UserError(f"ckpt_path: {path} cannot be exported; {len(broken)} tensors are not finite in half precision:", broken, limit=5)
-    config = config_to_hand_on(checkpoint)
-    return save(state, {"config": json.dumps(config), "note": licence_note(config)})
+    config = kept_config(checkpoint["config"])
+    return save(state, {"config": json.dumps(config), "note": checkpoint.get("note") or licence_note(config)})
 
 
-def config_to_hand_on(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what rebuilds a checkpoint's network, without what is about the machine that trained it."""
-    config = {key: value for key, value in checkpoint["config"].items() if key in KEPT} | {"format": FORMAT}
-    config["data"] = {key: value for key, value in config["data"].items() if key != "root"}
-    return config
+def kept_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a training's configuration goes with its weights: not the machine's part, and not ``data.root``."""
+    kept = {key: value for key, value in config.items() if key in KEPT} | {"format": FORMAT}
+    return kept | {"data": {key: value for key, value in config["data"].items() if key != "root"}}
 
 
 def licence_note(config: Mapping[str, Any]) -> str:
-    """Return what weights of a configuration may be used for: the field's sets are for research, and so is what was trained on them."""
-    return f"research use, trained on {'+'.join(config['data'].get('train_sets', ['synthetic']))}"
+    """Return the terms of a training's weights: those of its data, and of the weights that it began with.
+
+    >>> licence_note({"data": {"train_sets": ["CAMO"]}})
+    'research use, trained on CAMO'
+    """
+    trained_on = "+".join(config["data"].get("train_sets", ["synthetic"]))
+    start = f", starting from weights ({config['started_from']})" if config.get("started_from") else ""
+    return f"research use, trained on {trained_on}{start}"
 
 
 def read_exported(path: Path) -> dict[str, Any]:

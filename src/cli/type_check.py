@@ -25,6 +25,8 @@ OWN: dict[str, Any] = {
     "sharpness": float,
     "workers": int | None,
     "ckpt_path": str | None,
+    "init": str | None,
+    "init_strict": bool,
     "effective_batch": int | None,
     "train": bool,
     "test": bool,
@@ -116,7 +118,7 @@ def _plain_problems(cfg: DictConfig, hints: Mapping[str, Any]) -> Iterator[tuple
 
 
 def _node_problems(node: DictConfig | ListConfig, prefix: str) -> Iterator[tuple[str, str]]:
-    """Keys and problems of ``node`` and below; what an interpolation points to is looked at where it stands."""
+    """Keys and problems of ``node`` and below; the target of an interpolation is checked at its own place."""
     keys: Sequence[Any] = list(node.keys()) if isinstance(node, DictConfig) else range(len(node))
     parameters = parameters_of(node) if isinstance(node, DictConfig) else None
     for key in keys:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from src.inference.network import Network, Options
 from src.utils.errors import UserError
@@ -14,10 +16,12 @@ ONNX_SUFFIX = ".onnx"
 SUFFIXES = (*TORCH_SUFFIXES, ONNX_SUFFIX)
 IN_FOLDERS = ("model.safetensors", "checkpoints/best.ckpt")
 """What a folder is opened by: weights saved for a hub, or the best checkpoint of a training."""
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+"""``owner/name``, a repository of a model hub."""
 
 
 def open_network(source: str | PathLike[str], options: Options | None = None) -> Network:
-    """Open a checkpoint, exported weights, an exported ONNX file, or a folder that holds one of them.
+    """Open a checkpoint, exported weights, an exported ONNX file, a folder that holds one of them, or a repository of the Hub.
 
     torch is imported for the first two, onnxruntime for the third, neither before the file is found.
 
@@ -39,8 +43,14 @@ def open_network(source: str | PathLike[str], options: Options | None = None) ->
     return TorchNetwork(make_network(checkpoint, path, options.variant), checkpoint["config"], checkpoint.get("note", ""), options)
 
 
-def network_file(source: str | PathLike[str]) -> Path:
-    """Return the file that a path names: itself, or what a folder holds.
+def network_file(source: str | PathLike[str], **hub: Any) -> Path:
+    """Return the file that a path names: itself, or what a folder holds; of a Hub id the file in the Hub's cache.
+
+    Nothing is asked of the Hub where a file or folder of that name exists, or a folder of the owner's name.
+
+    Args:
+        source: a file, a folder, or ``owner/name``.
+        hub: options of :func:`src.inference.hub.download`.
 
     Raises:
         UserError: there is none, or more than one; or a suffix that no runtime reads.
@@ -48,11 +58,22 @@ def network_file(source: str | PathLike[str]) -> Path:
     path = Path(source)
     if path.is_dir():
         return _in_folder(path)
+    if _is_hub_id(source):
+        from src.inference.hub import download
+
+        return download(str(source), **hub)
     if not path.is_file():
         raise UserError(f"ckpt_path: no file or folder {path}")
     if path.suffix not in SUFFIXES:
         raise UserError(f"ckpt_path: {path}: a network is a file with the suffix {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     return path
+
+
+def _is_hub_id(source: str | PathLike[str]) -> bool:
+    """Whether this can only mean a repository: text such as ``owner/name`` that is no path here and does not end as our files do."""
+    path = Path(source)
+    looks_so = isinstance(source, str) and HUB_ID.fullmatch(source) and path.suffix not in SUFFIXES
+    return bool(looks_so) and not path.exists() and not path.parent.exists()
 
 
 def _in_folder(folder: Path) -> Path:

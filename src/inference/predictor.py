@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, overload
@@ -12,8 +12,9 @@ import numpy as np
 from PIL import Image
 
 from src.data.readers import EXTENSIONS
+from src.inference.model_card import Metrics
 from src.inference.network import Options
-from src.inference.opening import open_network
+from src.inference.opening import network_file, open_network
 from src.inference.pictures import AnyPicture, Picture, read_picture
 from src.inference.results import Result
 from src.inference.workers import default_workers, in_chunks, in_order
@@ -35,8 +36,8 @@ class Predictor:
     """A trained network that segments pictures; loaded once, used as often as you like, by several threads if you like.
 
     Args:
-        source: a checkpoint (``.ckpt``), exported weights (``.safetensors``), an exported network (``.onnx``, run without torch), or a
-            folder with one of them, such as that of a training.
+        source: a checkpoint (``.ckpt``), exported weights (``.safetensors``), an exported network (``.onnx``, run without torch), a
+            folder with one of them, such as that of a training, or a repository of the Hugging Face Hub (``owner/name``).
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         half: compute in half precision.
         rounds: 2: segment, enlarge what was found, segment again; twice the time.
@@ -71,6 +72,67 @@ class Predictor:
             raise UserError(f"batch_size={batch_size}: expected at least 1")
         self.network = open_network(source, options or Options(device, half, rounds, closing_step, sharpness, image_size))
         self.batch_size = batch_size if self.network.batched else 1
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | PathLike[str],
+        *,
+        revision: str | None = None,
+        cache_dir: str | PathLike[str] | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        **options: Any,
+    ) -> Predictor:
+        """Open what :meth:`save_pretrained` or :meth:`push_to_hub` wrote; a folder needs no network.
+
+        Args:
+            source: a folder, or a repository of the Hugging Face Hub (``owner/name``).
+            revision: branch, tag or commit of the repository.
+            cache_dir: where downloads are kept; None: where huggingface_hub keeps them.
+            token: for private repositories; None: the one that was logged in with.
+            local_files_only: take the repository from the cache alone.
+            options: as of `Predictor`.
+
+        Raises:
+            UserError: as `Predictor`; weights are all there and fit, or it is an error.
+        """
+        hub = {"revision": revision, "cache_dir": cache_dir, "token": token, "local_files_only": local_files_only}
+        return cls(network_file(source, **hub), **options)
+
+    def save_pretrained(
+        self, folder: str | PathLike[str], metrics: Metrics | str | PathLike[str] | None = None, overwrite: bool = False
+    ) -> None:
+        """Write the network as a folder to hand on: ``model.safetensors``, ``config.json`` and a model card, ``README.md``.
+
+        Weights are stored in half precision where that loses nothing, else in single precision: what is read back has the same bits.
+
+        Args:
+            folder: made if it does not exist.
+            metrics: for the card, ``{test set: {measure: value}}`` or the ``metrics.csv`` of a training or an evaluation.
+            overwrite: replace those three files.
+
+        Raises:
+            UserError: an ``.onnx`` network, metrics that cannot be meant, files that exist, a folder that cannot be written.
+        """
+        from src.inference.hub import save_folder
+
+        save_folder(self.network, Path(folder), _given(metrics), overwrite)
+
+    def push_to_hub(self, repo_id: str, metrics: Metrics | str | PathLike[str] | None = None, **options: Any) -> str:
+        """Upload what :meth:`save_pretrained` writes to a repository of the Hugging Face Hub, which is made if it does not exist.
+
+        Args:
+            repo_id: ``owner/name``.
+            metrics: as of :meth:`save_pretrained`.
+            options: ``private``, ``token``, ``branch``, ``create_pr``, ``commit_message`` of `huggingface_hub.ModelHubMixin.push_to_hub`.
+
+        Returns:
+            The address of the commit.
+        """
+        from src.inference.hub import HubFolder
+
+        return str(HubFolder(self.network, repo_id, _given(metrics)).push_to_hub(repo_id, **options))
 
     @overload
     def __call__(self, pictures: Image.Image | np.ndarray | bytes) -> Result: ...  # type: ignore[overload-overlap]
@@ -142,6 +204,10 @@ class Predictor:
         masks = self.network.run([one.network_input for one in prepared])
         share = (time.perf_counter() - start) / len(prepared)
         return [Result(one.picture, mask, one.seconds + share) for one, mask in zip(prepared, masks, strict=True)]
+
+
+def _given(metrics: Metrics | str | PathLike[str] | None) -> Metrics | Path | None:
+    return metrics if metrics is None or isinstance(metrics, Mapping) else Path(metrics)
 
 
 def _pictures_of(folder: Path) -> list[Path]:

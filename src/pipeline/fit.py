@@ -96,4 +96,5 @@ def _summary(prepared: Prepared) -> str:
     parameters = sum(parameter.numel() for parameter in module.parameters()) / 1e6
     tests = ", ".join(f"{name} {count}" for name, count in data["test_images"].items()) or "none"
     images = f"images: {data['train_images']} to train, {data['val_images']} held out; test sets: {tests}"
-    return f"{network_name(module.net)}: {parameters:.1f} M parameters | {images} | {prepared.output_dir}"
+    start = f" | weights of {prepared.cfg.init}" if prepared.cfg.init and prepared.ckpt_path is None else ""
+    return f"{network_name(module.net)}: {parameters:.1f} M parameters{start} | {images} | {prepared.output_dir}"

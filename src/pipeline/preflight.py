@@ -19,6 +19,7 @@ from src.distributed.devices import accumulation, check_devices, world_size
 from src.metrics import MEASURES
 from src.models.variant import Variant
 from src.module import COSModule
+from src.pipeline.initial import bare_module, initial_module
 from src.pipeline.reopen import open_split
 from src.pipeline.start import starting_checkpoint
 from src.pipeline.torch_compile import compile_network
@@ -73,14 +74,14 @@ def prepare(cfg: DictConfig) -> Prepared:
     with problems.catch():
         datamodule = _data(cfg)
     with problems.catch():
-        module = _module(cfg)
+        module = _module(cfg, ckpt_path)
     with problems.catch():
         callbacks = _made(cfg.get("callbacks"))
     with problems.catch():
         loggers = _made(cfg.get("logger"))
     problems.raise_all()
     config: Any = OmegaConf.to_container(cfg, resolve=True)
-    module.config = config | {"commit": revision()}
+    module.config = config | {"commit": revision()} | module.config
     if ckpt_path is not None:
         _check_checkpoint(cfg, module, ckpt_path)
     return Prepared(cfg, Path(cfg.paths.output_dir), ckpt_path, devices, accumulated, datamodule, module, callbacks, loggers)
@@ -105,8 +106,11 @@ def _data(cfg: DictConfig) -> Any:
     return datamodule
 
 
-def _module(cfg: DictConfig) -> COSModule:
-    module: COSModule = instantiate(cfg.model)
+def _module(cfg: DictConfig, ckpt_path: Path | None) -> COSModule:
+    if cfg.init is None:
+        module: COSModule = instantiate(cfg.model)
+    else:
+        module = initial_module(cfg) if ckpt_path is None else bare_module(cfg)
     module.check_optimizer()
     if cfg.compile:
         compile_network(module.net)
@@ -119,10 +123,19 @@ def _made(group: DictConfig | None) -> list[Any]:
 
 
 def _check_checkpoint(cfg: DictConfig, module: COSModule, ckpt_path: Path) -> None:
-    checkpoint = read_checkpoint(ckpt_path)
-    check_fits(module, checkpoint, ckpt_path)
-    if cfg.train:
-        check_epochs(cfg.trainer.get("max_epochs"), checkpoint, ckpt_path)
+    checkpoint, problems = read_checkpoint(ckpt_path), Problems()
+    began = checkpoint["config"].get("init")
+    if cfg.init not in (None, began):
+        how = f"with init={began}" if began else "without init"
+        problems.append(f"init={cfg.init} with ckpt_path={ckpt_path}: that training began {how}; leave out init to resume it, or ckpt_path")
+    with problems.catch():
+        check_fits(module, checkpoint, ckpt_path)
+    with problems.catch():
+        if cfg.train:
+            check_epochs(cfg.trainer.get("max_epochs"), checkpoint, ckpt_path)
+    problems.raise_all()
+    if "started_from" in checkpoint["config"]:
+        module.config["started_from"] = checkpoint["config"]["started_from"]
 
 
 @dataclass(frozen=True)

@@ -8,32 +8,38 @@ from omegaconf import DictConfig
 
 from src.checkpoints.finding import check_ckpt_path, resolve_checkpoint
 from src.checkpoints.weights_file import SUFFIX
-from src.utils.errors import UserError
+from src.utils.errors import Problems, UserError
 from src.utils.launch import restarted
 
 NEEDED = ("data", "model", "trainer")
 
 
 def check_start(cfg: DictConfig) -> None:
-    """Check what names and places alone can show to be wrong.
+    """Check what can be checked by names and paths alone.
 
     Raises:
-        UserError: a group that was removed, a checkpoint that does not exist or cannot be resumed from, a folder that holds a run.
+        UserError: a group that was removed, a checkpoint or weights that do not exist, a checkpoint that cannot be resumed from, a folder
+            that holds a run.
     """
     if removed := [name for name in NEEDED if "_target_" not in (cfg.get(name) or {})]:
         way_out = "training needs it. It was removed with ~GROUP; choose one with GROUP=CHOICE"
         raise UserError(f"{', '.join(removed)}: missing; {way_out}")
     if _requeued(cfg):
         return
-    check_ckpt_path(cfg)
+    problems = Problems()
+    with problems.catch():
+        check_ckpt_path(cfg)
+    if cfg.init is not None and cfg.ckpt_path is None and not Path(cfg.init).is_file():
+        problems.append(f"init: no file {cfg.init}")
     if _begun(cfg) and cfg.ckpt_path is None:
         folder = cfg.paths.output_dir
-        raise UserError(f"{folder} already holds a training: ckpt_path=last resumes it, another paths.output_dir starts a new one")
+        problems.append(f"{folder} already holds a training: ckpt_path=last resumes it, another paths.output_dir starts a new one")
     if not cfg.train and cfg.ckpt_path is None:
-        raise UserError("train=false needs a ckpt_path to test")
+        problems.append("train=false needs a ckpt_path to test")
     if cfg.train and cfg.ckpt_path is not None and Path(cfg.ckpt_path).suffix == SUFFIX:
         only_weights = f"ckpt_path: {cfg.ckpt_path} holds weights alone"
-        raise UserError(f"{only_weights}; a training resumes from a .ckpt, src.eval and src.predict read this")
+        problems.append(f"{only_weights}; a training resumes from a .ckpt, init={cfg.ckpt_path} begins a new one with them")
+    problems.raise_all()
 
 
 def starting_checkpoint(cfg: DictConfig) -> Path | None:

@@ -49,7 +49,7 @@ def epoch_results(trainer: Trainer) -> Mapping[str, Any]:
 
 
 def forget_computed(metric: Metric) -> None:
-    """Make a metric compute its value anew: its state was changed from outside."""
+    """Make a metric recompute its value, because its state was changed from outside."""
     metric._computed = None
 
 

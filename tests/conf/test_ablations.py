@@ -15,7 +15,7 @@ from src.cli.command import CONF
 from src.module import COSModule
 
 ABLATIONS = sorted(path.stem for path in (Path(CONF) / "ablation").glob("*.yaml"))
-SMALL = ["experiment=camo_lite0", "paths.output_dir=out", "encoder.name=lcnet_050", "encoder.weights=null", "model.net.channels=16"]
+SMALL = ["experiment=camo_lite0", "paths.output_dir=out", "encoder.name=test_efficientnet", "encoder.weights=null", "model.net.channels=16"]
 
 
 @pytest.fixture(scope="module")

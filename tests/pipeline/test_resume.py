@@ -23,6 +23,7 @@ from src.module import COSModule
 from src.train import train
 from src.utils.errors import UserError
 from tests.fixtures.tiny import TWO_STAGE_OVERRIDES, config
+from tests.fixtures.trained_run import write_untrained
 from tests.fixtures.warm_python import run as run_command
 from tests.fixtures.warm_python import start
 
@@ -166,6 +167,29 @@ def test_other_settings(overrides, tmp_path, monkeypatch):
     assert same(first["state_dict"], second["state_dict"])
     assert same(first["exact_resume"], second["exact_resume"])
     assert logged(tmp_path / "whole") == logged(tmp_path / "broken")
+
+
+def test_a_fine_tuning_inside_and_after_its_freeze(tmp_path, monkeypatch):
+    """Killed in the frozen epoch, between the two, and in the one after it; the command line stays the same, `init` included."""
+    start = write_untrained(config("train", *TWO_STAGE_OVERRIDES, f"paths.output_dir={tmp_path}"), tmp_path / "start.ckpt")
+    words = [f"init={start}", "freeze=encoder", "callbacks.freeze.epochs=1", "callbacks=[default,ema]", "callbacks.step.every_n_steps=1"]
+    words += ["trainer.limit_train_batches=3", "trainer.limit_val_batches=1", "trainer.num_sanity_val_steps=0"]
+    run(tmp_path / "whole", *words)
+    again: list[str] = []
+    for hook, step in (("on_train_batch_start", 2), ("on_train_epoch_start", 3), ("on_train_batch_start", 5)):
+        with monkeypatch.context() as patch:
+            patch.setattr(COSModule, hook, power_cut(step), raising=False)
+            with pytest.raises(RuntimeError, match="power cut"):
+                run(tmp_path / "broken", *words, *again)
+        again = ["ckpt_path=last"]
+        start.unlink(missing_ok=True)  # a resumed training has its weights
+    run(tmp_path / "broken", *words, *again)
+    first, second = last(tmp_path / "whole"), last(tmp_path / "broken")
+    assert first["global_step"] == 6
+    for part in ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers", "global_step", "exact_resume"):
+        assert same(first[part], second[part]), part
+    assert logged(tmp_path / "whole") == logged(tmp_path / "broken")
+    assert second["config"]["started_from"] == "research use, trained on synthetic"
 
 
 def test_a_full_disk_ends_the_training_and_the_last_good_checkpoint_goes_on(whole, tmp_path, monkeypatch):

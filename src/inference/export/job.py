@@ -12,7 +12,7 @@ import onnx
 from src.checkpoints.atomic_io import writable
 from src.checkpoints.network import make_network
 from src.checkpoints.reading import read_checkpoint
-from src.checkpoints.weights_file import config_to_hand_on, licence_note
+from src.checkpoints.weights_file import kept_config, licence_note
 from src.inference.export.pictures import with_pictures, with_probabilities
 from src.inference.export.settings import ExportSettings
 from src.inference.export.storage import in_half_where_exact, tidied, with_metadata
@@ -61,7 +61,7 @@ def export_network(settings: ExportSettings, report: Callable[[str], None] = pri
 def _network(settings: ExportSettings) -> TorchNetwork:
     """Return the network to export, in float32 on the CPU."""
     checkpoint = read_checkpoint(settings.source)
-    config = config_to_hand_on(checkpoint)
+    config = kept_config(checkpoint["config"])
     net = make_network(checkpoint, settings.source).requires_grad_(False)
     if settings.half:
         for tensor in net.state_dict().values():

@@ -1,0 +1,59 @@
+"""Keep the encoder as it is for the first epochs: a new decoder's large first gradients would spoil what the encoder has learnt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
+from torch.optim import Optimizer
+
+from src.utils.errors import UserError
+
+
+class FreezeEncoder(Callback):
+    """Trains everything but ``net.encoder`` for the first ``epochs`` epochs, then everything.
+
+    While frozen, weights and BatchNorm statistics of the encoder do not change: it is in evaluation mode, and the optimiser, which skips
+    what has no gradient, keeps no state of it. What is frozen depends on the epoch alone, so a resumed training is the unbroken one.
+
+    Args:
+        epochs: how many, at least 1.
+
+    Raises:
+        UserError: fewer than one epoch.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        if epochs < 1:
+            raise UserError(f"callbacks.freeze.epochs={epochs}: must be 1 or more; callbacks.freeze=null trains everything from the start")
+        self.epochs = epochs
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._set(trainer, pl_module)  # Lightning skips the epoch's hook in an epoch resumed in its middle
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._set(trainer, pl_module)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._is_frozen(trainer):  # Lightning sets the whole network's mode after a validation
+            _encoder(pl_module).eval()
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        if self._is_frozen(trainer):  # of several processes, where DDP wants a gradient of every weight that will ever learn
+            for parameter in _encoder(pl_module).parameters():
+                parameter.grad = None
+
+    def _set(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        frozen = self._is_frozen(trainer)
+        _encoder(pl_module).train(not frozen)
+        if trainer.world_size == 1:
+            _encoder(pl_module).requires_grad_(not frozen)
+
+    def _is_frozen(self, trainer: Trainer) -> bool:
+        return trainer.current_epoch < self.epochs
+
+
+def _encoder(module: LightningModule) -> nn.Module:
+    encoder: Any = module.net.encoder  # type: ignore[union-attr]
+    return encoder
