@@ -106,3 +106,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cod_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with the sets of camouflaged objects, for tests that only read one."""
     return write_cod(tmp_path_factory.mktemp("cod"))
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave curves and galleries out of reports: they take two seconds a set, and have tests of their own."""
+    monkeypatch.setattr("src.report.write._pictures", lambda *_: None)

@@ -96,6 +96,7 @@ def test_every_set_has_its_curves_gallery_and_stages(evaluated):
     assert text.count("CAMO-Test, 5 of 250 images") == 2  # once under each of its two tables
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_raw_protocol_and_extras_go_through(checkpoint, tmp_path):
     overrides = [
         "metrics.protocol=raw",
@@ -129,6 +130,7 @@ def test_mistakes_are_told_together_and_a_report_is_not_overwritten(evaluated, c
     assert (folder / "metrics.csv").read_bytes() == before
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_holdout_is_read_as_a_test_set_and_the_test_sets_are_not(checkpoint, root, tmp_path):
     moved = root / "TestDataset"
     moved.rename(root / "elsewhere")
@@ -155,6 +157,7 @@ def test_pictures_of_the_images_that_the_unfolding_mends_and_spoils(checkpoint, 
         draw(checkpoint, tmp_path / "maps", None, each=1, photographs=False)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_another_final_mask_of_the_same_network_is_told(checkpoint, evaluated, tmp_path):
     one_set = [f"ckpt_path={checkpoint}", "data.test_sets=[CAMO]", "trainer=cpu"]
     folders = {"closed": evaluated[0], "open": tmp_path / "open", "sharper": tmp_path / "sharper"}
@@ -171,6 +174,7 @@ def test_another_final_mask_of_the_same_network_is_told(checkpoint, evaluated, t
     assert len(set(map(tuple, rows))) == 3
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_two_rounds_are_said_to_be_two(checkpoint, evaluated, tmp_path):
     folder, once = evaluated
     scores = evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path}", "rounds=2"))

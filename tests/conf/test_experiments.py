@@ -30,6 +30,7 @@ def tasks(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.usefixtures("no_pictures")
 def test_every_experiment_runs_one_batch(experiment, tmp_path, tasks, monkeypatch):
     """With a small encoder; each encoder of `conf/encoder` has a test of its own."""
     monkeypatch.setenv("COS_DATA", str(tasks))
