@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python -m
 # A worker per core with one thread each: networks this small gain nothing from threads. A file's tests share a worker, and its fixtures.
-TESTS := OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile
+TESTS := OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help

@@ -26,8 +26,24 @@ from tests.fixtures.trained_run import TrainedRun, read_trained_run, train_once
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
+LONG_FILES = (
+    "distributed/test_ranks.py",
+    "pipeline/test_resume.py",
+    "inference/export/test_export.py",
+    "conf/test_experiments.py",
+    "test_train.py",
+    "inference/test_page.py",
+    "ops/scan/test_scan.py",
+    "test_eval.py",
+    "ops/scan/test_triton.py",
+)
+"""They begin first, longest first, so that no worker sits over one when the others have done."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the readers of the trained run and of the exported network as slow: one of them has to make it."""
+    """Put the long files first; mark the readers of the trained run and of the exported network as slow: one has to make it."""
+    places = {str(Path(__file__).parent / name): place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(str(item.path), len(places)))
     for item in items:
         if {"trained_run", "exported"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)

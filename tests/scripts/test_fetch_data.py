@@ -190,7 +190,7 @@ def test_interrupted_goes_on_with_the_rest(head: int, server: Server, tmp_path: 
     content, root = zipped(FILES), tmp_path / "data"
     registry = register(tmp_path, server, content, path="/moved/a.zip")
     server.files["/a.zip"], server.cut, server.head = content, 300_000, head
-    with pytest.raises(UserError, match=f"stopped after 300000 of {len(content)} bytes .*the same command goes on"):
+    with pytest.raises(UserError, match=f"stopped after 300000 of {len(content)} bytes .*the same command resumes"):
         fetch(registry, root)
     assert (root / ".fetch" / "A.part").read_bytes() == content[:300_000]
     assert not (root / "TrainDataset").exists()

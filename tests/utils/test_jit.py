@@ -69,4 +69,4 @@ def test_a_read_only_installation_compiles_in_memory_and_says_so_in_a_debug_line
         assert _fresh(files[1]).twice(21) == 42
     (record,) = caplog.records
     assert record.levelname == "DEBUG"
-    assert record.getMessage().startswith("twice is compiled anew in each process")
+    assert record.getMessage().startswith("twice is compiled again in each process")

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from src.utils.private import can_transform, transformed_convolution
+
 TRANSFORMED = 5
 """Side of the kernels that NNPACK transforms."""
 SMALLEST_MAP, SMALLEST_WIDTH = 48, 64
@@ -30,10 +32,10 @@ class FourierConv2d(nn.Conv2d):
         plain = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
         large = min(x.shape[-2:]) >= SMALLEST_MAP and min(self.in_channels, self.out_channels) >= SMALLEST_WIDTH
         watched = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
-        return plain and large and not watched and torch._nnpack_available()
+        return plain and large and not watched and can_transform()
 
     def _transformed(self, x: Tensor) -> Tensor:
         margin = (TRANSFORMED - self.kernel_size[0]) // 2
         weight = F.pad(self.weight, (margin,) * 4).contiguous()
-        each = [torch._nnpack_spatial_convolution(image.contiguous(), weight, self.bias, TRANSFORMED // 2) for image in x.split(1)]
+        each = [transformed_convolution(image.contiguous(), weight, self.bias, TRANSFORMED // 2) for image in x.split(1)]
         return torch.cat(each) if len(each) > 1 else each[0]
