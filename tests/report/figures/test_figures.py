@@ -97,7 +97,7 @@ def test_pictures_are_the_same_when_drawn_again(tmp_path):
         pixels = np.asarray(picture.convert("L"))
     left, side = round(0.34 * 130), round(1.25 * 130)
     tile = pixels[26 : 26 + side, left : left + side]  # the truth of the first row: a diagonal, below its title
-    assert [tile[place, place] > 120 for place in (5, 80, 155)] == [True, True, True]
+    assert min(tile[place, place] for place in (5, 70, 155)) > 230  # in the middle of cells
     assert [tile[5, 155], tile[155, 5], tile[80, 10]] == [0, 0, 0]
 
 
