@@ -204,6 +204,7 @@ def test_a_file_that_is_no_picture(page, picture, tmp_path):
 def test_pasted_and_dropped(page):
     """What the browser hands over is made in the page; a test cannot drag from a desktop."""
     for event, carrier in (("paste", "clipboardData"), ("drop", "dataTransfer")):
+        page.run("document.getElementById('status').textContent = ''")
         page.run(GIVE, event, carrier)
         page.wait_for("done", "Found one object in the middle. It covers 100 % of the picture")
         assert page.text("#name") == f"{event}.png"
