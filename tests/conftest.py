@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 
 from src.models.encoder import PyramidEncoder
 from src.models.robe import ROBE
@@ -71,6 +72,7 @@ def _seed() -> Iterator[None]:
     torch.manual_seed(0)
     yield
     torch.set_num_threads(threads)
+    HydraConfig.instance().cfg = None  # what a command that ran in this process has left
     for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE"):  # Lightning leaves them
         os.environ.pop(name, None)
 
