@@ -41,6 +41,7 @@ def _is_choice(override: str) -> bool:
     return (Path(CONF) / group / f"{name}.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_every_training_composes(tuned, tmp_path):
     """An experiment with nothing but choices is composed once; what else a training overrides is composed for each."""
     for seed, model in enumerate(("fpn_ds", "fpn", "fpn_wide", "unet")):

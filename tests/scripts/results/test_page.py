@@ -259,6 +259,7 @@ def test_every_measure_is_resampled_in_the_same_way():
         paired_differences(ours, theirs[..., 1:])
 
 
+@pytest.mark.slow
 def test_the_pages_of_this_checkout_are_what_its_results_say():
     texts = page_texts(DOCS / "results", DOCS / "results")
     assert texts == {page: page.read_text(encoding="utf-8") for page in texts}, "run python -m scripts.results.page"
