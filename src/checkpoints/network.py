@@ -58,8 +58,10 @@ def make_network(checkpoint: Mapping[str, Any], path: Path, variant: Variant = A
             net = untrained_network(checkpoint["config"], variant)
     except UserError as error:
         raise UserError(f"ckpt_path: {path}: {error}") from error
-    check_weights({f"{PREFIX}{name}": value for name, value in net.state_dict().items()}, {}, checkpoint, path)
-    net.load_state_dict({name.removeprefix(PREFIX): value for name, value in checkpoint["state_dict"].items()}, assign=True)
+    own = {f"{PREFIX}{name}": value for name, value in net.state_dict().items()}
+    check_weights(own, {}, checkpoint, path)
+    given = {name: value.to(own[name].dtype) for name, value in checkpoint["state_dict"].items()}  # older files have half precision
+    net.load_state_dict({name.removeprefix(PREFIX): value for name, value in given.items()}, assign=True)
     return apply_variant(net.to(memory_format=memory_format(net)), variant)
 
 
