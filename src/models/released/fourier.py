@@ -36,6 +36,6 @@ class FourierConv2d(nn.Conv2d):
 
     def _transformed(self, x: Tensor) -> Tensor:
         margin = (TRANSFORMED - self.kernel_size[0]) // 2
-        weight = F.pad(self.weight, (margin,) * 4).contiguous()
+        weight = (F.pad(self.weight, (margin,) * 4) if margin else self.weight).contiguous()
         each = [transformed_convolution(image.contiguous(), weight, self.bias, TRANSFORMED // 2) for image in x.split(1)]
         return torch.cat(each) if len(each) > 1 else each[0]
