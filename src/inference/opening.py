@@ -38,11 +38,13 @@ def open_network(source: str | PathLike[str], options: Options | None = None) ->
         return OnnxNetwork(path, options)
     from src.checkpoints.network import make_network
     from src.checkpoints.reading import read_checkpoint
+
+    release_code()  # what importing torch has touched; Numba, the weights and pictures need the room
     from src.inference.torch_network import TorchNetwork
 
     checkpoint = read_checkpoint(path)
     network = TorchNetwork(make_network(checkpoint, path, options.variant), checkpoint["config"], checkpoint.get("note", ""), options)
-    release_code()  # what importing torch has touched; pictures need the room
+    release_code()
     return network
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import sys
 from pathlib import Path
@@ -41,11 +42,17 @@ def release_freed() -> bool:
 
 
 def release_code() -> bool:
-    """Drop the code of shared libraries from this process's resident memory; what runs comes back from the page cache.
+    """Drop the code of shared libraries, and freed memory, from what is resident, now and once more at exit; what runs comes back.
 
-    Loading torch touches 300 MB of code, most of it in CUDA libraries that a CPU never runs. Only read-only code is dropped, which
-    nobody can have changed. Returns whether the system has such pages to name.
+    Loading torch touches 300 MB of code, most of it in CUDA libraries that a CPU never runs, and so do their exit handlers. Only
+    read-only code is dropped, which nobody can have changed. Returns whether the system has such pages to name.
     """
+    atexit.unregister(_drop_code)
+    atexit.register(_drop_code)
+    return _drop_code()
+
+
+def _drop_code() -> bool:
     libc = _glibc()
     try:
         mapped = Path("/proc/self/maps").read_text().splitlines()
@@ -55,6 +62,7 @@ def release_code() -> bool:
     for area in code if libc is not None else ():
         start, end = (int(address, 16) for address in area.split("-"))
         libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), MADV_DONTNEED)
+    release_freed()
     return libc is not None and bool(code)
 
 
