@@ -7,7 +7,8 @@ that masks depend on must all be there in the right shape; what else a file hold
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import mode
 from typing import Any, Literal, NamedTuple
@@ -195,10 +196,23 @@ def _configuration(variant: Variant, width: int) -> dict[str, Any]:
 
     settings = [f"encoder={variant.encoder}", "encoder.weights=null", f"model.net.channels={width}"]
     settings += [f"data.image_size={IMAGE_SIZE}", f"data.batch_size={BATCH_SIZE}"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with _apart_from_the_command(), initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose("train", [f"model={variant.model}", "data=cod", *settings])
     config = {key: OmegaConf.to_container(composed[key], resolve=True) for key in ("encoder", "model", "data")}
     return config | {"seed": composed.seed, "commit": UNKNOWN}
+
+
+@contextmanager
+def _apart_from_the_command() -> Iterator[None]:
+    """Context manager: let a second configuration be composed while Hydra runs a command."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    shared = GlobalHydra.instance()
+    running, shared.hydra = shared.hydra, None
+    try:
+        yield
+    finally:
+        shared.hydra = running
 
 
 def _width(state: State, usual: int) -> int:
