@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python -m
 # A worker per core with one thread each: networks this small gain nothing from threads. A file's tests share a worker, and its fixtures.
-TESTS := OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile
+TESTS := OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
@@ -11,14 +11,15 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
-	@echo "  ARGS='…' goes to train, eval, score and ablation, e.g. make train ARGS='experiment=run_pvt data.root=data'"
+	@echo "  ARGS='…' is passed on by train, eval, score and ablation, e.g. make train ARGS='experiment=run_pvt data.root=data'"
 
-install: .venv/.installed  ## make .venv and install everything, test tools included
+install: .venv/.installed  ## create .venv and install everything, test tools included
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --progress-bar on -c constraints.txt -e '.[dev,docs,results,weights,sweep,tensorboard,cluster]'
+	$(BIN)/python -c "from src.ops.scan import numba_cpu; numba_cpu.compile_now()"  # half a minute that the first command need not wait
 	@touch $@
 
 quickstart: install  ## train, evaluate and predict on synthetic camouflage, in minutes
@@ -30,29 +31,29 @@ check: install lint  ## lint, then the tests that need neither a training nor a 
 test: install lint  ## lint, then all tests
 	$(TESTS) -m 'not gpu'
 
-docs: install  ## the documentation site, into docs/_build/html; warnings are errors
+docs: install  ## build the documentation site into docs/_build/html; warnings are errors
 	$(RUN) sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build/html
 
-test-gpu: install  ## the tests that want a GPU
+test-gpu: install  ## the tests that need a GPU
 	$(RUN) pytest -m gpu
 
-lint: install  ## ruff, mypy and the layers of imports
+lint: install  ## ruff, mypy and the import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=.:src/plugins $(BIN)/lint-imports --no-logo
 
-format: install  ## let ruff mend what it can
+format: install  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 train: install  ## python -m src.train $(ARGS)
 	$(RUN) src.train $(ARGS)
 
-eval: install  ## all test sets: make eval CKPT=FILE (python -m src.eval ckpt_path=FILE $(ARGS))
+eval: install  ## evaluate on all test sets: make eval CKPT=FILE (python -m src.eval ckpt_path=FILE $(ARGS))
 	$(RUN) src.eval $(if $(CKPT),ckpt_path=$(CKPT)) $(ARGS)
 
-score: install  ## the maps of any method: make score ARGS='preds=FOLDER gts=FOLDER'
+score: install  ## score the maps of any method: make score ARGS='preds=FOLDER gts=FOLDER'
 	$(RUN) src.score $(ARGS)
 
 ablation: install  ## python -m src.train -m $(ARGS)

@@ -8,7 +8,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_extensions")]
 
 project = "RUN"
 author = "The RUN developers"
-copyright = "MIT licence"
+copyright = "the RUN developers, MIT licence"
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
@@ -16,11 +16,14 @@ extensions = [
     "sphinx.ext.viewcode",
     "configuration",
     "docstrings",
+    "mathml",
 ]
 exclude_patterns = ["_build", "results/data", "results/weights"]
 html_theme = "furo"
 html_title = "RUN"
-html_static_path: list[str] = []
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]

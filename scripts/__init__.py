@@ -1,0 +1,1 @@
+"""Scripts around the commands: data, benchmarks, weights, pictures, results."""

@@ -52,13 +52,13 @@ def inputs(length: int, device: str, dtype: torch.dtype = torch.float32) -> list
 
 
 def scan(backend: str, arguments: list[Tensor]) -> Tensor:
-    """y (1, 512, L)."""
+    """Return y, (1, 512, L)."""
     u, delta, A, B, C, D, delta_bias = arguments
     return selective_scan(u, delta, A, B, C, D, delta_bias, delta_softplus=True, backend=backend)
 
 
 def run(backend: str, arguments: list[Tensor], backward: bool) -> list[Tensor]:
-    """y, and with ``backward`` the gradients of the sum of squares / 2."""
+    """Return y, and with ``backward`` the gradients of the sum of squares / 2."""
     y = scan(backend, arguments)
     return [y, *torch.autograd.grad(y, arguments, y.detach())] if backward else [y]
 

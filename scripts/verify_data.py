@@ -84,7 +84,7 @@ def _check(cfg: DictConfig, settings: DataSettings) -> None:
     if not isinstance(cfg.full, bool):
         problems.append(f"full={cfg.full}: must be true or false")
     if cfg.workers is not None and (not isinstance(cfg.workers, int) or cfg.workers < 1):
-        problems.append(f"workers={cfg.workers}: must be 1 or more, or null for one a core")
+        problems.append(f"workers={cfg.workers}: must be 1 or more, or null for one per core")
     problems.raise_all("the check cannot begin:")
 
 

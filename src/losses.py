@@ -30,7 +30,8 @@ def structure_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None)
     """Weighted BCE plus weighted IoU loss, each per image, then the mean over the batch (F3Net; released code).
 
     Args:
-        logits: (N,1,H,W). target: G, (N,1,H,W) in {0,1}.
+        logits: (N,1,H,W).
+        target: G, (N,1,H,W) in {0,1}.
         weight: :func:`boundary_weight` of ``target``, if it was computed already.
 
     Returns:
@@ -59,14 +60,14 @@ def uncertainty_loss(logits: Tensor) -> Tensor:
 
 
 def edge_target(mask: Tensor) -> Tensor:
-    """G_e: 3×3 dilation minus erosion of G; what lies outside the image counts as neither. (N,1,H,W) in {0,1}."""
+    """G_e: 3×3 dilation minus erosion of G; pixels outside the image count as neither. (N,1,H,W) in {0,1}."""
     return F.max_pool2d(mask, 3, stride=1, padding=1) + F.max_pool2d(-mask, 3, stride=1, padding=1)
 
 
 class StagewiseLoss(nn.Module):
     """L = Σ_k 2^(k−K) [structure(M_k) + dice(E_k) + ‖Ĉ_k − C‖² + …] + 2^−K structure(M_0).
 
-    A closing step has no loss: it is the step that M_1 … M_K read and that B's target trains (measured: docs/results.md).
+    A closing step has no loss: it is the step that M_1 … M_K read and that B's target trains (measured: docs/results/camo.md).
     Mask and edge logits go up to the input's size before σ, so that the 31-pixel window means the same for every
     network; the two background terms are means over pixels and channels at the unfolding resolution. A network
     without stages gets the structure loss alone.
@@ -96,7 +97,9 @@ class StagewiseLoss(nn.Module):
         """All terms, already weighted and summed over stages, and their sum under ``loss``.
 
         Args:
-            image: C, (N,3,H,W) in [0,1]. target: G, (N,1,H,W) in {0,1}, float.
+            output: what the network returned.
+            image: C, (N,3,H,W) in [0,1].
+            target: G, (N,1,H,W) in {0,1}, float.
             progress: how much of the training is over, in [0,1].
         """
         weight = boundary_weight(target)

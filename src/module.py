@@ -67,6 +67,7 @@ class COSModule(LightningModule):
         return output
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Return the loss of a batch and log its terms."""
         output = self(batch["image"])
         steps = self.trainer.estimated_stepping_batches
         terms = self.loss(output, batch["image"], batch["mask"], self.trainer.global_step / max(1.0, float(steps)))
@@ -77,17 +78,20 @@ class COSModule(LightningModule):
         return terms["loss"]
 
     def on_train_epoch_end(self) -> None:
+        """Log the learning rate and the numbers of the unfolding."""
         self.log("learning_rate", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         for name, value in unfolding_values(self.net).items():
             self.log(f"unfolding/{name}", value)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Add a batch to the measures and to the gains of the mask steps."""
         output = self(batch["image"])
         self.val_metrics.update(masks_at_size(output.mask_logits, batch["mask"]), batch["mask"], batch.get("valid"))
         gains = mask_step_gains(output, batch["mask"], batch.get("valid"))
         self._gains.append(torch.stack([*gains, torch.ones((), device=self.device)]) * len(batch["image"]))
 
     def on_validation_epoch_end(self) -> None:
+        """Log the measures and gains of the hold-out."""
         # Not by `sync_dist`: Lightning divides the number of images by that of the processes, and rounds it down.
         *gains, count = self.trainer.strategy.reduce(torch.stack(self._gains).sum(0), reduce_op="sum")
         self._gains = []
@@ -98,11 +102,13 @@ class COSModule(LightningModule):
         self.log_dict({name: scores[name] for name in ("s_alpha", "mae")}, prog_bar=True, logger=False)
 
     def on_test_start(self) -> None:
+        """Make a scorer, unless the caller has set one."""
         self.test_results = {}
         if self.scorer is None:
             self.scorer = MapScorer(self.val_metrics.protocol, self.val_metrics.extra, WorkerPool(0))
 
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Hand the maps of all stages of a batch to the scorer."""
         assert self.scorer is not None
         dataset = self.trainer.datamodule.test_names[dataloader_idx]  # type: ignore[attr-defined]
         stages = {name: masks_at_size(logits, batch["mask"]) for name, logits in stage_logits(self(batch["image"])).items()}
@@ -111,6 +117,7 @@ class COSModule(LightningModule):
             self.scorer.add(dataset, image, {name: maps[i] for name, maps in stages.items()}, target, valid[i])
 
     def on_test_epoch_end(self) -> None:
+        """Keep the scores in ``test_results`` and log those of the final masks."""
         assert self.scorer is not None
         self.test_results, self.scorer = self.scorer.results(), None
         for dataset, stages in self.test_results.items():
@@ -125,6 +132,7 @@ class COSModule(LightningModule):
             raise UserError(f"model.optimizer: {error}") from error
 
     def configure_optimizers(self) -> Any:
+        """Return the optimiser and its scheduler, stepped per batch if it knows the total number of steps."""
         optimizer = self.make_optimizer(self._parameter_groups())
         if self.make_scheduler is None:
             return {"optimizer": optimizer}
@@ -136,6 +144,7 @@ class COSModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "epoch"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the configuration and the format's version."""
         checkpoint["config"] = self.config | {"format": FORMAT}
 
     def _parameter_groups(self) -> list[dict[str, Any]]:

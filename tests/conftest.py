@@ -11,12 +11,14 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 
 from src.models.encoder import PyramidEncoder
 from src.models.robe import ROBE
 from src.models.run import RUN
 from src.models.sofs import MaskStep, ReversibleStateSpace
 from tests.fixtures import warm_python
+from tests.fixtures.exported import exporter
 from tests.fixtures.folders import write_cod
 from tests.fixtures.once import made_once
 from tests.fixtures.tiny import ROOT
@@ -25,10 +27,26 @@ from tests.fixtures.trained_run import TrainedRun, read_trained_run, train_once
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
+LONG_FILES = (
+    "distributed/test_ranks.py",
+    "pipeline/test_resume.py",
+    "inference/export/test_export.py",
+    "conf/test_experiments.py",
+    "test_train.py",
+    "inference/test_page.py",
+    "ops/scan/test_scan.py",
+    "test_eval.py",
+    "ops/scan/test_triton.py",
+)
+"""They begin first, longest first, so that no worker sits over one when the others have done."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the readers of the trained run as slow: one of them has to train it."""
+    """Put the long files first; mark the readers of the trained run and of the exported network as slow: one has to make it."""
+    places = {str(Path(__file__).parent / name): place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(str(item.path), len(places)))
     for item in items:
-        if "trained_run" in getattr(item, "fixturenames", ()):
+        if {"trained_run", "exported"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
 
 
@@ -54,6 +72,7 @@ def _seed() -> Iterator[None]:
     torch.manual_seed(0)
     yield
     torch.set_num_threads(threads)
+    HydraConfig.instance().cfg = None  # what a command that ran in this process has left
     for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE"):  # Lightning leaves them
         os.environ.pop(name, None)
 
@@ -96,6 +115,18 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
 
 
 @pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `tiny.ckpt` and its export `tiny.onnx`, which reads pictures and has the stages as outputs."""
+    return made_once(tmp_path_factory, "exported", exporter("stages=true"))
+
+
+@pytest.fixture(scope="session")
 def cod_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with the sets of camouflaged objects, for tests that only read one."""
     return write_cod(tmp_path_factory.mktemp("cod"))
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave curves and galleries out of reports: they take two seconds a set, and have tests of their own."""
+    monkeypatch.setattr("src.report.write._pictures", lambda *_: None)

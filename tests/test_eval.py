@@ -91,11 +91,12 @@ def test_every_set_has_its_curves_gallery_and_stages(evaluated):
     compared = {(row["dataset"], row["first"], row["second"]) for row in _rows(folder / "comparisons.csv")}
     assert compared == {(dataset, "M̂_5", name) for dataset in SETS for name in stages}
     text = (folder / "metrics.md").read_text(encoding="utf-8")
-    for words in ("64 × 64 px", "last.ckpt, not selected", "CAMO-Test, 5 of 250 images", "RUN (tf_efficientnet_lite0)", "published"):
+    for words in ("64 × 64 px", "last.ckpt, not selected", "CAMO-Test, 5 of 250 images", "RUN (test_efficientnet)", "published"):
         assert words in text
     assert text.count("CAMO-Test, 5 of 250 images") == 2  # once under each of its two tables
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_raw_protocol_and_extras_go_through(checkpoint, tmp_path):
     overrides = [
         "metrics.protocol=raw",
@@ -129,6 +130,7 @@ def test_mistakes_are_told_together_and_a_report_is_not_overwritten(evaluated, c
     assert (folder / "metrics.csv").read_bytes() == before
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_holdout_is_read_as_a_test_set_and_the_test_sets_are_not(checkpoint, root, tmp_path):
     moved = root / "TestDataset"
     moved.rename(root / "elsewhere")
@@ -155,27 +157,30 @@ def test_pictures_of_the_images_that_the_unfolding_mends_and_spoils(checkpoint, 
         draw(checkpoint, tmp_path / "maps", None, each=1, photographs=False)
 
 
-def test_another_final_mask_of_the_same_network_is_told(checkpoint, tmp_path):
-    def read(name: str, *overrides: str) -> str:
-        evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path / name}", *overrides))
-        return (tmp_path / name / "report.html").read_text(encoding="utf-8")
-
-    closed, opened, sharper = read("closed"), read("open", "closing_step=false"), read("sharper", "sharpness=2")
+@pytest.mark.usefixtures("no_pictures")
+def test_another_final_mask_of_the_same_network_is_told(checkpoint, evaluated, tmp_path):
+    one_set = [f"ckpt_path={checkpoint}", "data.test_sets=[CAMO]", "trainer=cpu"]
+    folders = {"closed": evaluated[0], "open": tmp_path / "open", "sharper": tmp_path / "sharper"}
+    evaluate(config("eval", *one_set, f"paths.output_dir={folders['open']}", "closing_step=false"))
+    evaluate(config("eval", *one_set, f"paths.output_dir={folders['sharper']}", "sharpness=2"))
+    closed, opened, sharper = ((folder / "report.html").read_text(encoding="utf-8") for folder in folders.values())
     assert "closing_step" in closed
     assert "M̂<sub>" in closed
     assert "closing_step" not in opened
     assert "M̂<sub>" not in opened
     assert "multiplied by 2 (sharpness)" in sharper
-    rows = [(tmp_path / name / "per_image.csv").read_text(encoding="utf-8") for name in ("closed", "open", "sharper")]
-    assert len(set(rows)) == 3
+    rows = [[row["mae"] for row in _rows(folder / "per_image.csv") if row["dataset"] == "CAMO"] for folder in folders.values()]
+    assert [len(values) for values in rows] == [5, 5, 5]
+    assert len(set(map(tuple, rows))) == 3
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_two_rounds_are_said_to_be_two(checkpoint, evaluated, tmp_path):
     folder, once = evaluated
     scores = evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path}", "rounds=2"))
     assert scores.keys() == once.keys()
     text, before = ((place / "metrics.md").read_text(encoding="utf-8") for place in (tmp_path, folder))
-    assert "RUN-2 (tf_efficientnet_lite0)" in text
+    assert "RUN-2 (test_efficientnet)" in text
     assert "2 rounds: each further one magnifies" in text
     assert "RUN-2" not in before
     assert "stage by stage" in before

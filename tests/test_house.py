@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SRC = Path(__file__).parents[1] / "src"
-COMMANDS = ("train", "eval", "predict", "score", "profile")
+COMMANDS = ("train", "eval", "predict", "export", "demo", "score", "profile")
 LONGEST_FUNCTION, LONGEST_TRAIN, LONGEST_COMMAND = 50, 40, 90
 
 

@@ -281,6 +281,7 @@ def test_the_command_returns_3_where_files_were_skipped(checkpoint, pictures, tm
     assert stopped.value.code == SKIPPED_STATUS
 
 
+@pytest.mark.slow
 def test_standard_input_to_standard_output(checkpoint, pictures):
     content = (pictures / "a.png").read_bytes()
     command = [sys.executable, "-m", "src.predict", f"ckpt_path={checkpoint}", "input=-", "output=-", "type=cutout", "device=cpu"]

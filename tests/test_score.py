@@ -85,6 +85,7 @@ def test_every_image_gets_the_score_of_its_map(root, protocol):
     assert f"Protocol {protocol}" in (out / "metrics.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_several_methods_and_sets_from_a_file_whatever_the_workers(root):
     for name in SIZES:
         for kind in ("GT", "Imgs"):

@@ -88,6 +88,7 @@ class SettingsTable(_Table):
     """The keys of one file of ``conf/``."""
 
     def rows(self, place: Path) -> list[str]:
+        """Return one line per key."""
         lines = ["| setting | default | meaning |", "|---|---|---|"]
         return lines + [f"| `{one.key}` | {_code(one.default)} | {_cell(one.comment)} |" for one in read_settings(place)]
 
@@ -96,6 +97,7 @@ class ChoicesTable(_Table):
     """The files of one group of ``conf/``."""
 
     def rows(self, place: Path) -> list[str]:
+        """Return one line per file."""
         group = self.arguments[0]
         lines = ["| choice | what it is |", "|---|---|"]
         return lines + [f"| `{group}={path.stem}` | {_cell(head_comment(path))} |" for path in sorted(place.glob("*.yaml"))]
@@ -105,6 +107,7 @@ class MeasuresTable(SphinxDirective):
     """Every measure of the registry (`src.metrics.registry`)."""
 
     def run(self) -> list[nodes.Node]:
+        """Return the table."""
         from src.metrics.registry import MEASURES
 
         lines = ["| key | printed as | better | meaning |", "|---|---|---|---|"]

@@ -33,7 +33,13 @@ def replace(app: Sphinx, what: str, name: str, obj: object, options: object, lin
     lines[:] = [edit(line) for line in lines]
 
 
+def skip(app: Sphinx, what: str, name: str, obj: object, skipped: bool, options: object) -> bool | None:
+    """Leave out the fields of a NamedTuple: Python describes them by their number, and the class by what they mean."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Listen to autodoc."""
     app.connect("autodoc-process-docstring", replace)
+    app.connect("autodoc-skip-member", skip)
     return {"parallel_read_safe": True}

@@ -1,0 +1,1 @@
+"""The pages in docs/results: trainings, stored numbers, tables, figures."""

@@ -1,4 +1,4 @@
-"""The tables below docs/results/data: every number that docs/results.md shows or draws, read with pandas.
+"""The tables below docs/results/data: every number that the pages in docs/results show or draw, read with pandas.
 
 images.csv.gz  one row per image and evaluation
 tasks.csv      one row per image, with the measures of other tasks (`TASKS`)
@@ -197,7 +197,7 @@ def _commits(tables: Mapping[str, pd.DataFrame]) -> Iterator[str]:
 
 
 def _only_in_one(name: str, frame: pd.DataFrame, images: pd.DataFrame, columns: list[str]) -> list[str]:
-    """What either of two tables has alone, of what both should have."""
+    """Return the rows that only one of two tables has, though both should."""
     both = frame[columns].drop_duplicates().merge(images[columns].drop_duplicates(), "outer", indicator="where")
     files = {"left_only": LAYOUTS[name].file, "right_only": LAYOUTS["images"].file}
     alone = both[both["where"] != "both"]
@@ -223,4 +223,5 @@ def _uneven(name: str, frame: pd.DataFrame) -> Iterator[str]:
 
 
 def words(row: Mapping[str, Any], columns: Sequence[str]) -> str:
+    """Return ``column=value`` of the columns, for messages about a row."""
     return " ".join(f"{column}={row[column]}" for column in columns)

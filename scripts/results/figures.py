@@ -1,4 +1,4 @@
-"""The figures of docs/results.md."""
+"""The figures of the pages in docs/results."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def draw_differences(results: Results, path: Path) -> bool:
         axis.locator_params(axis="x", nbins=4)
     axes[0][0].set_yticks(range(len(rows)), [label for label, _ in rows])
     axes[0][0].set_ylim(len(rows) - 0.5, -0.5)
-    figure.suptitle("RUN minus rival, 95 % intervals (blue: 0 is left out)", fontsize=10)
+    figure.suptitle("RUN minus rival, 95 % intervals (blue: excludes 0)", fontsize=10)
     save_figure(figure, path)
     return True
 

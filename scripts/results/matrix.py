@@ -1,4 +1,4 @@
-"""The trainings behind docs/results.md, one after the other: ``python -m scripts.results.matrix [PHASE …] data.root=DATA [-- OVERRIDE …]``.
+"""The trainings behind docs/results, one after another: ``python -m scripts.results.matrix [PHASE …] data.root=DATA [-- OVERRIDE …]``.
 
     lr        every network at three learning rates, 160 px, 4 epochs, a quarter held out, hold-out alone
     core      run, fpn, fpn_ds, fpn_wide × 3 seeds and unet, 12 epochs at 224 px, each at its best rate; hold-out and test: in one round and
@@ -9,7 +9,7 @@
               test, in all these ways but two rounds
 
 Each training has a folder of its own below --output. What is finished is skipped and what was interrupted resumes from its last checkpoint,
-so the same command again continues. As each ends, its numbers go to docs/results and the page is made anew. Ctrl-C or SIGTERM stops after
+so the same command again continues. As each ends, its numbers go to docs/results and the pages are made anew. Ctrl-C or SIGTERM stops after
 the running training has saved itself. Overrides go to every training, e.g. ``-- trainer=gpu data.num_workers=8``.
 """
 
@@ -29,7 +29,7 @@ from typing import Any
 
 from scripts.results.archive import Variant, read_results
 from scripts.results.networks import networks
-from scripts.results.page import PAGE, RESULTS, write_page
+from scripts.results.page import RESULTS, write_pages
 from scripts.results.store import store_run
 from src.cli.command import reported_mistakes
 from src.cli.script import ScriptParser
@@ -66,7 +66,7 @@ DONE = "done"
 
 @dataclass(frozen=True)
 class Run:
-    """One training: its name, its name in the tables, what `src.train` is told, and the splits that are scored."""
+    """One training: its name, its name in the tables, the overrides of `src.train`, and the splits that are scored."""
 
     name: str
     model: str
@@ -80,18 +80,21 @@ class Run:
 
     @property
     def folder(self) -> str:
+        """Name of the training's folder: its name and its seed."""
         return f"{self.name}_seed{self.seed}"
 
     @property
     def evaluations(self) -> dict[str, list[str]]:
-        """Folder in that of the run → what `src.eval` is told."""
+        """Subfolder of the run → the overrides of `src.eval`."""
         return {f"{split}{one.suffix}": [f"split={split}", *_told(one)] for one in (Variant(), *self.variants) for split in self.splits}
 
     def is_done(self, folder: Path) -> bool:
+        """Return whether the training and all its evaluations have finished in ``folder``."""
         return all((folder / name / DONE).exists() for name in ("", *self.evaluations))
 
 
 def rate_runs(results: Path) -> list[Run]:
+    """Return the phase ``lr``: every network at every learning rate."""
     return [
         Run(f"lr_{model}_{rate}", model, ("experiment=camo_rates", *_model(model), f"model.optimizer.lr={rate}"), splits=())
         for model in ("run", *RIVALS)
@@ -100,6 +103,7 @@ def rate_runs(results: Path) -> list[Run]:
 
 
 def core_runs(results: Path) -> list[Run]:
+    """Return the phase ``core``: RUN and its rivals at 224 px, each with three seeds, ``unet`` with one."""
     return [
         Run(f"core_{model}", model, ("experiment=camo_lite0", *_model(model)), ("holdout", "test"), seed, model, _core_variants(model))
         for seed in range(3)
@@ -109,6 +113,7 @@ def core_runs(results: Path) -> list[Run]:
 
 
 def ablation_runs(results: Path) -> list[Run]:
+    """Return the phase ``ablation``: RUN, its parts, choices and numbers of stages, at 160 px."""
     named: dict[str, tuple[str, ...]] = {"run": ()}
     named |= {f"run-{part}": (f"ablation=no_{part}",) for part in PARTS}
     named |= {f"run+{choice}": (f"ablation={choice}",) for choice in (*CHOICES, *STAGES)}
@@ -123,6 +128,7 @@ def ablation_runs(results: Path) -> list[Run]:
 
 
 def large_runs(results: Path) -> list[Run]:
+    """Return the phase ``large``: RUN and the rival that is best on the hold-out, at 352 px."""
     return [
         Run(f"large_{model}", model, ("experiment=camo_352", *_model(model)), ("holdout", "test"), 0, model, _core_variants(model))
         for model in ("run", best_rival(results))
@@ -130,6 +136,7 @@ def large_runs(results: Path) -> list[Run]:
 
 
 def task_runs(results: Path) -> list[Run]:
+    """Return the phase ``tasks``: polyps and vessels."""
     full = ("model.net.levels=coarse_to_fine", "model.net.unfold_stride=1")
     trainings: dict[str, dict[str, tuple[str, ...]]] = {
         "kvasir": {"run": (), "fpn_ds": ("model=fpn_ds",)},
@@ -192,7 +199,7 @@ def train_command(run: Run, folder: Path, data: Path, overrides: Sequence[str]) 
     return [sys.executable, "-m", "src.train", *run.overrides, *places, *overrides, *resume]
 
 
-def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], results: Path, page: Path) -> None:
+def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], results: Path, pages: Path) -> None:
     """Do what of a run is not done, and store its numbers.
 
     Raises:
@@ -208,7 +215,7 @@ def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], result
             _call([sys.executable, "-m", "src.eval", f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}", *where])
             (folder / name / DONE).touch()
     store_run(folder, run.model, results, replace=True)
-    write_page(page, results)
+    write_pages(pages, results)
 
 
 def main() -> None:
@@ -219,7 +226,7 @@ def main() -> None:
     parser.add_data_root()
     parser.add_argument("--output", type=Path, default=output, help="folder of the runs (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where numbers are stored (default: %(default)s)")
-    parser.add_argument("--page", type=Path, default=PAGE, help="the page that is made of them (default: %(default)s)")
+    parser.add_argument("--pages", type=Path, default=RESULTS, help="folder of the pages that are made of them (default: %(default)s)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="networks or trainings of the phase, e.g. run run-robe drive_fpn_ds")
     parser.add_argument("--seed", type=int, help="in the place of the phase's own, e.g. a second one where it is close")
     parser.add_argument("--list", action="store_true", help="only print the trainings and whether they are done")
@@ -256,7 +263,7 @@ def _phase(phase: str, arguments: Any, overrides: Sequence[str], failed: list[st
             print(f"    {shlex.join(train_command(run, folder, arguments.data_root, overrides))}")
         else:
             with reported_mistakes(failed):
-                execute(run, folder, arguments.data_root, overrides, arguments.results, arguments.page)
+                execute(run, folder, arguments.data_root, overrides, arguments.results, arguments.pages)
 
 
 def _call(words: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The networks that docs/results.md compares: their seeds, what they differ by, and how that is printed."""
+"""The networks that the pages in docs/results compare: their seeds, what they differ by, and how that is printed."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ class Network:
 
     @property
     def seeds(self) -> int:
+        """Number of trainings."""
         return self.rows["seed"].nunique()
 
     def values(self, measures: Sequence[str]) -> NDArray[np.float64]:
@@ -77,6 +78,8 @@ def networks(results: Results, split: str, tasks: bool = False, scaled: bool = F
     """The networks that were evaluated on a split in one round, by data set and size.
 
     Args:
+        results: what is stored.
+        split: ``holdout`` or ``test``.
         tasks: those on the data sets of other tasks instead.
         scaled: with those whose logits were multiplied.
     """

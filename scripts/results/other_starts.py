@@ -2,7 +2,8 @@
 
 Unfolds every image of the hold-out of a checkpoint of RUN from its own M_0 and from others: the truth, the truth inverted, nothing,
 one half everywhere, the truth of another image. A network whose stages trust the mask keeps what it is given; one that decides by
-its features alone ends at the same place from everywhere. The mean S_α and MAE of every map are printed and stored for docs/results.md.
+its features alone ends at the same place from everywhere. The mean S_α and MAE of every map are printed and stored for
+docs/results/mechanism.md.
 """
 
 from __future__ import annotations

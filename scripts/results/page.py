@@ -1,9 +1,9 @@
-"""Make the tables and figures of docs/results.md from what docs/results stores: ``python -m scripts.results.page``.
+"""Make the tables and figures of the pages in docs/results from what is stored there: ``python -m scripts.results.page``.
 
 Nothing is scored again.
 
-The page's own words stay: only what stands between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->`` is written, for each NAME of
-`BLOCKS`.
+The pages' own words stay: only what is between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->`` is written, for each NAME of `BLOCKS`
+and `SHORT`, wherever in the folder its page is.
 """
 
 from __future__ import annotations
@@ -12,16 +12,21 @@ import argparse
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from scripts.results import figures, tables
 from scripts.results.archive import Results, read_results
+from scripts.results.networks import SHOWN
 from src.cli.command import console
 from src.cli.script import ScriptParser
-from src.report.tables.table import Table, markdown
+from src.report.tables.columns import heading
+from src.report.tables.table import Cell, Table, markdown
 from src.utils.errors import Problems, UserError
 
-PAGE, RESULTS = Path("docs/results.md"), Path("docs/results")
+RESULTS = Path("docs/results")
 BLOCKS: dict[str, Callable[[Results], Sequence[Table]]] = {
     "scores": tables.main_tables,
     "differences": tables.difference_tables,
@@ -36,6 +41,40 @@ BLOCKS: dict[str, Callable[[Results], Sequence[Table]]] = {
     "rates": tables.rate_tables,
     "cost": tables.cost_tables,
 }
+
+
+class Short(NamedTuple):
+    """Some rows of another block's tables.
+
+    Attributes:
+        block: the other one.
+        rows: their first cells, without backquotes.
+        columns: headings; empty: all.
+        notes: how many of the notes, from the first.
+    """
+
+    block: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    notes: int = 1
+
+
+SHORT = {
+    "scores-short": Short(
+        "scores", ("run", "run-closing_step", "fpn_ds", "fpn"), ("model", "seeds", *map(heading, SHOWN), "params (M)", "GMACs")
+    ),
+    "parts-short": Short(
+        "parts",
+        (
+            *("run", "run_again", "run-closing_step", "run-coupling", "run-context", "run-robe", "run-background_loss"),
+            *("run+levels_4", "run_paper", "1", "2", "4", "6"),
+        ),
+        notes=4,
+    ),
+    "tasks-short": Short(
+        "tasks", ("run", "run-closing_step", "fpn_ds", "unet+image_skips", "run − fpn_ds", "run-closing_step − fpn_ds"), notes=3
+    ),
+}
 FIGURES: dict[str, tuple[str, Callable[[Results, Path], bool], str]] = {
     "differences": ("differences.png", figures.draw_differences, "RUN minus each rival, with 95 % intervals"),
     "stages": ("stages.png", figures.draw_stages, "scores of M_0 … M_K and of the closing step"),
@@ -46,73 +85,90 @@ NOTHING = "*Not measured yet.*"
 _BLOCK = re.compile(r"(<!-- begin: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end: (?P=name) -->)", re.DOTALL)
 
 
-def write_page(page: Path, results: Path) -> str:
-    """Renew the blocks of ``page`` and the figures in ``results``; returns the page's new text.
+def write_pages(pages: Path, results: Path) -> dict[Path, str]:
+    """Renew the blocks of all Markdown files below ``pages`` and the figures in ``results``; returns each page's new text.
 
     Raises:
-        UserError: stored results that cannot be used, a page that is not there, or one whose blocks are not `BLOCKS`, each once.
+        UserError: stored results that cannot be used, or pages whose blocks are not `BLOCKS` and `SHORT`, each once.
     """
     stored = read_results(results)
-    drawn = {name: _figure(stored, name, page, results) for name in FIGURES}
-    blocks = {name: _block(stored, name, drawn.get(name, "")) for name in BLOCKS}
-    text = renewed(_read(page), blocks, page)
-    page.write_text(text, encoding="utf-8")
-    return text
+    for file, draw, _ in FIGURES.values():
+        if not draw(stored, results / file):
+            (results / file).unlink(missing_ok=True)
+    texts = _renewed(pages, stored, results)
+    for page, text in texts.items():
+        page.write_text(text, encoding="utf-8")
+    return texts
 
 
-def page_text(page: Path, results: Path) -> str:
-    """What `write_page` would write, with the figures that are there; nothing is touched."""
-    stored, drawn = read_results(results), {name: results / FIGURES[name][0] for name in FIGURES}
-    links = {name: _link(name, page, path) if path.exists() else "" for name, path in drawn.items()}
-    return renewed(_read(page), {name: _block(stored, name, links.get(name, "")) for name in BLOCKS}, page)
-
-
-def renewed(text: str, blocks: dict[str, str], page: Path) -> str:
-    """``text`` with new contents between its markers; a UserError if a marker is missing, doubled or unknown."""
-    found = [match["name"] for match in _BLOCK.finditer(text)]
-    missing = (name for name in blocks if name not in found)
-    problems = Problems(f"no block {name}: add the lines <!-- begin: {name} --> and <!-- end: {name} -->" for name in missing)
-    unknown = [name for name in dict.fromkeys(found) if name not in blocks]
-    problems += [f"block {name}: nothing is called so; there are {', '.join(blocks)}" for name in unknown]
-    problems += [f"block {name} stands there twice" for name in blocks if found.count(name) > 1]
-    problems.raise_all(f"{page} cannot be written:")
-    return _BLOCK.sub(lambda match: f"{match[1]}\n{blocks[match['name']]}\n{match['end']}", text)
+def page_texts(pages: Path, results: Path) -> dict[Path, str]:
+    """What `write_pages` would write, with the figures that exist; nothing is touched."""
+    return _renewed(pages, read_results(results), results)
 
 
 def main() -> None:
-    """The command line of :func:`write_page`."""
-    parser = ScriptParser("Tables and figures of docs/results.md.")
+    """The command line of :func:`write_pages`."""
+    parser = ScriptParser("Tables and figures of the pages in docs/results.")
     parser.add_argument("--results", type=Path, default=RESULTS, help=f"folder of the stored results (default: {RESULTS})")
-    parser.add_argument("--page", type=Path, default=PAGE, help=f"the page to renew (default: {PAGE})")
-    parser.add_argument("--check", action="store_true", help="write nothing; status 1 if the page is not what the results say")
+    parser.add_argument("--pages", type=Path, default=RESULTS, help=f"folder of the pages to renew (default: {RESULTS})")
+    parser.add_argument("--check", action="store_true", help="write nothing; status 1 if a page is not what the results say")
     parser.run(_check_or_write)
 
 
 def _check_or_write(arguments: argparse.Namespace) -> int:
     if arguments.check:
-        is_old = page_text(arguments.page, arguments.results) != _read(arguments.page)
-        console().print(f"{arguments.page} is {'not ' if is_old else ''}what {arguments.results} says", highlight=False)
-        return int(is_old)
-    write_page(arguments.page, arguments.results)
-    console().print(f"Written: {arguments.page}", highlight=False)
+        old = [page for page, text in page_texts(arguments.pages, arguments.results).items() if text != _read(page)]
+        for page in old:
+            console().print(f"{page} is not what {arguments.results} says", highlight=False)
+        return int(bool(old))
+    for page in write_pages(arguments.pages, arguments.results):
+        console().print(f"Written: {page}", highlight=False)
     return 0
 
 
-def _block(stored: Results, name: str, figure: str) -> str:
-    texts = [markdown(table) for table in BLOCKS[name](stored)]
-    return "\n".join([*(texts or [NOTHING + "\n"]), *([figure + "\n"] if figure and texts else [])])
+def _renewed(pages: Path, stored: Results, results: Path) -> dict[Path, str]:
+    """The pages that have blocks, with new contents between their markers; a UserError if a marker is missing, repeated or unknown."""
+    texts = {page: text for page in sorted(pages.rglob("*.md")) if _BLOCK.search(text := _read(page))}
+    found = [match["name"] for text in texts.values() for match in _BLOCK.finditer(text)]
+    names = [*BLOCKS, *SHORT]
+    missing = (name for name in names if name not in found)
+    problems = Problems(f"no block {name}: add the lines <!-- begin: {name} --> and <!-- end: {name} -->" for name in missing)
+    unknown = [name for name in dict.fromkeys(found) if name not in names]
+    problems += [f"block {name}: there is no such block; choose from {', '.join(names)}" for name in unknown]
+    problems += [f"block {name} occurs twice" for name in names if found.count(name) > 1]
+    problems.raise_all(f"the pages in {pages} cannot be written:")
+
+    made = {name: make(stored) for name, make in BLOCKS.items()}
+    made |= {name: _shortened(made[short.block], short) for name, short in SHORT.items()}
+
+    def block(match: re.Match[str], page: Path) -> str:
+        return f"{match[1]}\n{_block(made, match['name'], page, results)}\n{match['end']}"
+
+    return {page: _BLOCK.sub(partial(block, page=page), text) for page, text in texts.items()}
 
 
-def _figure(stored: Results, name: str, page: Path, results: Path) -> str:
-    path = results / FIGURES[name][0]
-    if FIGURES[name][1](stored, path):
-        return _link(name, page, path)
-    path.unlink(missing_ok=True)
-    return ""
+def _block(made: dict[str, Sequence[Table]], name: str, page: Path, results: Path) -> str:
+    texts = [markdown(table) for table in made[name]]
+    file, _, words = FIGURES.get(name, ("", None, ""))
+    if texts and file and (results / file).exists():
+        texts.append(f"![{words}]({Path(os.path.relpath(results / file, page.parent)).as_posix()})\n")
+    return "\n".join(texts or [NOTHING + "\n"])
 
 
-def _link(name: str, page: Path, path: Path) -> str:
-    return f"![{FIGURES[name][2]}]({Path(os.path.relpath(path, page.parent)).as_posix()})"
+def _shortened(full: Sequence[Table], short: Short) -> list[Table]:
+    """The tables of which several rows are wanted. Ranks go, as they were among all rows; intervals stay bold."""
+    found = []
+    for table in full:
+        named = {row[0].text.replace("`", ""): row for row in table.rows}
+        kept = [i for i, head in enumerate(table.header) if not short.columns or head.text in short.columns]
+        rows = [[_unranked(named[name][i]) for i in kept] for name in short.rows if name in named]
+        header = [table.header[i] for i in kept]
+        found += [replace(table, header=header, rows=rows, notes=table.notes[: short.notes])] if len(rows) > 2 else []
+    return found
+
+
+def _unranked(cell: Cell) -> Cell:
+    return cell if "[" in cell.text else Cell(cell.text)
 
 
 def _read(page: Path) -> str:

@@ -21,6 +21,7 @@ class Difference(NamedTuple):
 
     @property
     def excludes_zero(self) -> bool:
+        """Whether both ends of the interval are on the same side of 0."""
         return self.low * self.high > 0
 
 

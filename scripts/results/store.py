@@ -1,4 +1,4 @@
-"""Keep a finished run's numbers: ``python -m scripts.results.store RUN --model fpn_ds``; docs/results.md is made of what is kept.
+"""Keep a finished run's numbers: ``python -m scripts.results.store RUN --model fpn_ds``; the pages in docs/results are made of it.
 
 ``RUN`` is a training's folder. Test scores are read from it or from ``RUN/test``, those of the hold-out from ``RUN/holdout``:
 

@@ -1,4 +1,4 @@
-"""The tables of docs/results.md: what each one asks of the stored results."""
+"""The tables of the pages in docs/results: what each one asks of the stored results."""
 
 from __future__ import annotations
 
@@ -338,7 +338,7 @@ def cost_tables(results: Results) -> list[Table]:
         return []
     groups = [*runs.groupby(["dataset", "size", "epochs"]), (("all", "", ""), runs)]
     rows = [[Cell(str(text)) for text in (*key, len(own), number(own["hours"].sum(min_count=1), 2))] for key, own in groups]
-    notes = ["Wall clock of all epochs, validation included, of the trainings on this page."]
+    notes = ["Wall clock of all epochs, validation included, of all trainings behind these results."]
     unknown = runs["hours"].isna().sum()
     notes += [f"{unknown} of them left no times."] if unknown else []
     return [Table("Hours", heads("training set", "px", "epochs", "trainings", "hours"), rows, notes)]

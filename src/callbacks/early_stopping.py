@@ -12,8 +12,10 @@ class EarlyStopping(callbacks.EarlyStopping):
     """Lightning's, but a run whose patience is spent trains no further epoch when it is resumed, unless with more ``patience``."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state, but keep the patience of this run's configuration."""
         super().load_state_dict(state_dict | {"patience": self.patience})  # Lightning would take the old one
 
     def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Stop before the first epoch if the patience was used up when the run ended."""
         if self.wait_count >= self.patience:
             trainer.should_stop = True

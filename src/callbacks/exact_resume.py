@@ -23,6 +23,7 @@ class ExactResume(Callback):
         self._sums: dict[str, tuple[Tensor, Tensor]] = {}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Store the random states and the unfinished epoch sums of every rank."""
         own = {"random": random_states(pl_module.device), "sums": _epoch_sums(trainer)}
         ranks = [own] * trainer.world_size
         if dist.is_initialized():
@@ -30,18 +31,23 @@ class ExactResume(Callback):
         checkpoint["exact_resume"] = ranks
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Read this rank's states; warn if the number of processes has changed."""
         ranks = checkpoint.get("exact_resume", [])
         if len(ranks) != trainer.world_size:
-            rank_zero_warn("the checkpoint was not written by as many processes as there are now: random numbers start anew")
+            rank_zero_warn(
+                f"random states are not restored: the checkpoint has those of {len(ranks)} processes, this run has {trainer.world_size}"
+            )
             return
         own = ranks[trainer.global_rank]
         self._random, self._sums = own["random"], dict(own["sums"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore the random states."""
         if self._random:
             set_random_states(self._random, pl_module.device)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Add the stored epoch sums to the metrics that the first batch has logged."""
         if not self._sums:
             return
         results = epoch_results(trainer)
@@ -52,6 +58,7 @@ class ExactResume(Callback):
             forget_computed(metric)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget sums that no metric has claimed: they belong to the epoch that ends."""
         self._sums = {}
 
 

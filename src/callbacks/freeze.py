@@ -30,16 +30,20 @@ class FreezeEncoder(Callback):
         self.epochs = epochs
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Freeze, or not, where the training begins."""
         self._set(trainer, pl_module)  # Lightning skips the epoch's hook in an epoch resumed in its middle
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Freeze, or not, for the epoch."""
         self._set(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Keep the frozen encoder in evaluation mode."""
         if self._is_frozen(trainer):  # Lightning sets the whole network's mode after a validation
             _encoder(pl_module).eval()
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Drop the frozen encoder's gradients."""
         if self._is_frozen(trainer):  # of several processes, where DDP wants a gradient of every weight that will ever learn
             for parameter in _encoder(pl_module).parameters():
                 parameter.grad = None

@@ -29,13 +29,16 @@ class Gradients(Callback):
         self._guilty = False
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], batch_idx: int) -> None:
+        """Keep the batch, for the file that is written if its loss is not finite."""
         self._batches.append(batch)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        """Check the loss."""
         self._batches = self._batches[-1:] if not torch.isfinite(loss) else self._batches
         self._check("loss", loss, trainer)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Log the gradient norms and check their sum."""
         norms = gradient_norms(pl_module.net)  # type: ignore[arg-type]
         norm = torch.stack(list(norms.values())).norm()
         pl_module.log("gradient_norm", norm, on_step=False, on_epoch=True, batch_size=1)
@@ -44,10 +47,12 @@ class Gradients(Callback):
             self._check("gradient", norm, trainer)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Drop the batches once the optimiser has used their gradients."""
         if not accumulates(trainer):
             self._batches = []
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the batches to the checkpoint that is written for a value that is not finite."""
         if self._guilty:
             checkpoint["batch"] = self._batches
 

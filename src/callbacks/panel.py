@@ -35,6 +35,7 @@ class ValidationPanel(Callback):
         self.folder, self.every_n_epochs, self.images = Path(dirpath), every_n_epochs, images
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the panel every ``every_n_epochs`` epochs, on the first rank."""
         # Not `on_validation_end`: averaged weights are gone by then.
         due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
         if trainer.sanity_checking or not due or not trainer.is_global_zero:

@@ -1,4 +1,4 @@
-"""The progress bar: Lightning's, with images a second and the time left of the whole training."""
+"""The progress bar: Lightning's, with images per second and the time left of the whole training."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ NAMES = {"s_alpha": "S_α", "mae": "MAE", "reconstruction": "recon", "background
 
 
 class ProgressBar(RichProgressBar):
-    """Epoch, batches, time left of the epoch; images a second, ETA of the training, loss and its terms, S_α and MAE of the hold-out.
+    """Epoch, batches, time left of the epoch; images per second, ETA of the training, loss and its terms, S_α and MAE of the hold-out.
 
     One line from 140 columns on; in a narrower terminal the figures go on in the next line.
     """
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
+        """Return the description, the bar, the batches and the time left."""
         words, _bar, batches, *_ = super().configure_columns(trainer)
         theme = self.theme
         bar = BarColumn(12, complete_style=theme.progress_bar, finished_style=theme.progress_bar_finished)
@@ -32,10 +33,12 @@ class ProgressBar(RichProgressBar):
         return [words, bar, batches, left]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
         super().on_train_start(trainer, pl_module)
         self._start, self._done = time.perf_counter(), _epochs_done(trainer)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | dict[str, float]]:
+        """Return the figures shown behind the bar."""
         figures: dict[str, Any] = {}
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             speed = next((callback.images_per_second for callback in trainer.callbacks if isinstance(callback, Resources)), 0.0)  # type: ignore[attr-defined]

@@ -21,18 +21,22 @@ class Resources(Callback):
         """Of the epoch under way, on all devices."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock, also of an epoch that is resumed in its middle."""
         self.on_train_epoch_start(trainer, pl_module)  # Lightning skips that hook in an epoch resumed in its middle
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
         self._start = time.perf_counter()
         self._images = 0
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: dict, batch_idx: int) -> None:
+        """Count the images and the seconds so far."""
         self._images += len(batch["name"])
         self._seconds = time.perf_counter() - self._start  # not in on_train_epoch_end: validation comes before it
         self.images_per_second = self._images * trainer.world_size / self._seconds
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log seconds, images per second and peak memory of the epoch."""
         pl_module.log("epoch_seconds", self._seconds)
         pl_module.log("images_per_second", self.images_per_second)
         pl_module.log("peak_gib", _peak_gib(pl_module.device))

@@ -31,12 +31,14 @@ class StepCheckpoint(Checkpoint):
         self._saved = -1
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Write the checkpoint every ``every_n_steps`` optimiser steps."""
         step = trainer.global_step
         if between_steps(trainer) and step % self.every_n_steps == 0 and step != self._saved:
             self._saved = step
             trainer.save_checkpoint(self.path)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove the checkpoint: ``last.ckpt`` is newer."""
         if trainer.is_global_zero:
             self.path.unlink(missing_ok=True)
 
@@ -52,25 +54,31 @@ class StopWhenAsked(Checkpoint):
         self.request = request
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen for signals again, after Lightning has installed its own handler."""
         self.request.listen()  # Lightning has put its own handler there: it waits for the epoch's end, and speaks to other ranks at once
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen for signals again, after Lightning has installed its own handler."""
         self.request.listen()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Write a checkpoint and stop between two optimiser steps, if asked."""
         if between_steps(trainer) and self._asked(trainer):
             trainer.save_checkpoint(self.path)
             self._stop()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write a checkpoint, if asked; the stop follows once the epoch is logged."""
         if self._asked(trainer):
             trainer.save_checkpoint(self.path)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop before the next epoch, if asked."""
         if self._asked(trainer):  # not at the epoch's end, whose means are logged after its callbacks
             self._stop()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop after the last epoch, if asked."""
         if self._asked(trainer):
             self._stop()
 

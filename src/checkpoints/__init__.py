@@ -1,0 +1,1 @@
+"""Checkpoints and weights: reading, rebuilding, upgrading, writing."""

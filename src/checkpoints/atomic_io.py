@@ -40,7 +40,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise _cannot_write(path, memory.getbuffer().nbytes, error) from error
 
     def load_checkpoint(self, path: str | Path, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Of a run whose folder was moved or copied, the callbacks' states are told where their files are now.
+        """After a run folder was moved or copied, update the paths in the callbacks' states.
 
         Lightning forgets the best score where a folder has another name than before: a worse epoch would take `best.ckpt`'s place.
         """
@@ -53,7 +53,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def _move(state: dict[str, Any], before: str, now: str) -> None:
-    """Paths of a ModelCheckpoint's state, if the files have moved along: a checkpoint that lies elsewhere alone changes nothing."""
+    """Return the paths of a ModelCheckpoint's state, updated if its files have moved along with the checkpoint."""
 
     def moved(path: Any) -> Any:
         return str(Path(now) / Path(path).name) if path and str(Path(path).parent) == before else path

@@ -7,6 +7,7 @@ import importlib
 import inspect
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from src.checkpoints.reading import read_checkpoint
+from src.checkpoints.released import RELEASED
 from src.models.rounds import apply_variant
 from src.models.variant import AS_TRAINED, Variant
 from src.utils.errors import UserError
@@ -51,13 +53,16 @@ def make_network(checkpoint: Mapping[str, Any], path: Path, variant: Variant = A
         UserError: settings that this version does not have, weights of another architecture, or a variant that the network
             cannot have.
     """
-    try:
-        net = untrained_network(checkpoint["config"], variant)
+    try:  # the released networks need no random weights: nothing in them is computed when they are made
+        with torch.device("meta") if RELEASED in checkpoint["config"] else nullcontext():
+            net = untrained_network(checkpoint["config"], variant)
     except UserError as error:
         raise UserError(f"ckpt_path: {path}: {error}") from error
-    check_weights({f"{PREFIX}{name}": value for name, value in net.state_dict().items()}, {}, checkpoint, path)
-    net.load_state_dict({name.removeprefix(PREFIX): value for name, value in checkpoint["state_dict"].items()})
-    return apply_variant(net, variant)
+    own = {f"{PREFIX}{name}": value for name, value in net.state_dict().items()}
+    check_weights(own, {}, checkpoint, path)
+    stored = {name.removeprefix(PREFIX): value.to(own[name].dtype) for name, value in checkpoint["state_dict"].items()}
+    net.load_state_dict(stored, assign=True)
+    return apply_variant(net.to(memory_format=memory_format(net)), variant)
 
 
 def untrained_network(config: Mapping[str, Any], variant: Variant = AS_TRAINED) -> nn.Module:
@@ -75,7 +80,12 @@ def untrained_network(config: Mapping[str, Any], variant: Variant = AS_TRAINED) 
     if variant.closing_step is not None and "closing_step" in inspect.signature(_find(settings["_target_"])).parameters:
         settings["closing_step"] = variant.closing_step
     net: nn.Module = build(settings)
-    return net.to(memory_format=torch.channels_last)  # as in training; on a CPU twice as fast
+    return net.to(memory_format=memory_format(net))
+
+
+def memory_format(net: nn.Module) -> torch.memory_format:
+    """Return the order in memory in which a network is fastest: channels last, unless it says otherwise itself."""
+    return getattr(net, "memory_format", torch.channels_last)
 
 
 def build(node: Any) -> Any:

@@ -7,7 +7,8 @@ that masks depend on must all be there in the right shape; what else a file hold
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import mode
 from typing import Any, Literal, NamedTuple
@@ -20,6 +21,7 @@ from src.models.encoder import PyramidEncoder
 from src.models.released.feder import FEDER
 from src.models.released.network import ReleasedRUN
 from src.utils.errors import Problems, UserError
+from src.utils.memory import release_code
 from src.utils.revision import UNKNOWN
 
 State = Mapping[str, Tensor]
@@ -28,6 +30,8 @@ WRAPPERS = ("state_dict", "model", "net", "model_state_dict")
 """Keys under which a training script may have put the state dict."""
 FLOP_COUNTERS = ("total_ops", "total_params")
 BATCH_COUNTER = "num_batches_tracked"
+RELEASED = "released"
+"""Key of the variant's name in the configuration of an authors' file."""
 IMAGE_SIZE, BATCH_SIZE = 384, 4
 """Pixels a side, as in the authors' test script; and images at a time, since a training's batch takes more memory than a laptop has."""
 
@@ -114,6 +118,7 @@ def released_network(content: Any, path: Path) -> tuple[ReleasedRUN | FEDER, Var
         encoder = PyramidEncoder(variant.encoder, None)
         net = FEDER(encoder, _width(state, 96)) if variant.model == "feder" else ReleasedRUN(encoder, _width(state, 192))
     net.load_state_dict(_own_state(net, state, variant, path), assign=True)
+    release_code()
     return net, variant
 
 
@@ -125,7 +130,7 @@ def released_checkpoint(content: Any, path: Path) -> dict[str, Any]:
     Args and errors as :func:`released_network`.
     """
     net, variant = released_network(content, path)
-    config = _configuration(variant, net.channels) | {"released": variant.name}
+    config = _configuration(variant, net.channels) | {RELEASED: variant.name}
     weights = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
     return {"state_dict": weights, "config": config, "note": f"weights by the authors of {variant.name}, under their terms"}
 
@@ -191,10 +196,23 @@ def _configuration(variant: Variant, width: int) -> dict[str, Any]:
 
     settings = [f"encoder={variant.encoder}", "encoder.weights=null", f"model.net.channels={width}"]
     settings += [f"data.image_size={IMAGE_SIZE}", f"data.batch_size={BATCH_SIZE}"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with _apart_from_the_command(), initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose("train", [f"model={variant.model}", "data=cod", *settings])
     config = {key: OmegaConf.to_container(composed[key], resolve=True) for key in ("encoder", "model", "data")}
     return config | {"seed": composed.seed, "commit": UNKNOWN}
+
+
+@contextmanager
+def _apart_from_the_command() -> Iterator[None]:
+    """Context manager: let a second configuration be composed while Hydra runs a command."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    shared = GlobalHydra.instance()
+    running, shared.hydra = shared.hydra, None
+    try:
+        yield
+    finally:
+        shared.hydra = running
 
 
 def _width(state: State, usual: int) -> int:

@@ -28,6 +28,7 @@ def export_bytes(checkpoint: Mapping[str, Any], path: Path, exact: bool = False)
     research use, and so is what was trained on them.
 
     Args:
+        checkpoint: plain values and tensors.
         path: where the checkpoint came from, for messages.
         exact: keep every tensor in single precision that half would change: what is read back has the same bits.
 

@@ -53,6 +53,7 @@ def command(config_name: str, check_files: Task | None = None) -> Callable[[Task
     job's own folder; a job that fails leaves the others alone, and the end lists those that did.
 
     Args:
+        config_name: a file in ``conf/``, without its extension.
         check_files: raises a UserError for a file that is missing. It runs before the types of classes are compared, so that
             such a mistake does not wait for the import of torch; it must not import anything heavy itself.
     """
@@ -142,7 +143,7 @@ def reported_mistakes(failed: list[str]) -> Iterator[None]:
 
 
 def _compose_and_run(config_name: str, task: Task, failed: list[str]) -> None:
-    """What `hydra.main` does, without its folder, its `.hydra` and its callbacks: these are of rank 0 alone."""
+    """What `hydra.main` does, without its folder, its `.hydra` and its callbacks: only rank 0 has these."""
     prepare()
     try:
         with initialize_config_dir(CONF, version_base="1.3"):
@@ -214,7 +215,7 @@ def prepare() -> None:
 
 def silence_loggers() -> None:
     """Let libraries log warnings and errors only. Lightning sets its own level while it is imported: call this again after that."""
-    for name in ("lightning.pytorch", "lightning.fabric", "timm"):
+    for name in ("lightning.pytorch", "lightning.fabric", "timm", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -1,4 +1,4 @@
-"""Each job of a multirun leaves a note of itself, `job.json`: by it running, stopped, failed and finished jobs are told apart."""
+"""Each job of a multirun keeps a record, `job.json`, which tells running, stopped, failed and finished jobs apart."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class FailedJobs(Callback):
     """
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """List the failed jobs of this multirun and end the process with their status."""
         folder = Path(config.hydra.sweep.dir)
         start = folder / "multirun.yaml"  # notes older than it are of an earlier multirun in this folder
         began = start.stat().st_mtime_ns if start.exists() else 0

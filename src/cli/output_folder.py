@@ -30,6 +30,7 @@ class CheckOutputFolder(Callback):
     """Makes ``paths.output_dir``, writes a file into it and removes that; where this fails the process ends with status 2."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Note what the folder contains, then check that it can be written."""
         folder, subdir = Path(config.hydra.run.dir), config.hydra.get("output_subdir")
         if subdir is not None:
             notes = folder / subdir
@@ -38,11 +39,12 @@ class CheckOutputFolder(Callback):
         _check(config.hydra.run.dir)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check that the folder of the multirun can be written."""
         _check(config.hydra.sweep.dir)
 
 
 def forget_command() -> None:
-    """After a mistake: if the command has left nothing but Hydra's notes of it, they go, and those of the run that lies there are back."""
+    """After a user error, undo what Hydra wrote: delete `.hydra` if nothing else was produced, and restore that of an earlier run."""
     for folder, existed, content, notes, noted in _before:
         if not notes.is_dir() or _content(folder, notes) != content:
             continue

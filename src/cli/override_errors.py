@@ -78,7 +78,7 @@ def _names(paths: list[str]) -> list[str]:
 
 
 def _paths(node: object, prefix: str = "") -> Iterator[str]:
-    """Every key of a configuration, dotted; what an interpolation points to counts where it stands."""
+    """Every key of a configuration, dotted; the target of an interpolation counts at its own place."""
     if not isinstance(node, DictConfig):
         return
     for name in map(str, node):

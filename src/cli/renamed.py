@@ -34,7 +34,7 @@ def with_new_names(words: Sequence[str]) -> list[str]:
 
 
 def _renamed(word: str, told: dict[str, None]) -> str:
-    """One override with new names; a line for each goes to `told`."""
+    """One override with new names; a line for each is added to `told`."""
     group, _, choices = word.partition("=")
     plain = group.lstrip("+")
     for old, new in RENAMED.get(plain, {}).items():

@@ -56,6 +56,7 @@ class ScriptParser(argparse.ArgumentParser):
         The exit status is the int that `task` returns, else 0. A UserError is printed without a traceback, and the status is 2.
 
         Args:
+            task: what the script does; it is given the parsed arguments.
             words: the arguments (default: those of the process).
         """
         arguments = self.parse_args([self._as_option(word) for word in (sys.argv[1:] if words is None else words)])

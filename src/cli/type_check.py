@@ -40,6 +40,10 @@ OWN: dict[str, Any] = {
     "half": bool,
     "input": str,
     "output": str,
+    "out": str | None,
+    "runtime": str | None,
+    "port": int,
+    "browser": bool,
     "type": list[str] | str,
     "background": str | list[int],
     "threshold": float | None,
@@ -114,7 +118,7 @@ def _plain_problems(cfg: DictConfig, hints: Mapping[str, Any]) -> Iterator[tuple
 
 
 def _node_problems(node: DictConfig | ListConfig, prefix: str) -> Iterator[tuple[str, str]]:
-    """Keys and problems of ``node`` and below; what an interpolation points to is looked at where it stands."""
+    """Keys and problems of ``node`` and below; the target of an interpolation is checked at its own place."""
     keys: Sequence[Any] = list(node.keys()) if isinstance(node, DictConfig) else range(len(node))
     parameters = parameters_of(node) if isinstance(node, DictConfig) else None
     for key in keys:

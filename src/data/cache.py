@@ -52,6 +52,7 @@ class Cached:
 
     @property
     def names(self) -> Sequence[str]:
+        """Names of the samples."""
         return self.source.names
 
     def __len__(self) -> int:
@@ -68,7 +69,7 @@ class Cached:
         return {**self.__dict__, "_file": None, "_looked": False}  # every process maps the file itself
 
     def build(self, limit: int, taken: int = 0) -> str | None:
-        """Write the cache file unless it is there; a note if there will be none, because it or the disk would be too small.
+        """Write the cache file unless it exists; log a note if it or the disk would be too small.
 
         Args:
             limit: bytes that all cache files together may take; the least recently used give way.

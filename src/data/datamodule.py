@@ -168,7 +168,7 @@ class COSDataModule(LightningDataModule):
         return DataLoader(data, batch_size=settings.batch_size, sampler=sampler, drop_last=drop_last, **self._loader_options())
 
     def state_dict(self) -> dict[str, int]:
-        """Return where the training stands: the epoch, and the batches of it that the network has seen (workers have prefetched more)."""
+        """Return the position of the training: the epoch, and how many of its batches the network has seen (workers prefetch more)."""
         if self.trainer is None:
             return {}
         loop: Any = self.trainer.fit_loop

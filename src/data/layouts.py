@@ -1,4 +1,4 @@
-"""Where a set's folders lie under the data root: the layouts of the public archives, found without opening a file.
+"""Where a set's folders are under the data root: the layouts of the public archives, found without opening a file.
 
     <root>/TrainDataset/<SET>/{Imgs,GT}     the layout of this project and of the public test archives; TestDataset likewise
     <root>/TrainDataset/{Imgs,GT}           the COD and polyp archives: training images of several sets, told apart by their names
@@ -54,7 +54,7 @@ def locate_set(root: Path, split: Split, name: str) -> SetFolders | None:
 
 
 def missing_set(root: Path, split: Split, name: str) -> str:
-    """What to say about a set that `locate_set` doesn't find: what was looked for, what lies there, and the likely meaning."""
+    """Return a message about a set that `locate_set` doesn't find: what was looked for, what was found, and the likely meaning."""
     folder, split_dirs = root / SPLIT_FOLDERS[split] / name, list(_split_dirs(root, split))
     base = next((base for base in _bases(root, split, spec_of(name)) if base not in split_dirs), None)
     if base is not None:
@@ -121,7 +121,7 @@ def _folders_in(base: Path, split: Split, spec: SetSpec) -> SetFolders | None:
 
 
 def _is_own(base: Path, spec: SetSpec) -> bool:
-    """Whether a split's folder lies inside the set's own (COD10K-v3/Train) rather than directly under the root."""
+    """Return whether a split's folder is inside the set's own (COD10K-v3/Train) rather than directly under the root."""
     return base.parent.name.lower() in {spec.name.lower(), *(folder.lower() for folder in spec.folders)}
 
 

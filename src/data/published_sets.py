@@ -42,9 +42,11 @@ class SetSpec:
     known_leaks: frozenset[tuple[str, str]] = frozenset()
 
     def expected(self, split: Split) -> int | None:
+        """Return the published number of images of a split; None if there is none."""
         return self.train if split == "train" else self.test
 
     def image_pattern(self, split: Split) -> str:
+        """Return the pattern that the names of a split's images match."""
         return self.images if self.image_splits is None else self.image_splits[split == "test"]
 
 
@@ -56,7 +58,7 @@ CLINIC_LAST_FRAMES = (
 
 
 def clinic_sequence(name: str) -> str:
-    """The video sequence of a CVC-ClinicDB frame; a name that is no frame number stands alone.
+    """The video sequence of a CVC-ClinicDB frame; a name that is not a frame number is a group of its own.
 
     >>> clinic_sequence("25"), clinic_sequence("26"), clinic_sequence("612")
     ('CVC-ClinicDB sequence 1', 'CVC-ClinicDB sequence 2', 'CVC-ClinicDB sequence 29')
@@ -195,12 +197,14 @@ def is_published(name: str) -> bool:
 
 
 def group_of(set_name: str, name: str, pattern: str | None = None) -> str:
-    """What a sample shares with the others that must stay on its side of a split; its own name if nothing.
+    r"""Return what a sample shares with the others that must stay on its side of a split; its own name if nothing.
 
     Args:
+        set_name: the set of the sample.
+        name: the sample's file name without its extension.
         pattern: `data.groups`; its group 1 where it matches the name's beginning, else the set's own rule.
 
-    >>> group_of("MINE", "video3_0012", r"(video\\d+)_"), group_of("MINE", "still7", r"(video\\d+)_")
+    >>> group_of("MINE", "video3_0012", r"(video\d+)_"), group_of("MINE", "still7", r"(video\d+)_")
     ('video3', 'still7')
     """
     match = re.match(pattern, name) if pattern else None
@@ -211,7 +215,7 @@ def group_of(set_name: str, name: str, pattern: str | None = None) -> str:
 
 
 def count_note(name: str, split: Split, found: int) -> str | None:
-    """None if a set is complete or unknown, else a line to stand wherever its numbers are shown: "CAMO-Test, 248 of 250 images"."""
+    """Return None if a set is complete or unknown, else a note for every place that shows its numbers: "CAMO-Test, 248 of 250 images"."""
     expected = spec_of(name).expected(split)
     if expected is None or expected == found:
         return None

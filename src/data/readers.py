@@ -87,11 +87,12 @@ def mask_orientation(image: Header, mask: Header) -> int:
 
 
 def read_image(path: Path | str, shrink_to: int | None = None) -> np.ndarray:
-    """An image file as uint8 (H, W, 3) RGB, upright.
+    """Return an image file as uint8 (H, W, 3) RGB, upright.
 
     Grey, palette, bilevel, CMYK and 16-bit files are converted; transparency is dropped, as the field's `convert("RGB")` does.
 
     Args:
+        path: the file.
         shrink_to: a JPEG may come at a half, a quarter or an eighth of its size, as long as no side gets smaller than this.
     """
     with open_image(path) as file:

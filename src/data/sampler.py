@@ -20,7 +20,7 @@ class SeededIndex(NamedTuple):
 
 
 class EpochSampler(DistributedSampler):
-    """Shuffles anew every epoch and yields :class:`SeededIndex`.
+    """Shuffles differently in every epoch and yields :class:`SeededIndex`.
 
     The epoch travels with the index because persistent workers hold a copy of the data set that nobody can tell it.
     Each rank draws every n-th sample, so that the i-th batches of n ranks are together the i-th batch of one process that takes

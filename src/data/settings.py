@@ -84,7 +84,7 @@ class DataSettings:
         return size if self.fast_decode else None
 
     def selected_on(self, test_names: Sequence[str]) -> str:
-        """Return in words what the best checkpoint is chosen on, given the names of the test sets that are there."""
+        """Return in words what the best checkpoint is chosen on, given the names of the test sets that exist."""
         if self.selection == "field":
             return f"test set {next(iter(test_names), '?')}, as the literature does"
         if self.folds is not None:
@@ -125,7 +125,7 @@ class DataSettings:
     def _set_problems(self) -> list[str]:
         problems = []
         for key, names in (("train_sets", self.train_sets), ("test_sets", self.test_sets)):
-            problems += [f"data.{key}: {name} stands there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+            problems += [f"data.{key}: {name} is listed twice" for name in dict.fromkeys(names) if names.count(name) > 1]
         if self.selection not in ("holdout", "field"):
             problems.append(f"data.selection={self.selection}: must be holdout or field")
         return problems

@@ -66,6 +66,7 @@ class FolderPairs:
 
     @property
     def names(self) -> Sequence[str]:
+        """Names of the samples, sorted."""
         return self._names
 
     def __len__(self) -> int:
@@ -95,6 +96,7 @@ class Concat:
 
     @property
     def names(self) -> Sequence[str]:
+        """Names of the samples of all sources, in order."""
         return self._names
 
     def __len__(self) -> int:
@@ -116,6 +118,7 @@ class Subset:
 
     @property
     def names(self) -> Sequence[str]:
+        """Names of the chosen samples."""
         names = self.source.names
         return [names[i] for i in self.indices]
 

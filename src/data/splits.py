@@ -20,7 +20,7 @@ class Holdout(NamedTuple):
 
 
 def name_position(stem: str) -> float:
-    """Where a stem lies in [0, 1): the first 32 bits of its SHA-256, over 2³².
+    """Return a stem's place in [0, 1): the first 32 bits of its SHA-256, over 2³².
 
     >>> round(name_position("camourflage_00001"), 6)
     0.61572

@@ -45,6 +45,8 @@ class Resize(A.DualTransform):
     """`resize_image` and `resize_mask` as a step of a recipe."""
 
     class InitSchema(BaseModel):
+        """Types of the settings, checked by albumentations."""
+
         size: int
 
     def __init__(self, size: int) -> None:
@@ -52,9 +54,11 @@ class Resize(A.DualTransform):
         self.size = size
 
     def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
+        """Resize the image."""
         return resize_image(img, self.size)
 
     def apply_to_mask(self, mask: np.ndarray, **params: Any) -> np.ndarray:
+        """Resize the mask."""
         return resize_mask(mask, self.size)
 
 
@@ -62,6 +66,8 @@ class CropUpTo(A.DualTransform):
     """Remove up to `pixels` of the width and of the height, a quarter of either at most, at a random place (the code's stays centred)."""
 
     class InitSchema(BaseModel):
+        """Types of the settings, checked by albumentations."""
+
         pixels: int
 
     def __init__(self, pixels: int) -> None:
@@ -69,6 +75,7 @@ class CropUpTo(A.DualTransform):
         self.pixels = pixels
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        """Draw the rows and columns that are kept."""
         rows, columns = (self._window(side) for side in params["shape"][:2])
         return {"rows": rows, "columns": columns}
 
@@ -78,9 +85,11 @@ class CropUpTo(A.DualTransform):
         return slice(start, start + side - removed)
 
     def apply(self, img: np.ndarray, rows: slice, columns: slice, **params: Any) -> np.ndarray:
+        """Crop the image."""
         return np.ascontiguousarray(img[rows, columns])
 
     def apply_to_mask(self, mask: np.ndarray, rows: slice, columns: slice, **params: Any) -> np.ndarray:
+        """Crop the mask."""
         return np.ascontiguousarray(mask[rows, columns])
 
 
@@ -88,6 +97,8 @@ class Sharpness(A.ImageOnlyTransform):
     """Pillow's sharpness with a factor uniform in [low, high]: 0 = smoothed, 1 = as it is, above = the opposite of smoothed."""
 
     class InitSchema(BaseModel):
+        """Types of the settings, checked by albumentations."""
+
         low: float
         high: float
 
@@ -96,19 +107,24 @@ class Sharpness(A.ImageOnlyTransform):
         self.low, self.high = low, high
 
     def get_params(self) -> dict[str, Any]:
+        """Draw the factor."""
         return {"factor": self.py_random.uniform(self.low, self.high)}
 
     def apply(self, img: np.ndarray, factor: float, **params: Any) -> np.ndarray:
+        """Filter the image; masks stay as they are."""
         kernel = (1 - factor) * SMOOTH
         kernel[1, 1] += factor
         return cv2.filter2D(img, -1, kernel)
 
 
 class Recipe:
-    """A training transform made of albumentations steps, for any size: `before` at the file's resolution, the resize, `after` at the
-    network's. `conf/data/augmentation/` holds the shipped ones.
+    """A training transform made of albumentations steps, for any size.
+
+    `conf/data/augmentation/` has the shipped ones.
 
     Args:
+        before: steps at the file's resolution, before the resize.
+        after: steps at the network's resolution.
         scales: the sides that batches are trained at, as multiples of `data.image_size`, each to the nearest 32 px; drawn per batch.
     """
 

@@ -1,0 +1,1 @@
+"""Several processes: launching, ranks, devices, signals."""

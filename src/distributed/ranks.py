@@ -39,10 +39,12 @@ GRACE = 20.0
 
 @contextmanager
 def other_ranks(trainer: L.Trainer, cfg: DictConfig, ckpt_path: str | None) -> Iterator[None]:
-    """All processes of `trainer` are there in the block, and this one is alone after it, its environment as before.
+    """Context manager: start the other ranks on entry; on exit stop them and restore the environment.
 
     Args:
-        cfg, ckpt_path: what the others train by, and the file that they resume from.
+        trainer: its strategy says how many ranks there are.
+        cfg: the configuration that the others train by.
+        ckpt_path: the file that they resume from, or None.
 
     Raises:
         UserError: what another process found wrong with the input, where this one only saw it go.

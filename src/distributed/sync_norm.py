@@ -17,6 +17,7 @@ class SyncNorm(TorchSyncBatchNorm):
     """
 
     def apply(self, model: nn.Module) -> nn.Module:
+        """Return the model with synchronised norms."""
         return convert_sync_batchnorm(model)
 
     def revert(self, model: nn.Module) -> nn.Module:

@@ -18,8 +18,8 @@ from src.inference.video_files import predict_video
 from src.inference.workers import Room, in_chunks
 from src.utils.errors import UserError
 
-PIXELS_AT_ONCE = 24_000_000
-"""Pixels that all threads may decode at a time: 72 MB, and as much again inside the decoder of a progressive JPEG."""
+PIXELS_AT_ONCE = 16_000_000
+"""Pixels that all threads may decode at a time: 48 MB, and as much again inside the decoder of a progressive JPEG."""
 
 
 class Checked(NamedTuple):

@@ -91,7 +91,7 @@ def _listed(path: Path) -> list[Source]:
     files = [path.parent / name for name in names]
     missing = [str(file) for file in files if not file.is_file()]
     if missing:
-        raise UserError(f"input: {path} lists files that are not there:", missing)
+        raise UserError(f"input: {path} lists files that do not exist:", missing)
     if not files:
         raise UserError(f"input: {path} lists no file; write one path per line")
     return [Source(_name(Path(file.name)), file) for file in files]

@@ -55,7 +55,7 @@ class OnnxNetwork:
     def __init__(self, path: Path, options: Options | None = None) -> None:
         options = options or Options()
         _check_options(path, options)
-        self._session = _session(path, options.device)
+        self._session = open_session(path, options.device)
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.config: Mapping[str, Any] = _config(path, metadata)
         self.note = metadata.get("note", "")
@@ -83,8 +83,12 @@ def _check_options(path: Path, options: Options) -> None:
         )
 
 
-def _session(path: Path, device: str) -> Any:
-    """Open the file; idle threads sleep, as a busy machine has better use for them."""
+def open_session(path: Path, device: str = "cpu") -> Any:
+    """Return the onnxruntime session of a file; idle threads sleep, as a busy machine has better use for them.
+
+    Raises:
+        UserError: onnxruntime is not installed, has no such device, or cannot read the file.
+    """
     try:
         import onnxruntime
     except ImportError as error:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from src.checkpoints.network import memory_format
 from src.data.pillow_resize import resize_bilinear
 from src.inference.enlarge import enlarged_levels
 from src.inference.network import Options
@@ -61,8 +62,8 @@ class TorchNetwork:
         self.device = chosen_device(options.device)
         self.batched = self.device.type != "cpu"
         self.image_size = int(options.image_size or config["data"]["image_size"])
-        self._wrapped = net.eval().to(self.device).to(memory_format=torch.channels_last)
-        self.net = unwrapped(self._wrapped)
+        self.net = unwrapped(net)
+        self._wrapped = net.eval().to(self.device).to(memory_format=memory_format(self.net))
         self._one_at_a_time: AbstractContextManager[Any] = threading.Lock() if self.batched else nullcontext()
 
     def shrink(self, picture: np.ndarray) -> np.ndarray:
@@ -72,6 +73,12 @@ class TorchNetwork:
     def to_input(self, inputs: Sequence[np.ndarray]) -> Tensor:
         """Return N pictures of the network's size as float32 (N, 3, S, S) in [0, 1], channels last, on its device."""
         return torch.from_numpy(np.stack(inputs)).to(self.device).permute(0, 3, 1, 2).float() / 255
+
+    @torch.inference_mode()
+    def probabilities(self, image: Tensor) -> Tensor:
+        """Return the masks of :meth:`to_input`'s pictures as the network leaves them, float32 (N, 1, S, S) in [0, 1]."""
+        probabilities: Tensor = self._wrapped(image).mask_logits.sigmoid()
+        return probabilities
 
     @torch.inference_mode()
     def run(self, inputs: Sequence[np.ndarray]) -> list[Logits]:

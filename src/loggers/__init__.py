@@ -1,0 +1,1 @@
+"""Loggers in addition to the CSV log."""

@@ -30,11 +30,13 @@ class TensorBoard(TensorBoardLogger, Tracker):
 
     @rank_zero_only
     def log_picture(self, name: str, path: Path, step: int) -> None:
+        """Log a picture file under a name."""
         with Image.open(path) as picture:
             self.experiment.add_image(name, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
 
     @rank_zero_only
     def log_report(self, folder: Path, scores: dict[str, float]) -> None:
+        """Log the test's scores, its table, galleries and curves."""
         for name, value in scores.items():
             if name.startswith("test/"):
                 self.experiment.add_scalar(name, value)

@@ -61,7 +61,7 @@ def sweep_and_name(folder: Path) -> tuple[str | None, str]:
 
 
 def job_name(overrides: Sequence[str]) -> str:
-    """Overrides without the way to their keys; an ablation by its name alone.
+    """Return overrides without the path of their keys; for an ablation only its name.
 
     >>> job_name(["ablation=no_robe", "model.optimizer.lr=0.001", "seed=1"])
     'no_robe, lr=0.001, seed=1'

@@ -57,10 +57,12 @@ class Wandb(WandbLogger, Tracker):
 
     @rank_zero_only
     def log_picture(self, name: str, path: Path, step: int) -> None:
+        """Log a picture file under a name."""
         self.log_image(name, [str(path)], step)
 
     @rank_zero_only
     def log_report(self, folder: Path, scores: dict[str, float]) -> None:
+        """Log the test's scores, its tables, galleries and curves."""
         found: dict[str, Any] = {name: value for name, value in scores.items() if name.startswith("test/")}
         found |= {f"test/{path.stem}": _table(path) for path in (folder / "metrics.csv", folder / "per_image.csv") if path.is_file()}
         for kind in ("gallery", "curves"):

@@ -26,7 +26,7 @@ class COSMetrics(Metric):
         extra: names of slow measures to add, of `EXTRAS`: auc, boundary_iou, ms_iou, hce, context, context_weighted.
         workers: threads that share the maps of one `update`.
 
-    One instance judges one kind of map: an unfolded network keeps one a stage (`copy.deepcopy` of an empty metric makes
+    One instance judges one kind of map: an unfolded network keeps one per stage (`copy.deepcopy` of an empty metric makes
     the next).
 
     The states are float64 sums of fixed shape and a count, so a distributed sum is the sum of one process, whatever
@@ -112,7 +112,7 @@ class COSMetrics(Metric):
         return {**scalars, **curves}
 
     def forward(self, preds: Maps, targets: Maps, valid: Validity = None, images: Sequence[Map] | None = None) -> dict[str, Tensor]:
-        """`update`, and the result of these maps alone."""
+        """Update the measures and return the result of these maps only."""
         # torchmetrics resets the sums before it updates: bad maps must be found earlier.
         checked_maps(preds, targets, valid, images, self.extra)
         return super().forward(preds, targets, valid, images)

@@ -48,6 +48,8 @@ def score(
     after min–max under `field`, and as given under `raw`.
 
     Args:
+        pred: probabilities in [0, 1].
+        target: the mask.
         protocol: `field`, `raw` or `released`, see `functional.prepare`.
         valid: bool map, False where nothing is to be judged (outside a retina's field of view), or None. What is counted
             over pixels (MAE, every curve, E and F, IoU, Dice, the rates, AUC) knows the valid pixels only, min–max and
@@ -86,8 +88,13 @@ def score_many(
     """`score` of every map, in order, by `workers` threads (the loops over pixels run without the GIL).
 
     Args:
-        preds, targets, valid: lists of maps of any sizes, or batches (N, H, W) or (N, 1, H, W); single validity masks may
-            be None.
+        preds: a list of maps of any sizes, or a batch (N, H, W) or (N, 1, H, W).
+        targets: likewise, the masks.
+        protocol: as for `score`.
+        valid: likewise, where there is something to judge; single validity masks may be None.
+        extra: as for `score`.
+        workers: number of threads.
+        images: (H, W, 3) uint8 RGB each, for `context_weighted` alone.
 
     Raises:
         UserError: as `score`, every problem of every map at once, before any map is scored; `workers` below 1.

@@ -1,0 +1,1 @@
+"""RUN, its parts and its rivals."""

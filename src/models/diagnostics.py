@@ -17,13 +17,15 @@ from src.models.sofs import MaskStep, filtered_residual, residual_filter
 
 
 def mask_step_gains(output: RUNOutput | MaskOutput, targets: Sequence[Tensor], valid: Sequence[Tensor] | None = None) -> list[Tensor]:
-    """mean |M_{k−1} − G| − mean |M̂_k − G| for k = 1 … K (K + 1 with a closing step), over the batch at the unfolding resolution.
+    """Return mean |M_{k−1} − G| − mean |M̂_k − G| for k = 1 … K (K + 1 with a closing step), over the batch at the unfolding resolution.
 
     Positive where the closed-form step moves the mask towards the truth; after training, a gain under 0.001 means an
     idle unfolding (method.md 3.5). A network without stages has none.
 
     Args:
-        targets: G, bool (h, w) of any size, one an image. valid: likewise, where the truth is known; None: everywhere.
+        output: what the network returned.
+        targets: G, bool (h, w) of any size, one per image.
+        valid: likewise, where the truth is known; None: everywhere.
     """
     return [] if isinstance(output, MaskOutput) else _nearer_by(output, output.masks_hat, targets, valid)
 
@@ -66,10 +68,12 @@ class StepParts(NamedTuple):
 
 @torch.no_grad()
 def mask_step_parts(net: RUN, image: Tensor, output: RUNOutput) -> list[StepParts]:
-    """Of which parts each mask step was made, a closing one included; empty where the mask step is off.
+    """Return the parts that each mask step consists of, a closing one included; nothing where the mask step is off.
 
     Args:
-        image: (N,3,H,W) in [0,1], what ``output = net(image)`` has seen.
+        net: the network.
+        image: (N,3,H,W) in [0,1].
+        output: ``net(image)``.
     """
     if not net.mask_steps:
         return []
@@ -114,7 +118,11 @@ def gains_by_part(
     where the mask step is off. Which parts are asked for, (a) and (c) together above all, is method.md 3.5's.
 
     Args:
-        image: (N,3,H,W) in [0,1], what ``output = net(image)`` has seen. targets, valid: as for :func:`mask_step_gains`.
+        net: the network.
+        image: (N,3,H,W) in [0,1].
+        output: ``net(image)``.
+        targets: as for :func:`mask_step_gains`.
+        valid: likewise.
     """
     steps = mask_step_parts(net, image, output)
     masks = [logits.sigmoid() for logits in output.stage_logits[: len(steps)]]

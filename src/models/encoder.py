@@ -62,6 +62,7 @@ class PyramidEncoder(nn.Module):
             self.register_buffer(statistic, torch.tensor(config[statistic], device="cpu").view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:
+        """Return stride → feature of an image (N,3,H,W) in [0,1]."""
         return self.features(self.normalise(image))
 
     def normalise(self, image: Tensor) -> Tensor:
@@ -105,6 +106,7 @@ class TopDownContext(nn.Module):
         self.smooth = nn.ModuleDict({str(s): conv_bn_relu(channels, channels) for s in self.levels})
 
     def forward(self, features: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Return stride → merged feature (N,channels,⌈H/stride⌉,⌈W/stride⌉) of the levels that are asked for."""
         merged: dict[int, Tensor] = {}
         coarser: Tensor | None = None
         for stride in self.strides:

@@ -39,6 +39,7 @@ class FPN(nn.Module):
         self.head = nn.Sequential(conv_bn_relu(channels, channels), nn.Conv2d(channels, 1, 3, padding=1))
 
     def forward(self, image: Tensor) -> MaskOutput:
+        """Return the mask of an image (N,3,H,W) in [0,1]."""
         levels = self.context(self.encoder(image))
         size = (levels[FINEST].shape[-2], levels[FINEST].shape[-1])
         feature = levels.pop(FINEST)

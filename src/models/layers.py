@@ -35,6 +35,7 @@ class PositiveScalar(nn.Module):
         self.theta = nn.Parameter(torch.tensor(math.log(init - POSITIVE_FLOOR)))
 
     def forward(self) -> Tensor:
+        """Return the number, a tensor without dimensions."""
         return POSITIVE_FLOOR + self.theta.exp()
 
 

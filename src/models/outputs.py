@@ -35,11 +35,13 @@ class StageOutput(NamedTuple):
 
 
 class RUNOutput(NamedTuple):
-    """Attributes:
-    mask_logits: (N,1,H,W) at the input's size, of M_K, or of M̂_{K+1} where there is a closing step.
-    coarse_logits: logit of M_0, (N,1,h,w) at the unfolding resolution.
-    stages: M_1 … M_K with all that belongs to them.
-    closing: M̂_{K+1}, (N,1,h,w) in [0,1], or None without a closing step and in training.
+    """What RUN returns: the start, every stage, and the final mask.
+
+    Attributes:
+        mask_logits: (N,1,H,W) at the input's size, of M_K, or of M̂_{K+1} where there is a closing step.
+        coarse_logits: logit of M_0, (N,1,h,w) at the unfolding resolution.
+        stages: M_1 … M_K with all that belongs to them.
+        closing: M̂_{K+1}, (N,1,h,w) in [0,1], or None without a closing step and in training.
     """
 
     mask_logits: Tensor

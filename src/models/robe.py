@@ -17,7 +17,9 @@ def background_step(image: Tensor, mask: Tensor, background: Tensor, lam: Tensor
     """B̂_k = (λ·B_{k−1} + C − C·M_k) / (1 + λ), the minimiser of ½‖C − C·M_k − B‖² + ½λ‖B − B_{k−1}‖² (paper).
 
     Args:
-        image: C, (N,3,H,W) in [0,1]. mask: M_k, (N,1,H,W) in [0,1]. background: B_{k−1}, (N,3,H,W) in [0,1].
+        image: C, (N,3,H,W) in [0,1].
+        mask: M_k, (N,1,H,W) in [0,1].
+        background: B_{k−1}, (N,3,H,W) in [0,1].
         lam: λ > 0.
 
     Returns:
@@ -50,6 +52,7 @@ class BackgroundNetwork(nn.Module):
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, mask: Tensor, background: Tensor, image: Tensor) -> Tensor:
+        """Return the repair U of B̂_k, (N,3,h,w), from M_k (N,1,h,w), B̂_k and C (N,3,h,w) each."""
         height, width = mask.shape[-2:]
         read = [mask, background, image] if self.reads_image else [mask, background]
         fine = self.encode_fine(pad_to_multiple(torch.cat(read, 1), 4))

@@ -3,7 +3,7 @@
 Rounds are the paper's setting of RUN-4, after SegMaR, for any network: segment, magnify on what was found, segment again.
 
 A later round sees the same image, but the object fills its input: details that the first round's features could not hold. It is what
-reading a mask again cannot give (docs/results.md, "from other starts").
+reading a mask again cannot give (docs/results/mechanism.md).
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class InRounds(nn.Module):
         self.net, self.rounds = net, rounds
 
     def forward(self, image: Tensor) -> MaskOutput:
+        """Return the mask of an image after all rounds."""
         logits = self.net(image).mask_logits
         for _ in range(self.rounds - 1):
             logits = _look_again(self.net, image, logits)
@@ -64,15 +65,17 @@ class Sharpened(nn.Module):
         self.net, self.factor = net, factor
 
     def forward(self, image: Tensor) -> RUNOutput | MaskOutput:
+        """Return the network's output with the final mask's logits multiplied."""
         output: RUNOutput | MaskOutput = self.net(image)
         return output._replace(mask_logits=self.factor * output.mask_logits)
 
 
 def apply_variant(net: nn.Module, variant: Variant) -> nn.Module:
-    """Wrap a network with trained weights; what wraps it has no weights and is never saved.
+    """Wrap a network with trained weights in what the variant changes; the wrappers have no weights and are never saved.
 
     Args:
         net: made with the variant's closing step already, which is a setting of its constructor.
+        variant: rounds, closing step and sharpness.
 
     Raises:
         UserError: impossible values, or a closing step for a network without a mask step.

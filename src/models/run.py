@@ -98,6 +98,12 @@ class RUN(nn.Module):
         self.closing_step = closing_step and bool(self.mask_steps)
 
     def forward(self, image: Tensor, start: Tensor | None = None) -> RUNOutput:
+        """Unfold an image.
+
+        Args:
+            image: C, (N,3,H,W) in [0,1].
+            start: M_0 to start from, (N,1,H,W) in [0,1]; None: that of the network.
+        """
         size = (image.shape[-2], image.shape[-1])
         features = self.context(self.encoder(image))
         image = pool(image.float(), self.unfold_stride)
@@ -168,11 +174,12 @@ class CoarseHead(nn.Module):
         nn.init.constant_(self.head.bias, -1.5)  # type: ignore[arg-type]
 
     def forward(self, feature: Tensor) -> Tensor:
+        """Return the logit of M_0."""
         return self.head(self.local(feature) + self.overall(feature.mean((2, 3), keepdim=True)))
 
 
 def stage_levels(order: LevelOrder, num_stages: int) -> tuple[int, ...]:
-    """The feature strides of K stages (our choice; method.md 3.2 names the first order, docs/results.md measures both).
+    """The feature strides of K stages (our choice; method.md 3.2 names the first order, docs/results/ablations.md measures both).
 
     >>> stage_levels("coarse_to_fine", 3), stage_levels("coarse_to_fine", 5), stage_levels("stride_8", 4)
     ((16, 8, 4), (32, 16, 8, 4, 4), (16, 8, 8, 8))
@@ -201,7 +208,7 @@ def _own_problems(channels: int, num_stages: int, levels: Any, unfold_stride: in
     """Impossible settings of RUN itself."""
     is_list = isinstance(levels, Sequence) and len(levels) == num_stages and all(level in STRIDES for level in levels)
     orders = " or ".join(get_args(LevelOrder))
-    strides = f"{orders}, or a list of {num_stages} strides (one a stage) out of {list(STRIDES)}"
+    strides = f"{orders}, or a list of {num_stages} strides (one per stage) from {list(STRIDES)}"
     return unmet(
         *at_least_one(num_stages=num_stages, channels=channels),
         *one_of((1, 4), unfold_stride=unfold_stride),

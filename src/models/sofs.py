@@ -73,7 +73,8 @@ def mask_step(
         mu: μ > 0, weight of the proximal term.
         alpha: α ≥ 0, weight of the residual sparsity; 0 (with grad_s = 0) switches it off.
         lipschitz: L_S of ∇S.
-        uncertain_band, softness: see :func:`residual_filter`.
+        uncertain_band: see :func:`residual_filter`.
+        softness: likewise.
 
     Returns:
         (N,1,H,W) in [0,1]: clamp((Q_b·M_{k−1} + Σ_c(C_c² − C_c·B_{k−1,c}) + Q_c) / Q_a).
@@ -201,7 +202,13 @@ class ReversibleStateSpace(nn.Module):
         self.edge_head = nn.Conv2d(channels, 1, 3, padding=1) if edge_head else None
 
     def forward(self, feature: Tensor, mask_hat: Tensor, reverse: Tensor) -> tuple[Tensor, Tensor | None]:
-        """feature E(C): (N,C,h,w); mask_hat, reverse: (N,1,h,w) at the same level; returns logits (N,1,h,w) of mask and edge."""
+        """Return the logits of M_k and E_k, (N,1,h,w) each, the edge's None without an edge head.
+
+        Args:
+            feature: E(C), (N,C,h,w).
+            mask_hat: M̂_k, (N,1,h,w) at the same level.
+            reverse: R_{k−1}, likewise.
+        """
         parts = [
             self.call(branch, feature * evidence + feature if self.coupling else feature)
             for branch, evidence in ((self.small, mask_hat), (self.large, reverse))

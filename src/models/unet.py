@@ -51,6 +51,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
     def forward(self, image: Tensor) -> MaskOutput:
+        """Return the mask of an image (N,3,H,W) in [0,1]."""
         height, width = image.shape[-2:]
         pyramid = self.encoder(image)
         if self.stem:

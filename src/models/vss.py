@@ -20,6 +20,7 @@ class LayerNorm2d(nn.LayerNorm):
     """LayerNorm over the channels of (N,C,H,W), token by token."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` normalised, in the same shape."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -59,6 +60,7 @@ class SS2D(nn.Module):
             self.dt_bias.copy_(step + torch.log(-torch.expm1(-step)))  # inverse of softplus
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the scanned map, in the shape of ``x``."""
         x, gate = self.in_proj(x).chunk(2, 1)
         x = self._scan(F.silu(self.conv(x)))
         return self.out_proj(self.norm(x) * F.silu(gate))
@@ -113,6 +115,7 @@ class ChannelAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` scaled, in the same shape."""
         return x * self.gate(x)
 
 
@@ -127,6 +130,7 @@ class DilatedDepthwise(nn.Conv2d):
         super().__init__(channels, channels, 3, padding=2, dilation=2, groups=channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the convolved map, in the same shape."""
         if x.device.type != "cpu":
             return super().forward(x)
         with without_autocast(x.device):
@@ -179,5 +183,6 @@ class VSSBlock(nn.Module):
         self.keep_convolution = nn.Parameter(torch.ones(channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the map after both halves, in the shape of ``x``."""
         x = x * self.keep_mixer + self.mixer(self.norm_mixer(x))
         return x * self.keep_convolution + self.convolution(self.norm_convolution(x))

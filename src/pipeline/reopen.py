@@ -37,6 +37,7 @@ def load_trained_run(checkpoint_path: Path, data: Path | None) -> tuple[RUN, dic
     """Load a trained RUN (or its no-unfolding control) to look into, its configuration, and its hold-out as the only test set.
 
     Args:
+        checkpoint_path: a checkpoint or exported weights.
         data: data.root, where it is not the one of the training.
 
     Raises:

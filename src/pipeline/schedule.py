@@ -12,6 +12,7 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, 
     """Linear warm-up, then half a cosine; every parameter group keeps its own base rate.
 
     Args:
+        optimizer: whose rates are scaled.
         total_steps: optimiser steps of the whole training.
         warmup: fraction of them spent warming up.
         final: the last rate as a fraction of the base rate.

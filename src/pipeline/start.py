@@ -15,7 +15,7 @@ NEEDED = ("data", "model", "trainer")
 
 
 def check_start(cfg: DictConfig) -> None:
-    """Check what names and places alone can show to be wrong.
+    """Check what can be checked by names and paths alone.
 
     Raises:
         UserError: a group that was removed, a checkpoint or weights that do not exist, a checkpoint that cannot be resumed from, a folder

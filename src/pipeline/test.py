@@ -68,7 +68,13 @@ def run_test(
     """Test on one device and write the report; loading, network and scoring overlap.
 
     Args:
-        workers: threads that score (None: one a core); the numbers do not depend on it.
+        module: the network and its measures.
+        datamodule: its test sets are read.
+        trainer_cfg: the group ``trainer``.
+        output_dir: where the report goes.
+        ckpt_path: the checkpoint that the weights come from, for the report; None: none.
+        options: how the report is made.
+        workers: threads that score (None: one per core); the numbers do not depend on it.
         maps_dir: where the maps go, ``<maps_dir>/<SET>/<image>.png``; None: nowhere.
     """
     alone = {"devices": 1, "num_nodes": 1, "strategy": "auto", "plugins": [LightningEnvironment()]}  # also in a job of several processes

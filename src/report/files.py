@@ -1,4 +1,4 @@
-"""The CSV files of a report (and Parquet, where pyarrow is there): full precision, one row per record."""
+"""The CSV files of a report (and Parquet, where pyarrow is installed): full precision, one row per record."""
 
 from __future__ import annotations
 

@@ -24,8 +24,12 @@ def write_results(
     """Write the report (`report.write_report`) of a test into ``output_dir`` and print its tables.
 
     Args:
+        output_dir: where the report goes.
         module: after ``trainer.test``: its ``test_results`` are read.
         datamodule: its ``describe()`` says what was tested and how the model was selected; its test loaders give the gallery's images.
+        ckpt_path: the checkpoint that was tested, or None.
+        console: where the tables are printed.
+        options: columns, decimals and published rows; None: the defaults.
     """
     method = _method(module)
     stages = {dataset: [replace(one, method=method) for one in by_stage.values()] for dataset, by_stage in module.test_results.items()}

@@ -1,0 +1,1 @@
+"""Maps into scores, in threads."""

@@ -159,6 +159,9 @@ def score_all_files(
 
     Args:
         jobs: (data set, method) → its maps, as `pair_files` returns them.
+        protocol: `field`, `raw` or `released`.
+        extra: names of slow measures.
+        pool: the threads that score.
         problems: files that turn out to be broken are added.
 
     Returns:
@@ -206,7 +209,7 @@ def _stems(folder: Path | None, problems: list[str]) -> dict[str, Path]:
 
 
 def _beside(folder: Path | None, kind: str, masks: Mapping[str, Path], problems: list[str]) -> dict[str, Path]:
-    """The files that stand beside the masks, one for each; empty without a folder."""
+    """Return the files that belong to the masks, one for each; nothing without a folder."""
     if folder is None:
         return {}
     found = _stems(folder, problems)

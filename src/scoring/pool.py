@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 class WorkerPool:
-    """Runs functions in `workers` threads (None: one a core; 0: in this one, at once), with a bounded queue.
+    """Runs functions in `workers` threads (None: one per core; 0: in this one, at once), with a bounded queue.
 
     Threads, since decoding files and the loops over pixels run without the interpreter's lock, and nothing has to be copied or forked.
     """
@@ -46,7 +46,7 @@ class WorkerPool:
         return future
 
     def map(self, function: Callable[..., Result], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
-        """Results in the order of the jobs, as soon as they are there."""
+        """Yield results in the order of the jobs, as soon as they are available."""
         futures: deque[Future[Result]] = deque()
         for job in jobs:
             futures.append(self.submit(function, *job))

@@ -58,7 +58,7 @@ class SetScores:
 
     @property
     def label(self) -> str:
-        """The stage where stages are told apart, else the method."""
+        """The stage if stages are distinguished, else the method."""
         return self.map or self.method
 
     @property

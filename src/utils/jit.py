@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def compiled(*files: str | Path, **options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """A decorator like `njit(nogil=True, error_model="numpy", cache=True, **options)`.
+    """Return a decorator like `njit(nogil=True, error_model="numpy", cache=True, **options)`.
 
     The code is kept beside the source, or where Numba caches for the user. Where neither can be written, or the disk is full,
     each process compiles anew and only a debug line says so.
@@ -23,6 +23,7 @@ def compiled(*files: str | Path, **options: Any) -> Callable[[Callable[..., Any]
     Args:
         files: other source files that the function is made of. Numba watches the function's own file alone; compiled code
             that is older than one of these is thrown away.
+        **options: of `numba.njit`.
     """
     njit: Any = numba.njit
     options = {"nogil": True, "error_model": "numpy"} | options
@@ -31,7 +32,7 @@ def compiled(*files: str | Path, **options: Any) -> Callable[[Callable[..., Any]
         try:
             made = njit(cache=True, **options)(function)
         except RuntimeError as error:
-            log.debug("%s is compiled anew in each process: %s", function.__name__, error)
+            log.debug("%s is compiled again in each process: %s", function.__name__, error)
             return njit(**options)(function)
         _drop_stale(made, files)
         _survive_full_disk(made, function.__name__)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import WandbLogger
     from omegaconf import Container
     from rich.progress import ProgressColumn
+    from torch import Tensor
     from torchmetrics import Metric
 
 TOUCHED = {
@@ -24,13 +25,27 @@ TOUCHED = {
     "numba.core.registry.CPUDispatcher": ("_cache",),
     "omegaconf.basecontainer.BaseContainer": ("_get_root",),
     "rich.progress.ProgressColumn": ("_table_column",),
-    "torch": ("_check",),
+    "torch": ("_check", "_nnpack_available", "_nnpack_spatial_convolution"),
     "torch.autograd.forward_ad": ("_current_level",),
     "torch._C._functorch": ("peek_interpreter_stack",),
     "torch._subclasses.fake_tensor": ("FakeTensorMode",),
     "torchmetrics.Metric": ("_apply", "_is_synced"),
 }
 """Class or module → its attributes. Of these `_scan_and_log_checkpoints` and `_apply` are overridden, in `Wandb` and `COSMetrics`."""
+
+
+def transformed_convolution(image: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+    """Return a convolution of one image, (1,C,H,W), by NNPACK's Fourier transforms of tiles."""
+    import torch
+
+    return torch._nnpack_spatial_convolution(image, weight, bias, padding)
+
+
+def can_transform() -> bool:
+    """Return whether this processor, and this build of torch, have NNPACK."""
+    import torch
+
+    return torch._nnpack_available()
 
 
 def root_of(node: Container) -> Container:
@@ -49,7 +64,7 @@ def epoch_results(trainer: Trainer) -> Mapping[str, Any]:
 
 
 def forget_computed(metric: Metric) -> None:
-    """Make a metric compute its value anew: its state was changed from outside."""
+    """Make a metric recompute its value, because its state was changed from outside."""
     metric._computed = None
 
 

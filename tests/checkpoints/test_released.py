@@ -37,6 +37,7 @@ from src.utils.errors import UserError
 from tests.fixtures.folders import write_set
 from tests.fixtures.released import NARROW, SHARED, fill, meta_state, zero_state
 from tests.fixtures.tiny import ONE_BATCH_OVERRIDES, SCENE_OVERRIDES, TINY_OVERRIDES, config
+from tests.fixtures.warm_python import run
 
 PATH = Path("Net_epoch_best.pth")
 
@@ -218,6 +219,16 @@ def test_commands_take_the_file(path, exported, tmp_path):
     assert (out / "gallery_CAMO.png").stat().st_size > 1000
     rows = {row["map"] for row in csv.DictReader((out / "metrics.csv").open(encoding="utf-8")) if row["numbers"] == "measured"}
     assert rows == {"M_0", "M_1", "M_2", "M_3", "M_4"}
+
+
+@pytest.mark.slow
+def test_the_command_line_takes_the_file(path, tmp_path):
+    """Its configuration is composed while Hydra runs the command."""
+    write_set(tmp_path / "TestDataset" / "CAMO", ["a"])
+    pictures = tmp_path / "TestDataset" / "CAMO" / "Imgs"
+    done = run("src.predict", f"ckpt_path={path}", f"input={pictures}", f"output={tmp_path / 'maps'}", "data.image_size=64", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "maps" / "a.png").is_file()
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from src.cli.command import CONF
 from src.module import COSModule
 
 ABLATIONS = sorted(path.stem for path in (Path(CONF) / "ablation").glob("*.yaml"))
-SMALL = ["experiment=camo_lite0", "paths.output_dir=out", "encoder.name=lcnet_050", "encoder.weights=null", "model.net.channels=16"]
+SMALL = ["experiment=camo_lite0", "paths.output_dir=out", "encoder.name=test_efficientnet", "encoder.weights=null", "model.net.channels=16"]
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +24,7 @@ def configs():
         return {name: compose("train", [*SMALL, f"ablation={name}"]) for name in ABLATIONS}
 
 
+@pytest.mark.slow
 def test_no_two_ablations_are_the_same(configs):
     """`camo_lite0` has unfold_stride 4 already, so that ablation alone equals the full model."""
     by_model: dict[str, list[str]] = {}
@@ -33,6 +34,7 @@ def test_no_two_ablations_are_the_same(configs):
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.slow
 def test_ablation_runs_one_batch(name, configs):
     """Every parameter gets a gradient: DDP runs with `find_unused_parameters=false`, so what is off must create none."""
     module: COSModule = instantiate(configs[name].model)

@@ -218,7 +218,7 @@ def test_all_problems_come_at_once(tmp_path: Path) -> None:
         ({"batch_size": 0}, "data.batch_size=0"),
         ({"eval_batch_size": -1}, "data.eval_batch_size=-1"),
         ({"num_workers": -1}, "data.num_workers=-1"),
-        ({"train_sets": ["MINE", "MINE"]}, "data.train_sets: MINE stands there twice"),
+        ({"train_sets": ["MINE", "MINE"]}, "data.train_sets: MINE is listed twice"),
         ({"val_fraction": 1.0}, "data.val_fraction=1.0"),
         ({"val_fraction": 0.6, "test_fraction": 0.5}, "sum below 1"),
         ({"val_fraction": 1e-6}, "holds out none of 30 training images"),

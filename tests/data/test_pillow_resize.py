@@ -46,6 +46,7 @@ def test_the_installed_pillow_decides_the_order(order: Order, monkeypatch: pytes
     assert not resize_bilinear(np.full((4, 4, 3), 9, np.uint8), 2, 2).any()
 
 
+@pytest.mark.slow
 def test_every_pair_of_sides_that_a_network_meets() -> None:
     row = np.random.default_rng(0).integers(0, 256, (1, 1400, 3), dtype=np.uint8)
     for old in range(200, 1400, 7):

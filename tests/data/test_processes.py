@@ -63,7 +63,7 @@ def test_two_processes_share_the_work(tmp_path: Path, cache: Path) -> None:
         root, ["MINE"], ["MINE"], image_size=32, batch_size=2, num_workers=0, val_fraction=0.2, augmentation=paper_recipe, cache=True
     )
     trainer = L.Trainer(
-        accelerator="cpu", devices=ranks, strategy="ddp_spawn", max_epochs=2, logger=False, enable_checkpointing=False,
+        accelerator="cpu", devices=ranks, strategy="ddp_fork", max_epochs=2, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, num_sanity_val_steps=0, check_val_every_n_epoch=2,
     )  # fmt: skip
     module = Recorder(record)
@@ -97,8 +97,8 @@ def megabytes(pid: int | str = "self") -> float:
 @pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_nothing_grows_over_epochs(tmp_path: Path, cached: bool, workers: int) -> None:
-    """48 images of 0.4 MB: an epoch's worth left behind six times would be 115 MB, a handle an image 288."""
-    write_scenes(tmp_path / "TrainDataset" / "MINE", 48, "n", size=(320, 400))
+    """24 images of 0.4 MB: an epoch's worth left behind five times would be 46 MB, a handle an image 120."""
+    write_scenes(tmp_path / "TrainDataset" / "MINE", 24, "n", size=(320, 400))
     data = COSDataModule(
         tmp_path, ["MINE"], [], image_size=96, batch_size=4, num_workers=workers, val_fraction=0.2, augmentation=paper_recipe, cache=cached
     )
@@ -107,7 +107,7 @@ def test_nothing_grows_over_epochs(tmp_path: Path, cached: bool, workers: int) -
     assert all(source._opened() is not None for source in data.folders.cached) and len(data.folders.cached) == cached  # noqa: PT018
     train, val = data.train_dataloader(), data.val_dataloader()
     marks = []
-    for epoch in range(9):
+    for epoch in range(8):
         train.sampler.set_epoch(epoch)  # type: ignore[union-attr]
         for loader in (train, val):
             for batch in loader:

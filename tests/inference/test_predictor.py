@@ -204,6 +204,7 @@ def test_the_example_of_the_readme(tiny_checkpoint, photograph, tmp_path, monkey
     assert capsys.readouterr().out == f"{Predictor(tiny_checkpoint)('picture.jpg').boxes()}\n"
 
 
+@pytest.mark.slow
 def test_it_needs_no_library_of_training(tiny_checkpoint, photograph, tmp_path):
     Image.fromarray(photograph).save(tmp_path / "moth.png")
     command = [sys.executable, "-c", BLOCKED, str(tiny_checkpoint), str(tmp_path / "moth.png")]

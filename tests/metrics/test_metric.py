@@ -174,7 +174,7 @@ def _score_share(rank: int, folder: str) -> None:
 @pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path):
     """3 + 2 images, then 5 + 0: the counts are summed, no image is padded in or repeated."""
-    torch.multiprocessing.spawn(_score_share, args=(str(tmp_path),), nprocs=2)
+    torch.multiprocessing.start_processes(_score_share, args=(str(tmp_path),), nprocs=2, start_method="fork")
     whole = COSMetrics(extra=["auc"])
     whole.update(PREDS, TARGETS, VALID)
     expected = whole.compute()

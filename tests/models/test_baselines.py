@@ -74,6 +74,7 @@ def _cost(*overrides: str) -> tuple[float, float]:
     return total.parameters, total.gmacs
 
 
+@pytest.mark.slow
 def test_the_wide_pyramid_costs_what_run_costs():
     run, wide = _cost(), _cost("model=fpn_wide")
     assert wide == pytest.approx(run, rel=0.1)

@@ -131,6 +131,7 @@ def test_large_numbers_overflow_nowhere(half):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.usefixtures("no_pictures")
 def test_the_quickstart_in_bf16(tmp_path):
     """Training, validation, test; checkpoints hold float32 weights."""
     scores = train(tiny_quickstart(tmp_path, *ONE_BATCH_OVERRIDES, "trainer.precision=bf16-mixed"))

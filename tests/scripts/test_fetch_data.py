@@ -190,7 +190,7 @@ def test_interrupted_goes_on_with_the_rest(head: int, server: Server, tmp_path: 
     content, root = zipped(FILES), tmp_path / "data"
     registry = register(tmp_path, server, content, path="/moved/a.zip")
     server.files["/a.zip"], server.cut, server.head = content, 300_000, head
-    with pytest.raises(UserError, match=f"stopped after 300000 of {len(content)} bytes .*the same command goes on"):
+    with pytest.raises(UserError, match=f"stopped after 300000 of {len(content)} bytes .*the same command resumes"):
         fetch(registry, root)
     assert (root / ".fetch" / "A.part").read_bytes() == content[:300_000]
     assert not (root / "TrainDataset").exists()
@@ -346,7 +346,7 @@ def test_what_exists_is_not_touched_and_all_problems_come_at_once(
         f"A: {root / 'TrainDataset/A'} exists and isn't this archive's",
         f"B: {root / 'file'} is a file",
         f"C: {server.address}/a.zip has {len(content)} bytes, the registry says size: 5",
-        f"D: {server.address}/none.zip is not there (HTTP 404",
+        f"D: {server.address}/none.zip does not exist (HTTP 404",
         "E: http://127.0.0.1:1/a.zip cannot be reached (Connection refused)",
         "are needed, archives and contents, and 1.0 kB are free",
     ]
@@ -478,7 +478,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     **{f"tar {name!r}": (lambda name=name: tarred(("ok", b"1"), (name, b"x")), word) for name, word in NAMES.items()},
     "zip symlink": (lambda: zip_of_kind(stat.S_IFLNK | 0o777), "link or a device"),
     "zip device": (lambda: zip_of_kind(stat.S_IFCHR), "link or a device"),
-    "zip encrypted": (encrypted, "wants a password"),
+    "zip encrypted": (encrypted, "needs a password"),
     "zip damaged": (damaged, "cannot be unpacked"),
     "zip cut": (lambda: zipped(FILES)[:-30], "cannot be unpacked"),
     "zip latin-1": (lambda: zip_named(b"\xe9t\xe9.png"), "no UTF-8"),

@@ -51,7 +51,7 @@ def probe(source: Download) -> int | None:
             length = _length(answer.headers)
     except HTTPError as error:
         if error.code in (404, 410):
-            raise UserError(f"{source.name}: {source.url} is not there (HTTP {error.code} {error.reason}); correct the url") from error
+            raise UserError(f"{source.name}: {source.url} does not exist (HTTP {error.code} {error.reason}); correct the url") from error
         return source.size  # many servers answer GET only
     except (OSError, HTTPException) as error:
         raise UserError(f"{source.name}: {source.url} cannot be reached ({_reason(error)})") from error
@@ -204,7 +204,7 @@ def _note(source: Download, part: Path) -> dict[str, Any]:
 def _stopped(source: Download, part: Path, total: int | None, why: str) -> UserError:
     got = part.stat().st_size if part.exists() else 0
     of = f" of {total}" if total is not None else ""
-    return UserError(f"{source.name}: {source.url}: stopped after {got}{of} bytes ({why}); the same command goes on from there")
+    return UserError(f"{source.name}: {source.url}: stopped after {got}{of} bytes ({why}); the same command resumes there")
 
 
 def _reason(error: Exception) -> str:

@@ -29,14 +29,14 @@ MAX_ENTRIES = 1_000_000
 MAX_RATIO, ALWAYS_ALLOWED = 100, 64 << 20
 """An archive may grow a hundredfold, and to 64 MiB in any case. Images hardly shrink; blank masks in bitmaps do."""
 MAX_HEADER = 1 << 20
-"""Bytes of a tar file that may stand between the contents of two files: a name of gigabytes would fill the memory."""
+"""Bytes of a tar file allowed between the contents of two files: a name of gigabytes would fill the memory."""
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, OverflowError, RuntimeError)
 """What the standard library raises for what it cannot read: unknown methods, impossible numbers, headers nested too deep."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file (its content open) or a folder (None) of an archive, by the name that stands there; `size` in bytes as declared."""
+    """A file (its content open) or a folder (None) of an archive, by its stored name; `size` in bytes as declared."""
 
     name: str
     size: int
@@ -159,7 +159,7 @@ def _zip_entries(archive: Path, packed: zipfile.ZipFile) -> Iterator[Entry]:
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise UserError(f"{archive}: refused: {one_line(name)} is a link or a device")
         if info.flag_bits & 1:
-            raise UserError(f"{archive}: {one_line(name)} wants a password; unpack it by hand")
+            raise UserError(f"{archive}: {one_line(name)} needs a password; unpack it by hand")
         if name.endswith("/"):
             yield Entry(name, 0, None)
         else:

@@ -44,6 +44,7 @@ class SyntheticCamouflage:
 
     @property
     def names(self) -> Sequence[str]:
+        """Names of the scenes."""
         return [self._name(index) for index in range(self.length)]
 
     def __len__(self) -> int:
@@ -98,7 +99,7 @@ def changed(rng: Generator, texture: Texture, difference: float) -> Texture:
 
 
 def draw_mask(rng: Generator, height: int, width: int) -> np.ndarray:
-    """bool (H, W): one object of one to three lobes, in a fifth of the scenes two, covering 4 to 30 % of the image together."""
+    """Return a bool mask (H, W): one object (in a fifth of the scenes two) of one to three lobes, in all 4 to 30 % of the image."""
     centre = rng.uniform(0.25, 0.75, size=2)
     implicit = blob(rng, height, width, centre, rng.uniform(0.12, 0.22))
     for _ in range(rng.integers(0, 3)):
@@ -169,15 +170,19 @@ class SyntheticDataModule(COSDataModule):
         self.seed = seed
 
     def open_train(self, problems: list[str]) -> Parts:
+        """Return the training and validation scenes."""
         return Parts(self._split("train", problems), self._split("val", problems), SyntheticCamouflage(0, self.settings.image_size))
 
     def open_tests(self, problems: list[str]) -> dict[str, Source]:
+        """Return the test scenes, as the set ``synthetic``."""
         return {"synthetic": self._split("test", problems)}
 
     def describe(self) -> dict[str, Any]:
+        """Return what reports say about the data."""
         return {**super().describe(), "root": "none, scenes are drawn", "concealment": self.concealment, "scene_seed": self.seed}
 
     def selected_on(self) -> str:
+        """Return what the best epoch is selected on, in words."""
         return f"{self.lengths['val']} scenes that training never sees" if self.lengths["val"] else super().selected_on()
 
     def _split(self, split: str, problems: list[str]) -> SyntheticCamouflage:

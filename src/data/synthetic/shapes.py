@@ -31,7 +31,7 @@ def blob(rng: Generator, height: int, width: int, centre: np.ndarray, radius: fl
 
 
 def grow_to_area(implicit: np.ndarray, fraction: float) -> np.ndarray:
-    """bool (H, W): the level set of an implicit shape that covers `fraction` of the image, less specks under a tenth of it."""
+    """Return a bool mask (H, W): an implicit shape's level set that covers `fraction` of the image, less specks under a tenth of it."""
     count = max(round(fraction * implicit.size), 1)
     level = np.partition(implicit.ravel(), implicit.size - count)[implicit.size - count]
     mask = implicit >= level

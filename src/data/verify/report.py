@@ -37,6 +37,7 @@ class SetReport:
 
     @property
     def label(self) -> str:
+        """Name of the set and its split, as reports print it."""
         name = self.pairs.folders.images.parent.name if self.name == WHOLE_FOLDER else self.name
         return f"{name}-{self.split.capitalize()}"
 
@@ -72,11 +73,12 @@ class Verification:
     absent: list[tuple[Split, str]] = field(default_factory=list)
 
     def count(self, severity: str) -> int:
+        """Return the number of findings of a severity."""
         return sum(finding.severity == severity for one in self.sets for finding in one.findings)
 
     @property
     def usable(self) -> bool:
-        """Sets are there and none has an error."""
+        """Whether there are sets and none has an error."""
         return bool(self.sets) and self.count("error") == 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -103,8 +105,11 @@ def verify(
     """Check the named sets under `root`; nothing is raised for what is wrong with them.
 
     Args:
-        full: decode every file, judge every mask, look for copies; else names and headers only, as training does by itself.
-        workers: processes of the full check; default: one a core.
+        root: the data root.
+        train_sets: names of training sets.
+        test_sets: names of test sets.
+        full: decode every file, judge every mask, look for copies; else names and headers only, as every training does.
+        workers: processes of the full check; default: one per core.
         progress: wraps the pairs of a set as they are done: `progress(pairs, label, total)`.
     """
     report = Verification(root, full)

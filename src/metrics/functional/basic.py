@@ -19,7 +19,7 @@ def mae(pred: FloatMap, target: BoolMap) -> float:
 
 
 def iou(counts: Counts) -> FloatMap:
-    """tp / (tp + fp + fn) in [0, 1], higher is better. 0, not 1, when mask and prediction are both empty, as in pysodmetrics.
+    """IoU: tp / (tp + fp + fn) in [0, 1], higher is better. 0, not 1, when mask and prediction are both empty, as in pysodmetrics.
 
     >>> import numpy as np
     >>> from src.metrics.functional import counts_above
@@ -30,7 +30,7 @@ def iou(counts: Counts) -> FloatMap:
 
 
 def dice(counts: Counts) -> FloatMap:
-    """2 tp / (2 tp + fp + fn) in [0, 1], higher is better. 0, not 1, when mask and prediction are both empty, as in pysodmetrics.
+    """Dice: 2 tp / (2 tp + fp + fn) in [0, 1], higher is better. 0, not 1, when mask and prediction are both empty, as in pysodmetrics.
 
     >>> import numpy as np
     >>> from src.metrics.functional import counts_above

@@ -32,10 +32,12 @@ class Counts:
 
     @property
     def fn(self) -> FloatMap:
+        """False negatives."""
         return self.positives - self.tp
 
     @property
     def tn(self) -> FloatMap:
+        """True negatives."""
         return self.size - self.positives - self.fp
 
 

@@ -18,7 +18,7 @@ from src.metrics.functional.weighted import f_weighted
 
 @dataclass(frozen=True)
 class PixelMap:
-    """A float64 map and its mask; the valid pixels of both stand apart for what is counted over pixels.
+    """A float64 map and its mask; the valid pixels of both are kept separately for what is counted over pixels.
 
     >>> import numpy as np
     >>> whole = PixelMap.of(np.array([[0.8, 0.2], [0.4, 0.0]]), np.array([[True, False], [False, False]]))

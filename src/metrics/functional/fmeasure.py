@@ -10,7 +10,7 @@ BETA_SQUARED = 0.3
 
 
 def precision(counts: Counts) -> FloatMap:
-    """tp / (tp + fp) in [0, 1]; 0 where nothing is predicted.
+    """Precision: tp / (tp + fp) in [0, 1]; 0 where nothing is predicted.
 
     >>> import numpy as np
     >>> from src.metrics.functional import counts_above
@@ -21,7 +21,7 @@ def precision(counts: Counts) -> FloatMap:
 
 
 def recall(counts: Counts) -> FloatMap:
-    """tp / (tp + fn) in [0, 1]; 0 for an empty mask.
+    """Recall: tp / (tp + fn) in [0, 1]; 0 for an empty mask.
 
     >>> import numpy as np
     >>> from src.metrics.functional import counts_above

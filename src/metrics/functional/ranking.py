@@ -14,7 +14,8 @@ def auc(pred: FloatMap, target: BoolMap) -> float:
     ½ where the mask is empty or full: there is no pair to rank.
 
     Args:
-        pred, target: arrays of one shape, any number of dimensions.
+        pred: the map, any number of dimensions.
+        target: the mask, in the same shape.
 
     >>> import numpy as np
     >>> auc(np.array([0.9, 0.4, 0.4, 0.1]), np.array([True, True, False, False]))

@@ -7,7 +7,7 @@ from src.metrics.functional.counts import Counts
 
 
 def sensitivity(counts: Counts) -> FloatMap:
-    """tp / (tp + fn) in [0, 1], higher is better: the share of the object that is found; 0 for an empty mask.
+    """Sensitivity: tp / (tp + fn) in [0, 1], higher is better: the share of the object that is found; 0 for an empty mask.
 
     The retina literature's SE (or SEN); the same number as recall. Source: `SensitivityHandler` of pysodmetrics 1.6.2.
 
@@ -20,7 +20,7 @@ def sensitivity(counts: Counts) -> FloatMap:
 
 
 def specificity(counts: Counts) -> FloatMap:
-    """tn / (tn + fp) in [0, 1], higher is better: the share of the background left alone; 0 for a full mask.
+    """Specificity: tn / (tn + fp) in [0, 1], higher is better: the share of the background left alone; 0 for a full mask.
 
     Source: `SpecificityHandler` of pysodmetrics 1.6.2.
 

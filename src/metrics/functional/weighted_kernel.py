@@ -19,19 +19,19 @@ FRINGE = 3
 
 @compiled(fastmath={"reassoc", "contract", "nsz"})
 def weighted_errors(pred, values, floor, target, box, gauss, weights):  # type: ignore[no-untyped-def]
-    """What weighted F sums: (error on the object, weighted error off it).
+    """Return what weighted F sums: (error on the object, weighted error off it).
 
     Args:
-        pred: (H, W); the prediction is `values[pred]`, or `pred` itself if `values` is None.
+        pred: (H, W) indices into `values`, or the prediction itself where that is None.
+        values: the prediction at each index.
         floor: a background pixel has an error where `pred > floor`.
         target: (H, W) uint8 with an object.
         box: the object's first row, last row + 1, first column, last column + 1.
         gauss: one axis of the window, from its middle outwards, FRINGE + 1 floats.
         weights: (REACH² + 1,) weight of an error at each squared distance.
 
-    The exact squared distance transform in two passes: down and up the columns, then along each row the lower envelope of
-    the parabolas (x − v)² + g(v)², which is the lower convex hull of the points (v, v² + g(v)²). Among equally near object
-    pixels the one in the smallest column counts, then the upper one, as in SciPy.
+    The exact squared distance transform in two passes: down and up the columns, then along each row the lower envelope of the parabolas
+    (x − v)² + g(v)², the lower convex hull of the points (v, v² + g(v)²). Ties go to the smallest column, then the upper one, as in SciPy.
     """
     height, width = pred.shape
     top, bottom, left, right = box

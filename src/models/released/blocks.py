@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from src.models.released.fourier import FourierConv2d
+
 Size = tuple[int, int]
 
 
@@ -23,16 +25,19 @@ class ConvBNReLU(nn.Module):
         super().__init__()
         height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
         padding = (dilation * (height // 2), dilation * (width // 2))
-        self.conv = nn.Conv2d(in_channels, out_channels, (height, width), stride, padding, dilation, bias=False)
+        kind = FourierConv2d if (height, width, stride, dilation) == (3, 3, 1, 1) else nn.Conv2d
+        self.conv = kind(in_channels, out_channels, (height, width), stride, padding, dilation, bias=False)
         self.bn = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the non-negative map of ``x``."""
         return F.relu(self.bn(self.conv(x)), inplace=True)
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int = 1, bias: bool = True) -> nn.Conv2d:
-    """Convolution of the same size, with a bias unless told otherwise."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
+    """Convolution of the same size, with a bias by default."""
+    kind = FourierConv2d if kernel_size in (3, 5) else nn.Conv2d
+    return kind(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
 
 
 def resized(x: Tensor, like: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ class ChannelAttention(nn.Module):
         self.fc = nn.Sequential(conv(channels, hidden, bias=False), nn.ReLU(inplace=True), conv(hidden, channels, bias=False))
 
     def forward(self, z: Tensor) -> Tensor:
+        """Return ``z`` weighted channel by channel."""
         mean, largest = z.mean((2, 3), keepdim=True), z.amax((2, 3), keepdim=True)
         return z * (self.fc(mean) + self.fc(largest)).sigmoid()
 
@@ -36,6 +37,7 @@ class SpatialAttention(nn.Module):
         self.conv = conv(2, 1, SPATIAL_KERNEL, bias=False)
 
     def forward(self, z: Tensor) -> Tensor:
+        """Return ``z`` weighted position by position."""
         return z * self.conv(torch.cat([z.mean(1, keepdim=True), z.amax(1, keepdim=True)], 1)).sigmoid()
 
 
@@ -56,6 +58,7 @@ class CrossLevelFusion(nn.Module):
         self.conv_final = conv(2 * channels, channels)
 
     def forward(self, coarser: Tensor, level: Tensor) -> Tensor:
+        """Return ``level`` fused with the coarser map, at the size of ``level``."""
         z = self.conv3(torch.cat([resized(coarser, level), level], 1))
         z = self.spatial_attention(self.channel_attention(z))
         return self.conv_final(torch.cat([level, z], 1))

@@ -33,6 +33,7 @@ class PositionAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` with what resembling positions add, in the same shape."""
         query, key, value = (layer(x).flatten(2) for layer in (self.query_conv, self.key_conv, self.value_conv))
         attention = (query.transpose(1, 2) @ key).softmax(-1)
         return self.gamma * (value @ attention.transpose(1, 2)).view_as(x) + x
@@ -61,6 +62,7 @@ class GlobalPerception(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the logit of M_0, (N,1,h,w) of a feature (N,C,h,w)."""
         try:
             main = self.branch_main(x).expand(-1, -1, *x.shape[-2:])
         except ValueError as error:  # of BatchNorm; SyncBatchNorm takes one image per device

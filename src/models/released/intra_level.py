@@ -27,6 +27,7 @@ class IntraLevelFusion(nn.Module):
         self.crb = nn.Sequential(conv(3 * channels, channels, 3), nn.ReLU(inplace=True), nn.BatchNorm2d(channels))
 
     def forward(self, e: Tensor) -> Tensor:
+        """Return the fused map of a level, in the size of ``e``."""
         c = self.conv1(e)
         fields = torch.cat([self.conv3(c), self.conv5(c)], 1)
         product = self.conv3_2(fields) * self.conv5_2(fields)

@@ -29,7 +29,12 @@ class ReleasedNetwork(nn.Module):
     Args:
         encoder: a :class:`PyramidEncoder`.
         channels: C, the decoder's width.
+
+    Attributes:
+        memory_format: in which a CPU runs it fastest: channel after channel, as the Fourier transforms read them.
     """
+
+    memory_format = torch.contiguous_format
 
     def __init__(self, encoder: PyramidEncoder, channels: int) -> None:
         super().__init__()
@@ -40,6 +45,7 @@ class ReleasedNetwork(nn.Module):
         self.refine = nn.ModuleList(Refinement(channels) for _ in STRIDES)
 
     def forward(self, image: Tensor) -> RUNOutput:
+        """Return the masks of an image (N,3,H,W) in [0,1]; its stages are masks alone."""
         m0, *masks = self.stage_logits(self.encoder.normalise(image)).values()
         return RUNOutput(masks[-1], m0, tuple(StageOutput(None, logits, logits.sigmoid()) for logits in masks))
 
@@ -51,6 +57,8 @@ class ReleasedNetwork(nn.Module):
         """
         height, width = normalised.shape[-2:]
         padded = self.padded(normalised)
+        if padded.device.type == "cpu" and not torch.is_grad_enabled():
+            padded = padded.contiguous(memory_format=self.memory_format)
         levels = list(self.encoder.features(padded).values())
         logits = full_precision(self.coarse(levels[-1]))
         masks = {"m0": _enlarged(logits, padded, align_corners=False)}

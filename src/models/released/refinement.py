@@ -17,6 +17,7 @@ class BlendWeight(nn.Module):
         self.fc2 = conv(channels, 1, bias=False)
 
     def forward(self, p: Tensor, q: Tensor) -> Tensor:
+        """Return α of two maps."""
         both = torch.cat([p, q], 1)
         mean, largest = both.mean((2, 3), keepdim=True), both.amax((2, 3), keepdim=True)
         return (self.fc2(self.fc1(mean).relu()) + self.fc2(self.fc1(largest).relu())).sigmoid()
@@ -32,6 +33,7 @@ class TwoStepBlock(nn.Module):
         self.getalpha = BlendWeight(channels)
 
     def forward(self, u: Tensor) -> Tensor:
+        """Return ``u`` after the two steps."""
         p = self.F1(u)
         q = self.F2(p + u)
         alpha = self.getalpha(p, q)
@@ -54,6 +56,7 @@ class Refinement(nn.Module):
         self.out_y = nn.Sequential(ConvBNReLU(2 * channels, channels, 3), ConvBNReLU(channels, channels // 2, 3), conv(channels // 2, 1, 3))
 
     def forward(self, d: Tensor, prior: Tensor) -> Tensor:
+        """Return the refined logit, (N,1,h,w) at the size of ``d``."""
         prior = resized(prior, d)
         o = self.ode(self.conv(torch.cat([d, prior.expand_as(d)], 1)))
         return self.out_y(torch.cat([(1 - prior.sigmoid()) * d, o], 1)) + prior

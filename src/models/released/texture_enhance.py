@@ -28,6 +28,7 @@ class TextureEnhance(nn.Module):
         self.conv_res = ConvBNReLU(in_channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the enhanced feature, at the size of ``x``."""
         branches = [self.branch0(x), self.branch1(x), self.branch2(x), self.branch3(x)]
         return (self.conv_cat(torch.cat(branches, 1)) + self.conv_res(x)).relu()
 

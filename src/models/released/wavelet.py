@@ -39,6 +39,7 @@ class StatisticFilter(nn.Module):
         self.conv2d = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, padding_mode="reflect")
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the filtered map, in the same shape."""
         return self.conv2d(x)
 
 
@@ -51,6 +52,7 @@ class ResidualConvolution(nn.Module):
         self.RB = nn.ModuleDict({"conv": conv(channels, channels, 3, bias=False), "bn": norm})
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` plus its convolution, in the same shape."""
         return self.RB["bn"](self.RB["conv"](x)).relu() + x
 
 
@@ -63,6 +65,7 @@ class ChannelGate(nn.Module):
         self.conv = nn.Conv1d(1, 1, 3, padding=1, bias=False)
 
     def forward(self, y: Tensor) -> Tensor:
+        """Return ``y`` weighted channel by channel."""
         pooled = y.mean((2, 3)) if self.band == "LL" else y.amax((2, 3))
         return y * self.conv(pooled.unsqueeze(1)).sigmoid().transpose(1, 2).unsqueeze(-1)
 
@@ -75,6 +78,7 @@ class SpatialGate(nn.Module):
         self.sa = nn.Sequential(conv(channels, channels // 4, 3), nn.ReLU(inplace=True), conv(channels // 4, 1, 3))
 
     def forward(self, y: Tensor) -> Tensor:
+        """Return ``y`` weighted position by position."""
         return y * self.sa(y).sigmoid()
 
 
@@ -87,6 +91,7 @@ class Gates(nn.Module):
         self.SA = SpatialGate(channels)
 
     def forward(self, y: Tensor) -> Tensor:
+        """Return ``y`` after both gates."""
         return self.SA(self.CA(y))
 
 
@@ -108,6 +113,7 @@ class AttentiveResidual(nn.Module):
                     self.add_module(f"{name}_conv{number}", StatisticFilter(*shape))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the gated map, in the shape of ``x``."""
         if self.band == "HH":
             return self.AM(self.RB(x))
         variance, mean = torch.var_mean(x, 1, keepdim=True)
@@ -132,6 +138,7 @@ class GuidedFusion(nn.Module):
         self.ARB = AttentiveResidual(channels, band)
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
+        """Return the coarse map ``low`` at the size of the fine map ``high``."""
         half = F.interpolate(high, (high.shape[-2] // 2, high.shape[-1] // 2), mode="bilinear", align_corners=True)
         return guided_filter(half, low, high, self.ARB(low))
 
@@ -152,6 +159,7 @@ class BandBranch(nn.Module):
         self.GF1, self.GF2, self.GF3 = (GuidedFusion(channels, band) for _ in range(3))
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """Return the fused band of the levels, which come finest first."""
         *finer, fused = [haar_band(level, self.band) for level in levels]
         for fusion, level in zip((self.GF1, self.GF2, self.GF3), reversed(finer), strict=True):
             fused = fusion(fused, level)

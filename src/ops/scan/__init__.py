@@ -2,10 +2,11 @@
 
 ==========  ==============================================================================================
 loop        the recurrence, step by step: the reference
-parallel    tensor operations without a loop over time: for export, second derivatives, any device
+parallel    tensor operations without a loop over time: for torch.export, second derivatives, any device
 numba       compiled CPU kernels (operator `run::selective_scan`)
 triton      compiled CUDA kernels (the same operator)
 mamba_ssm   the CUDA kernels of the package mamba-ssm, where it is installed
+(onnx)      no backend: what `src.export` writes
 ==========  ==============================================================================================
 """
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from src.ops.precision import without_autocast
-from src.ops.scan import loop, mamba, numba_cpu, parallel, triton_cuda
+from src.ops.scan import loop, mamba, numba_cpu, onnx, parallel, triton_cuda
 from src.ops.scan.checks import check
 from src.ops.scan.inputs import ScanInputs
 from src.ops.scan.op import scan as operator
@@ -47,19 +48,22 @@ def selective_scan(
     delta_proj: Tensor | None = None,
     order: Tensor | None = None,
 ) -> Tensor:
-    """h_t = exp(Δ_t·A)·h_{t−1} + Δ_t·B_t·u_t,  y_t = ⟨C_t, h_t⟩ + D·u_t; float32 inside (float64 stays).
+    """Return y of h_t = exp(Δ_t·A)·h_{t−1} + Δ_t·B_t·u_t,  y_t = ⟨C_t, h_t⟩ + D·u_t; float32 inside (float64 stays).
 
     Args:
         u: (N, G·d, L) inputs, G groups of d channels. Or (N, P·d, L) where P divides G: then each G/P successive groups
             read the same d rows, and y is the sum of theirs.
-        delta: (N, G·d, L) step sizes Δ; ``delta_bias`` (G·d) is added, then softplus is taken if ``delta_softplus``.
+        delta: (N, G·d, L) step sizes Δ.
         A: (G·d, S) continuous decays, usually negative.
-        B: (N, G, S, L) input projections, shared by the channels of a group. C: likewise, output projections.
+        B: (N, G, S, L) input projections, shared by the channels of a group.
+        C: likewise, output projections.
         D: (G·d) skip weights or None.
+        delta_bias: (G·d), added to Δ, or None.
+        delta_softplus: take the softplus of Δ, after the bias.
         backend: ``auto`` (the fastest that fits device and dtype; ``parallel`` while exporting), or one by name.
         delta_proj: (G·d, R) weights of a low-rank Δ: then ``delta`` is (N, G·R, L) and Δ = delta_proj·delta, group by group.
         order: (G, L) integers, a permutation of the tokens for each group: at step t group g visits token order[g, t].
-            Inputs and outputs stay where they are. Its values are checked on the CPU, elsewhere they are trusted.
+            Inputs and outputs stay where they are. Its values are checked on a CPU only.
 
     Returns:
         Like ``u``, in its dtype, shape and memory layout (rows side by side with an ``order`` or shared rows).
@@ -67,8 +71,7 @@ def selective_scan(
     Raises:
         ValueError: names every argument that is wrong, what it is and what was expected; or an unusable backend, and why.
 
-    Arguments up to ``delta_softplus`` are those of mamba's ``selective_scan_fn``. With the last two a map is scanned in four
-    directions without being copied four times.
+    Arguments up to ``delta_softplus`` are those of mamba's ``selective_scan_fn``.
 
     >>> one = torch.ones(1, 1, 3)
     >>> selective_scan(one, one, -torch.ones(1, 1) * 0.6931472, one[None], one[None])  # h = h/2 + 1
@@ -85,6 +88,8 @@ def selective_scan(
 
 
 def _call(backend: str, inputs: ScanInputs) -> Tensor:
+    if onnx.is_node():
+        return onnx.node(inputs)
     if backend not in KERNELS:
         return plain(BACKENDS[backend].scan, inputs)
     records = torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs)

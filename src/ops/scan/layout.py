@@ -1,4 +1,4 @@
-"""What the operator returns and how it lies in memory, known without computing it; the same on every device.
+"""Shape and memory layout of what the operator returns, known without computing it; the same on every device.
 
 A map (N, rows, L) is *token-major* where the rows of a token lie side by side, as in a channels_last image; else its
 tokens lie side by side, row after row. Outputs follow their inputs.
@@ -18,7 +18,7 @@ LANES = 16
 
 
 def is_token_major(x: Tensor) -> bool:
-    """Do the rows of a token of (N, rows, L) or (N, G, rows, L) lie side by side?"""
+    """Return whether the rows of a token of (N, rows, L) or (N, G, rows, L) are contiguous."""
     return x.stride(-2) == 1 and x.shape[-2] > 1
 
 

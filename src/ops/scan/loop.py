@@ -1,4 +1,4 @@
-"""The reference: the recurrence as it stands in the paper, written to be read."""
+"""The reference: the recurrence as in the paper, written to be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CUDA kernels of mamba-ssm, when the package is there and asked for."""
+"""The CUDA kernels of mamba-ssm, when the package is installed and requested."""
 
 from __future__ import annotations
 

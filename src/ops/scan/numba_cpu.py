@@ -35,6 +35,14 @@ def unavailable() -> str | None:
     return None
 
 
+def compile_now() -> None:
+    """Compile both directions in single precision and keep them on disk, as the first scan would; `make install` does it once."""
+    one = torch.ones(1, 1, 1)
+    inputs = ScanInputs(one, one, one[0], one[None], one[None], None, None, None, None, delta_softplus=True)
+    y, states = forward(inputs, keep_states=True)
+    backward(y, states, inputs)
+
+
 def forward(inputs: ScanInputs, keep_states: bool) -> tuple[Tensor, Tensor]:
     """Return y, and the states before each chunk (no elements unless asked for)."""
     u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus = inputs

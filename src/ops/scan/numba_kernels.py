@@ -93,7 +93,7 @@ def _fetch(tile, width, source, base, strides, rows, order, route, first, steps)
 
 @njit
 def _put(tile, target, base, strides, rows, order, route, first, steps, add):  # type: ignore[no-untyped-def]
-    """The way back for one block of channels; ``add``: to what is there (not where channel lies after channel)."""
+    """Write one block of channels back; with ``add``, accumulate (token-major layout only)."""
     _, stride, token_stride = strides
     if stride == 1 or order.size > 0 or token_stride != 1:
         for i in range(steps):

@@ -247,7 +247,7 @@ def _scalef(typing: Any, a: Any, n: Any) -> Any:
 
 @intrinsic
 def _add_exponent(typing: Any, a: Any, shifted: Any) -> Any:
-    """a·2ⁿ where ``shifted`` = n + 1.5·2^(mantissa bits): n stands in its lowest bits and is added to a's exponent."""
+    """a·2ⁿ where ``shifted`` = n + 1.5·2^(mantissa bits): n is in its lowest bits and is added to a's exponent."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         bits, mantissa = (32, 23) if a.element == types.float32 else (64, 52)
@@ -270,7 +270,7 @@ LOG1P = [  # log(1 + e) = e·(1 + …) for 0 ≤ e ≤ 1, highest first; relativ
 
 
 def constants(dtype: Any) -> np.ndarray:
-    """What the functions below look up, as an argument of the kernel: constants in code would be loaded anew in every step."""
+    """What the functions below look up, as an argument of the kernel: constants in the code would be loaded again in every step."""
     small = dtype == np.float32
     bounds = [-126.0, 126.0, 1.5 * 2.0**23] if small else [-1022.0, 1022.0, 1.5 * 2.0**52]
     return np.array([*bounds, *EXP2[dtype], 1.0, *(LOG1P if small else [])], dtype)

@@ -74,7 +74,7 @@ def _steps(delta, at, inside, bias, SOFTPLUS: tl.constexpr):  # type: ignore[no-
 
 @triton.jit
 def _input(u, delta, u_strides, delta_strides, sizes, n, g, channels, token, here, bias, SOFTPLUS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """u and Δ of a tile (channels, steps), 0 where there is no step ``here`` or no channel; and what softplus saw."""
+    """Return u and Δ of a tile (channels, steps), 0 where there is no step ``here`` or no channel; and what softplus saw."""
     K, _G, _L, d, _S, _chunks, _blocks, _parts = sizes
     inside = (channels < d)[:, None] & here[None, :]
     u_t = tl.load(u + _at(u_strides, n, g // K, channels, token), inside, 0.0)
@@ -100,7 +100,7 @@ def _rates(A, g, d, S, channels, states):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _kept(d, S, channels, states):  # type: ignore[no-untyped-def]
-    """Where (channels, states) lie among the states of a chunk, how many numbers these take, and which exist."""
+    """Return where (channels, states) are among the states of a chunk, how many numbers these take, and which exist."""
     width = S + S % 2
     at = (channels // LANES * LANES * width + channels % LANES)[:, None] + states[None, :] * LANES
     return at, tl.cdiv(d, LANES) * width * LANES, (channels < d)[:, None] & (states < S)[None, :]
@@ -185,7 +185,7 @@ def outputs(  # type: ignore[no-untyped-def]
     u, delta, A, B, C, D, bias, order, before, y, u_strides, delta_strides, B_strides, C_strides, y_strides, sizes,
     SOFTPLUS: tl.constexpr, CHANNELS: tl.constexpr, STATES: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
-    """y of every group, from the states ``before`` each chunk."""
+    """Compute y of every group from the states ``before`` each chunk."""
     _K, G, L, d, S, chunks, blocks, parts = sizes
     part, chunk, g, n, keep = _place(G, chunks, parts)
     states, i = tl.arange(0, STATES), tl.arange(0, CHUNK)

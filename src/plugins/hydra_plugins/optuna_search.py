@@ -55,6 +55,7 @@ class OptunaSweeper(Sweeper):
         self.trials, self.parallel, self.seed, self.given = trials, parallel, seed, dict(space)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra hands over, and make the launcher."""
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
         self.folder = Path(config.hydra.sweep.dir)
@@ -83,7 +84,7 @@ class OptunaSweeper(Sweeper):
                 self._run(study, {trial.number: trial.params for trial in asked})
         except BaseException:
             typed = [*arguments, *(word for word in self.config.hydra.overrides.hydra if not word.startswith("hydra.mode="))]
-            print(f"the search goes on with: {self._line(typed, f'paths.output_dir={self.folder}')}", file=sys.stderr)
+            print(f"resume the search with: {self._line(typed, f'paths.output_dir={self.folder}')}", file=sys.stderr)
             raise
         self._tell_best(study)
 

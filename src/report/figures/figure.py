@@ -32,4 +32,5 @@ def save_figure(figure: Any, *paths: Path) -> None:
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=DPI, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)
+        figure.set_layout_engine("none")  # laid out once: the next file has the same places
     plt.close(figure)

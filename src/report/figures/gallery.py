@@ -1,4 +1,4 @@
-"""Pictures of the best, the median and the worst images: one row an image, one column a map, its errors at the end."""
+"""Pictures of the best, the median and the worst images: one row per image, one column per map, its errors at the end."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from src.metrics import MEASURES
 from src.metrics.functional import prepare
-from src.report.figures.figure import figure_of, plain, save_figure
+from src.report.figures.figure import plain, save_figure
+from src.report.figures.mosaic import Tile, mosaic
 from src.scoring.scores import SetScores
 
 Panel = tuple[str, np.ndarray]
 PANEL_INCHES = 1.25
-THUMBNAIL = 320
 ERROR_COLOURS = np.array([[0, 0, 0], [213, 94, 0], [86, 180, 233], [255, 255, 255]], np.uint8)
 """Of true negatives, false positives (vermilion), false negatives (sky blue), true positives."""
 UNJUDGED = 110
-"""The grey of what lies outside a field of view."""
+"""The grey of pixels outside a field of view."""
 
 
 class Pick(NamedTuple):
@@ -52,28 +51,16 @@ def save_gallery(
 
     All pictures are drawn square, as a network sees them. `in_view`: only a field of view was judged.
     """
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    rows = [[_tile(title, picture) for title, picture in panels(pick.image)] for pick in picks]
+    labels = [f"{pick.words} {pick.score:.2f}\n{plain(pick.image)}" for pick in picks]
+    words = f"rows by {MEASURES[measure].label}, all drawn square; errors at 0.5, protocol {protocol}: {error_words(in_view)}"
+    if any(tile.colours != "gray" for tile in rows[0]):
+        words += "; E edge, B background, r residual (red +0.3, blue −0.3)"
+    save_figure(mosaic(rows, labels, words, PANEL_INCHES), path)
 
-    rows = [panels(pick.image) for pick in picks]
-    layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
-    width, height = PANEL_INCHES * len(rows[0]) + 0.3, PANEL_INCHES * len(rows) + 0.3
-    figure, axes = figure_of(len(rows), len(rows[0]), width, height, layout=layout)
-    for i, (line, row) in enumerate(zip(axes, rows, strict=True)):
-        for axis, (title, picture) in zip(line, row, strict=True):
-            signed = title.startswith("$r")
-            limits = {"vmin": -0.3, "vmax": 0.3, "cmap": "RdBu_r"} if signed else {"vmin": 0, "vmax": 1, "cmap": "gray"}
-            axis.imshow(_thumbnail(picture), aspect="auto", **limits)
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-            if i == 0:
-                axis.set_title(title, fontsize=9)
-        name = plain(picks[i].image)
-        line[0].set_ylabel(f"{picks[i].words} {picks[i].score:.2f}\n{name}", fontsize=min(7.0, 150 / len(name)))
-    words = f"rows by {MEASURES[measure].label}, all drawn square; errors at 0.5, protocol {protocol}:\n{error_words(in_view)}"
-    if any(title.startswith("$r") for title, _ in rows[0]):
-        words = f"{words}; E edge, B background, r residual (red +0.3, blue −0.3)".replace("\n", " ")
-    figure.supxlabel(words, fontsize=7, color="#555555")
-    save_figure(figure, path)
+
+def _tile(title: str, picture: np.ndarray) -> Tile:
+    return Tile(title, picture, (-0.3, 0.3), "RdBu_r") if title.startswith("$r") else Tile(title, picture)
 
 
 def error_words(in_view: bool) -> str:
@@ -87,13 +74,3 @@ def error_map(pred: np.ndarray, truth: np.ndarray, protocol: str, valid: np.ndar
     if valid is not None:
         errors[~valid] = UNJUDGED
     return errors
-
-
-def _thumbnail(picture: np.ndarray) -> np.ndarray:
-    """At most `THUMBNAIL` pixels a side: what is drawn small need not be resampled by matplotlib, which is slow at it."""
-    height, width = picture.shape[:2]
-    factor = THUMBNAIL / max(height, width)
-    if factor >= 1:
-        return picture
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

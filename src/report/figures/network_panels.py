@@ -1,4 +1,4 @@
-"""One row of a gallery out of a network: the stages of an image, from the photograph to the errors of the final mask."""
+"""One row of a gallery, made with a network: the stages of an image, from the photograph to the errors of the final mask."""
 
 from __future__ import annotations
 
@@ -18,33 +18,36 @@ from src.report.figures.gallery import Panel, error_map
 def network_panels(module: COSModule, sample: Mapping[str, Any]) -> list[Panel]:
     """Image, truth, M_0 … M_K, M̂_{K+1} where the network closes with it, the final map's errors, E_K, B_K and the residual r_{K−1}.
 
+    Masks and E_K are brought to the truth's size as for scoring, by their logits; B_K and r_{K−1} keep the unfolding resolution.
+
     Args:
+        module: the network and the protocol of its validation.
         sample: ``image`` (3, S, S), ``mask`` (h, w) and, where there is a field of view, ``valid`` (h, w).
     """
     output = module.eval()(sample["image"][None].to(module.device))
     image, truth = sample["image"], sample["mask"]
-    (final,) = masks_at_size(output.mask_logits, [truth])
+    final = _full(output.mask_logits, truth)
     valid = sample["valid"].numpy() if "valid" in sample else None
-    errors = error_map(final.cpu().numpy(), truth.numpy(), module.val_metrics.protocol, valid)
+    errors = error_map(final, truth.numpy(), module.val_metrics.protocol, valid)
     panels = [("image", _colour(image)), ("truth", truth.float().numpy())]
     if not isinstance(output, RUNOutput):
-        return [*panels, ("M", _grey(output.mask[0])), ("errors", errors)]
+        return [*panels, ("M", final), ("errors", errors)]
     last, stage = len(output.stages), output.stages[-1]
-    panels += [(f"$M_{k}$", _grey(logits[0].sigmoid())) for k, logits in enumerate(output.stage_logits)]
+    panels += [(f"$M_{k}$", _full(logits, truth)) for k, logits in enumerate(output.stage_logits)]
     if output.closing is not None:
-        panels.append((f"$\\hat{{M}}_{{{last + 1}}}$", _grey(output.closing[0])))
+        panels.append((f"$\\hat{{M}}_{{{last + 1}}}$", final))
     panels.append(("errors", errors))
     if stage.edge_logits is not None:
-        panels.append((f"$E_{last}$", _grey(stage.edge_logits[0].sigmoid())))
+        panels.append((f"$E_{last}$", _full(stage.edge_logits, truth)))
     if stage.background is not None:
         panels.append((f"$B_{last}$", _colour(stage.background[0])))
     if stage.residual is not None:
-        panels.append((f"$r_{last - 1}$", _grey(stage.residual[0])))
+        panels.append((f"$r_{last - 1}$", stage.residual[0, 0].float().cpu().numpy()))
     return panels
 
 
-def _grey(map_: Tensor) -> np.ndarray:
-    return map_[0].float().cpu().numpy()
+def _full(logits: Tensor, truth: Tensor) -> np.ndarray:
+    return masks_at_size(logits, [truth])[0].cpu().numpy()
 
 
 def _colour(picture: Tensor) -> np.ndarray:

@@ -15,7 +15,8 @@ from src.models.released.network import ReleasedNetwork
 from src.models.resample import pool
 from src.models.run import RUN
 from src.models.sofs import reversed_mask
-from src.report.figures.figure import figure_of, plain, save_figure
+from src.report.figures.figure import plain, save_figure
+from src.report.figures.mosaic import Tile, mosaic
 
 StagedNetwork = RUN | ReleasedNetwork
 """Networks whose stages can be drawn."""
@@ -43,34 +44,27 @@ def draw_unfolding(path: Path, net: StagedNetwork, image: Tensor, name: str, tru
     has M_{k−1} and M_k.
 
     Args:
+        path: the file to write.
+        net: a network in evaluation mode.
         image: (3,S,S) in [0,1], as the network sees it.
         name: of the image, for the caption.
         truth: G, (h,w) of any size; None: not shown.
         photograph: False leaves out what shows the image itself: image, B_k and Ĉ_k.
     """
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     rows = _rows(net, image[None], truth, photograph)
     steps = [panel.picture.abs().flatten() for row in rows for panel in row if panel.signed]
     limit = max(SMALLEST_LIMIT, torch.cat(steps).quantile(0.998).item()) if steps else SMALLEST_LIMIT
-    layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
-    figure, axes = figure_of(len(rows), len(rows[0]), INCHES * len(rows[0]) + 0.3, INCHES * len(rows) + 0.6, layout=layout)
-    for k, (line, row) in enumerate(zip(axes, rows, strict=True), start=1):
-        line[0].set_ylabel("closing" if row[-1].title == CLOSING else f"stage {k}", fontsize=9)
-        for axis in line[len(row) :]:
-            axis.set_axis_off()
-        for axis, panel in zip(line, row, strict=False):
-            scale = {"vmin": -limit, "vmax": limit, "cmap": "RdBu_r"} if panel.signed else {"vmin": 0, "vmax": 1, "cmap": "gray"}
-            axis.imshow(panel.picture.clamp(0, 1) if panel.picture.ndim == 3 else panel.picture, aspect="auto", **scale)
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-            if k == 1 or panel.title == CLOSING:
-                axis.set_title(panel.title, fontsize=9)
+    tiles = [[_tile(panel, limit) for panel in row] for row in rows]
+    labels = ["closing" if row[-1].title == CLOSING else f"stage {k}" for k, row in enumerate(rows, start=1)]
     words = (
         f"{plain(name)}: the step of the mask and its parts, red up and blue down, full colour at ±{limit:.2g}" if steps else plain(name)
     )
-    figure.supxlabel(f"{words}; masks and weights: white is 1", fontsize=8, color="#555555")
-    save_figure(figure, path)
+    save_figure(mosaic(tiles, labels, f"{words}; masks and weights: white is 1", INCHES), path)
+
+
+def _tile(panel: _Panel, limit: float) -> Tile:
+    picture = panel.picture.numpy()
+    return Tile(panel.title, picture, (-limit, limit), "RdBu_r") if panel.signed else Tile(panel.title, picture)
 
 
 def _rows(net: StagedNetwork, image: Tensor, truth: Tensor | None, photograph: bool) -> list[list[_Panel]]:

@@ -34,6 +34,7 @@ class Group:
 
     @property
     def finished(self) -> list[Job]:
+        """The jobs that have finished."""
         return [job for job in self.jobs if job.state == "finished"]
 
     @property
@@ -67,6 +68,7 @@ def collect(folder: Path, reference: str | None = None, columns: Sequence[str] |
     """Read a multirun's folder.
 
     Args:
+        folder: that of the multirun.
         reference: the group that the others are compared with; None: ``full``, or no comparison without such a group.
         columns: measures, or the name of a list; None: those of the data sets' task.
         cost: count parameters and GMACs of each group's network.
@@ -95,7 +97,7 @@ def collect(folder: Path, reference: str | None = None, columns: Sequence[str] |
 
 
 def _columns(scores: Sequence[SetScores], wanted: Sequence[str] | None, datasets: Sequence[str]) -> list[str]:
-    """Measures that are means over images, as those alone can be compared image by image."""
+    """Measures that are means over images; only these can be compared image by image."""
     available = [name for name in scores[0].measures if has_rows(name) and all(name in one.measures for one in scores)]
     asked = wanted[0] if wanted is not None and len(wanted) == 1 else wanted
     if asked is None:
@@ -124,7 +126,7 @@ def _over_seeds(group: Group, dataset: str) -> SetScores | None:
 
 
 def network_cost(config: Mapping[str, Any]) -> tuple[float, float]:
-    """Parameters and GMACs of one image, from a run's configuration alone; NaN where that cannot be built any more."""
+    """Parameters and GMACs of one image, from a run's configuration; NaN if it can no longer be built."""
     try:
         plain: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(dict(config)), resolve=True)  # type: ignore[assignment]
         size = int(plain["data"]["image_size"])

@@ -46,6 +46,7 @@ class Job:
 
     @property
     def seed(self) -> str:
+        """The seed as overridden or configured; – if there is none."""
         return self.overrides.get("seed", str(self.config.get("seed", "–")))
 
 
@@ -68,7 +69,7 @@ def read_jobs(folder: Path) -> list[Job]:
 
 
 def read_job(folder: Path) -> Job:
-    """One job. It is finished when its note says so or what it was to leave is there: the test's scores, with test=false all its epochs."""
+    """One job. Finished means: job.json says so, or the expected output exists (test scores; with test=false, all epochs)."""
     job = Job(folder, _overrides(folder / ".hydra" / "overrides.yaml"), "", config=_config(folder))
     _read_logs(job)
     record = read_record(folder)
@@ -86,7 +87,7 @@ def read_job(folder: Path) -> Job:
 
 
 def name_jobs(overrides: Sequence[dict[str, str]]) -> list[str]:
-    """A name for each job: the overrides that are not the same in all of them; seeds left out, an ablation by its name alone.
+    """A name for each job: the overrides in which the jobs differ, without seeds; for an ablation only its name.
 
     >>> name_jobs([{"ablation": "full", "seed": "0"}, {"ablation": "no_robe", "seed": "0"}])
     ['full', 'no_robe']

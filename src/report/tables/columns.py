@@ -46,7 +46,7 @@ def heading(name: str) -> str:
 
 
 def latex_heading(name: str) -> str:
-    """`$S_\\alpha\\uparrow$`."""
+    r"""Return a measure's heading for LaTeX, such as `$S_\alpha\uparrow$`."""
     arrow = r"\uparrow" if MEASURES[name].higher_is_better else r"\downarrow"
     latex = MEASURES[name].latex
     return f"{latex[:-1]}{arrow}$" if latex.endswith("$") else f"{latex}${arrow}$"

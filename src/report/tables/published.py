@@ -1,4 +1,4 @@
-"""Published numbers, from `published.yaml`, to stand beside measured ones and to be told apart from them."""
+"""Published numbers, from `published.yaml`, shown beside measured ones and marked as published."""
 
 from __future__ import annotations
 

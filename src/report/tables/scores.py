@@ -30,12 +30,18 @@ def scores_table(
     published: Sequence[PublishedRow] = (),
     context: Sequence[str] = (),
 ) -> Table:
-    """Rows are methods, columns the measures of each data set of `results` (data set → methods).
+    """Return a table with one row per method and the measures of each data set as columns.
 
     Best and second are marked over all rows of a column as printed. Measured numbers are ranked apart from published ones where
     they cannot be compared: protocol `raw`, or a data set that lacks images; the notes say so.
 
     Args:
+        title: of the table.
+        results: data set → the scores of its methods.
+        columns: names of measures.
+        protocol: `field`, `raw` or `released`.
+        digits: decimals.
+        published: rows of papers, shown beside the measured ones.
         context: notes of the caller, e.g. the network's input size and the checkpoint.
     """
     datasets = list(results)

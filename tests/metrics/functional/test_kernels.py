@@ -159,7 +159,7 @@ def test_without_a_place_for_the_cache(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "uncached_kernels", uncached)
     with caplog.at_level("DEBUG", logger="src.utils.jit"):
         spec.loader.exec_module(uncached)
-    assert "profile is compiled anew in each process" in caplog.text
+    assert "profile is compiled again in each process" in caplog.text
     rows, columns = np.zeros(2, np.int32), np.zeros(3, np.int32)
     uncached.profile(np.array([[0, 1, 1], [0, 0, 1]], dtype=np.uint8), rows, columns)
     assert (rows.tolist(), columns.tolist()) == ([2, 1], [0, 1, 2])

@@ -79,13 +79,12 @@ def test_by_way_of_the_operator_and_autograd(answers):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", ["80", "90"])
-def test_compiles_for_a_gpu_without_atomics_and_without_double_precision(capability, tmp_path):
+def test_compiles_for_gpus_without_atomics_and_without_double_precision(tmp_path):
     pytest.importorskip("triton")
-    code = "import sys; from tests.fixtures import triton_cases; triton_cases.compile_for(int(sys.argv[1]))"
-    ptx = run_code(code, capability, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path))
-    assert [ptx.count(f".entry {name}(") for name in ("summaries", "chain", "outputs", "gradients")] == [4, 4, 2, 2]
-    assert ptx.count(f".target sm_{capability}") == 12
+    code = "from tests.fixtures import triton_cases; triton_cases.compile_for(80, 90)"
+    ptx = run_code(code, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path))
+    assert [ptx.count(f".entry {name}(") for name in ("summaries", "chain", "outputs", "gradients")] == [8, 8, 4, 4]
+    assert [ptx.count(f".target sm_{capability}") for capability in (80, 90)] == [12, 12]
     assert not [line for line in ptx.splitlines() if line.strip().startswith(("atom.", "red."))]
     assert ".f64" not in ptx
 
@@ -125,9 +124,8 @@ def test_without_a_gpu_the_reason_says_so():
 
 @pytest.mark.slow
 def test_importing_the_operator_imports_no_kernels_and_needs_no_triton():
-    code = "import sys; import src.ops; print('src.ops.scan.triton_kernels' in sys.modules)"
-    assert run_code(code).split() == ["False"]
-    assert run_code("import sys; sys.modules['triton'] = None; " + code).split() == ["False"]
+    code = "import sys; sys.modules['triton'] = None; import src.ops; print([name for name in sys.modules if name.endswith('_kernels')])"
+    assert run_code(code).split() == ["[]"]
 
 
 def gpu(test: Any) -> Any:

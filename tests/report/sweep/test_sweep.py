@@ -125,7 +125,13 @@ def test_only_what_was_written_is_named(tmp_path, capsys, monkeypatch):
 
 def test_cost_comes_from_the_configuration_alone(tmp_path):
     with initialize_config_dir(CONF, version_base="1.3"):
-        small = ["experiment=camo_lite0", "encoder.name=lcnet_050", "model.net.channels=8", "data.image_size=64", "paths.output_dir=out"]
+        small = [
+            "experiment=camo_lite0",
+            "encoder.name=test_efficientnet",
+            "model.net.channels=8",
+            "data.image_size=64",
+            "paths.output_dir=out",
+        ]
         config = OmegaConf.to_container(compose("train", small), resolve=True)
     config.pop("seed")
     make_job(tmp_path, 0, "full", 0, **config)

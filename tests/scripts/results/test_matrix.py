@@ -1,7 +1,8 @@
-"""The trainings behind docs/results.md: what is asked for, in which order, and what an interruption leaves to do."""
+"""The trainings behind docs/results: what is asked for, in which order, and what an interruption leaves to do."""
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -40,6 +41,7 @@ def _is_choice(override: str) -> bool:
     return (Path(CONF) / group / f"{name}.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_every_training_composes(tuned, tmp_path):
     """An experiment with nothing but choices is composed once; what else a training overrides is composed for each."""
     for seed, model in enumerate(("fpn_ds", "fpn", "fpn_wide", "unet")):
@@ -110,8 +112,8 @@ def test_rates_and_the_rival_have_to_be_measured_first(tmp_path):
 
 def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monkeypatch):
     run = matrix.Run("core_fpn", "fpn", ("experiment=camo_lite0", "model=fpn"), ("holdout",), seed=2, variants=matrix.TWO_ROUNDS)
-    folder, results, page = tmp_path / run.folder, tmp_path / "results", tmp_path / "results.md"
-    page.write_text((Path(CONF).parent / "docs" / "results.md").read_text(encoding="utf-8"), encoding="utf-8")
+    folder, results, pages = tmp_path / run.folder, tmp_path / "results", tmp_path / "pages"
+    shutil.copytree(Path(CONF).parent / "docs" / "results", pages, ignore=shutil.ignore_patterns("data", "weights", "*.png"))
     called: list[list[str]] = []
 
     def call(words: list[str]) -> None:
@@ -129,11 +131,11 @@ def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monk
 
     monkeypatch.setattr(matrix, "_call", call)
     with pytest.raises(SystemExit):
-        matrix.execute(run, folder, Path("DATA"), ["trainer=cpu"], results, page)
+        matrix.execute(run, folder, Path("DATA"), ["trainer=cpu"], results, pages)
     assert not run.is_done(folder)
     (folder / "holdout").mkdir()
     (folder / "holdout" / "maps").mkdir()  # of an evaluation that was killed
-    matrix.execute(run, folder, Path("DATA"), ["trainer=cpu"], results, page)
+    matrix.execute(run, folder, Path("DATA"), ["trainer=cpu"], results, pages)
     assert [words[2] for words in called] == ["src.train", "src.train", "src.eval", "src.eval"]
     assert {"test=false", "seed=2"} <= set(called[0])
     assert "trainer=cpu" in called[1]
@@ -142,8 +144,10 @@ def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monk
     assert run.is_done(folder)
     scores = read_results(results).images.groupby(["network", "split", "rounds"])["s_alpha"].mean()
     assert scores.to_dict() == {("fpn", "holdout", 1): 0.625, ("fpn", "holdout", 2): 0.675}
-    assert "hold-out, 224 px: stage by stage" not in page.read_text(encoding="utf-8")  # no RUN to compare with yet
-    matrix.execute(run, folder, Path("DATA"), [], results, page)
+    assert "hold-out, 224 px: stage by stage" not in (pages / "tables" / "stages.md").read_text(
+        encoding="utf-8"
+    )  # no RUN to compare with yet
+    matrix.execute(run, folder, Path("DATA"), [], results, pages)
     assert len(called) == 4
 
 

@@ -1,4 +1,4 @@
-"""docs/results.md is what docs/results says: known numbers from made runs, words that stay, and the page of this checkout."""
+"""The pages in docs/results say what is stored: known numbers from fake runs, words that stay, and the pages of this checkout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from scripts.results.archive import read_results
 from scripts.results.networks import SHOWN, grouped
-from scripts.results.page import BLOCKS, NOTHING, page_text, write_page
+from scripts.results.page import BLOCKS, NOTHING, SHORT, page_texts, write_pages
 from scripts.results.paired import paired_differences
 from scripts.results.store import store, store_run
 from src.utils.errors import UserError
@@ -20,9 +20,15 @@ from tests.fixtures.tiny import ROOT
 
 DOCS = ROOT / "docs"
 RUN = (0.70, 0.80, 0.60, 0.90)
-PAGE = "# Ours\n\n" + "\n".join(
-    f"words before {name}\n<!-- begin: {name} -->\nold\n<!-- end: {name} -->\nwords after {name}" for name in BLOCKS
-)
+
+
+def page_with(*names: str) -> str:
+    """A page with these blocks, and words around them."""
+    blocks = (f"words before {name}\n<!-- begin: {name} -->\nold\n<!-- end: {name} -->\nwords after {name}" for name in names)
+    return "# Ours\n\n" + "\n".join(blocks)
+
+
+PAGE = page_with(*BLOCKS)
 
 
 STORED = {"dataset": "CAMO", "split": "holdout", "size": 224, "network": "run", "seed": 0, "commit": "abc1234"}
@@ -48,8 +54,21 @@ def stored(tmp_path_factory) -> Path:
 
 def _with_page(stored: Path, folder: Path) -> tuple[Path, Path]:
     shutil.copytree(stored, folder / "results")
-    (folder / "results.md").write_text(PAGE, encoding="utf-8")
-    return folder / "results", folder / "results.md"
+    return folder / "results", with_pages(folder / "results")
+
+
+def with_pages(results: Path) -> Path:
+    """One page with all blocks, and one with the short ones in a folder below; returns the first."""
+    page, short = results / "index.md", results / "short" / "index.md"
+    short.parent.mkdir(parents=True)
+    page.write_text(PAGE, encoding="utf-8")
+    short.write_text(page_with(*SHORT), encoding="utf-8")
+    return page
+
+
+def page_text(page: Path, results: Path) -> str:
+    """What would be written into the page."""
+    return page_texts(page.parent, results)[page]
 
 
 @pytest.fixture
@@ -62,7 +81,9 @@ def made(stored, tmp_path) -> tuple[Path, Path]:
 def written(stored, tmp_path_factory) -> tuple[Path, Path]:
     """Results and the page that was made of them; not to be changed."""
     results, page = _with_page(stored, tmp_path_factory.mktemp("written"))
-    assert write_page(page, results) == page.read_text(encoding="utf-8")
+    texts = write_pages(page.parent, results)
+    assert texts == {path: path.read_text(encoding="utf-8") for path in texts}
+    assert len(texts) == 2
     return results, page
 
 
@@ -170,27 +191,43 @@ def test_gains_of_the_parts_have_a_table_a_network(made):
     assert "| the step | +0.0066 | −0.0100 |" in text
 
 
+def test_a_short_block_has_the_chosen_rows_in_its_order(written):
+    """Without ranks, for they were made among all rows, and with the first notes."""
+    results, _ = written
+    text = (results / "short" / "index.md").read_text(encoding="utf-8")
+    parts = block(text, "parts-short")
+    assert [line.split("|")[1].strip() for line in parts.splitlines() if line.startswith("| `")] == [
+        "`run`",
+        "`run-robe`",
+        "`run+levels_4`",
+    ]
+    assert "| `run-robe` | 1 / 2 | **−0.0500 [−0.0600, −0.0400]** |" in parts
+    assert "+stages_1" not in text
+    assert NOTHING in block(text, "tasks-short")
+
+
 def test_writing_again_changes_no_byte(written):
     results, page = written
     before = {path: path.read_bytes() for path in (page, *results.glob("*.png"))}
-    write_page(page, results)
+    write_pages(page.parent, results)
     assert {path: path.read_bytes() for path in before} == before
     assert len(before) == 4
 
 
 def test_without_results_the_page_says_so(tmp_path):
-    page = tmp_path / "results.md"
-    page.write_text(PAGE, encoding="utf-8")
-    assert write_page(page, tmp_path / "results").count(NOTHING) == len(BLOCKS)
+    page = with_pages(tmp_path)
+    texts = write_pages(tmp_path, tmp_path / "results")
+    assert texts[page].count(NOTHING) == len(BLOCKS)
+    assert "".join(texts.values()).count(NOTHING) == len(BLOCKS) + len(SHORT)
 
 
 def test_a_page_with_other_markers_is_not_touched(tmp_path):
-    page = tmp_path / "results.md"
+    page = with_pages(tmp_path)
     text = (PAGE + PAGE[PAGE.index("<!-- begin: rates") :]).replace("in: cost", "in: coast").replace("end: cost", "end: coast")
     page.write_text(text, encoding="utf-8")
     with pytest.raises(UserError) as error:
-        write_page(page, tmp_path / "results")
-    for words in ("no block cost", "block coast: nothing is called so", "block rates stands there twice"):
+        write_pages(tmp_path, tmp_path / "results")
+    for words in ("no block cost", "block coast: there is no such block", "block rates occurs twice"):
         assert words in str(error.value)
     assert page.read_text(encoding="utf-8") == text
 
@@ -222,9 +259,10 @@ def test_every_measure_is_resampled_in_the_same_way():
         paired_differences(ours, theirs[..., 1:])
 
 
-def test_the_page_of_this_checkout_is_what_its_results_say():
-    page = DOCS / "results.md"
-    assert page_text(page, DOCS / "results") == page.read_text(encoding="utf-8"), "run python -m scripts.results.page"
+@pytest.mark.slow
+def test_the_pages_of_this_checkout_are_what_its_results_say():
+    texts = page_texts(DOCS / "results", DOCS / "results")
+    assert texts == {page: page.read_text(encoding="utf-8") for page in texts}, "run python -m scripts.results.page"
 
 
 def test_the_first_numbers_of_the_readme_are_those_of_the_results():

@@ -1,0 +1,143 @@
+"""The two ends of an exported file: pictures of any size in and masks of their size out, or float tensors as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx
+from onnx.compose import add_prefix, merge_models
+from onnx.parser import parse_model
+
+from src.data.pillow_resize import pillow_order
+from src.inference.export.trace import IMAGE, LOGITS, NET
+from src.inference.onnx_network import MASK, PICTURE
+from src.ops.scan.onnx import OPSET
+
+
+def with_pictures(model: onnx.ModelProto, side: int) -> onnx.ModelProto:
+    """Put resizing into a graph; `src.inference.onnx_network` says what goes in and out.
+
+    The picture is brought to the network's square by Pillow's antialiased bilinear filter, as in training. The logits are enlarged
+    bilinearly, as :func:`src.models.outputs.masks_at_size` does. Maps of stages become uint8 (h, w), backgrounds (h, w, 3), in the
+    resolution that the network has them in.
+
+    Args:
+        model: of :func:`src.inference.export.trace.traced_graph`, for one size.
+        side: that size in pixels.
+    """
+    axes = {one.name: one.type.tensor_type.shape.dim for one in model.graph.output if one.name != LOGITS}
+    maps = {name.removeprefix(NET): [axis.dim_value for axis in shape[1:]] for name, shape in axes.items()}
+    whole = merge_models(picture_to_image(model, side), model, io_map=[(IMAGE, IMAGE)])
+    return merge_models(whole, _after(model, side, maps), io_map=[(name, name) for name in ("size", LOGITS, *axes)])
+
+
+def with_probabilities(model: onnx.ModelProto) -> onnx.ModelProto:
+    """End a graph in ``mask``, float32 (N,1,H,W) in [0,1], in the place of its logits."""
+    model, graph = onnx.ModelProto(), model
+    model.CopyFrom(graph)
+    before = list(graph.graph.output)
+    after = [MASK, *(one.name.removeprefix(NET) for one in before[1:])]
+    del model.graph.output[:]
+    for kind, old, new in zip(("Sigmoid", *["Identity"] * len(before)), before, after, strict=False):
+        model.graph.node.append(onnx.helper.make_node(kind, [old.name], [new], new))
+        value = model.graph.output.add()
+        value.CopyFrom(old)
+        value.name = new
+    return model
+
+
+def picture_to_image(model: onnx.ModelProto, side: int) -> onnx.ModelProto:
+    """Return what makes the network's image of a picture, and the picture's size.
+
+    One side is resized after the other, rounding in between. Which one comes first changes single levels, and the network's hard thresholds
+    make many levels of one, so it is that of the installed Pillow (:mod:`src.data.pillow_resize`).
+
+    Args:
+        model: whose versions it has.
+        side: of the image, in pixels.
+    """
+    by_shrinkage = pillow_order() == "by shrinkage"
+    filtered = 'mode = "linear", antialias = 1, exclude_outside = 1'
+    return _parsed(
+        model,
+        f"""before (uint8[height, width, 3] {PICTURE}) => (float[1, 3, {side}, {side}] {IMAGE}, int64[2] size) {{
+        size = Shape <end = 2> ({PICTURE})
+        channels = Transpose <perm = [2, 0, 1]> ({PICTURE})
+        zero = Constant <value_ints = [0]> ()
+        one = Constant <value_ints = [1]> ()
+        two = Constant <value_ints = [2]> ()
+        batch = Unsqueeze (channels, zero)
+        square = Constant <value_ints = [{side}, {side}]> ()
+        shrinkage = Sub (size, square)
+        factors = Constant <value_ints = [1, 2]> ()
+        weighed = Mul (shrinkage, factors)
+        bounds = Constant <value_ints = [{0 if by_shrinkage else 2**40}]> ()
+        least = Slice (weighed, one, two)
+        bound = Max (least, bounds)
+        rows = Slice (weighed, zero, one)
+        is_tall = Greater (rows, bound)
+        height_first = Cast <to = {onnx.TensorProto.INT64}> (is_tall)
+        width_first = Sub (one, height_first)
+        order = Concat <axis = 0> (height_first, width_first)
+        is_first = Cast <to = {onnx.TensorProto.BOOL}> (order)
+        first = Where (is_first, square, size)
+        batch_3 = Constant <value_ints = [1, 3]> ()
+        first_sizes = Concat <axis = 0> (batch_3, first)
+        halfway = Resize <{filtered}> (batch, , , first_sizes)
+        sizes = Constant <value_ints = [1, 3, {side}, {side}]> ()
+        small = Resize <{filtered}> (halfway, , , sizes)
+        levels = Cast <to = {onnx.TensorProto.FLOAT}> (small)
+        white = Constant <value = float {{255.0}}> ()
+        {IMAGE} = Div (levels, white)
+        }}""",
+    )
+
+
+def _after(model: onnx.ModelProto, side: int, maps: dict[str, list[int]]) -> onnx.ModelProto:
+    """From logits and the picture's size to its mask, and from the stages' maps (N,c,h,w) to uint8."""
+    inputs = ["int64[2] size", f"float[1, 1, {side}, {side}] {LOGITS}"]
+    outputs = [f"uint8[height, width] {MASK}"]
+    lines = []
+    for name, (channels, height, width) in maps.items():
+        inputs.append(f"float[1, {channels}, {height}, {width}] {NET}{name}")
+        lines += _levels(NET + name, f"{name}_levels")
+        if channels == 1:
+            outputs.append(f"uint8[{height}, {width}] {name}")
+            lines.append(f"{name} = Squeeze ({name}_levels, both)")
+        else:
+            outputs.append(f"uint8[{height}, {width}, {channels}] {name}")
+            lines += [f"{name}_last = Transpose <perm = [0, 2, 3, 1]> ({name}_levels)", f"{name} = Squeeze ({name}_last, one)"]
+    return _parsed(
+        model,
+        f"""after ({", ".join(inputs)}) => ({", ".join(outputs)}) {{
+        white = Constant <value = float {{255.0}}> ()
+        one = Constant <value_ints = [0]> ()
+        both = Constant <value_ints = [0, 1]> ()
+        ones = Constant <value_ints = [1, 1]> ()
+        shape = Concat <axis = 0> (ones, size)
+        large = Resize <mode = "linear"> ({LOGITS}, , , shape)
+        probability = Sigmoid (large)
+        {_lines(_levels("probability", "levels"))}
+        {MASK} = Squeeze (levels, both)
+        {_lines(lines)}
+        }}""",
+    )
+
+
+def _levels(name: str, levels: str) -> list[str]:
+    """From a map in [0, 1] to round(255 · map), uint8."""
+    return [
+        f"{levels}_scaled = Mul ({name}, white)",
+        f"{levels}_rounded = Round ({levels}_scaled)",
+        f"{levels} = Cast <to = {onnx.TensorProto.UINT8}> ({levels}_rounded)",
+    ]
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "\n".join(lines)
+
+
+def _parsed(model: onnx.ModelProto, graph: str) -> onnx.ModelProto:
+    """Return a graph's text as a model of the versions of another, its inner names kept apart from that one's."""
+    parsed = parse_model(f'<ir_version: {model.ir_version}, opset_import: ["" : {OPSET}]> {graph}')
+    return add_prefix(parsed, f"{parsed.graph.name}_", rename_inputs=False, rename_outputs=False)

@@ -1,0 +1,125 @@
+"""A network as an ONNX graph: float pictures in, logits out, and on request what each stage of RUN made of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from src.models.outputs import MaskOutput, RUNOutput
+from src.models.rounds import network_name
+from src.ops.scan.onnx import OPSET, scans_as_nodes, with_scan_bodies
+from src.utils.errors import UserError
+
+IMAGE, LOGITS = "image", "logits"
+NET = "net_"
+"""Begins the names of the stages' maps as the network leaves them; :mod:`src.inference.export.pictures` gives them their own."""
+CELL = 32
+"""A network of any size takes sides that are multiples of this, the coarsest stride: only then is nothing padded or cropped."""
+LARGEST = 64
+"""Cells per side, 2048 pixels: an upper bound for the tracer, which the file does not check."""
+SAMPLE = (2, 3, 4 * CELL, 5 * CELL)
+"""The shape that is traced where all sizes stay open; no two axes agree, so that none is taken for another."""
+
+
+class Traced(nn.Module):
+    """A network that returns tensors in the order of :attr:`names`.
+
+    Args:
+        net: in evaluation mode.
+        stages: whether the maps of the stages are outputs too.
+    """
+
+    def __init__(self, net: nn.Module, stages: bool) -> None:
+        super().__init__()
+        self.net, self.stages = net, stages
+        self.eval()
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """image: (N,3,H,W) in [0,1] → logits (N,1,H,W), then :func:`stage_maps`."""
+        output = self.net(image)
+        return (output.mask_logits, *(stage_maps(output).values() if self.stages else ()))
+
+
+def stage_maps(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
+    r"""Return what the stages of a network made of an image, all in [0,1] at the unfolding resolution (h, w).
+
+    ``mask_0`` … ``mask_K``: M_0 … M_K, (N,1,h,w). ``background_1`` …: B_k, (N,3,h,w). ``edge_1`` …: E_k, (N,1,h,w). ``residual_1`` …:
+    the size of r_{k−1}, (N,1,h,w). What a network does not have is left out; without stages there is nothing.
+    """
+    if isinstance(output, MaskOutput):
+        return {}
+    maps: dict[str, Tensor] = {f"mask_{k}": logits.sigmoid() for k, logits in enumerate(output.stage_logits)}
+    for k, stage in enumerate(output.stages, 1):
+        edge = None if stage.edge_logits is None else stage.edge_logits.sigmoid()
+        residual = None if stage.residual is None else stage.residual.abs()
+        parts = {"background": stage.background, "edge": edge, "residual": residual}
+        maps |= {f"{name}_{k}": values for name, values in parts.items() if values is not None}
+    return maps
+
+
+def traced_graph(net: nn.Module, side: int | None, batch: int | None = None, stages: bool = False) -> onnx.ModelProto:
+    """Trace a network; what is left open makes that take several times as long.
+
+    Args:
+        net: in evaluation mode, in float32 on the CPU.
+        side: H and W of its input; None leaves both open, for multiples of `CELL`.
+        batch: N; None leaves it open.
+        stages: add :func:`stage_maps` to the outputs.
+
+    Returns:
+        A graph from ``image`` (N,3,H,W) float32 to ``logits`` (N,1,H,W) and the maps of the stages, whose names begin with `NET`.
+
+    Raises:
+        UserError: the network has no stages to return, or computes what ONNX cannot express.
+    """
+    shape = (batch or SAMPLE[0], 3, *(SAMPLE[2:] if side is None else (side, side)))
+    image = torch.rand(shape).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        maps = stage_maps(net(image)) if stages else {}
+    if stages and not maps:
+        raise UserError(f"stages=true: {network_name(net)} has no stages; leave it out")
+    open_sizes: dict[int, Any] = {} if batch else {0: torch.export.Dim("batch", min=1, max=1024)}
+    if side is None:
+        open_sizes |= {axis: CELL * torch.export.Dim(name, min=1, max=LARGEST) for axis, name in ((2, "rows"), (3, "columns"))}
+    program = _program(Traced(net, stages), image, open_sizes, network_name(net))
+    return with_scan_bodies(_converted(program, [LOGITS, *(NET + name for name in maps)], network_name(net)))
+
+
+def _program(net: nn.Module, image: Tensor, open_sizes: Mapping[int, Any], title: str) -> torch.export.ExportedProgram:
+    hint = "; size=N, for one size, may do" if open_sizes.keys() - {0} else ""
+    with torch.no_grad(), scans_as_nodes(), _explained(title, hint):
+        return torch.export.export(net, (image,), dynamic_shapes={IMAGE: dict(open_sizes) or None}, strict=False)
+
+
+def _converted(program: torch.export.ExportedProgram, outputs: Sequence[str], title: str) -> onnx.ModelProto:
+    """Convert without PyTorch's optimiser, which would fold BatchNorm into weights that are then no longer those of the file."""
+    with _explained(title):
+        converted = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            optimize=False,
+            input_names=[IMAGE],
+            output_names=list(outputs),
+        )
+    assert converted is not None
+    return onnx.ModelProto.FromString(converted.model_proto.SerializeToString())
+
+
+@contextmanager
+def _explained(title: str, hint: str = "") -> Iterator[None]:
+    """Turn what PyTorch's exporter raises, errors of any class, into a sentence, and drop its warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except Exception as error:
+            text = " ".join(str(error).split())[:200]
+            raise UserError(f"{title} cannot be exported to ONNX{hint}: {text}") from error
