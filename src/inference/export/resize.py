@@ -40,31 +40,42 @@ def resize_graph(ir_version: int, side: int, by_shrinkage: bool) -> onnx.ModelPr
         {SIZE} = Shape <end = 2> ({PICTURE})
         square = Constant <value_ints = [{side}, {side}]> ()
         shrinkage = Sub ({SIZE}, square)
-        factors = Constant <value_ints = [1, 2]> ()
-        weighed = Mul (shrinkage, factors)
-        first = Constant <value_int = 0> ()
-        second = Constant <value_int = 1> ()
-        rows = Gather (weighed, first)
-        columns = Gather (weighed, second)
-        least = Constant <value_int = {0 if by_shrinkage else 2**40}> ()
-        bound = Max (columns, least)
-        height_first = Greater (rows, bound)
-        upright = Transpose <perm = [2, 0, 1]> ({PICTURE})
-        planes = If <
-            then_branch = lay () => (uint8[3, width, height] lying) {{ lying = Transpose <perm = [0, 2, 1]> (upright) }},
-            else_branch = leave () => (uint8[3, height, width] same) {{ same = Identity (upright) }}
-        > (height_first)
-        once = run.Narrow (planes)
-        once_turned = Transpose <perm = [0, 2, 1]> (once)
-        twice = run.Narrow (once_turned)
-        twice_turned = Transpose <perm = [0, 2, 1]> (twice)
-        {SMALL} = Where (height_first, twice, twice_turned)
+        planes = Transpose <perm = [2, 0, 1]> ({PICTURE})
+        none = Constant <value_int = 0> ()
+        moved = Abs (shrinkage)
+        changes = ReduceMax <keepdims = 0> (moved)
+        is_square = Equal (changes, none)
+        {SMALL} = If <
+            then_branch = keep () => (uint8[3, {side}, {side}] kept) {{ kept = Identity (planes) }},
+            else_branch = change () => (uint8[3, {side}, {side}] changed) {{ {_both_passes(by_shrinkage)} }}
+        > (is_square)
         }}"""
     head = f'<ir_version: {ir_version}, opset_import: ["" : {OPSET}, "run" : 1]>'
     model = inline_local_functions(parse_model(f"{head} {graph} {_narrow(side)}"))
     del model.opset_import[:]
     model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
     return add_prefix(model, "resize_", rename_inputs=False, rename_outputs=False)
+
+
+def _both_passes(by_shrinkage: bool) -> str:
+    """Return the lines from planes (3, height, width) and their ``shrinkage`` to ``changed``."""
+    return f"""
+        factors = Constant <value_ints = [1, 2]> ()
+        weighed = Mul (shrinkage, factors)
+        least = Constant <value_ints = [0, {0 if by_shrinkage else 2**40}]> ()
+        bounds = Max (weighed, least)
+        rows, columns = Split <num_outputs = 2> (bounds)
+        is_tall = Greater (rows, columns)
+        height_first = Squeeze (is_tall)
+        turned = If <
+            then_branch = lay () => (uint8[3, width, height] lying) {{ lying = Transpose <perm = [0, 2, 1]> (planes) }},
+            else_branch = leave () => (uint8[3, height, width] same) {{ same = Identity (planes) }}
+        > (height_first)
+        once = run.Narrow (turned)
+        once_turned = Transpose <perm = [0, 2, 1]> (once)
+        twice = run.Narrow (once_turned)
+        twice_turned = Transpose <perm = [0, 2, 1]> (twice)
+        changed = Where (height_first, twice, twice_turned)"""
 
 
 def _narrow(side: int) -> str:
