@@ -114,8 +114,10 @@ def _program(net: nn.Module, image: Tensor, open_sizes: Mapping[int, Any], title
 
 @contextmanager
 def _constant_padding() -> Iterator[None]:
-    """Pad timm's ``same`` convolutions and pools as for sides that are multiples of the stride, as all are: their own rule divides and rounds
-    the sizes, and the tracer compares the results for minutes."""
+    """Pad timm's ``same`` convolutions and pools as for sides that are multiples of the stride, as all are here.
+
+    Their own rule divides and rounds sizes, and the tracer compares what comes of it for minutes.
+    """
     rule = padding.get_same_padding
     padding.get_same_padding = lambda _, kernel_size, stride, dilation: max(dilation * (kernel_size - 1) + 1 - stride, 0)
     try:
