@@ -551,6 +551,8 @@ def test_states_are_kept_for_a_backward_pass_only():
 def test_flops():
     from torch.utils.flop_counter import FlopCounterMode
 
+    import src.ops.scan.flops  # noqa: F401
+
     with FlopCounterMode(display=False) as counter:
         selective_scan(**_inputs(batch=2, groups=2, width=3, states=5, length=7))
     assert counter.get_total_flops() == 2 * 7 * 6 * (9 * 5 + 2)
