@@ -25,6 +25,7 @@ from src.cli.job_record import recorded
 from src.cli.output_folder import forget_command
 from src.cli.override_errors import composition_mistake
 from src.cli.renamed import with_new_names
+from src.cli.run_folder import holds_training
 from src.cli.type_check import check_own_types, check_types
 from src.utils.errors import UserError, user_error
 from src.utils.launch import global_rank, launched
@@ -117,8 +118,16 @@ def _checked(task: Task, check_files: Task | None) -> Task:
 
 
 def _run_job(task: Task, cfg: DictConfig, failed: list[str]) -> Any:
-    """One job of a multirun: its error is printed and noted in its folder, not raised, as that would end the other jobs."""
-    with recorded() as note:
+    """One job of a multirun: its error is printed and noted in its folder, not raised, as that would end the other jobs.
+
+    The same multirun in the same folder skips the jobs that are finished and resumes those that have begun.
+    """
+    with reported_mistakes(failed), recorded() as note:
+        if note.is_done:
+            print(f"{note.folder}: finished before, skipped")
+            return None
+        if note.is_again and cfg.get("train") and cfg.ckpt_path is None and holds_training(cfg.paths.output_dir):
+            cfg.ckpt_path = "last"
         try:
             return task(cfg)
         except Exception as error:
@@ -126,7 +135,7 @@ def _run_job(task: Task, cfg: DictConfig, failed: list[str]) -> Any:
             failed.append(text or f"{type(error).__name__}: {error}")
             note.failed(error, failed[-1], mistake=text is not None)
             print(f"error: {text}" if text else traceback.format_exc(), file=sys.stderr)
-            return None
+    return None
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from src.checkpoints.finding import resolve_checkpoint
 from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.rebuild import check_epochs, check_fits, rebuild
 from src.cli.command import silence_loggers
+from src.cli.job_record import read_record
+from src.cli.run_folder import REPORT
 from src.distributed.devices import accumulation, check_devices, world_size
 from src.metrics import MEASURES
 from src.models.variant import Variant
@@ -183,8 +185,9 @@ def prepare_test(cfg: DictConfig) -> PreparedTest:
         options.check(measures, datasets)
     with problems.catch():
         WorkerPool(cfg.workers)
-    if (output_dir / "report.html").exists() or (output_dir / "maps").exists():
-        problems.append(f"paths.output_dir={output_dir} holds a report or maps already; choose another folder")
+    again = read_record(output_dir).get("again")  # a job of a multirun that was stopped before: what it left is its own
+    if not again and (there := [name for name in (*REPORT, "maps", "checkpoints") if (output_dir / name).exists()]):
+        problems.append(f"paths.output_dir={output_dir} holds {', '.join(there)} already; choose another folder")
     problems.raise_all()
     return PreparedTest(output_dir, path, datamodule, module, options)
 
