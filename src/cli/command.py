@@ -28,6 +28,7 @@ from src.cli.renamed import with_new_names
 from src.cli.run_folder import holds_training
 from src.cli.type_check import check_own_types, check_types
 from src.utils.errors import UserError, user_error
+from src.utils.failures import explanation
 from src.utils.launch import global_rank, launched
 from src.utils.memory import keep_freed_memory
 
@@ -199,7 +200,7 @@ def _mistake(error: Exception) -> str | None:
     if isinstance(error, InstantiationException) and (refused or isinstance(cause, (ValueError, TypeError, ImportError))):
         key = str(error).rsplit("full_key: ", 1)[-1] if "full_key: " in str(error) else "configuration"
         return f"{key}: {cause}"
-    return str(error) if refused else composition_mistake(error)
+    return str(error) if refused else composition_mistake(error) or explanation(error)
 
 
 def _is_refused_by_lightning(error: BaseException | None) -> bool:

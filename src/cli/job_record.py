@@ -18,6 +18,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from src.cli.command_line import override
 from src.cli.run_folder import held, holds_training
 from src.utils.errors import UserError
 from src.utils.launch import global_rank
@@ -67,6 +68,9 @@ def recorded() -> Iterator[JobNote]:
             yield note
         except BaseException:
             note.write({"state": "stopped"})
+            if folder is not None:
+                place = override("paths.output_dir", HydraConfig.get().sweep.dir)
+                print(f"the whole multirun resumes by its own command with {place}", file=sys.stderr)
             raise
         if not note.has_failed:
             note.write({"state": "finished"})

@@ -162,7 +162,7 @@ def test_slurm_stops_two_processes_and_the_requeued_job_goes_on(tmp_path, monkey
     told = [task.communicate(timeout=120)[1] for task in tasks]
     assert [task.returncode for task in tasks] == [143, 143], told
     assert told[0].count("SIGTERM: stopping after this step") == 1
-    assert "resume with: srun python -m src.train" in told[0]
+    assert "resume with: srun " in told[0]
     assert told[1] == ""
     assert folders(tmp_path / "outputs" / "train") == ["slurm_4711_0"]
     stopped = max(read_checkpoint(path)["global_step"] for path in (folder / "checkpoints").glob("*.ckpt"))
@@ -206,8 +206,8 @@ def test_sigterm_in_the_test_phase(tmp_path, monkeypatch, capsys):
     assert stopped.value.code == 143
     best = tmp_path / "checkpoints" / "best.ckpt"
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "SIGTERM" in line]
-    expected = f"python -m src.train paths.output_dir={tmp_path} ckpt_path={best} train=false"
-    assert line == f"stopped by SIGTERM in the test; test again with: {expected}"
+    assert line.startswith("stopped by SIGTERM in the test; test again with: ")
+    assert line.endswith(f" -m src.train paths.output_dir={tmp_path} ckpt_path={best} train=false")
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     scores = train(config("train", *SMALL, f"paths.output_dir={tmp_path}", f"ckpt_path={best}", "train=false"))
     assert "test/synthetic/s_alpha" in scores
