@@ -22,6 +22,7 @@ from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.rebuild import rebuild
 from src.checkpoints.weights_file import export_bytes
 from src.cli.command_line import override
+from src.cli.run_folder import LOCK
 from src.data import shared_memory
 from src.distributed.signals import Interrupted
 from src.module import COSModule
@@ -261,10 +262,14 @@ def test_a_run_that_stopped_early_stays_stopped(tmp_path):
 
 def test_fewer_epochs_than_are_done_are_refused_and_leave_nothing(tmp_path):
     run(tmp_path)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def content() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != LOCK}
+
+    before = content()
     with pytest.raises(UserError, match=r"trainer\.max_epochs=1: .*last\.ckpt"):
         run(tmp_path, "ckpt_path=last", "trainer.max_epochs=1")
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert content() == before
 
 
 def test_the_selection_travels_in_the_checkpoint(whole, tmp_path):
