@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import gc
 import logging
 import os
 import sys
@@ -215,8 +217,9 @@ def _plain(message: str) -> str:
 
 
 def prepare() -> None:
-    """What every process does first: keep freed memory, and silence what libraries say that nobody can act on."""
+    """What every process does first: keep freed memory, leave quickly, and silence what libraries say that nobody can act on."""
     keep_freed_memory()
+    atexit.register(gc.freeze)  # or the interpreter looks through all imported libraries for garbage, for a second, only to end
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     for pattern in NOISE:
         warnings.filterwarnings("ignore", pattern)

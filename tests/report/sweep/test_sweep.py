@@ -123,6 +123,7 @@ def test_only_what_was_written_is_named(tmp_path, capsys, monkeypatch):
     assert "sweep.{md,csv}, sweep_comparisons.csv" in capsys.readouterr().out.replace("\n", "")
 
 
+@pytest.mark.slow
 def test_cost_comes_from_the_configuration_alone(tmp_path):
     with initialize_config_dir(CONF, version_base="1.3"):
         small = [
