@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from src.cli.command import command, console
+from src.utils.failures import explained
 from src.utils.memory import release_freed, share_heap
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def predict(cfg: DictConfig) -> Report:
     plan = make_plan(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     predictor = Predictor(plan.network, options=plan.settings.options, batch_size=plan.settings.batch_size)
     release_freed()
-    return _to_stream(predictor, plan) if plan.outputs is None else _to_files(predictor, plan)
+    with explained(f"batch_size={plan.settings.batch_size} and data.image_size={predictor.network.image_size}"):
+        return _to_stream(predictor, plan) if plan.outputs is None else _to_files(predictor, plan)
 
 
 def _to_stream(predictor: Predictor, plan: Plan) -> Report:

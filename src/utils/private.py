@@ -127,4 +127,4 @@ def on_lost_item(handler: Callable[[Exception, Any], None]) -> None:
     """Call ``handler(error, item)`` where a queue of this process cannot send an item; by default it is printed and forgotten."""
     from multiprocessing.queues import Queue
 
-    Queue._on_queue_feeder_error = staticmethod(handler)  # type: ignore[method-assign, assignment]
+    Queue._on_queue_feeder_error = staticmethod(handler)  # type: ignore[attr-defined]
