@@ -293,7 +293,7 @@ def test_the_selection_travels_in_the_checkpoint(whole, tmp_path):
 
 def test_shared_memory_that_is_too_small_is_told_before_the_start(tmp_path, monkeypatch):
     monkeypatch.setattr(shared_memory.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 20, 0, 1 << 17))
-    with pytest.raises(UserError, match=r"data\.num_workers=2: .*/dev/shm has 0 MB free.*--shm-size=1g.*data\.batch_size"):
+    with pytest.raises(UserError, match=r"data\.num_workers=2: .*/dev/shm has 0 MB free.*--shm-size=2g.*data\.batch_size"):
         run(tmp_path / "run", "data.num_workers=2")
     assert not (tmp_path / "run" / "config.yaml").exists()
 
