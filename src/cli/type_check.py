@@ -62,6 +62,8 @@ OWN: dict[str, Any] = {
     "data.image_size": int | None,
     "data.batch_size": int | None,
     "data.num_workers": int | None,
+    "data.ignore_value": int | None,
+    "ignore_value": int | None,
     "metrics.protocol": str | None,
     "metrics.extra": list[str] | None,
 }

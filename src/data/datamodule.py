@@ -58,6 +58,7 @@ class COSDataModule(LightningDataModule):
         augmentation: Callable[[int], A.Compose] = paper_recipe,
         fast_decode: bool = False,
         exif: bool = True,
+        ignore_value: int | None = None,
         cache: bool = False,
         cache_gb: float = 20.0,
         pin_memory: bool = False,
@@ -68,8 +69,8 @@ class COSDataModule(LightningDataModule):
             root=Path(root), train_sets=set_names(train_sets), test_sets=set_names(test_sets), image_size=image_size,
             batch_size=batch_size, eval_batch_size=batch_size if eval_batch_size is None else eval_batch_size, num_workers=num_workers,
             val_fraction=val_fraction, test_fraction=test_fraction, folds=folds, fold=fold, groups=groups, selection=selection,
-            augmentation=augmentation, fast_decode=fast_decode, exif=exif, cache=cache, cache_gb=cache_gb,
-            pin_memory=pin_memory, persistent_workers=persistent_workers,
+            augmentation=augmentation, fast_decode=fast_decode, exif=exif, ignore_value=ignore_value,
+            cache=cache, cache_gb=cache_gb, pin_memory=pin_memory, persistent_workers=persistent_workers,
         )  # fmt: skip
         self.folders = FolderSets(self.settings)
         self._parts: Parts | None = None
@@ -161,7 +162,7 @@ class COSDataModule(LightningDataModule):
         # An incomplete last batch can be a single image, which BatchNorm cannot train on; a set smaller than one batch must stay.
         ranks = self.trainer.world_size if self.trainer is not None else 1
         drop_last = len(train) > settings.batch_size * ranks
-        data = COSDataset(train, settings.augmentation, settings.image_size)
+        data = COSDataset(train, settings.augmentation, settings.image_size, settings.ignore_value is not None)
         epoch, batch = self._resume_at
         self._resume_at = (0, 0)
         sampler = EpochSampler(data, torch.initial_seed(), epoch, settings.train_sizes, settings.batch_size, batch, drop_last)
@@ -194,7 +195,7 @@ class COSDataModule(LightningDataModule):
         """Return what reports say about the data, in plain values (`description.describe`)."""
         counts = None if self._parts is None else self._parts.counts
         test_counts = {name: len(source) for name, source in self._test_sources().items()}
-        return describe(self.settings, counts, test_counts, self.selected_on(), self.folders.notes)
+        return describe(self.settings, counts, test_counts, self.selected_on(), self.folders.notes, self.folders.readings)
 
     def selected_on(self) -> str:
         """Return what the best checkpoint is chosen on, in words."""

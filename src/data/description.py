@@ -18,6 +18,7 @@ def describe(
     test_counts: Mapping[str, int],
     selected_on: str,
     notes: Sequence[str],
+    readings: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return what was trained, selected and tested on.
 
@@ -27,6 +28,7 @@ def describe(
         test_counts: images of each test set that is set up.
         selected_on: what the best checkpoint is chosen on, in words.
         notes: what was noticed when the sets were opened.
+        readings: how the masks of each set are read, in words.
     """
     train, val, _ = part_counts or (None, None, None)
     own_notes = [(FAST_DECODE_NOTE, settings.fast_decode), (EXIF_NOTE, not settings.exif), (FIELD_NOTE, settings.selection == "field")]
@@ -44,5 +46,6 @@ def describe(
         "train_images": train,
         "val_images": val,
         "test_images": dict(test_counts),
+        "masks": dict(readings),
         "notes": [*notes, *(note for note, holds in own_notes if holds)],
     }

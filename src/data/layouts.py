@@ -12,6 +12,7 @@ Names of folders count in any letter case. `<root>` may also be the set's own fo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,10 @@ def missing_set(root: Path, split: Split, name: str) -> str:
     folder, split_dirs = root / SPLIT_FOLDERS[split] / name, list(_split_dirs(root, split))
     base = next((base for base in _bases(root, split, spec_of(name)) if base not in split_dirs), None)
     if base is not None:
-        return f"{base}: needs a folder of images (such as Imgs, images) and one of masks (such as GT, masks); it holds {_listed(base)}"
+        return (
+            unlabelled_split(root, split, name)
+            or f"{base}: needs a folder of images (such as Imgs, images) and one of masks (such as GT, masks); it holds {_listed(base)}"
+        )
     present = [child.name for base in (root, *split_dirs) for child in _subfolders(base)]
     meant = nearest(name, [*SETS, *present])
     if is_published(name):
@@ -69,6 +73,16 @@ def missing_set(root: Path, split: Split, name: str) -> str:
         f"{folder}: no such folder, nor {root / name}; {root} holds {_listed(root)}{_split_listing(root, split)}{hint}"
         f"{ask} Unpack it there, set data.root, or take {name} out of data.{split}_sets; nothing is downloaded"
     )
+
+
+def unlabelled_split(root: Path, split: Split, name: str) -> str | None:
+    """Return what to say about a split of images and fields of view alone, as challenges give out their test images; else None."""
+    for base in _bases(root, split, spec_of(name)):
+        if any(_is_view(child, spec_of(name)) for child in _subfolders(base)):
+            listed = ", ".join(child.name for child in _subfolders(base))
+            way = f"add 1st_manual, or take it out of data.{split}_sets"
+            return f"{base}: {name} has no labels, only images and fields of view ({listed}); {way}"
+    return None
 
 
 def missing_root(root: Path) -> str:
@@ -111,13 +125,20 @@ def _folders_in(base: Path, split: Split, spec: SetSpec) -> SetFolders | None:
     }
     children = {child.name.lower(): child for child in _subfolders(base)}
     images = next((children[name] for name in IMAGE_FOLDERS if name in children), None)
-    masks = next((children[name] for name in MASK_FOLDERS if name in children), None)
+    masks = next((children[name] for name in MASK_FOLDERS if name in children and not _is_view(children[name], spec)), None)
     if images is None or masks is None:
         return SetFolders(base, base, shared_masks=True, **patterns) if spec.name in ONE_FOLDER_SETS else None  # type: ignore[arg-type]
     halves = list(_split_dirs(images, split))
     # DRIVE's folder `mask` holds the fields of view, beside the vessels in `1st_manual`.
     valid = children.get("fov") or (children.get("mask") if masks.name.lower() == "1st_manual" else None)
     return SetFolders(halves[0] if halves else images, masks, valid, shared_masks=bool(halves) or spec.image_splits is not None, **patterns)  # type: ignore[arg-type]
+
+
+def _is_view(folder: Path, spec: SetSpec) -> bool:
+    """Whether a folder called `mask` holds fields of view, never the truth: none of its files is called like a mask of the set."""
+    if folder.name.lower() != "mask" or spec.valid == ANY:
+        return False
+    return not any(re.fullmatch(spec.masks, path.stem) for path in folder.iterdir())
 
 
 def _is_own(base: Path, spec: SetSpec) -> bool:

@@ -36,6 +36,8 @@ class DataSettings:
         fast_decode: decode a JPEG at a half, a quarter or an eighth of its size where that is still no smaller than needed. Changes pixels
             in training and evaluation; reports say so.
         exif: turn the images of the test sets as their EXIF orientation says. False: as they are stored, as the authors of RUN test.
+        ignore_value: masks are maps of labels, in which pixels of this value (255, say) are neither object nor background; they count in
+            no loss and no measure. None: masks have object and background alone.
         cache: keep decoded training images in memory-mapped files (`cache.Cached`), with the same bits as without. One process writes them
             before the first epoch.
         cache_gb: size of these files at most, in GB.
@@ -59,6 +61,7 @@ class DataSettings:
     augmentation: Callable[[int], Any]
     fast_decode: bool
     exif: bool
+    ignore_value: int | None
     cache: bool
     cache_gb: float
     pin_memory: bool

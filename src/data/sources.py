@@ -47,12 +47,17 @@ class FolderPairs:
     """Images and masks of two folders, paired by name (never by sort order) and sorted by it.
 
     A name is a file's stem, or the part of it that the set's patterns select. Only names present on both sides, and among the fields of
-    view where there are any, are in the set; `src.data.verify.checks` reports the others. `shrink_to`, `exif`: see `readers.read_sample`.
+    view where there are any, are in the set; `src.data.verify.checks` reports the others. `shrink_to`, `exif`,
+    `ignore`: see `readers.read_sample`.
+
+    Attributes:
+        reading: in words how its masks are read, once they were checked.
     """
 
-    def __init__(self, folders: SetFolders, name: str, shrink_to: int | None = None, exif: bool = True) -> None:
+    def __init__(self, folders: SetFolders, name: str, shrink_to: int | None = None, exif: bool = True, ignore: int | None = None) -> None:
         self.name, self.folders = name, folders
-        self.shrink_to, self.exif = shrink_to, exif
+        self.shrink_to, self.exif, self.ignore = shrink_to, exif, ignore
+        self.reading = ""
         self.images = list_images(folders.images, folders.image_pattern)
         self.masks = list_images(folders.masks, folders.mask_pattern)
         if folders.shared_masks:
@@ -74,7 +79,7 @@ class FolderPairs:
 
     def __getitem__(self, index: int) -> RawSample:
         name = self._names[index]
-        image, mask, valid = read_sample(*self.paths(name), self.valid_path(name), self.shrink_to, self.exif)
+        image, mask, valid = read_sample(*self.paths(name), self.valid_path(name), self.shrink_to, self.exif, self.ignore)
         return RawSample(image, mask, name, valid)
 
     def paths(self, name: str) -> tuple[Path, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +16,12 @@ from rich.progress import track
 from yaml import YAMLError
 
 from src.cli.command import console
-from src.data.maps import check_map, read_map
-from src.data.readers import read_image, read_mask, read_whole_header
+from src.data.maps import check_map, read_stored_map
+from src.data.masks import MaskFacts
+from src.data.readers import read_image, read_judged, read_mask, read_whole_header
 from src.data.sources import list_images
 from src.metrics import MEASURES
+from src.scoring.plausible import MapFacts, map_facts, map_warnings, mask_notes, mask_problems
 from src.scoring.pool import WorkerPool
 from src.scoring.scorer import score_maps
 from src.scoring.scores import ImageScores, SetScores
@@ -43,6 +46,15 @@ class Spec:
 
     sets: dict[str, ScoredSet]
     methods: dict[str, dict[str, Path]]
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """`protocol`: `field`, `raw` or `released`; `extra`: names of slow measures; `ignore_value`: of pixels in masks that are not judged."""
+
+    protocol: str
+    extra: tuple[str, ...] = ()
+    ignore_value: int | None = None
 
 
 @dataclass(frozen=True)
@@ -135,51 +147,78 @@ def check_files(files: MapFiles) -> list[str]:
     return problems
 
 
-def score_files(files: MapFiles, protocol: str, extra: tuple[str, ...]) -> ImageScores | str:
-    """Score one map against its mask, brought to the mask's size (`resize_map`) if it has another; the problem if it cannot be read."""
+@dataclass(frozen=True)
+class ScoredFiles:
+    """The scores of one map, and what tells whether map and mask are what they are taken for."""
+
+    scores: ImageScores
+    map: MapFacts
+    mask: MaskFacts
+
+
+def score_files(files: MapFiles, settings: ScoreSettings) -> ScoredFiles | str:
+    """Score one map against its mask, brought to the mask's size (`resize_map`) if it has another; the problem if it cannot be used."""
     try:
-        pred, target = read_map(files.pred), read_mask(files.gt)
-        valid = None if files.fov is None else read_mask(files.fov)
+        stored, ((target, known), facts) = read_stored_map(files.pred), read_judged(files.gt, settings.ignore_value)
+        if wrong := mask_problems(files.gt, facts):
+            return wrong[0]
+        valid = known if files.fov is None else read_mask(files.fov)
         if valid is not None and valid.shape != target.shape:
             return f"{files.fov}: {_size(valid)}, its mask {_size(target)} (height×width); a field of view must have the mask's size"
-        resized = pred.shape != target.shape
-        pred = resize_map(pred, target.shape) if resized else pred
-        looks = any(MEASURES[name].needs_image for name in extra)
+        if files.fov is not None and known is not None:
+            valid = valid & known
+        resized = stored.values.shape != target.shape
+        pred = resize_map(stored.values, target.shape) if resized else stored.values
+        looks = any(MEASURES[name].needs_image for name in settings.extra)
         picture = read_image(files.source) if looks and files.source is not None else None
-        scored = score_maps(files.image, {"": pred}, target, valid, protocol, extra, picture=picture)[""]
+        scored = score_maps(files.image, {"": pred}, target, valid, settings.protocol, settings.extra, picture=picture)[""]
     except UserError as error:
         return str(error)
-    return replace(scored, resized=resized)
+    return ScoredFiles(replace(scored, resized=resized), map_facts(stored, target), facts)
 
 
 def score_all_files(
-    jobs: Mapping[tuple[str, str], list[MapFiles]], protocol: str, extra: tuple[str, ...], pool: WorkerPool, problems: list[str]
-) -> dict[str, list[SetScores]]:
+    jobs: Mapping[tuple[str, str], list[MapFiles]], settings: ScoreSettings, pool: WorkerPool, problems: list[str]
+) -> tuple[dict[str, list[SetScores]], list[str]]:
     """Score every map under a progress bar.
 
     Args:
         jobs: (data set, method) → its maps, as `pair_files` returns them.
-        protocol: `field`, `raw` or `released`.
-        extra: names of slow measures.
+        settings: how they are scored.
         pool: the threads that score.
-        problems: files that turn out to be broken are added.
+        problems: files that turn out to be broken, and masks that cannot be meant, are added.
 
     Returns:
-        Data set → the scores of its methods.
+        Data set → the scores of its methods; and what is to be said about masks and maps, one line each.
     """
     pairs = [(key, files) for key, group in jobs.items() for files in group]
-    scored = pool.map(score_files, ((files, protocol, extra) for _, files in pairs))
+    scored = pool.map(score_files, ((files, settings) for _, files in pairs))
     found: dict[tuple[str, str], SetScores] = {}
+    seen: dict[tuple[str, str], list[tuple[Path, ScoredFiles]]] = {}
     bar = track(scored, "Scoring", total=len(pairs), console=console(), transient=True)
-    for (key, _), one in zip(pairs, bar, strict=True):
+    for (key, files), one in zip(pairs, bar, strict=True):
         if isinstance(one, str):
             problems.append(one)
         else:
-            found.setdefault(key, SetScores(*key)).add(one)
+            found.setdefault(key, SetScores(*key)).add(one.scores)
+            seen.setdefault(key, []).append((files.gt, one))
     results: dict[str, list[SetScores]] = {}
     for (dataset, _), scores in found.items():
         results.setdefault(dataset, []).append(scores)
-    return results
+    return results, _notes(seen, settings.protocol, problems)
+
+
+def _notes(seen: Mapping[tuple[str, str], list[tuple[Path, ScoredFiles]]], protocol: str, problems: list[str]) -> list[str]:
+    """How the masks of each set are read, and what looks wrong, which is warned of as well."""
+    notes, suspicious = dict[str, str](), list[str]()
+    for (dataset, method), group in seen.items():
+        if dataset not in notes:  # all methods share the masks
+            notes[dataset], found = mask_notes(dataset, group[0][0].parent, [(path, one.mask) for path, one in group], problems)
+            suspicious += found
+        suspicious += map_warnings(method, dataset, [one.map for _, one in group], protocol)
+    for line in suspicious:
+        warnings.warn(line, stacklevel=2)
+    return [f"{line}." for line in (*notes.values(), *suspicious)]
 
 
 def resize_map(pred: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

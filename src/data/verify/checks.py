@@ -1,39 +1,100 @@
-"""The cheap checks of a folder set: what its names and headers tell, mostly without decoding. Training runs them before any work."""
+"""The checks that training runs before any work: what names and headers tell of a folder set, and how its masks are read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
+from rich.progress import track
 
+from src.cli.command import console
 from src.data.layouts import WHOLE_FOLDER, locate_set
 from src.data.published_sets import ANY, Split
-from src.data.readers import Header, mask_orientation, read_whole_header
+from src.data.readers import Header, mask_orientation, read_judged, read_whole_header
 from src.data.sources import FolderPairs
 from src.data.verify.findings import UNPRINTABLE, Finding, errors
-from src.data.verify.verdicts import known_usable, remember_usable
+from src.data.verify.masks import ORDINARY, Judged, judge_mask, judge_set, reading, summaries
+from src.data.verify.verdicts import Verdict, known_verdict, remember
 from src.utils.errors import UserError
+from src.utils.launch import global_rank
+from src.utils.process import available_cores
+
+SHOWS_PROGRESS = 200
+"""Masks of a set from which on reading them all is shown as a progress bar."""
 
 
 def open_set(
-    root: Path, split: Split, name: str, problems: list[str], shrink_to: int | None = None, exif: bool = True
+    root: Path,
+    split: Split,
+    name: str,
+    problems: list[str],
+    notes: list[str] | None = None,
+    shrink_to: int | None = None,
+    exif: bool = True,
+    ignore: int | None = None,
 ) -> FolderPairs | None:
-    """The set, with its problems appended to `problems`; None if it isn't there (no problem yet: the caller knows if it must be).
+    """The set; None if it isn't there (no problem yet: the caller knows if it must be).
 
     A set whose files are as they were when it last passed is not checked again.
+
+    Args:
+        root: the data root.
+        split: the half of the set.
+        name: of the set.
+        problems: what forbids to use the set is appended.
+        notes: what somebody should look at is appended.
+        shrink_to: see `readers.read_sample`.
+        exif: likewise.
+        ignore: likewise.
     """
     folders = locate_set(root, split, name)
     if folders is None:
         return None
-    pairs = FolderPairs(folders, name, shrink_to, exif)
-    if known_usable(pairs):
-        return pairs
-    found = errors(check_pairs(pairs))
-    if not found:
-        remember_usable(pairs)
-    problems.extend(found)
+    pairs = FolderPairs(folders, name, shrink_to, exif, ignore)
+    verdict = known_verdict(pairs)
+    if verdict is None:
+        findings, masks = check_set(pairs)
+        if found := errors(findings):
+            problems.extend(found)
+            return pairs
+        verdict = verdict_on(pairs, split, findings, masks)
+        remember(pairs, verdict)
+    pairs.reading = verdict.reading
+    if notes is not None:
+        notes.extend(verdict.notes)
     return pairs
+
+
+def check_set(pairs: FolderPairs) -> tuple[list[Finding], list[Judged]]:
+    """`check_pairs`, and if nothing is wrong there, what all masks are like."""
+    findings = check_pairs(pairs)
+    if errors(findings):
+        return findings, []
+    masks, paths = [], [pairs.paths(name)[1] for name in pairs.names]
+    shown = len(paths) >= SHOWS_PROGRESS and global_rank() == 0
+    with ThreadPoolExecutor(available_cores()) as pool:
+        done = pool.map(lambda path: _judged(path, pairs.ignore), paths)
+        for found, judged in track(done, f"Masks of {pairs.name}", len(paths), console=console(), transient=True, disable=not shown):
+            findings += found
+            masks += judged
+    return [*findings, *judge_set(pairs.folders.masks, masks)], masks
+
+
+def _judged(path: Path, ignore: int | None) -> tuple[list[Finding], list[Judged]]:
+    try:
+        facts = read_judged(path, ignore)[1]
+    except UserError as error:
+        return [Finding("error", "unreadable", path, str(error).removeprefix(f"{path}: "))], []
+    return list(judge_mask(path, facts)), [(path, facts)]
+
+
+def verdict_on(pairs: FolderPairs, split: Split, findings: list[Finding], masks: list[Judged]) -> Verdict:
+    """What to remember of a usable set."""
+    label = f"{pairs.name}-{split.capitalize()}"
+    remarkable = [finding for finding in findings if finding.kind not in ORDINARY]
+    return Verdict(reading(facts for _, facts in masks), summaries(label, len(pairs), remarkable))
 
 
 def check_pairs(pairs: FolderPairs) -> list[Finding]:
