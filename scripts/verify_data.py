@@ -55,7 +55,16 @@ def verify_data(cfg: DictConfig) -> Verification:
     _check(cfg, settings)
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # huge images are among the findings
     out, start = console(), time.perf_counter()
-    report = verify(settings.root, settings.train_sets, settings.test_sets, cfg.full, cfg.workers, _progress(out), settings.ignore_value)
+    report = verify(
+        settings.root,
+        settings.train_sets,
+        settings.test_sets,
+        cfg.full,
+        cfg.workers,
+        _progress(out),
+        settings.ignore_value,
+        settings.own_names,
+    )
     seconds = time.perf_counter() - start
     if not report.sets:
         raise UserError(
@@ -80,7 +89,7 @@ def verify_data(cfg: DictConfig) -> Verification:
 def _check(cfg: DictConfig, settings: DataSettings) -> None:
     wanted: list[tuple[Split, str]] = [("train", name) for name in settings.train_sets]
     wanted += [("test", name) for name in settings.test_sets]
-    absent = (one for one in wanted if not is_published(one[1]) and locate_set(settings.root, *one) is None)
+    absent = (one for one in wanted if not is_published(one[1]) and locate_set(settings.root, *one, settings.own_names) is None)
     problems = Problems(missing_set(settings.root, *one) for one in absent)
     if not isinstance(cfg.full, bool):
         problems.append(f"full={cfg.full}: must be true or false")

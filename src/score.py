@@ -30,7 +30,8 @@ def score_maps_of(cfg: DictConfig) -> dict[str, list[SetScores]]:
     from src.report.figures.gallery import Panel
     from src.report.maps import checked_spec, map_panels
     from src.report.write import Report, write_report
-    from src.scoring.folders import ScoreSettings, find_problems, pair_files, score_all_files
+    from src.scoring.folders import ScoreSettings, score_all_files
+    from src.scoring.pairing import find_problems, pair_files
     from src.scoring.pool import WorkerPool
 
     output, options, protocol = Path(cfg.paths.output_dir), instantiate(cfg.report), cfg.metrics.protocol

@@ -45,6 +45,8 @@ class COSDataModule(LightningDataModule):
         root: str | Path,
         train_sets: Sequence[str] | str,
         test_sets: Sequence[str] | str,
+        images: str | None = None,
+        masks: str | None = None,
         image_size: int = 352,
         batch_size: int = 36,
         eval_batch_size: int | None = None,
@@ -66,7 +68,8 @@ class COSDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.settings = DataSettings(
-            root=Path(root), train_sets=set_names(train_sets), test_sets=set_names(test_sets), image_size=image_size,
+            root=Path(root).expanduser(), train_sets=set_names(train_sets), test_sets=set_names(test_sets), images=images, masks=masks,
+            image_size=image_size,
             batch_size=batch_size, eval_batch_size=batch_size if eval_batch_size is None else eval_batch_size, num_workers=num_workers,
             val_fraction=val_fraction, test_fraction=test_fraction, folds=folds, fold=fold, groups=groups, selection=selection,
             augmentation=augmentation, fast_decode=fast_decode, exif=exif, ignore_value=ignore_value,
@@ -208,7 +211,7 @@ class COSDataModule(LightningDataModule):
         return self._parts
 
     def _test_sources(self) -> dict[str, Source]:
-        trained_on = "+".join(self.settings.train_sets)
+        trained_on = self.settings.trained_on
         if self._tests_holdout:
             return {trained_on + HOLDOUT: self._opened_parts().val}
         sources = dict(self._tests or {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from src.data.layouts import display_name
 from src.data.settings import DataSettings
 
 FAST_DECODE_NOTE = "data.fast_decode: large JPEGs were decoded at a part of their size"
@@ -42,7 +43,7 @@ def describe(
         "folds": settings.folds,
         "fold": settings.fold if settings.folds is not None else None,
         "fast_decode": settings.fast_decode,
-        "train_sets": list(settings.train_sets),
+        "train_sets": [display_name(settings.root, name) for name in settings.train_sets],
         "train_images": train,
         "val_images": val,
         "test_images": dict(test_counts),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from lightning.pytorch.utilities import rank_zero_warn
 
 from src.data.cache import Cached
-from src.data.layouts import SPLIT_FOLDERS, missing_set, unlabelled_split
+from src.data.layouts import SPLIT_FOLDERS, display_name, missing_set, unlabelled_split
 from src.data.published_sets import Split, count_note, group_of, is_published
 from src.data.settings import DataSettings
 from src.data.sources import Concat, FolderPairs, Source, Subset
@@ -53,7 +53,7 @@ class FolderSets:
         if not settings.train_sets:
             problems.append("data.train_sets is empty; name at least one set")
         self.cached = [Cached(source, settings.cached_size) for source in self.trained] if settings.cache else []
-        whole = Concat(self.cached or self.trained)
+        whole = Concat(self.cached or self.trained, [source.name for source in self.trained])
         return Parts(*(Subset(whole, indices) for indices in held_out(settings, self.trained)))
 
     def open_tests(self, problems: list[str]) -> dict[str, Source]:
@@ -62,9 +62,10 @@ class FolderSets:
         for name in settings.test_sets:
             source = self._open("test", name, problems, settings.image_size, settings.exif)
             if source is not None:
-                self.note(count_note(name, "test", len(source)))
-                found[name] = source
-        self._report_absent([name for name in settings.test_sets if name not in found], bool(found), problems)
+                self.note(count_note(source.name, "test", len(source)))
+                found[source.name] = source
+        absent = [name for name in settings.test_sets if display_name(settings.root, name) not in found]
+        self._report_absent(absent, bool(found), problems)
         return found
 
     def overlaps(self, tests: Mapping[str, Source]) -> list[str]:
@@ -92,7 +93,9 @@ class FolderSets:
 
     def _open(self, split: Split, name: str, problems: list[str], size: int, exif: bool = True) -> FolderPairs | None:
         settings, notes = self.settings, list[str]()
-        source = open_set(settings.root, split, name, problems, notes, settings.shrink_to(size), exif, settings.ignore_value)
+        source = open_set(
+            settings.root, split, name, problems, notes, settings.shrink_to(size), exif, settings.ignore_value, settings.own_names
+        )
         for note in notes:
             self.note(note)
         if source is not None and source.reading:
@@ -106,7 +109,7 @@ class FolderSets:
             if source is None:
                 problems.append(missing_set(settings.root, "train", name))
             else:
-                self.note(count_note(name, "train", len(source)))
+                self.note(count_note(source.name, "train", len(source)))
                 yield source
 
     def _report_absent(self, absent: Sequence[str], some_found: bool, problems: list[str]) -> None:

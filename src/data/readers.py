@@ -1,6 +1,6 @@
 """Image files to arrays: one way to read an image; how a mask is read is decided in `masks`.
 
-Formats: .jpg .png .bmp .tif .gif .webp .ppm, in any of Pillow's modes; of an animation or a multi-page file the first frame.
+Formats: those that Pillow reads (`EXTENSIONS`), in any of its modes; of an animation or a multi-page file the first frame.
 """
 
 from __future__ import annotations
@@ -18,7 +18,68 @@ from PIL import Image, UnidentifiedImageError
 from src.data.masks import MaskFacts, MaskValues, decode_mask, facts_of, value_range
 from src.utils.errors import UserError
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm", ".pbm"})
+EXTENSIONS = frozenset(
+    [
+        ".apng",
+        ".avif",
+        ".avifs",
+        ".blp",
+        ".bmp",
+        ".bw",
+        ".cur",
+        ".dcx",
+        ".dds",
+        ".dib",
+        ".fit",
+        ".fits",
+        ".flc",
+        ".fli",
+        ".ftc",
+        ".ftu",
+        ".gif",
+        ".icb",
+        ".icns",
+        ".ico",
+        ".im",
+        ".j2c",
+        ".j2k",
+        ".jfif",
+        ".jp2",
+        ".jpc",
+        ".jpe",
+        ".jpeg",
+        ".jpf",
+        ".jpg",
+        ".jpx",
+        ".msp",
+        ".pbm",
+        ".pcd",
+        ".pcx",
+        ".pfm",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".psd",
+        ".pxr",
+        ".qoi",
+        ".ras",
+        ".rgb",
+        ".rgba",
+        ".sgi",
+        ".tga",
+        ".tif",
+        ".tiff",
+        ".vda",
+        ".vst",
+        ".webp",
+        ".xbm",
+        ".xpm",
+    ]
+)
+"""Pillow's, without what it only recognises (HDF5, GRIB, MPEG …) or hands to another program (PostScript)."""
+COMMON = "JPEG, PNG, TIFF, WebP, AVIF, JPEG 2000, BMP, GIF, TGA, PPM and what else Pillow reads"
+"""The formats in words."""
 
 END_MARKERS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
 TAIL_BYTES = 4096

@@ -16,7 +16,9 @@ from src.report.figures.figure import plain
 from src.report.figures.gallery import Panel, error_map
 from src.report.files import check_new_folder
 from src.report.write import ReportOptions
-from src.scoring.folders import MapFiles, Spec, folder_spec, read_spec, resize_map
+from src.scoring.folders import resize_map
+from src.scoring.pairing import MapFiles
+from src.scoring.spec import KINDS, Place, Spec, folder_spec, read_spec
 from src.utils.errors import Problems, UserError
 
 
@@ -48,7 +50,14 @@ def _spec(cfg: DictConfig) -> Spec:
         return read_spec(Path(cfg.spec))
     if cfg.preds is None or cfg.gts is None:
         raise UserError("nothing to score: add preds=FOLDER gts=FOLDER, or spec=FILE.yaml")
-    return folder_spec(cfg.preds, cfg.gts, cfg.images, cfg.fovs, cfg.method, cfg.set)
+    places, problems = dict[str, Place | None](), Problems()
+    for key in KINDS:
+        places[key] = None if cfg[key] is None else Place.of(Path(cfg[key]), cfg[f"{key}_pattern"])
+        with problems.catch():
+            if (place := places[key]) is not None:
+                place.check(f"{key}_pattern")
+    problems.raise_all()
+    return folder_spec(places, cfg.method, cfg.set)
 
 
 def map_panels(

@@ -10,10 +10,11 @@ from PIL import Image
 from rich.progress import track
 
 from src.cli.command import console
-from src.data.layouts import WHOLE_FOLDER, locate_set
-from src.data.published_sets import ANY, Split
+from src.data.layouts import NO_NAMES, WHOLE_FOLDER, OwnNames, display_name, locate_set
+from src.data.names import guess_pattern
+from src.data.published_sets import ANY, Split, is_published
 from src.data.readers import Header, mask_orientation, read_judged, read_whole_header
-from src.data.sources import FolderPairs
+from src.data.sources import FolderPairs, count_suffixes, list_images, unread_files
 from src.data.verify.findings import UNPRINTABLE, Finding, errors
 from src.data.verify.masks import ORDINARY, Judged, judge_mask, judge_set, reading, summaries
 from src.data.verify.verdicts import Verdict, known_verdict, remember
@@ -34,6 +35,7 @@ def open_set(
     shrink_to: int | None = None,
     exif: bool = True,
     ignore: int | None = None,
+    own: OwnNames = NO_NAMES,
 ) -> FolderPairs | None:
     """The set; None if it isn't there (no problem yet: the caller knows if it must be).
 
@@ -48,11 +50,12 @@ def open_set(
         shrink_to: see `readers.read_sample`.
         exif: likewise.
         ignore: likewise.
+        own: see `layouts.locate_set`.
     """
-    folders = locate_set(root, split, name)
+    folders = locate_set(root, split, name, own)
     if folders is None:
         return None
-    pairs = FolderPairs(folders, name, shrink_to, exif, ignore)
+    pairs = FolderPairs(folders, display_name(root, name), shrink_to, exif, ignore)
     verdict = known_verdict(pairs)
     if verdict is None:
         findings, masks = check_set(pairs)
@@ -100,10 +103,41 @@ def verdict_on(pairs: FolderPairs, split: Split, findings: list[Finding], masks:
 def check_pairs(pairs: FolderPairs) -> list[Finding]:
     """No images, unpaired, doubled and unprintable names, unreadable, truncated or oversized files, sizes that differ, turned images."""
     found = [Finding("error", "empty", pairs.folders.images, _no_images(pairs))] if not pairs.images else []
-    found += _names(pairs)
+    guess = _guessed_names(pairs)
+    found += [guess] if guess is not None else _names(pairs)
+    found += _left_out(pairs)
     for name in pairs.names:
         found += _headers(*pairs.paths(name), pairs.valid_path(name))
     return found
+
+
+def _guessed_names(pairs: FolderPairs) -> Finding | None:
+    """One error in the place of one per file, where masks are called otherwise than images in a way that a pattern can say."""
+    folders = pairs.folders
+    if is_published(pairs.name) or len(pairs) > len(pairs.images) / 2 or folders.images == folders.masks:
+        return None
+    for key, names, others in (("masks", pairs.images, pairs.masks), ("images", pairs.masks, pairs.images)):
+        pattern = guess_pattern(names, others)
+        if pattern is not None:
+            paired = f"{len(pairs)} of {len(pairs.images)} images have a mask of the same name"
+            text = f"{paired}; {key} are called {pattern}: add data.{key}={pattern}"
+            return Finding("error", "unpaired", folders.masks if key == "masks" else folders.images, text)
+    return None
+
+
+def _left_out(pairs: FolderPairs) -> Iterator[Finding]:
+    """Files that no reader takes, and those that a pattern leaves out."""
+    folders = pairs.folders
+    for folder in dict.fromkeys((folders.images, folders.masks)):
+        unread = unread_files(folder, folders.nested)
+        if unread:
+            yield Finding("warning", "left out", folder, f"not read, as Pillow cannot or they are no pictures: {count_suffixes(unread)}")
+    if not is_published(pairs.name):
+        taken = {path for files in (*pairs.images.values(), *pairs.masks.values()) for path in files}
+        for folder in dict.fromkeys((folders.images, folders.masks)):
+            others = [path for files in list_images(folder, nested=folders.nested).values() for path in files if path not in taken]
+            if others and not folders.shared_masks:
+                yield Finding("warning", "left out", folder, f"other names than the pattern: {count_suffixes(others)}")
 
 
 def _names(pairs: FolderPairs) -> Iterator[Finding]:

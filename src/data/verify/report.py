@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from src.data.layouts import WHOLE_FOLDER, locate_set
+from src.data.layouts import NO_NAMES, OwnNames, display_name, locate_set
 from src.data.published_sets import Split, count_note, group_of, spec_of
 from src.data.sources import FolderPairs
 from src.data.verify.checks import check_pairs, check_set, verdict_on
@@ -46,8 +46,7 @@ class SetReport:
     @property
     def label(self) -> str:
         """Name of the set and its split, as reports print it."""
-        name = self.pairs.folders.images.parent.name if self.name == WHOLE_FOLDER else self.name
-        return f"{name}-{self.split.capitalize()}"
+        return f"{self.pairs.name}-{self.split.capitalize()}"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for the JSON report."""
@@ -111,6 +110,7 @@ def verify(
     workers: int | None = None,
     progress: Progress = lambda done, label, total: done,
     ignore: int | None = None,
+    own: OwnNames = NO_NAMES,
 ) -> Verification:
     """Check the named sets under `root`; nothing is raised for what is wrong with them.
 
@@ -122,15 +122,16 @@ def verify(
         workers: processes of the full check; default: one per core.
         progress: wraps the pairs of a set as they are done: `progress(pairs, label, total)`.
         ignore: the value of ignored pixels in masks.
+        own: see `layouts.locate_set`.
     """
     report = Verification(root, full)
     wanted: list[tuple[Split, str]] = [("train", name) for name in train_sets] + [("test", name) for name in test_sets]
     for split, name in wanted:
-        folders = locate_set(root, split, name)
+        folders = locate_set(root, split, name, own)
         if folders is None:
             report.absent.append((split, name))
             continue
-        one = SetReport(name, split, FolderPairs(folders, name, ignore=ignore))
+        one = SetReport(name, split, FolderPairs(folders, display_name(root, name), ignore=ignore))
         if full:
             one.findings = check_pairs(one.pairs)
         else:
