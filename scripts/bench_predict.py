@@ -10,7 +10,6 @@ loading are excluded. The table has the fastest run of each, the largest differe
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -40,6 +39,15 @@ from src.metrics.functional import to_8bit
 from src.models.outputs import masks_at_size
 
 BATCH_SIZES = (1, 8, 64)
+WATCHED = """
+import runpy
+from src.utils.memory import peak_gib
+try:
+    runpy.run_module("src.predict", run_name="__main__", alter_sys=True)
+finally:
+    print(peak_gib())
+"""
+"""`src.predict`, and then the peak of its process as its own system knows it: a parent's would hold this script's memory too."""
 SETTINGS = PredictSettings(
     types=("map",),
     background="white",
@@ -147,12 +155,8 @@ def peak_gib(arguments: argparse.Namespace, folder: Path, batch_size: int) -> fl
         f"batch_size={batch_size}",
         "device=cpu",
     ]
-    process = subprocess.Popen([sys.executable, "-m", "src.predict", *settings], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, process.args)
-    return usage.ru_maxrss / 2**20  # kibibytes on Linux
+    printed = subprocess.run([sys.executable, "-c", WATCHED, *settings], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return float(printed.splitlines()[-1])
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
     python -m scripts.bench_released [--checkpoint FILE] [--rounds 7] [--threads 2] [--layers]
 
 Without a checkpoint a file of the released sizes (317 MB) is made by ../shared/released/fill.py; time does not depend on the values.
-Loading and timing happen in a process of their own, so that the peak is theirs alone. The median of the rounds counts; CPU seconds and the
-load of the machine say how much of the wall time was others'. The arithmetic is that of direct convolutions: where transforms save some
-of it, the rate may exceed what the processor can do.
+Loading and timing happen in a process of their own, with the memory settings of `src.predict`, so that the peak is theirs alone. The
+median of the rounds counts; CPU seconds and the load of the machine say how much of the wall time was others'. The arithmetic is that of
+direct convolutions: where transforms save some of it, the rate may exceed what the processor can do.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from src.cli.script import ScriptParser
 from src.models.encoder import PyramidEncoder
 from src.models.released.network import ReleasedRUN
 from src.utils.errors import UserError
-from src.utils.memory import peak_gib
+from src.utils.memory import peak_gib, share_heap
 
 ROWS = 15
 
@@ -74,6 +74,7 @@ def filled_file(filling: Path, folder: Path) -> Path:
 @torch.inference_mode()
 def measure(path: Path, arguments: argparse.Namespace) -> None:
     """Load a checkpoint, run it on one picture, and print a table."""
+    share_heap()
     torch.set_num_threads(arguments.threads)
     net = load_released(path)
     picture = torch.rand(1, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(0))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from src.cli.command import command, console
-from src.utils.memory import share_heap
+from src.utils.memory import release_freed, share_heap
 
 if TYPE_CHECKING:
     from src.inference.files import Report
@@ -35,6 +35,7 @@ def predict(cfg: DictConfig) -> Report:
 
     plan = make_plan(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     predictor = Predictor(plan.network, options=plan.settings.options, batch_size=plan.settings.batch_size)
+    release_freed()
     return _to_stream(predictor, plan) if plan.outputs is None else _to_files(predictor, plan)
 
 

@@ -83,6 +83,7 @@ def test_every_type_has_its_place_and_the_tree_is_kept(run, pictures, tmp_path):
     assert Image.open(tmp_path / "out" / "birds" / "c.png").size == (1, 1)
 
 
+@pytest.mark.slow
 def test_webp_and_pictures_as_backgrounds(run, pictures, tmp_path):
     Image.new("RGB", (9, 9), (200, 0, 0)).save(tmp_path / "red.png")
     run("type=[map,on]", "format=webp", f"background={tmp_path / 'red.png'}", "threshold=0.999")
@@ -206,6 +207,7 @@ def write_film(path: Path) -> None:
     writer.release()
 
 
+@pytest.mark.slow
 def test_a_video_becomes_videos_of_the_same_length(run, tmp_path, capsys):
     write_film(tmp_path / "in" / "film.avi")
     report = run("overlay=true")
@@ -220,6 +222,7 @@ def test_a_video_becomes_videos_of_the_same_length(run, tmp_path, capsys):
         run("type=[map,cutout,json]", "overwrite=true")
 
 
+@pytest.mark.slow
 def test_a_video_becomes_frames_and_is_resumed(run, tmp_path):
     write_film(tmp_path / "in" / "film.avi")
     run("frames=true", "type=[map,json]")
@@ -236,6 +239,7 @@ def test_a_video_becomes_frames_and_is_resumed(run, tmp_path):
     assert run("frames=true", "type=[map,json]", "overwrite=missing").kept == 1
 
 
+@pytest.mark.slow
 def test_a_truncated_video(run, tmp_path):
     write_film(tmp_path / "in" / "film.avi")
     content = (tmp_path / "in" / "film.avi").read_bytes()
@@ -249,6 +253,7 @@ def test_a_truncated_video(run, tmp_path):
     assert tree(tmp_path / "out") == ["film.mp4"]
 
 
+@pytest.mark.slow
 def test_stages_are_drawn(run, pictures, tmp_path):
     """One row per stage; thirteen pictures: the image, two masks, the step and its four parts, w, R, E, B, Ĉ."""
     run(f"input={pictures / 'a.png'}", "stages=true")

@@ -72,6 +72,7 @@ def _problems(root: Path, *more: str) -> str:
     return str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["field", "raw"])
 def test_every_image_gets_the_score_of_its_map(root, protocol):
     out = _score(root, f"metrics.protocol={protocol}", "metrics.extra=[auc]")
@@ -126,6 +127,7 @@ def test_a_map_of_another_size_is_resized_as_the_toolboxes_do_and_counted(root):
     assert _rows(out / "metrics.csv")[0]["resized"] == "1"
 
 
+@pytest.mark.slow
 def test_float_16_bit_and_grey_colour_maps_are_read(root):
     folder = root / "maps/good/CAMO"
     values = {name: np.asarray(Image.open(folder / f"{name}.png")) for name in SIZES}

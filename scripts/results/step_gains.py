@@ -2,7 +2,7 @@
 
 M̂_k is M_{k−1} plus four things: the evidence of U, λ's memory, ∇S and the L_S term (method.md 3.5). For every image of the hold-out of
 a checkpoint of RUN each of them is added alone, and the two that bring something new, U's evidence and ∇S, together. The mean gains
-are printed and stored for docs/results/mechanism.md. Under 0.001 a step is idle (method.md 3.5).
+are printed and stored for docs/results/mechanism.md. Under 0.001 a step is idle (docs/explanation/method.md 3.5).
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ from src.models.encoder import PyramidEncoder
 from src.models.released.feder import FEDER
 from src.models.released.network import ReleasedRUN
 from src.utils.errors import Problems, UserError
-from src.utils.memory import release_code
 from src.utils.revision import UNKNOWN
 
 State = Mapping[str, Tensor]
@@ -118,7 +117,6 @@ def released_network(content: Any, path: Path) -> tuple[ReleasedRUN | FEDER, Var
         encoder = PyramidEncoder(variant.encoder, None)
         net = FEDER(encoder, _width(state, 96)) if variant.model == "feder" else ReleasedRUN(encoder, _width(state, 192))
     net.load_state_dict(_own_state(net, state, variant, path), assign=True)
-    release_code()
     return net, variant
 
 

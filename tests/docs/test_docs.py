@@ -103,6 +103,7 @@ def test_the_worked_examples_add_files(conf: Path) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", command_lines())
 def test_every_command_line_names_a_module_and_composes(line: str, conf: Path) -> None:
     words = shlex.split(line.split(" -m ", 1)[1])

@@ -51,6 +51,7 @@ def test_single_precision_comes_back_with_the_same_bits(saved, predictor, tiny_c
     np.testing.assert_array_equal(again(photograph).mask, predictor(photograph).mask)
 
 
+@pytest.mark.slow
 def test_what_was_half_stays_half_and_a_copy_of_a_copy_is_the_same(tiny_checkpoint, tmp_path):
     source = tmp_path / "half.safetensors"
     source.write_bytes(export_bytes(read_checkpoint(tiny_checkpoint), tiny_checkpoint))

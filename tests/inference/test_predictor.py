@@ -109,6 +109,7 @@ def test_one_network_serves_many_threads(predictor, photograph):
             np.testing.assert_array_equal(mask, expected)
 
 
+@pytest.mark.slow
 def test_options_change_how_the_network_runs(tiny_checkpoint, photograph):
     plain = Predictor(tiny_checkpoint, device="cpu")(photograph).mask
     twice = Predictor(tiny_checkpoint, device="cpu", rounds=2)(photograph).mask

@@ -36,6 +36,7 @@ def _module(*overrides: str) -> COSModule:
     return instantiate(cfg.model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [*([f"model={model}", *small] for model, small in SMALL.items()), ["model=unet", *SMALL["unet"], "model.net.image_skips=true"]],

@@ -244,6 +244,7 @@ def test_a_forward_is_the_composition_of_the_published_steps(make_run, unfold_st
             torch.testing.assert_close(output.mask_logits, upsample(logits, unfold_stride, ODD), atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_closing_step_adds_nothing_that_an_older_checkpoint_lacks(make_run):
     """It has no parameters of its own, so a network trained without it can take it; without one the mask is M_K."""
     old, new = make_run(unfold_stride=4).eval(), make_run(unfold_stride=4, closing_step=True).eval()
@@ -434,6 +435,7 @@ def _bytes_kept(net: RUN, image: torch.Tensor) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_keeps_at_least_35_percent_less(make_run):
     """K = 4. A stage is computed anew in the backward pass, one at a time: what the largest one keeps comes on top."""
     image = torch.rand(2, 3, 96, 96)

@@ -114,6 +114,7 @@ def test_what_fits_is_taken_and_the_rest_is_named(weights, tmp_path):
     assert not any(f"- {name.removeprefix('net.')}: " in message for name in taken)
 
 
+@pytest.mark.slow
 def test_another_encoder_comes_with_its_own_weights(weights, tmp_path, monkeypatch):
     asked = []
     whole = PyramidEncoder.__init__

@@ -44,6 +44,7 @@ def _rows(path):
     return list(csv.DictReader(path.open(encoding="utf-8")))
 
 
+@pytest.mark.slow
 def test_every_file_is_there_and_the_same_when_written_again(folder, tmp_path):
     write_report(tmp_path, _report(), ReportOptions(), Console(quiet=True))
     names = {path.name for path in tmp_path.iterdir()}

@@ -13,6 +13,7 @@ from scripts.bench_train import table
 from src.models.fpn import FPN
 
 
+@pytest.mark.slow
 def test_figures_are_of_the_seconds_of_each_network_and_the_first_step_does_not_count(monkeypatch):
     taken = defaultdict(int)
 

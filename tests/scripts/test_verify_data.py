@@ -35,6 +35,7 @@ def status(root: Path, output: Path, *overrides: str, monkeypatch: pytest.Monkey
     return 0
 
 
+@pytest.mark.slow
 def test_exit_status_and_report(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert status(root, tmp_path / "out", monkeypatch=monkeypatch) == 0
     said = capsys.readouterr().out
@@ -59,6 +60,7 @@ def config(*overrides: str) -> DictConfig:
         return compose("verify_data", list(overrides))
 
 
+@pytest.mark.slow
 def test_absent_sets_are_listed_and_skipped(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     places = ["data=camo", f"data.root='{root}'", f"paths.output_dir={tmp_path}", "full=false"]
     assert verify_data.verify_data(config(*places, "data.test_sets=[CAMO,NC4K]")).usable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from src.checkpoints.atomic_io import writable
 from src.checkpoints.network import make_network
 from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.weights_file import kept_config, licence_note
+from src.inference.encoding import write_whole
 from src.inference.export.pictures import with_pictures, with_probabilities
 from src.inference.export.settings import ExportSettings
 from src.inference.export.storage import in_half_where_exact, tidied, with_metadata
@@ -98,9 +98,6 @@ def _keep(written: Path, out: Path, problems: list[str]) -> None:
     """Move a file to its place, or beside it if it differs from its network."""
     place = out.with_name(out.name + REJECTED) if problems else out
     with writable(out.parent):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = place.with_name(f".{place.name}.tmp")
-        shutil.copyfile(written, unfinished)
-        unfinished.replace(place)
+        write_whole(place, written.read_bytes())
     if problems:
         raise UserError(f"the exported file differs from its network; it is kept as {place}:", problems)

@@ -30,5 +30,5 @@ class IntraLevelFusion(nn.Module):
         """Return the fused map of a level, in the size of ``e``."""
         c = self.conv1(e)
         fields = torch.cat([self.conv3(c), self.conv5(c)], 1)
-        product = self.conv3_2(fields) * self.conv5_2(fields)
-        return c + self.crb(torch.cat([fields, product], 1))
+        fields = torch.cat([fields, self.conv3_2(fields) * self.conv5_2(fields)], 1)
+        return c + self.crb(fields)

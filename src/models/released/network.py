@@ -62,7 +62,8 @@ class ReleasedNetwork(nn.Module):
         levels = list(self.encoder.features(padded).values())
         logits = full_precision(self.coarse(levels[-1]))
         masks = {"m0": _enlarged(logits, padded, align_corners=False)}
-        features = self.decoded([enhance(level) for enhance, level in zip(self.texture, levels, strict=True)])
+        levels = [enhance(level) for enhance, level in zip(self.texture, levels, strict=True)]
+        features = self.decoded(levels)
         for number, feature, refine in zip((4, 3, 2, 1), reversed(features), reversed(self.refine), strict=True):
             logits = full_precision(refine(feature, logits.to(feature.dtype)))
             masks[f"f{number}"] = _enlarged(logits, padded, align_corners=True)

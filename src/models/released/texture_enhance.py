@@ -29,8 +29,8 @@ class TextureEnhance(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the enhanced feature, at the size of ``x``."""
-        branches = [self.branch0(x), self.branch1(x), self.branch2(x), self.branch3(x)]
-        return (self.conv_cat(torch.cat(branches, 1)) + self.conv_res(x)).relu()
+        joined = torch.cat([self.branch0(x), self.branch1(x), self.branch2(x), self.branch3(x)], 1)
+        return (self.conv_cat(joined) + self.conv_res(x)).relu()
 
 
 def _branch(in_channels: int, channels: int, length: int) -> nn.Sequential:

@@ -1,7 +1,7 @@
 """The scan as one torch operator, `run::selective_scan`: compiled kernels behind it, one set a kind of device.
 
-Being an operator makes `torch.compile` and `torch.export` treat it as a unit, gives it a shape rule that needs no numbers
-and an entry in torch's FLOP counter. Its backward is an operator too; it has none of its own (second derivatives: the
+Being an operator makes `torch.compile` and `torch.export` treat it as a unit and gives it a shape rule that needs no numbers; `flops.py`
+gives it an entry in torch's FLOP counter. Its backward is an operator too; it has none of its own (second derivatives: the
 `parallel` backend). Arguments are those of :func:`src.ops.selective_scan` in float32 (CPU: or float64), without defaults.
 """
 
@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import register_flop_formula
 
 from src.ops.scan import numba_cpu, triton_cuda
 from src.ops.scan.inputs import Gradients, ScanInputs
@@ -82,18 +81,3 @@ def _backward(ctx: Any, dy: Tensor | None, _d_states: Tensor | None) -> tuple[Te
 
 
 scan.register_autograd(_backward, setup_context=_save)
-
-
-@register_flop_formula(torch.ops.run.selective_scan)
-def _flops(u_shape, delta_shape, A_shape, B_shape, *args, out_shape=None, **kwargs) -> int:  # type: ignore[no-untyped-def]
-    """9 a channel, state and token (mamba's count: exp as one), 2 for D, 2·R for a low-rank Δ."""
-    rows, states = A_shape
-    tokens = u_shape[0] * u_shape[2]
-    skip, rank = int(args[1] is not None), args[3][1] if args[3] is not None else 0
-    return tokens * rows * (9 * states + 2 * skip + 2 * rank)
-
-
-@register_flop_formula(torch.ops.run.selective_scan_backward)
-def _backward_flops(dy_shape, states_shape, *args, **kwargs) -> int:  # type: ignore[no-untyped-def]
-    """The states once more, and about twice as much for the gradients."""
-    return 3 * _flops(*args)

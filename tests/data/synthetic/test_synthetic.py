@@ -89,6 +89,7 @@ def best_linear(features: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return (features @ np.linalg.solve(within, features[inside].mean(0) - features[~inside].mean(0))).reshape(mask.shape)
 
 
+@pytest.mark.slow
 def test_texture_tells_the_object_and_brightness_does_not() -> None:
     levels, count = (0.0, 0.4, 0.8, 1.0), 40
     by_texture = []

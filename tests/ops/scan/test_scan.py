@@ -206,6 +206,7 @@ def test_bfloat16_comes_back_as_bfloat16_but_is_computed_in_float32(backend):
     assert {name: got[name].dtype for name in low} == {name: value.dtype for name, value in low.items()}
 
 
+@pytest.mark.slow
 def test_float64_stays_float64():
     inputs = _inputs(dtype=torch.float64)
     assert selective_scan(**inputs).dtype == torch.float64
@@ -382,6 +383,7 @@ def test_an_order_is_what_it_would_be_to_reorder_and_put_back():
         torch.testing.assert_close(selective_scan(**x, delta_softplus=True, backend=backend), total)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("states", [1, 3, 16])
 def test_numba_gradcheck(states):
     inputs = _map_inputs(1, 1, 2, 2, states, 1, 4, 0, ordered=True, token_major=True, dtype=torch.float64)
@@ -513,6 +515,7 @@ def _operator_arguments(kind: str) -> tuple:
     return *(None if x is None else x.requires_grad_() for x in tensors), inputs.get("order")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sequence", "shared", "ordered"])
 def test_opcheck(kind):
     """Schema, autograd registration, shapes and strides without data, and dynamic shapes, of both operators."""
@@ -550,6 +553,8 @@ def test_states_are_kept_for_a_backward_pass_only():
 
 def test_flops():
     from torch.utils.flop_counter import FlopCounterMode
+
+    import src.ops.scan.flops  # noqa: F401
 
     with FlopCounterMode(display=False) as counter:
         selective_scan(**_inputs(batch=2, groups=2, width=3, states=5, length=7))

@@ -84,6 +84,7 @@ def test_panels_of_a_network_without_stages():
     assert [title for title, _ in panels] == ["image", "truth", "M", "errors"]
 
 
+@pytest.mark.slow
 def test_pictures_are_the_same_when_drawn_again(tmp_path):
     one = set_scores("A", "x", {"s_alpha": [0.1, 0.5, 0.9]})
     picks = pick_images([one], "s_alpha", each=1)

@@ -30,6 +30,7 @@ def _mean_scores(results: Path) -> dict[tuple[object, ...], float]:
     return images[images["split"] == "test"].groupby(["network", "seed", *Variant._fields])["s_alpha"].mean().round(6).to_dict()
 
 
+@pytest.mark.slow
 def test_a_run_becomes_rows_of_images_stages_epochs_and_its_cost(tmp_path):
     run = write_run(tmp_path / "run", VALUES, stages=(0.4, 0.75), seed=2)
     files = store_run(run, "run", tmp_path / "results")

@@ -91,6 +91,7 @@ def block(text: str, name: str) -> str:
     return text[text.index(f"<!-- begin: {name} -->") : text.index(f"<!-- end: {name} -->")]
 
 
+@pytest.mark.slow
 def test_the_page_has_the_means_differences_and_words(written):
     results, page = written
     text = page.read_text(encoding="utf-8")
@@ -206,6 +207,7 @@ def test_a_short_block_has_the_chosen_rows_in_its_order(written):
     assert NOTHING in block(text, "tasks-short")
 
 
+@pytest.mark.slow
 def test_writing_again_changes_no_byte(written):
     results, page = written
     before = {path: path.read_bytes() for path in (page, *results.glob("*.png"))}

@@ -1,0 +1,19 @@
+"""Import a library without the optional companions that it would load for nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def hidden(*packages: str) -> Iterator[None]:
+    """Let imports inside the block find none of ``packages``; what is loaded already stays, and afterwards all can be imported."""
+    absent = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None means: there is no such module
+    try:
+        yield
+    finally:
+        for name in absent:
+            sys.modules.pop(name, None)
