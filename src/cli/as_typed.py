@@ -12,8 +12,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from hydra.core.override_parser.types import Quote, QuotedString
-
+from src.cli.command_line import override
 from src.cli.type_check import OWN
 from src.utils.errors import UserError
 
@@ -43,7 +42,6 @@ HYDRAS = frozenset(
     ]
 )
 """Hydra's own options."""
-PLAIN = re.compile(r"[A-Za-z_./-][A-Za-z0-9_./:+@%-]*")
 SWEPT = re.compile(r".*,|(choice|range|interval|glob|sort|shuffle|tag)\(")
 
 
@@ -87,26 +85,12 @@ def _override(word: str, sweeps: bool) -> str:
 
 def _quoted(value: str) -> str:
     is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    if not value or value in ("null", "???") or is_quoted or "${" in value or (PLAIN.fullmatch(value) and not _is_constant(value)):
+    if not value or value in ("null", "???") or is_quoted or "${" in value:
         return value
-    return hydra_quoted(value)
+    return override("", value).removeprefix("=")
 
 
-def _is_constant(value: str) -> bool:
-    """Whether Hydra would make a number or a truth value of it."""
-    try:
-        float(value)
-    except ValueError:
-        return value.lower() in ("true", "false", "null")
-    return True
-
-
-def hydra_quoted(value: str) -> str:
-    """A value as Hydra's grammar takes any text."""
-    return QuotedString(text=value, quote=Quote.single).with_quotes()
-
-
-def typable(override: str) -> str:
+def typable(word: str) -> str:
     """An override as it can be typed in a shell, its value quoted for Hydra and for the shell."""
-    key, _, value = override.partition("=")
-    return shlex.quote(f"{key}={hydra_quoted(value)}")
+    key, _, value = word.partition("=")
+    return shlex.quote(override(key, value))
