@@ -28,6 +28,7 @@ from src.data.published_sets import Split, is_published, spec_of
 from src.data.settings import DataSettings
 from src.data.verify.findings import Finding, one_line
 from src.data.verify.inspection import Inspection
+from src.data.verify.masks import reading
 from src.data.verify.report import SetReport, Verification, verify
 from src.utils.errors import Problems, UserError
 
@@ -55,7 +56,16 @@ def verify_data(cfg: DictConfig) -> Verification:
     _check(cfg, settings)
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # huge images are among the findings
     out, start = console(), time.perf_counter()
-    report = verify(settings.root, settings.train_sets, settings.test_sets, cfg.full, cfg.workers, _progress(out))
+    report = verify(
+        settings.root,
+        settings.train_sets,
+        settings.test_sets,
+        cfg.full,
+        cfg.workers,
+        _progress(out),
+        settings.ignore_value,
+        settings.own_names,
+    )
     seconds = time.perf_counter() - start
     if not report.sets:
         raise UserError(
@@ -80,7 +90,7 @@ def verify_data(cfg: DictConfig) -> Verification:
 def _check(cfg: DictConfig, settings: DataSettings) -> None:
     wanted: list[tuple[Split, str]] = [("train", name) for name in settings.train_sets]
     wanted += [("test", name) for name in settings.test_sets]
-    absent = (one for one in wanted if not is_published(one[1]) and locate_set(settings.root, *one) is None)
+    absent = (one for one in wanted if not is_published(one[1]) and locate_set(settings.root, *one, settings.own_names) is None)
     problems = Problems(missing_set(settings.root, *one) for one in absent)
     if not isinstance(cfg.full, bool):
         problems.append(f"full={cfg.full}: must be true or false")
@@ -100,11 +110,15 @@ def show(report: Verification, out: Console) -> None:
             out.print(_table(rows))
     else:
         for one in report.sets:
-            out.print(f"{one.label}: {len(one.pairs)} pairs in {one.pairs.folders.images}", **PLAIN)
+            out.print(f"{one.label}: {len(one.pairs)} pairs in {one.pairs.folders.images}; masks: {_reading(one)}", **PLAIN)
         for one, finding in rows:
             out.print(f"{finding.severity}: {one.label}: {finding.kind}: {finding}", **PLAIN)
     for split, name in report.absent:
         out.print(f"absent, skipped: {name}-{split.capitalize()} ({spec_of(name).source})", **PLAIN)
+
+
+def _reading(one: SetReport) -> str:
+    return reading(facts for _, facts in one.masks) if one.masks else "not read"
 
 
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
@@ -124,11 +138,11 @@ def _gathered(one: SetReport) -> Iterator[Finding]:
 
 
 def _overview(report: Verification) -> Table:
-    table = Table("set", "pairs", "problems", "warnings", "images", "masks", title=_cell(f"{report.root}"))
+    table = Table("set", "pairs", "problems", "warnings", "images", "masks", "read as", title=_cell(f"{report.root}"))
     for one in report.sets:
         counts = [sum(finding.severity == severity for finding in one.findings) for severity in ("error", "warning")]
         folders = [_cell(f"{_relative(folder, report.root)}") for folder in (one.pairs.folders.images, one.pairs.folders.masks)]
-        table.add_row(one.label, str(len(one.pairs)), *map(str, counts), *folders)
+        table.add_row(one.label, str(len(one.pairs)), *map(str, counts), *folders, _reading(one))
     return table
 
 

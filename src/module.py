@@ -31,7 +31,7 @@ class COSModule(LightningModule):
 
     Args:
         net: ``net(image)`` returns an object with ``mask_logits``, and stages if it has any.
-        loss: ``loss(output, image, mask, progress)`` returns its terms and their sum ``loss``.
+        loss: ``loss(output, image, mask, progress)`` returns its terms and their sum ``loss``; ignored pixels come as ``valid``.
         optimizer: partial of a torch optimiser.
         scheduler: partial of a scheduler or None; one that takes ``total_steps`` is stepped every batch, else every epoch.
         metrics: the measures of validation and test.
@@ -74,7 +74,9 @@ class COSModule(LightningModule):
         """Return the loss of a batch and log its terms."""
         output = self(batch["image"])
         steps = self.trainer.estimated_stepping_batches
-        terms = self.loss(output, batch["image"], batch["mask"], self.trainer.global_step / max(1.0, float(steps)))
+        progress = self.trainer.global_step / max(1.0, float(steps))
+        ignored = {"valid": batch["valid"]} if "valid" in batch else {}
+        terms = self.loss(output, batch["image"], batch["mask"], progress, **ignored)
         size = len(batch["image"])
         shown = terms if len(terms) > 2 else {"loss": terms["loss"]}  # a single term is the loss
         self.log_dict({k: v.detach() for k, v in shown.items()}, prog_bar=True, logger=False, batch_size=size)

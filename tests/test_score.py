@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -281,3 +283,110 @@ def test_the_command_ends_with_2_and_without_a_traceback(root):
     assert "nowhere: no such folder" in result.stderr
     assert "Traceback" not in result.stderr
     assert run("src.score").returncode == 2
+
+
+def _scored(root: Path, *more: str) -> str:
+    score_maps_of(config(*_overrides(root, *more)))
+    return (root / "out" / "metrics.md").read_text(encoding="utf-8")
+
+
+def _remade(root: Path, made: Callable[[np.ndarray], np.ndarray]) -> None:
+    for path in (root / "maps/good/CAMO").iterdir():
+        values = made(np.array(Image.open(path)))
+        Image.fromarray(values).save(path)
+
+
+ODD_MAPS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str, str]] = {
+    "0 and 1": (lambda map_: (map_ > 127).astype(np.uint8), "raw", "values 0 and 1 of 255"),
+    "per cent": (lambda map_: (map_ / 2.55).round().astype(np.uint8), "raw", "per cent"),
+    "8 bits in 16": (lambda map_: map_.astype(np.uint16), "field", "16 bits, but with values up to 240"),
+    "nothing": (np.zeros_like, "field", "every map is 0"),
+    "inverted": (lambda map_: 255 - map_, "field", "look inverted"),
+    "turned": (lambda map_: np.ascontiguousarray(np.rot90(map_)), "field", "look turned by 90°"),
+    "turned back": (lambda map_: np.ascontiguousarray(np.rot90(map_, -1)), "field", "look turned by 270°"),
+    "mirrored": (lambda map_: np.ascontiguousarray(map_[:, ::-1]), "field", "look mirrored"),
+    "upside down": (lambda map_: np.ascontiguousarray(map_[::-1]), "raw", "upside down"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_MAPS)
+def test_maps_that_look_like_something_else_are_named(root, kind):
+    for name, size in SIZES.items():  # an object in a corner, so that every turn can be seen
+        mask = np.zeros(size, np.uint8)
+        mask[2:12, 3:20] = 255
+        _write(root / "CAMO/GT", name, mask)
+        _write(root / "maps/good/CAMO", name, np.where(mask, 240, 10).astype(np.uint8))
+    made, protocol, words = ODD_MAPS[kind]
+    _remade(root, made)
+    with pytest.warns(UserWarning, match=words):
+        text = _scored(root, f"metrics.protocol={protocol}", f"paths.output_dir={root / 'out'}")
+    assert words in text
+
+
+def test_sound_maps_are_not_warned_of(root):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "Masks of CAMO: values 0 to 255, object above 127." in _scored(root)
+
+
+def test_ignored_pixels_are_not_scored(root):
+    for name in SIZES:
+        path = root / "CAMO/GT" / f"{name}.png"
+        labels = (np.array(Image.open(path)) > 0).astype(np.uint8)
+        labels[:, 10:14] = 255
+        Image.fromarray(labels).save(path)
+    assert "ignore_value=255" in _problems(root)
+    row = _rows(_score(root, "ignore_value=255") / "per_image.csv")[0]
+    pred = read_map(root / "maps/good/CAMO/ant.png")
+    labels = np.array(Image.open(root / "CAMO/GT/ant.png"))
+    assert float(row["iou"]) == score(pred, labels == 1, valid=labels != 255).scalars["iou"]
+
+
+def test_sequences_in_subfolders_keep_their_names(root):
+    for kind in ("CAMO/GT", "maps/good/CAMO"):
+        for sequence in ("one", "two"):
+            (root / kind / sequence).mkdir()
+            for name in SIZES:
+                (root / kind / sequence / f"{name}.png").write_bytes((root / kind / f"{name}.png").read_bytes())
+    (root / "maps/good/CAMO/cutout").mkdir()  # what src.predict leaves beside its maps
+    (root / "maps/good/CAMO/cutout/ant.png").write_bytes((root / "CAMO/Imgs/ant.png").read_bytes())
+    rows = _rows(_score(root) / "per_image.csv")
+    assert sorted(row["image"] for row in rows) == sorted([*SIZES, *(f"{one}/{name}" for one in ("one", "two") for name in SIZES)])
+
+
+def _renamed(folder: Path, pattern: str) -> None:
+    for path in list(folder.iterdir()):
+        path.rename(folder / (pattern.replace("%s", path.stem) + path.suffix))
+
+
+def test_patterns_pair_what_is_called_otherwise_and_the_message_guesses_them(root):
+    expected = _rows(_score(root) / "per_image.csv")
+    _renamed(root / "maps/good/CAMO", "%s_sal")
+    assert "preds are called %s_sal: add preds_pattern=%s_sal" in _problems_beside(root)
+    named = _rows(_score(root, "preds_pattern=%s_sal", f"paths.output_dir={root / 'second'}").parent / "second/per_image.csv")
+    assert named == expected
+    _renamed(root / "CAMO/GT", "seg_%s")
+    assert "gts are called seg_%s_sal" not in _problems_beside(root)
+    more = ["preds_pattern=%s_sal.png", "gts_pattern=seg_%s", f"paths.output_dir={root / 'third'}"]
+    assert _rows(_score(root, *more).parent / "third/per_image.csv") == expected
+    spec = "sets: {CAMO: 'CAMO/GT/seg_%s.png'}\nmethods: {good: 'maps/good/{set}/%s_sal'}\n"
+    (root / "spec.yaml").write_text(spec)
+    score_maps_of(config(f"spec={root / 'spec.yaml'}", f"paths.output_dir={root / 'fourth'}", "workers=0"))
+    assert _rows(root / "fourth/per_image.csv") == expected
+    with pytest.raises(UserError, match="preds_pattern=_sal: expected a file name with %s"):
+        _score(root, "preds_pattern=_sal", f"paths.output_dir={root / 'fifth'}")
+
+
+def _problems_beside(root: Path) -> str:
+    with pytest.raises(UserError) as error:
+        _score(root, f"paths.output_dir={root / 'new'}")
+    assert not (root / "new").exists()
+    return str(error.value)
+
+
+def test_a_field_of_view_is_no_truth(root):
+    for name, (height, width) in SIZES.items():
+        fov = np.zeros((height, width), np.uint8)
+        fov[1:-1, 1:-1] = 255
+        _write(root / "CAMO/GT", name, fov)
+    assert "a field of view, and not the objects" in _problems(root)

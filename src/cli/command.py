@@ -23,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from src.cli.as_typed import as_typed
 from src.cli.job_record import recorded
 from src.cli.output_folder import forget_command
 from src.cli.override_errors import composition_mistake
@@ -81,8 +82,8 @@ def command(config_name: str, check_files: Task | None = None) -> Callable[[Task
         configured = hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(run)
 
         def main() -> None:
-            sys.argv[1:] = with_new_names(sys.argv[1:])
             with _composition_mistakes_reported():
+                sys.argv[1:] = with_new_names(as_typed(sys.argv[1:]))
                 if _is_composed_by_hydra():
                     configured()
                 else:

@@ -10,7 +10,9 @@ from hydra.errors import HydraException, InstantiationException, MissingConfigEx
 from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from src.cli.as_typed import typable
 from src.cli.signatures import parameter_names
+from src.utils.errors import UserError
 from src.utils.private import root_of
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -25,6 +27,8 @@ def composition_mistake(error: BaseException) -> str | None:
     """One line for an error of Hydra's own while it composes; None for any other."""
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):  # Hydra doesn't say which
         return "null is no choice of a group: take an empty list (logger=[], callbacks=[]), or ~GROUP"
+    if isinstance(error, UserError):
+        return str(error)
     if not isinstance(error, HydraException) or isinstance(error, InstantiationException):
         return None
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
@@ -35,7 +39,10 @@ def composition_mistake(error: BaseException) -> str | None:
     text = str(error) if cause is None or isinstance(error, OverrideParseException) else f"{error} ({cause})"
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("See https://", "Set the environment"))]
     shown = "; ".join(lines)
-    return f"{error.override}: {shown}" if isinstance(error, OverrideParseException) else shown
+    if not isinstance(error, OverrideParseException):
+        return shown
+    way = f"; if the value is a text, quote it for Hydra too: {typable(error.override)}" if "=" in error.override else ""
+    return f"{error.override}: {shown}{way}"
 
 
 def _no_such_choice(missing: str, options: Sequence[str]) -> str:

@@ -14,6 +14,10 @@ from src.cli.command import prepare, reported_mistakes
 DATA_ROOT = "data.root="
 
 
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
 class ScriptParser(argparse.ArgumentParser):
     """The command line of a script.
 
@@ -38,13 +42,13 @@ class ScriptParser(argparse.ArgumentParser):
             of_training: None is the default, for scripts that open a checkpoint and the data that it was trained on; else it is
                 `$COS_DATA`, or `data` without that variable.
         """
-        default = None if of_training else Path(os.environ.get("COS_DATA", "data"))
+        default = None if of_training else _path(os.environ.get("COS_DATA", "data"))
         words = "that of the training" if of_training else "$COS_DATA, or data"
         self._reads_data = True
         self.add_argument(
             f"--{DATA_ROOT[:-1]}",
             dest="data_root",
-            type=Path,
+            type=_path,
             default=default,
             metavar="FOLDER",
             help=f"the data root, given as {DATA_ROOT}FOLDER (default: {words})",

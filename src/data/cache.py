@@ -29,7 +29,7 @@ from src.data.transforms import resize_image
 from src.data.verify.verdicts import fingerprint
 from src.utils.cache_dir import cache_dir, write_whole
 
-VERSION = "1"
+VERSION = "2"
 COLUMNS = ("offset", "height", "width", "mask_height", "mask_width", "has_valid")
 BATCH = 64
 STALE_SECONDS = 600
@@ -111,14 +111,16 @@ class Cached:
         return sample if self.size is None else sample._replace(image=resize_image(sample.image, self.size))
 
     def _path(self, content: str) -> Path:
-        kind = f"{VERSION} {PIL.__version__} {self.size} {self.source.shrink_to} {content}"
+        kind = f"{VERSION} {PIL.__version__} {self.size} {self.source.shrink_to} {self.source.ignore} {content}"
         return cache_dir() / "images" / f"{hashlib.sha256(kind.encode()).hexdigest()}.bin"
 
     def _size_estimate(self) -> int:
         total = 0
         for name in self.names:
             width, height = read_header(self.source.paths(name)[0]).size
-            total += (height * width if self.size is None else self.size**2) * 3 + height * width // 8 * (2 if self.source.valid else 1)
+            total += (height * width if self.size is None else self.size**2) * 3 + height * width // 8 * (
+                1 if self.source.ignore is None and not self.source.valid else 2
+            )
         return total
 
     def _write(self, file: IO[bytes]) -> None:

@@ -47,6 +47,8 @@ class COSDataModule(LightningDataModule):
         root: str | Path,
         train_sets: Sequence[str] | str,
         test_sets: Sequence[str] | str,
+        images: str | None = None,
+        masks: str | None = None,
         image_size: int = 352,
         batch_size: int = 36,
         eval_batch_size: int | None = None,
@@ -60,6 +62,7 @@ class COSDataModule(LightningDataModule):
         augmentation: Callable[[int], A.Compose] = paper_recipe,
         fast_decode: bool = False,
         exif: bool = True,
+        ignore_value: int | None = None,
         cache: bool = False,
         cache_gb: float = 20.0,
         pin_memory: bool = False,
@@ -67,11 +70,12 @@ class COSDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.settings = DataSettings(
-            root=Path(root), train_sets=set_names(train_sets), test_sets=set_names(test_sets), image_size=image_size,
+            root=Path(root).expanduser(), train_sets=set_names(train_sets), test_sets=set_names(test_sets), images=images, masks=masks,
+            image_size=image_size,
             batch_size=batch_size, eval_batch_size=batch_size if eval_batch_size is None else eval_batch_size, num_workers=num_workers,
             val_fraction=val_fraction, test_fraction=test_fraction, folds=folds, fold=fold, groups=groups, selection=selection,
-            augmentation=augmentation, fast_decode=fast_decode, exif=exif, cache=cache, cache_gb=cache_gb,
-            pin_memory=pin_memory, persistent_workers=persistent_workers,
+            augmentation=augmentation, fast_decode=fast_decode, exif=exif, ignore_value=ignore_value,
+            cache=cache, cache_gb=cache_gb, pin_memory=pin_memory, persistent_workers=persistent_workers,
         )  # fmt: skip
         self.folders = FolderSets(self.settings)
         self._parts: Parts | None = None
@@ -164,7 +168,7 @@ class COSDataModule(LightningDataModule):
         # An incomplete last batch can be a single image, which BatchNorm cannot train on; a set smaller than one batch must stay.
         ranks = self.trainer.world_size if self.trainer is not None else 1
         drop_last = len(train) > settings.batch_size * ranks
-        data = COSDataset(train, settings.augmentation, settings.image_size)
+        data = COSDataset(train, settings.augmentation, settings.image_size, settings.ignore_value is not None)
         epoch, batch = self._resume_at
         self._resume_at = (0, 0)
         sampler = EpochSampler(data, torch.initial_seed(), epoch, settings.train_sizes, settings.batch_size, batch, drop_last)
@@ -208,7 +212,7 @@ class COSDataModule(LightningDataModule):
         """Return what reports say about the data, in plain values (`description.describe`)."""
         counts = None if self._parts is None else self._parts.counts
         test_counts = {name: len(source) for name, source in self._test_sources().items()}
-        return describe(self.settings, counts, test_counts, self.selected_on(), self.folders.notes)
+        return describe(self.settings, counts, test_counts, self.selected_on(), self.folders.notes, self.folders.readings)
 
     def sizes(self, train: bool = True) -> str:
         """Return the settings that memory depends on, in words, for messages."""
@@ -240,7 +244,7 @@ class COSDataModule(LightningDataModule):
         return self._parts
 
     def _test_sources(self) -> dict[str, Source]:
-        trained_on = "+".join(self.settings.train_sets)
+        trained_on = self.settings.trained_on
         if self._tests_holdout:
             return {trained_on + HOLDOUT: self._opened_parts().val}
         sources = dict(self._tests or {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from src.data.layouts import display_name
 from src.data.settings import DataSettings
 
 FAST_DECODE_NOTE = "data.fast_decode: large JPEGs were decoded at a part of their size"
@@ -18,6 +19,7 @@ def describe(
     test_counts: Mapping[str, int],
     selected_on: str,
     notes: Sequence[str],
+    readings: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return what was trained, selected and tested on.
 
@@ -27,6 +29,7 @@ def describe(
         test_counts: images of each test set that is set up.
         selected_on: what the best checkpoint is chosen on, in words.
         notes: what was noticed when the sets were opened.
+        readings: how the masks of each set are read, in words.
     """
     train, val, _ = part_counts or (None, None, None)
     own_notes = [(FAST_DECODE_NOTE, settings.fast_decode), (EXIF_NOTE, not settings.exif), (FIELD_NOTE, settings.selection == "field")]
@@ -40,9 +43,10 @@ def describe(
         "folds": settings.folds,
         "fold": settings.fold if settings.folds is not None else None,
         "fast_decode": settings.fast_decode,
-        "train_sets": list(settings.train_sets),
+        "train_sets": [display_name(settings.root, name) for name in settings.train_sets],
         "train_images": train,
         "val_images": val,
         "test_images": dict(test_counts),
+        "masks": dict(readings),
         "notes": [*notes, *(note for note, holds in own_notes if holds)],
     }

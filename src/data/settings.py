@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from src.data.layouts import OwnNames, display_name
+from src.data.names import stem_pattern
+from src.utils.errors import Problems
+
 MIN_IMAGE_SIZE = 32
 
 
@@ -20,6 +24,9 @@ class DataSettings:
         train_sets: names of the sets that are joined to train on.
         test_sets: names of the sets to test on, each with a loader of its own. Published sets that are absent are skipped with a warning as
             long as one is there. Empty: no test.
+        images: what the images of your own sets are called, such as `%s_image.jpg`; `%s` is the name that images and masks share. None: by
+            that name alone.
+        masks: what their masks are called, such as `%s_segmentation.png`; they may then be in the images' folder.
         image_size: side of the square that the network sees, in pixels.
         batch_size: images per training step and process.
         eval_batch_size: images per validation and test step and process.
@@ -36,6 +43,8 @@ class DataSettings:
         fast_decode: decode a JPEG at a half, a quarter or an eighth of its size where that is still no smaller than needed. Changes pixels
             in training and evaluation; reports say so.
         exif: turn the images of the test sets as their EXIF orientation says. False: as they are stored, as the authors of RUN test.
+        ignore_value: masks are maps of labels, in which pixels of this value (255, say) are neither object nor background; they count in
+            no loss and no measure. None: masks have object and background alone.
         cache: keep decoded training images in memory-mapped files (`cache.Cached`), with the same bits as without. One process writes them
             before the first epoch.
         cache_gb: size of these files at most, in GB.
@@ -46,6 +55,8 @@ class DataSettings:
     root: Path
     train_sets: tuple[str, ...]
     test_sets: tuple[str, ...]
+    images: str | None
+    masks: str | None
     image_size: int
     batch_size: int
     eval_batch_size: int
@@ -59,10 +70,21 @@ class DataSettings:
     augmentation: Callable[[int], Any]
     fast_decode: bool
     exif: bool
+    ignore_value: int | None
     cache: bool
     cache_gb: float
     pin_memory: bool
     persistent_workers: bool
+
+    @property
+    def own_names(self) -> OwnNames:
+        """What the files of sets are called that are not published."""
+        return OwnNames(self.images, self.masks)
+
+    @property
+    def trained_on(self) -> str:
+        """Names of the training sets, joined."""
+        return "+".join(display_name(self.root, name) for name in self.train_sets)
 
     @property
     def train_sizes(self) -> tuple[int, ...]:
@@ -123,9 +145,17 @@ class DataSettings:
         return problems
 
     def _set_problems(self) -> list[str]:
-        problems = []
+        problems = Problems()
         for key, names in (("train_sets", self.train_sets), ("test_sets", self.test_sets)):
-            problems += [f"data.{key}: {name} is listed twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+            called: dict[str, list[str]] = {}
+            for name in names:
+                called.setdefault(display_name(self.root, name).casefold(), []).append(name)
+            twice = [group for group in called.values() if len(group) > 1]
+            problems += [f"data.{key}: {' and '.join(dict.fromkeys(group))} {_is_twice(group)}" for group in twice]
+        for key in ("images", "masks"):
+            with problems.catch():
+                if (pattern := getattr(self, key)) is not None:
+                    stem_pattern(f"data.{key}", pattern)
         if self.selection not in ("holdout", "field"):
             problems.append(f"data.selection={self.selection}: must be holdout or field")
         return problems
@@ -148,6 +178,10 @@ class DataSettings:
 def set_names(names: Sequence[str] | str) -> tuple[str, ...]:
     """Return the names of sets of a setting that holds a list or one name."""
     return (names,) if isinstance(names, str) else tuple(str(name) for name in names)
+
+
+def _is_twice(names: Sequence[str]) -> str:
+    return "is listed twice" if len(set(names)) == 1 else "are one set by name; results could not be told apart"
 
 
 def _group_problems(groups: str | None) -> list[str]:

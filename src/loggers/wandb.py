@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class Wandb(WandbLogger, Tracker):
         group, name = sweep_and_name(Path(save_dir))
         self._id_file = Path(save_dir) / "wandb" / ID_FILE
         run_id = self._id_file.read_text().strip() if self._id_file.is_file() else secrets.token_hex(4)
-        chosen: dict[str, Any] = {"group": group, "name": name, "mode": "offline" if offline else "online"} | options
+        chosen: dict[str, Any] = _unless_in_environment({"group": group, "name": name, "mode": _mode(offline)}) | options
         # Lightning's own `offline` would stay in the environment, and refuses artifacts, which `wandb sync` does send later
         super().__init__(save_dir=save_dir, project=project, id=run_id, log_model=checkpoints, **chosen)
         without_anonymous(self)
@@ -52,7 +53,8 @@ class Wandb(WandbLogger, Tracker):
             except wandb.Error as error:
                 way = "`wandb login` first, or take logger.wandb.offline=true and `wandb sync` the folder later"
                 raise UserError(f"logger.wandb: W&B does not begin ({str(error).splitlines()[0]}); {way}") from error
-            self._id_file.write_text(self._run.id + "\n")
+            if not self._run.disabled:
+                self._id_file.write_text(self._run.id + "\n")
         return self._run
 
     @rank_zero_only
@@ -78,6 +80,17 @@ class Wandb(WandbLogger, Tracker):
         """Each of the callbacks `best`, `last` … as an artifact of its own: one name for all would mix their versions."""
         name_artifact(self, f"{self.version}-{checkpoint_callback.filename}")
         super()._scan_and_log_checkpoints(checkpoint_callback)
+
+
+def _mode(offline: bool) -> str:
+    """`WANDB_MODE` decides where it is set; a run of `wandb agent` must be online, else the sweep never hears of it."""
+    return os.environ.get("WANDB_MODE") or ("offline" if offline and "WANDB_SWEEP_ID" not in os.environ else "online")
+
+
+def _unless_in_environment(chosen: dict[str, Any]) -> dict[str, Any]:
+    """What W&B's own variables do not say: it would be overruled."""
+    variables = {"group": "WANDB_RUN_GROUP", "name": "WANDB_NAME"}
+    return {key: value for key, value in chosen.items() if not os.environ.get(variables.get(key, ""))}
 
 
 def _table(path: Path) -> wandb.Table:

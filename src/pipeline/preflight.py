@@ -16,6 +16,7 @@ from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.rebuild import check_fits, rebuild
 from src.cli.command import silence_loggers
 from src.cli.job_record import read_record
+from src.cli.override_errors import takes
 from src.cli.run_folder import REPORT
 from src.distributed.devices import accumulation, check_devices, world_size
 from src.metrics import MEASURES
@@ -197,7 +198,7 @@ def _given(overrides: DictConfig) -> dict[str, Any]:
 def _data_overrides(cfg: DictConfig, data: dict[str, Any]) -> dict[str, Any]:
     """What ``cfg`` sets of the checkpoint's ``data``, if these have such settings."""
     overrides = _given(cfg.data)
-    if unknown := [f"data.{key}" for key in overrides if key not in data]:
+    if unknown := [f"data.{key}" for key in overrides if key not in data and not takes(data["_target_"], key)]:
         raise UserError(f"{', '.join(unknown)}: the data of this checkpoint ({data['_target_'].split('.')[-1]}) has no such setting")
     if cfg.metrics.protocol == "released" and "train_sets" in data:  # of folders; made-up scenes have no EXIF
         return {"exif": False} | overrides

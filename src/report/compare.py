@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +46,8 @@ def compare(
     if not shared:
         raise UserError("nothing to compare: no data set has two methods in these files")
     compared = {dataset: _compare(group, columns, reference) for dataset, group in shared.items()}
+    for dataset, group in shared.items():
+        _warn_of_missing(dataset, group)
     if not all(compared.values()):
         raise UserError("nothing to compare: these columns are maxima of mean curves, not means over images; choose others with --columns")
     return found[0][1], compared
@@ -70,6 +73,17 @@ def _compare_files(arguments: argparse.Namespace) -> None:
             write_csv(arguments.csv, ({"protocol": protocol} | vars(one) for group in found.values() for one in group))
         except OSError as error:
             raise UserError(f"--csv {arguments.csv}: cannot be written ({error.strerror})") from error
+
+
+def _warn_of_missing(dataset: str, group: Sequence[SetScores]) -> None:
+    """Say which images are not compared, as not every method has them."""
+    names = [{row["image"] for row in one.rows} for one in group]
+    shared, every = set.intersection(*names), set.union(*names)
+    if shared != every:
+        counts = ", ".join(f"{len(own)} of {one.method}" for own, one in zip(names, group, strict=True))
+        warnings.warn(
+            f"{dataset}: images differ ({counts}; {len(shared)} in all); each pair is compared on those that both have", stacklevel=2
+        )
 
 
 def _compare(group: list[SetScores], columns: Sequence[str] | None, reference: str | None) -> list[Comparison]:

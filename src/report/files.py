@@ -109,4 +109,15 @@ def read_image_rows(path: Path) -> tuple[str, list[SetScores]]:
             one.rows.append({name: value if name == "image" else float(value) for name, value in row.items() if name not in keys})
         except (TypeError, ValueError) as error:
             raise UserError(f"{path}: the row of {row['image']} is not whole ({error})") from error
+    _check_names(path, found.values())
     return protocols.pop(), list(found.values())
+
+
+def _check_names(path: Path, scores: Iterable[SetScores]) -> None:
+    """Raise a UserError where two rows of a method and data set have one name: rows are paired by it."""
+    for one in scores:
+        names = [row["image"] for row in one.rows]
+        twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        if twice:
+            text = f"{len(twice)} images of {one.dataset} are listed twice, e.g. {twice[0]}: joined sets with the same names"
+            raise UserError(f"{path}: {text}; run src.eval again, which now tells them apart")

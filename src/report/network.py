@@ -74,5 +74,7 @@ def _context(data: Mapping[str, Any], ckpt_path: Path | None, released: str | No
         chosen = "" if selection is None else f", selected on: {selection}" if selection else ", not selected on anything"
         source = f", as the authors of RUN published it ({released}); how it was selected is not known" if released else chosen
         yield f"Checkpoint: {ckpt_path.name}{source}."
+    readings = {set_name: words for set_name, words in data.get("masks", {}).items() if set_name.endswith("-Test")}
+    yield from (f"Masks of {set_name}: {words}." for set_name, words in readings.items())
     told = {count_note(dataset, "test", count) for dataset, count in data["test_images"].items()}  # stands under every table already
     yield from (f"{note}." for note in data["notes"] if note not in told)

@@ -36,9 +36,13 @@ class MapScorer:
         self.pool, self.maps_dir = pool, maps_dir
         self._pending: deque[tuple[str, Future[dict[str, ImageScores]]]] = deque()
         self._results: dict[str, dict[str, SetScores]] = {}
+        self._names: set[tuple[str, str]] = set()
 
     def add(self, dataset: str, image: str, maps: Mapping[str, Tensor], target: Tensor, valid: Tensor | None = None) -> None:
         """Score the maps (h, w) of one image, by stage, the final one last, against its bool mask (h, w)."""
+        if (dataset, image) in self._names:
+            raise UserError(f"{dataset}: two images are called {image}; rename one, or put the sets into folders of other names")
+        self._names.add((dataset, image))
         path = None
         if self.maps_dir is not None:
             path = self.maps_dir / dataset / f"{image}.png"

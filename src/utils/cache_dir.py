@@ -8,11 +8,17 @@ from pathlib import Path
 
 
 def cache_dir() -> Path:
-    """`$COS_CACHE`, else `reversible-unfolding` in the user's cache folder; deleting it costs time and nothing else."""
+    """`$COS_CACHE`, else `reversible-unfolding` in the user's cache folder; deleting it costs time and nothing else.
+
+    Without a home (a user id that the system does not know, and no `$HOME`) it is a place where nothing can be kept.
+    """
     chosen = os.environ.get("COS_CACHE")
     if chosen:
         return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "reversible-unfolding"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "reversible-unfolding"
+    except RuntimeError:
+        return Path(os.devnull) / "reversible-unfolding"
 
 
 def write_whole(path: Path, content: bytes) -> bool:

@@ -15,6 +15,7 @@ from src.utils.errors import UserError
 from tests.fixtures.folders import write_set
 
 GREY = np.full((8, 9), 255, np.uint8)
+GREY[0] = 0
 
 LAYOUTS: dict[str, tuple[list[str], str, dict[Split, list[str]]]] = {
     "benchmark archive": (
@@ -106,7 +107,7 @@ def test_layout_is_found(tmp_path: Path, layout: str) -> None:
         pairs = FolderPairs(folders, name)
         assert list(pairs.names) == names
         assert check_pairs(pairs) == []
-        assert pairs[0].mask.all()
+        assert pairs[0].mask[2:].all()
 
 
 @pytest.mark.parametrize("layout", ["COD10K-v3", "DRIVE", "CAMO-V1.0", "GDD"])
@@ -136,12 +137,27 @@ def test_fields_of_view_travel_with_the_samples(tmp_path: Path) -> None:
         COSDataModule(tmp_path, ["DRIVE"], ["DRIVE"], num_workers=0, val_fraction=0).setup("test")
 
 
-def test_a_mask_folder_of_fields_of_view_is_no_truth(tmp_path: Path) -> None:
-    """DRIVE's newer test archive has `images` and `mask` only, and `mask` isn't the vessels."""
-    plant(tmp_path, ["DRIVE/test/images/01_test.tif", "DRIVE/test/mask/01_test_mask.gif"])
+@pytest.mark.filterwarnings("ignore:DRIVE-T")
+def test_a_split_of_images_and_fields_of_view_is_absent(tmp_path: Path) -> None:
+    """The challenge gives DRIVE's test images out without labels; `mask` isn't the vessels."""
+    plant(tmp_path, [path for path in LAYOUTS["DRIVE"][0] if "1st_manual/01" not in path])
+    assert locate_set(tmp_path, "test", "DRIVE") is None
+    assert "no labels" in missing_set(tmp_path, "test", "DRIVE")
+    data = COSDataModule(tmp_path, ["DRIVE"], ["DRIVE", "CHASE_DB1"], num_workers=0, val_fraction=0)
+    with pytest.raises(UserError, match="no labels, only images and fields of view"):
+        data.setup("fit")
+    write_set(tmp_path / "TestDataset" / "CHASE_DB1", ["Image_11L"])
+    data = COSDataModule(tmp_path, ["DRIVE"], ["DRIVE", "CHASE_DB1"], num_workers=0, val_fraction=0)
+    with pytest.warns(UserWarning, match="no labels, only images and fields of view"):
+        data.setup("fit")
+    assert data.test_names == ["CHASE_DB1"]
+
+
+def test_prepared_vessels_in_a_folder_called_mask_are_the_truth(tmp_path: Path) -> None:
+    plant(tmp_path, ["DRIVE/test/images/01.png", "DRIVE/test/mask/01.png"])
     folders = locate_set(tmp_path, "test", "DRIVE")
     assert folders is not None
-    assert len(FolderPairs(folders, "DRIVE")) == 0
+    assert list(FolderPairs(folders, "DRIVE").names) == ["01"]
 
 
 def test_real_fields_of_view(shared_data: Path) -> None:

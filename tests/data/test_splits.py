@@ -54,7 +54,7 @@ def test_frames_of_one_sequence_stay_together(tmp_path: Path, options: dict[str,
     frames = [frame for last in CLINIC_LAST_FRAMES for frame in range(last - 3, last + 1)]
     for frame in frames:
         Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / "images" / f"{frame}.png")
-        Image.fromarray(np.zeros((4, 4), np.uint8)).save(folder / "masks" / f"{frame}.png")
+        Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(folder / "masks" / f"{frame}.png")
     sides = [{clinic_sequence(name) for name in part} for part in parts(module(tmp_path, train_sets=["CVC-ClinicDB"], **options))]
     assert sum(len(side) for side in sides) == 29  # none is on two sides
     assert sides[0]

@@ -197,3 +197,18 @@ def test_a_room_is_never_overfull():
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(hold, [3, 4, 5, 25, 2, 6, 9, 1] * 5))
     assert 0 < most <= 10
+
+
+def test_what_is_left_out_of_a_folder_is_named(tmp_path):
+    touch(tmp_path, "a.jfif", "b.avif", "c.TGA", "d.heic", "e.heic", "Thumbs.db", "deep/f.png")
+    with pytest.warns(UserWarning, match=r"2 \.heic \(d\.heic …\)|subfolders are left out") as told:
+        assert names(str(tmp_path)) == ["a", "b", "c"]
+    assert len(told) == 2
+    with pytest.warns(UserWarning, match=r"2 \.heic"):
+        assert names(str(tmp_path), recursive=True) == ["a", "b", "c", "deep/f"]
+
+
+def test_a_list_of_sequences_keeps_their_folders(tmp_path):
+    touch(tmp_path, "one/0001.png", "two/0001.png")
+    (tmp_path / "list.txt").write_text("one/0001.png\ntwo/0001.png\n")
+    assert names(str(tmp_path / "list.txt")) == ["one/0001", "two/0001"]

@@ -139,3 +139,31 @@ def test_online_without_an_account_says_what_to_do(monkeypatch, tmp_path):
 
 def test_a_job_is_named_by_its_overrides():
     assert job_name(["ablation=no_robe", "+model.optimizer.lr=0.001", "seed=1"]) == "no_robe, lr=0.001, seed=1"
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, "offline"),
+        ({"WANDB_MODE": "disabled"}, "disabled"),
+        ({"WANDB_MODE": "online"}, "online"),
+        ({"WANDB_SWEEP_ID": "s"}, "online"),
+        ({"WANDB_SWEEP_ID": "s", "WANDB_MODE": "offline"}, "offline"),
+    ],
+)
+def test_the_variables_of_wandb_are_respected(monkeypatch, tmp_path, variables, expected):
+    for name in ("WANDB_MODE", "WANDB_SWEEP_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    logger = Wandb(str(tmp_path / "folder"), "run", offline=True, checkpoints=False)
+    assert (logger._wandb_init["mode"], logger._wandb_init["name"]) == (expected, "folder")
+    monkeypatch.setenv("WANDB_NAME", "mine")
+    assert Wandb(str(tmp_path / "folder"), "run", offline=True, checkpoints=False)._wandb_init["name"] is None
+
+
+def test_a_disabled_run_leaves_no_id_to_resume(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    logger = Wandb(str(tmp_path), "run", offline=True, checkpoints=False)
+    logger.experiment.log({"x": 1})
+    assert not (tmp_path / "wandb" / "run_id.txt").exists()

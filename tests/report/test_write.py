@@ -210,3 +210,11 @@ def test_compare_says_what_it_cannot_do(tmp_path, monkeypatch, capsys, arguments
         compare_main()
     assert end.value.code == 2
     assert words in capsys.readouterr().err
+
+
+def test_images_of_one_name_are_refused(tmp_path):
+    path = _per_image(tmp_path / "per_image.csv", set_scores("CAMO", "net", VALUES))
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([*lines, lines[1]]) + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match="1 images of CAMO are listed twice"):
+        read_image_rows(path)

@@ -7,20 +7,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from src.data.layouts import WHOLE_FOLDER, locate_set
+from src.data.layouts import NO_NAMES, OwnNames, display_name, locate_set
 from src.data.published_sets import Split, count_note, group_of, spec_of
 from src.data.sources import FolderPairs
-from src.data.verify.checks import check_pairs
+from src.data.verify.checks import check_pairs, check_set, verdict_on
 from src.data.verify.damage import capture_decoder_warnings
 from src.data.verify.duplicates import find_copies
 from src.data.verify.findings import Finding
 from src.data.verify.inspection import Inspection, inspect
-from src.data.verify.verdicts import remember_usable
+from src.data.verify.masks import Judged, judge_set, reading
+from src.data.verify.verdicts import remember
 
 Progress = Callable[[Iterable[Inspection], str, int], Iterable[Inspection]]
 
@@ -34,18 +36,23 @@ class SetReport:
     pairs: FolderPairs
     findings: list[Finding] = field(default_factory=list)
     inspections: list[Inspection] = field(default_factory=list)
+    masks: list[Judged] = field(default_factory=list)
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is no error."""
+        return not any(finding.severity == "error" for finding in self.findings)
 
     @property
     def label(self) -> str:
         """Name of the set and its split, as reports print it."""
-        name = self.pairs.folders.images.parent.name if self.name == WHOLE_FOLDER else self.name
-        return f"{name}-{self.split.capitalize()}"
+        return f"{self.pairs.name}-{self.split.capitalize()}"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for the JSON report."""
         folders, known = self.pairs.folders, [one for one in self.inspections if one.size is not None]
         sides = np.array([one.size for one in known]).reshape(-1, 2)
-        shares = [one.share for one in self.inspections if one.share is not None]
+        masks = [facts for _, facts in self.masks]
         return {
             "set": self.name,
             "split": self.split,
@@ -55,10 +62,11 @@ class SetReport:
             "pairs": len(self.pairs),
             "expected": spec_of(self.name).expected(self.split),
             "image_modes": dict(Counter(one.image_mode for one in known)),
-            "mask_modes": dict(Counter(one.mask_mode for one in self.inspections if one.mask_mode)),
+            "mask_modes": dict(Counter(one.mode for one in masks)),
+            "masks_read": reading(masks),
             "width": _spread(sides[:, 0]),
             "height": _spread(sides[:, 1]),
-            "object_share": _spread(np.array(shares)),
+            "object_share": _spread(np.array([one.share for one in masks])),
             "findings": [{**vars(finding), "path": str(finding.path)} for finding in self.findings],
         }
 
@@ -101,6 +109,8 @@ def verify(
     full: bool = True,
     workers: int | None = None,
     progress: Progress = lambda done, label, total: done,
+    ignore: int | None = None,
+    own: OwnNames = NO_NAMES,
 ) -> Verification:
     """Check the named sets under `root`; nothing is raised for what is wrong with them.
 
@@ -108,24 +118,28 @@ def verify(
         root: the data root.
         train_sets: names of training sets.
         test_sets: names of test sets.
-        full: decode every file, judge every mask, look for copies; else names and headers only, as every training does.
+        full: decode every file, judge every mask, look for copies; else names, headers and masks, as every training does.
         workers: processes of the full check; default: one per core.
         progress: wraps the pairs of a set as they are done: `progress(pairs, label, total)`.
+        ignore: the value of ignored pixels in masks.
+        own: see `layouts.locate_set`.
     """
     report = Verification(root, full)
     wanted: list[tuple[Split, str]] = [("train", name) for name in train_sets] + [("test", name) for name in test_sets]
     for split, name in wanted:
-        folders = locate_set(root, split, name)
+        folders = locate_set(root, split, name, own)
         if folders is None:
             report.absent.append((split, name))
             continue
-        one = SetReport(name, split, FolderPairs(folders, name))
-        one.findings = check_pairs(one.pairs)
+        one = SetReport(name, split, FolderPairs(folders, display_name(root, name), ignore=ignore))
+        if full:
+            one.findings = check_pairs(one.pairs)
+        else:
+            one.findings, one.masks = check_set(one.pairs)
+            _remember(one)
         note = count_note(name, split, len(one.pairs))
         if note is not None:
             one.findings.append(Finding("warning", "number", folders.images, note))
-        if not any(finding.severity == "error" for finding in one.findings):
-            remember_usable(one.pairs)
         report.sets.append(one)
     if full:
         _inspect_all(report, workers, progress)
@@ -139,10 +153,19 @@ def _inspect_all(report: Verification, workers: int | None, progress: Progress) 
             names = list(one.pairs.names)
             images, masks = zip(*(one.pairs.paths(name) for name in names), strict=True) if names else ((), ())
             fields = [one.pairs.valid_path(name) for name in names]
-            done = pool.map(inspect, names, images, masks, fields, chunksize=4)
+            done = pool.map(inspect, names, images, masks, fields, repeat(one.pairs.ignore), chunksize=4)
             one.inspections = list(progress(done, one.label, len(names)))
             known = {finding.path for finding in one.findings if finding.severity == "error"}
             one.findings += [f for inspection in one.inspections for f in inspection.findings if f.path not in known]
+            one.masks = [(i.mask_path, i.mask) for i in one.inspections if i.mask is not None and i.mask_path is not None]
+            one.findings += judge_set(one.pairs.folders.masks, one.masks)
+            _remember(one)
+
+
+def _remember(one: SetReport) -> None:
+    """A training need not check again what is usable."""
+    if one.usable:
+        remember(one.pairs, verdict_on(one.pairs, one.split, one.findings, one.masks))
 
 
 def _find_copies(report: Verification) -> None:

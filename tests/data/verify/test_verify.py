@@ -294,9 +294,16 @@ def test_colour_masks_are_a_note(root: Path) -> None:
 
 
 def test_zero_one_masks_are_a_note(root: Path) -> None:
-    Image.fromarray((grey_mask(root) > 0).astype(np.uint8)).save(mask(root))
+    for number in range(COUNT):
+        values = np.array(Image.open(mask(root, number)).convert("L"))
+        Image.fromarray((values > 0).astype(np.uint8)).save(mask(root, number))
     assert check(root) == []
-    assert [finding.kind for finding in verify(root, ["MINE"], [], workers=1).sets[0].findings] == ["0/1"]
+    assert {finding.kind for finding in verify(root, ["MINE"], [], workers=1).sets[0].findings} == {"0/1"}
+
+
+def test_a_zero_one_mask_among_others_is_looked_at(root: Path) -> None:
+    Image.fromarray((grey_mask(root) > 0).astype(np.uint8)).save(mask(root))
+    assert [(finding.severity, finding.kind) for finding in check(root)] == [("warning", "mixed")]
 
 
 def test_everything_at_once_and_absent_sets_listed(root: Path) -> None:
