@@ -52,7 +52,9 @@ def explanation(error: BaseException, sizes: str = "") -> str | None:
         way_out = f"where memory was full, {lower} or data.num_workers; ckpt_path=last resumes"
         return f"a process that loads images has died{at}: {cause}; {way_out}"
     if isinstance(error, MemoryError) or any(word in said.lower() for word in OUT_OF_MEMORY):
-        same = " (with effective_batch=… a smaller data.batch_size learns the same)" if "data.batch_size" in sizes else ""
+        same = (
+            " (with effective_batch=… a smaller data.batch_size learns the same)" if "data.batch_size" in sizes else ""
+        )
         return f"memory is full{at}: {cause}; {lower}{same}"
     return None
 

@@ -1,7 +1,7 @@
 """Every private attribute of another library that this project touches, in one place: a new release may move them without notice.
 
-`TOUCHED` lists them, and `tests/utils/test_private.py` names those that an installed version no longer has. Libraries are imported
-inside the functions, as commands that only report a mistake start without them.
+`TOUCHED` lists them, and `tests/utils/test_private.py` names those that an installed version no longer has. Libraries
+are imported inside the functions, as commands that only report a mistake start without them.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ NET = "net_"
 """Begins the names of the stages' maps as the network leaves them; :mod:`src.inference.export.pictures` gives them their own."""
 CELLS, CELL = "cells", 32
 """A network of any size takes sides that are multiples of `CELL`, the coarsest stride: only then is nothing padded or cropped. It is traced
-on pictures cut into cells, (N,3,rows,32,columns,32), so that the size of each feature is a multiple of rows or columns; of a picture's own
-size it would be a floor of floors, and the tracer compares these for minutes."""
+on pictures cut into cells, (N,3,rows,32,columns,32), so that the size of each feature is a multiple of rows or columns;
+of a picture's own size it would be a floor of floors, and the tracer compares these for minutes."""
 LARGEST = 64
 """Cells per side, 2048 pixels: an upper bound for the tracer, which the file does not check."""
 SAMPLE = (2, 3, 4, CELL, 5, CELL)
@@ -61,8 +61,9 @@ def joined(image: Tensor) -> Tensor:
 def stage_maps(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
     r"""Return what the stages of a network made of an image, all in [0,1] at the unfolding resolution (h, w).
 
-    ``mask_0`` … ``mask_K``: M_0 … M_K, (N,1,h,w). ``background_1`` …: B_k, (N,3,h,w). ``edge_1`` …: E_k, (N,1,h,w). ``residual_1`` …:
-    the size of r_{k−1}, (N,1,h,w). What a network does not have is left out; without stages there is nothing.
+    ``mask_0`` … ``mask_K``: M_0 … M_K, (N,1,h,w). ``background_1`` …: B_k, (N,3,h,w). ``edge_1`` …: E_k, (N,1,h,w).
+    ``residual_1`` …: the size of r_{k−1}, (N,1,h,w). What a network does not have is left out; without stages there is
+    nothing.
     """
     if isinstance(output, MaskOutput):
         return {}
@@ -85,7 +86,8 @@ def traced_graph(net: nn.Module, side: int | None, batch: int | None = None, sta
         stages: add :func:`stage_maps` to the outputs.
 
     Returns:
-        A graph from ``image`` (N,3,H,W) float32 to ``logits`` (N,1,H,W) and the maps of the stages, whose names begin with `NET`.
+        A graph from ``image`` (N,3,H,W) float32 to ``logits`` (N,1,H,W) and the maps of the stages, whose names begin
+        with `NET`.
 
     Raises:
         UserError: the network has no stages to return, or computes what ONNX cannot express.
@@ -111,7 +113,9 @@ def _program(net: nn.Module, image: Tensor, open_sizes: Mapping[int, Any], title
         return torch.export.export(net, (image,), dynamic_shapes={IMAGE: dict(open_sizes) or None}, strict=False)
 
 
-def _converted(program: torch.export.ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], title: str) -> onnx.ModelProto:
+def _converted(
+    program: torch.export.ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], title: str
+) -> onnx.ModelProto:
     """Convert without PyTorch's optimiser, which would fold BatchNorm into weights that are then no longer those of the file."""
     with _explained(title):
         converted = torch.onnx.export(
@@ -139,7 +143,9 @@ def _of_whole_pictures(model: onnx.ModelProto) -> onnx.ModelProto:
         shape = Concat <axis = 0> (kept, down, cell, across, cell)
         {CELLS} = Reshape ({IMAGE}, shape)
         }}""")
-    return merge_models(add_prefix(cut, "cut_", rename_inputs=False, rename_outputs=False), model, io_map=[(CELLS, CELLS)])
+    return merge_models(
+        add_prefix(cut, "cut_", rename_inputs=False, rename_outputs=False), model, io_map=[(CELLS, CELLS)]
+    )
 
 
 @contextmanager
