@@ -28,9 +28,9 @@ def capture_decoder_warnings() -> None:
 
 
 def damage(content: bytes) -> str | None:
-    """What is broken in the body of a JPEG or PNG file, in the decoder's words; None if nothing is (or in other formats).
+    """Return what is broken in the body of a JPEG or PNG file, in the decoder's words.
 
-    JPEGs are judged only after `capture_decoder_warnings`.
+    None if nothing is, and for other formats. JPEGs are judged only after `capture_decoder_warnings`.
     """
     if content.startswith(JPEG) and _heard is not None:
         return _jpeg_damage(content, _heard)
