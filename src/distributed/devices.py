@@ -19,10 +19,7 @@ from src.utils.launch import Launch
 
 
 def check_devices(trainer: DictConfig, launch: Launch | None) -> dict[str, Any]:
-    """Return the devices and machines to train on, as arguments of Lightning's Trainer.
-
-    Under torchrun and srun they are the launcher's; without a launcher the configuration is enough, and nothing is
-    returned.
+    """Check the devices and return what a launcher sets of them, as arguments of Lightning's Trainer; none without one.
 
     Raises:
         UserError: devices that do not exist, or a combination that can't work; all problems at once.
