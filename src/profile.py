@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def profile(cfg: DictConfig) -> tuple[list[PartCost], list[Timing]]:
-    """Count, time and print what ``conf/profile.yaml`` says; return the parts (the last is the total) and the timings.
+    """Count, time and print what ``conf/profile.yaml`` sets; return the parts (the last is the total) and the timings.
 
     Raises:
         UserError: settings that can't be measured, all at once; an existing CSV file.

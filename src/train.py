@@ -13,7 +13,7 @@ from src.pipeline.start import check_start
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
-    """Do everything that ``conf/train.yaml`` says; return the last logged and the tested measures.
+    """Train and test as ``conf/train.yaml`` says; return the last logged measures and those of the test.
 
     Data, configuration and checkpoint are checked before any work starts.
 

@@ -15,7 +15,7 @@ from src.utils.errors import UserError
 from src.utils.launch import global_rank
 
 RESUMABLE = ("last.ckpt", "step.ckpt")
-"""Of the end of an epoch and of its middle: a training resumed from them equals an uninterrupted one."""
+"""Written at the end of an epoch and in its middle: a training resumed from them equals an uninterrupted one."""
 
 
 def check_ckpt_path(cfg: DictConfig) -> None:

@@ -1,4 +1,4 @@
-"""Read a checkpoint: plain values and tensors, whoever wrote it."""
+"""Read a checkpoint of this project or of the authors: plain values and tensors."""
 
 from __future__ import annotations
 

@@ -160,7 +160,8 @@ def recognised(state: State, path: Path) -> Variant:
     """Return which released network a bare state dict belongs to.
 
     Raises:
-        UserError: to none; the message tells a plain backbone, a RUN with an unknown encoder and anything else apart.
+        UserError: it is none of them; the message distinguishes a file without a state dict, a plain backbone, a RUN
+            with an unknown encoder, and anything else.
     """
     parts = {name.partition(".")[0] for name in state}
     shown = ", ".join(sorted(parts)[:6])

@@ -27,6 +27,6 @@ def read_torch_file(path: Path) -> Any:
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # bytes that are no pickle can raise anything
+    except Exception as error:  # bytes that are not a pickle can raise anything
         reason = f"{type(error).__name__}: {str(error)[:160]}".splitlines()[0]
         raise UserError(f"ckpt_path: {path} cannot be read as a checkpoint ({reason})") from error

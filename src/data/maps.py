@@ -13,7 +13,7 @@ from src.data.readers import read_whole_header
 from src.utils.errors import UserError
 
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, TypeError)
-"""What Pillow and NumPy raise for bytes that are no picture or array."""
+"""What Pillow and NumPy raise for bytes that are not a picture or array."""
 
 
 class StoredMap(NamedTuple):

@@ -69,7 +69,7 @@ class FolderPairs:
         self.masks = list_images(folders.masks, folders.mask_pattern, folders.nested, _suffixes(folders.mask_suffix))
         if folders.shared_masks:
             self.masks = {key: files for key, files in self.masks.items() if key in self.images}
-        if folders.images == folders.masks:  # one folder: an image is no mask of its own
+        if folders.images == folders.masks:  # one folder: an image is not its own mask
             self.masks = {
                 key: others
                 for key, files in self.masks.items()

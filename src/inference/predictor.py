@@ -160,7 +160,7 @@ class Predictor:
             all in memory.
 
         Raises:
-            UserError: something is no picture, or a folder holds none.
+            UserError: something is not a picture, or a folder holds none.
         """
         if isinstance(pictures, (str, PathLike)) and Path(pictures).is_dir():
             pictures = _pictures_of(Path(pictures))

@@ -110,7 +110,7 @@ def serve(server: SiteServer, browser: bool, say: Callable[[str], None]) -> None
     Args:
         server: bound to its port already.
         browser: open the page in the user's browser.
-        say: prints a line.
+        say: called with each line to print.
     """
     say(f"The page is at {server.address} (this machine only; Ctrl-C ends it)")
     if browser and not _open(server.address):

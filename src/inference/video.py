@@ -20,7 +20,7 @@ import numpy as np
 from src.inference.encoding import temporary_beside
 from src.utils.errors import UserError
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # our errors say what its lines say
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # our own errors report the same
 
 CODEC = "mp4v"
 """MPEG-4: the best that OpenCV's wheels can write without a library of patents."""
@@ -39,7 +39,7 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True)
 class VideoHeader:
-    """What a video says of itself.
+    """What the header of a video says.
 
     Attributes:
         rate: frames per second.

@@ -68,7 +68,7 @@ def download(source: Download, part: Path, progress: Progress = lambda got, tota
     """Fetch into `part`, resuming where an earlier call stopped, and check the whole file.
 
     A note beside `part` says which file it is a part of, by the server's ETag or date. If the file has changed since,
-    or the server cannot send the rest, the download starts anew. When it is interrupted, `part` and its note stay for
+    or the server cannot send the rest, the download starts again. When it is interrupted, `part` and its note stay for
     the next call.
 
     Args:

@@ -1,7 +1,7 @@
 """Damage that decoders pass over: files with a good beginning and a broken body.
 
-Pillow decodes a JPEG with a hole in it to a grey or smeared picture and says nothing. libjpeg does say it, on the
-standard error stream of the process, through OpenCV; so a process that looks for damage first points that stream at a
+Pillow silently decodes a JPEG with a hole in it to a grey or smeared picture. libjpeg, called by OpenCV, reports the
+damage on the standard error stream of the process; so a process that looks for damage first redirects that stream to a
 file (`capture_decoder_warnings`) and reads it after each image. PNG has a checksum for every chunk.
 """
 
