@@ -16,7 +16,7 @@ from src.utils.errors import UserError
 
 
 class TensorBoard(TensorBoardLogger, Tracker):
-    """Logs to TensorBoard: ``tensorboard --logdir outputs`` names runs by folder; resumed runs continue their curves."""
+    """TensorBoard log. ``tensorboard --logdir outputs`` names runs by folder; resumed runs continue their curves."""
 
     def __init__(self, save_dir: str) -> None:
         if find_spec("tensorboard") is None:
