@@ -145,7 +145,7 @@ class DilatedDepthwise(nn.Conv2d):
 
 
 def channel_attention_block(channels: int, field: Field) -> nn.Sequential:
-    """Return CAB: convolutions of a small (3×3, compressed 3-fold) or large (dilated depthwise) field, and attention."""
+    """Return CAB: convolutions of a small (3×3, compressed 3-fold) or large (dilated depthwise) field, attention."""
     if field == "small":
         compressed = max(1, channels // 3)
         convolutions: list[nn.Module] = [

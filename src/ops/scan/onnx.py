@@ -114,7 +114,7 @@ def with_own_constants(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def scan_function(name: str, sizes: Sizes) -> onnx.FunctionProto:
-    """Return the scan as an ONNX function: inputs as for :func:`node`, in the order of :class:`ScanInputs`; output y."""
+    """Return the scan as an ONNX function of :func:`node`'s inputs, in the order of :class:`ScanInputs`; output y."""
     from onnx.parser import parse_function
 
     head = f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]> '
