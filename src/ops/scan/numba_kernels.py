@@ -261,11 +261,8 @@ def forward(task, u, delta, A, B, C, D, bias, weights, order, y, states, table, 
     B_tile, C_tile, low = _scratch(chunk * width, u), _scratch(chunk * width, u), _scratch(chunk * R, u)
     x_tile, step = _scratch(chunk * LANES, u), _scratch(chunk * LANES, u)  # x_tile: u at first, y at last
     decay, h = _scratch(blocks * block, u), _scratch(blocks * block, u)
-    W_tile, D_tile, bias_tile = (
-        _scratch(blocks * R * LANES, u),
-        _scratch(blocks * LANES, u),
-        _scratch(blocks * LANES, u),
-    )
+    W_tile = _scratch(blocks * R * LANES, u)
+    D_tile, bias_tile = _scratch(blocks * LANES, u), _scratch(blocks * LANES, u)
     n, p, part = task // (P * parts), task // parts % P, task % parts
     begin, end = blocks * part // parts, blocks * (part + 1) // parts
     for k in range(K):
@@ -277,18 +274,8 @@ def forward(task, u, delta, A, B, C, D, bias, weights, order, y, states, table, 
             _fetch(B_tile, width, B, n * B_strides[0] + g * S * B_strides[1], B_strides, S, order, g * L, t, steps)
             _fetch(C_tile, width, C, n * C_strides[0] + g * S * C_strides[1], C_strides, S, order, g * L, t, steps)
             if R > 0:
-                _fetch(
-                    low,
-                    R,
-                    delta,
-                    n * delta_strides[0] + g * R * delta_strides[1],
-                    delta_strides,
-                    R,
-                    order,
-                    g * L,
-                    t,
-                    steps,
-                )
+                at = n * delta_strides[0] + g * R * delta_strides[1]
+                _fetch(low, R, delta, at, delta_strides, R, order, g * L, t, steps)
             for b in range(begin, end):
                 channel, rows = b * LANES, min(LANES, d - b * LANES)
                 at = n * u_strides[0] + (p * d + channel) * u_strides[1]
@@ -300,18 +287,8 @@ def forward(task, u, delta, A, B, C, D, bias, weights, order, y, states, table, 
                 if states.size > 0:
                     keep = ((n * P * K + g) * chunks + c) * blocks + b
                     states[keep * block : (keep + 1) * block] = h[b * block : (b + 1) * block]
-                _scan(
-                    x_tile,
-                    h[b * block :],
-                    step,
-                    decay[b * block :],
-                    B_tile,
-                    C_tile,
-                    D_tile[b * LANES :],
-                    width,
-                    steps,
-                    table,
-                )
+                h_block, decay_block, skip = h[b * block :], decay[b * block :], D_tile[b * LANES :]
+                _scan(x_tile, h_block, step, decay_block, B_tile, C_tile, skip, width, steps, table)
                 at = n * y_strides[0] + (p * d + channel) * y_strides[1]
                 _put(x_tile, y, at, y_strides, rows, order, g * L, t, steps, k > 0)
 
@@ -407,30 +384,16 @@ def backward(  # type: ignore[no-untyped-def]
     B_tile, C_tile, low = _scratch(chunk * width, u), _scratch(chunk * width, u), _scratch(chunk * R, u)
     u_tile, dy_tile, du_tile = _scratch(chunk * LANES, u), _scratch(chunk * LANES, u), _scratch(chunk * LANES, u)
     raw, step, d_step = _scratch(chunk * LANES, u), _scratch(chunk * LANES, u), _scratch(chunk * LANES, u)
-    decay, h, dh, dA_sum = (
-        _scratch(blocks * block, u),
-        _scratch(block, u),
-        _scratch(blocks * block, u),
-        _scratch(blocks * block, u),
-    )
-    W_tile, D_tile, bias_tile = (
-        _scratch(blocks * R * LANES, u),
-        _scratch(blocks * LANES, u),
-        _scratch(blocks * LANES, u),
-    )
-    dW_sum, dD_sum, d_bias_sum = (
-        _scratch(blocks * R * LANES, u),
-        _scratch(blocks * LANES, u),
-        _scratch(blocks * LANES, u),
-    )
+    decay, dh, dA_sum = _scratch(blocks * block, u), _scratch(blocks * block, u), _scratch(blocks * block, u)
+    W_tile, dW_sum = _scratch(blocks * R * LANES, u), _scratch(blocks * R * LANES, u)
+    D_tile, bias_tile, dD_sum = _scratch(blocks * LANES, u), _scratch(blocks * LANES, u), _scratch(blocks * LANES, u)
+    d_bias_sum, h = _scratch(blocks * LANES, u), _scratch(block, u)
     carries, dB_lanes, dC_lanes = _scratch(chunk * block, u), _scratch(padded * LANES, u), _scratch(padded * LANES, u)
     dB_lanes[:], dC_lanes[:] = 0, 0
     dB_sum, dC_sum, d_low_sum = _scratch(chunk * padded, u), _scratch(chunk * padded, u), _scratch(chunk * R * LANES, u)
     tiles = (u_tile, dy_tile, du_tile, raw, step, d_step, h, carries, dB_lanes, dC_lanes)
-    constants, sums = (
-        (decay, W_tile, D_tile, bias_tile),
-        (dB_sum, dC_sum, d_low_sum, dA_sum, dh, dD_sum, d_bias_sum, dW_sum),
-    )
+    constants = (decay, W_tile, D_tile, bias_tile)
+    sums = (dB_sum, dC_sum, d_low_sum, dA_sum, dh, dD_sum, d_bias_sum, dW_sum)
     inputs, outputs, fetched = (u, delta, dy, states), (du, d_delta), (B_tile, C_tile, low)
     n, p, part = task // (P * parts), task // parts % P, task % parts
     begin, end = blocks * part // parts, blocks * (part + 1) // parts
@@ -446,18 +409,8 @@ def backward(  # type: ignore[no-untyped-def]
             _fetch(B_tile, width, B, n * B_strides[0] + g * S * B_strides[1], B_strides, S, order, g * L, t, steps)
             _fetch(C_tile, width, C, n * C_strides[0] + g * S * C_strides[1], C_strides, S, order, g * L, t, steps)
             if R > 0:
-                _fetch(
-                    low,
-                    R,
-                    delta,
-                    n * delta_strides[0] + g * R * delta_strides[1],
-                    delta_strides,
-                    R,
-                    order,
-                    g * L,
-                    t,
-                    steps,
-                )
+                at = n * delta_strides[0] + g * R * delta_strides[1]
+                _fetch(low, R, delta, at, delta_strides, R, order, g * L, t, steps)
             for b in range(begin, end):
                 place = (n, p, k, c, b)
                 _reverse_block(

@@ -9,7 +9,9 @@ Time is cut into chunks, and every chunk of every (sample, group) is computed on
 
 The gradients need the states before each chunk, which the forward pass stores, and the gradients of the states after
 each chunk, which the first two kernels compute, backwards in time. No two programs write to the same place and nothing
-is added atomically, so two runs on one device give identical bits. Decays are only multiplied, never divided by.
+is added atomically, so two runs on one device give identical bits. Decays are only multiplied, never divided by. The
+caller sums the outputs of ``gradients``: dA (N,G,chunks,d,S), dD and d_bias (N,G,chunks,d) over chunks, and dB and dC,
+which are ``part_stride`` apart and have the strides ``dB_strides``, over parts.
 
 A program of 1 and 3 processes one part of a chunk's blocks of channels, one tile (channels, states, steps) at a time.
 Maps are (N, groups, rows, L) with any strides; stored states are arranged as in
@@ -257,21 +259,14 @@ def gradients(  # type: ignore[no-untyped-def]
     dy_strides, u_strides, delta_strides, B_strides, C_strides, du_strides, d_delta_strides, dB_strides,
     part_stride, sizes, SOFTPLUS: tl.constexpr, CHANNELS: tl.constexpr, STATES: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
-    """Compute the gradients of every group, from ``after``, the gradient of the state after each chunk.
-
-    The caller sums dA (N,G,chunks,d,S), dD and d_bias (N,G,chunks,d) over chunks, and dB and dC, which are
-    ``part_stride`` apart and have the strides ``dB_strides``, over parts.
-    """
+    """Compute the gradients of every group, from ``after``, the gradient of the state after each chunk."""
     K, G, L, d, S, chunks, blocks, parts = sizes
     part, chunk, g, n, keep = _place(G, chunks, parts)
     states, i = tl.arange(0, STATES), tl.arange(0, CHUNK)
     t = chunk * CHUNK + i
     here, earlier, later = t < L, (i > 0) & (t - 1 < L), (i < CHUNK - 1) & (t + 1 < L)
-    token, token_before, token_after = (
-        _token(order, g, L, t, here),
-        _token(order, g, L, t - 1, earlier),
-        _token(order, g, L, t + 1, later),
-    )
+    token = _token(order, g, L, t, here)
+    token_before, token_after = _token(order, g, L, t - 1, earlier), _token(order, g, L, t + 1, later)
     inside_states = (states < S)[:, None] & here[None, :]
     B_t = tl.load(B + _at(B_strides, n, g, states, token), inside_states, 0.0)
     C_t = tl.load(C + _at(C_strides, n, g, states, token), inside_states, 0.0)
@@ -304,18 +299,8 @@ def gradients(  # type: ignore[no-untyped-def]
         d_step = _step_gradient(u_t * d_drive + tl.sum(d_exponent * rates, 1), raw, SOFTPLUS)
         tl.store(du + _at(du_strides, n, g, channels, token), step * d_drive + skip * dy_t, inside)
         tl.store(d_delta + _at(d_delta_strides, n, g, channels, token), d_step, inside)
-        _store_sums(
-            dA,
-            dD,
-            d_bias,
-            keep * d + channels,
-            channels < d,
-            d_exponent * step[:, None, :],
-            dy_t * u_t,
-            d_step,
-            S,
-            states,
-        )
+        dA_t = d_exponent * step[:, None, :]
+        _store_sums(dA, dD, d_bias, keep * d + channels, channels < d, dA_t, dy_t * u_t, d_step, S, states)
     at = part.to(tl.int64) * part_stride + _at(dB_strides, n, g, states, token)
     tl.store(dB + at, dB_t, inside_states)
     tl.store(dC + at, dC_t, inside_states)

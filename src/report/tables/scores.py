@@ -51,18 +51,16 @@ def scores_table(
     methods = list(dict.fromkeys(one.label for group in results.values() for one in group))
     measured = {(one.dataset, one.label): one.scalars for group in results.values() for one in group}
     apart = [name for name in datasets if published and not comparable(results[name], protocol)]
-    rows = [[Cell(row.label), Cell("published")] for row in published] + [
-        [Cell(name), Cell("measured here")] for name in methods
-    ]
+    rows = [[Cell(row.label), Cell("published")] for row in published]
+    rows += [[Cell(name), Cell("measured here")] for name in methods]
     for dataset in datasets:
         for name in columns:
             theirs = [row.scores.get(dataset, {}).get(name) for row in published]
             ours = [measured.get((dataset, method), {}).get(name) for method in methods]
             groups = [theirs, ours] if dataset in apart else [theirs + ours]
             marks = [mark for group in groups for mark in ranks(group, MEASURES[name].higher_is_better, digits)]
-            texts = [number(value, min(digits, PUBLISHED_DIGITS)) for value in theirs] + [
-                number(value, digits) for value in ours
-            ]
+            texts = [number(value, min(digits, PUBLISHED_DIGITS)) for value in theirs]
+            texts += [number(value, digits) for value in ours]
             for row, text, mark in zip(rows, texts, marks, strict=True):
                 row.append(Cell(text, mark))
     is_staged = all(one.map for group in results.values() for one in group)
@@ -70,11 +68,8 @@ def scores_table(
     header += [Head(heading(name), latex_heading(name)) for _ in datasets for name in columns]
     spans = [("", 2), *((dataset, len(columns)) for dataset in datasets)] if len(datasets) > 1 else []
     if not published:
-        rows, header, spans = (
-            [[row[0], *row[2:]] for row in rows],
-            [header[0], *header[2:]],
-            [("", 1), *spans[1:]] if spans else [],
-        )
+        rows, header = [[row[0], *row[2:]] for row in rows], [header[0], *header[2:]]
+        spans = [("", 1), *spans[1:]] if spans else []
     notes = [*set_notes(results), *how_notes(columns, protocol, digits), *context, *_published_notes(published, apart)]
     return Table(title, header, rows, notes, frozenset({len(published)}) if published else frozenset(), spans)
 
