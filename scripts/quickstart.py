@@ -1,4 +1,4 @@
-"""Train, evaluate and predict on synthetic camouflage: from nothing to a number and a picture in minutes.
+"""Train, evaluate and predict on synthetic camouflage: scores and pictures within minutes, without any data.
 
 Run by `make quickstart`. One run folder holds everything; the exact next commands are printed at the end.
 """
@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from src.cli.command import CONF, console
+from src.cli.command_line import override, shell_line
 from src.cli.script import ScriptParser
 from src.cli.type_check import check_types
 from src.data.synthetic import SyntheticCamouflage
@@ -21,48 +22,61 @@ from src.predict import predict
 from src.train import train
 
 NEXT = """\
-[bold]What next[/bold]
-  the same on your images   .venv/bin/python -m src.train experiment=camo_lite0 data.root=DATA \\
-                              (DATA/TrainDataset/CAMO/{{Imgs,GT}} and DATA/TestDataset/CAMO/{{Imgs,GT}})
-  evaluate                  .venv/bin/python -m src.eval ckpt_path={checkpoint}
-  predict                   .venv/bin/python -m src.predict ckpt_path={checkpoint} input=FOLDER output=FOLDER overlay=true
-  a plain baseline          .venv/bin/python -m src.train experiment=quickstart model=fpn
+  the same on your images   {own}
+                            (DATA/TrainDataset/CAMO/{{Imgs,GT}} and DATA/TestDataset/CAMO/{{Imgs,GT}})
+  evaluate                  {evaluate}
+  predict                   {predict}
+  a plain baseline          {baseline}
   every command             make help"""
 
 
 def main() -> None:
-    """The command line of :func:`run`."""
+    """Run the command line of :func:`run`."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("overrides", nargs="*", help="Hydra overrides of experiment=quickstart, e.g. trainer.max_epochs=2")
+    parser.add_argument(
+        "overrides", nargs="*", help="Hydra overrides of experiment=quickstart, e.g. trainer.max_epochs=2"
+    )
     parser.add_argument("--output", type=Path, default=Path("outputs/quickstart") / time.strftime("%Y-%m-%d_%H-%M-%S"))
     parser.run(lambda arguments: run(arguments.output, arguments.overrides))
 
 
 def run(folder: Path, overrides: Sequence[str] = ()) -> dict[str, float]:
-    """The whole way into ``folder``; returns what :func:`src.train.train` returns."""
+    """Train, test and predict into ``folder``; return the measures of :func:`src.train.train`."""
     start, out = time.perf_counter(), console()
     out.rule("RUN quickstart: training on synthetic camouflage")
     scores = train(_config("train", ["experiment=quickstart", *overrides], folder))
     checkpoint = folder / "checkpoints" / "best.ckpt"
     out.rule("predicting new scenes")
     _write_scenes(folder / "images")
-    places = [f"ckpt_path={checkpoint}", f"input={folder / 'images'}", f"output={folder / 'predictions'}", "overlay=true"]
-    predict(_config("predict", places, folder))
+    places = [
+        override("ckpt_path", checkpoint),
+        override("input", folder / "images"),
+        override("output", folder / "predictions"),
+    ]
+    predict(_config("predict", [*places, "overlay=true"], folder))
     out.rule(f"done in {(time.perf_counter() - start) / 60:.1f} minutes")
     out.print(f"Look at {folder / 'report.html'} and {folder / 'predictions' / 'overlay'}/", highlight=False)
-    out.print(NEXT.format(checkpoint=checkpoint), highlight=False, soft_wrap=True)
+    network = override("ckpt_path", checkpoint)
+    lines = {
+        "own": shell_line("src.train", "experiment=camo_lite0", "data.root=DATA"),
+        "evaluate": shell_line("src.eval", network),
+        "predict": shell_line("src.predict", network, "input=FOLDER", "output=FOLDER", "overlay=true"),
+        "baseline": shell_line("src.train", "experiment=quickstart", "model=fpn"),
+    }
+    out.print("What next", style="bold")
+    out.print(NEXT.format(**lines), highlight=False, soft_wrap=True, markup=False)
     return scores
 
 
 def _config(name: str, overrides: list[str], folder: Path) -> DictConfig:
     with initialize_config_dir(CONF, version_base="1.3"):
-        cfg = compose(name, [*overrides, f"paths.output_dir={folder}"])
+        cfg = compose(name, [*overrides, override("paths.output_dir", folder)])
     check_types(cfg)
     return cfg
 
 
 def _write_scenes(folder: Path, count: int = 8) -> None:
-    """A folder of pictures that no split has seen: what a user's own images look like to `predict`."""
+    """Write a folder of new pictures that are in no split, in the place of a user's own images."""
     folder.mkdir(parents=True)
     scenes = SyntheticCamouflage(count, size=(192, 256), seed=1, split="test")
     for i in range(count):

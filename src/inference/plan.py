@@ -10,9 +10,10 @@ from typing import Any
 from src.inference.files import Checked, check_sources
 from src.inference.inputs import STANDARD_INPUT, Source, find_sources
 from src.inference.opening import network_file
-from src.inference.outputs import STAGES, Outputs, Protected
+from src.inference.outputs import STAGES, Outputs
 from src.inference.settings import PredictSettings, predict_settings
 from src.utils.errors import Problems, UserError
+from src.utils.protected import Protected
 
 STANDARD_OUTPUT = "-"
 LAST = "last"
@@ -69,7 +70,9 @@ def make_plan(cfg: Mapping[str, Any]) -> Plan:
 
 def _network(cfg: Mapping[str, Any]) -> Path:
     if cfg["ckpt_path"] is None:
-        raise UserError("ckpt_path: name the checkpoint to predict with, e.g. ckpt_path=outputs/…/checkpoints/best.ckpt")
+        raise UserError(
+            "ckpt_path: name the checkpoint to predict with, e.g. ckpt_path=outputs/…/checkpoints/best.ckpt"
+        )
     if cfg["ckpt_path"] == LAST:
         from src.checkpoints.finding import resolve_checkpoint
 
@@ -82,7 +85,9 @@ def _outputs(cfg: Mapping[str, Any], settings: PredictSettings, network: Path, s
     background = cfg["background"]
     others = [network, Path(cfg["input"]), *([Path(background)] if isinstance(background, str) else [])]
     inputs = [source.path for source in sources if source.path is not None]
-    return Outputs(Path(cfg["output"]), settings.types, settings.file_format, settings.frames, Protected([*inputs, *others]))
+    return Outputs(
+        Path(cfg["output"]), settings.types, settings.file_format, settings.frames, Protected([*inputs, *others])
+    )
 
 
 def _stream_problems(sources: Sequence[Source], settings: PredictSettings) -> list[str]:
@@ -91,6 +96,7 @@ def _stream_problems(sources: Sequence[Source], settings: PredictSettings) -> li
         problems.append(f"output={STANDARD_OUTPUT}: standard output takes one type, not {', '.join(settings.types)}")
     if len(sources) != 1 or sources[0].is_video:
         problems.append(
-            f"output={STANDARD_OUTPUT}: standard output takes one picture; input={STANDARD_INPUT} reads one from standard input"
+            f"output={STANDARD_OUTPUT}: standard output takes one picture; "
+            f"input={STANDARD_INPUT} reads one from standard input"
         )
     return problems

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from hydra.utils import instantiate
@@ -14,7 +15,7 @@ from src.callbacks.progress import ProgressBar
 from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.rebuild import rebuild
 from src.cli.command import console
-from src.cli.command_line import command_line
+from src.cli.command_line import command_line, override
 from src.distributed.signals import Interrupted, StopRequest
 from src.loggers.tracker import Tracker
 from src.module import COSModule
@@ -23,13 +24,14 @@ from src.report.network import write_results
 from src.report.write import ReportOptions
 from src.scoring.pool import WorkerPool
 from src.scoring.scorer import MapScorer
+from src.utils.failures import explained
 
 
 def final_test(prepared: Prepared, trainer: L.Trainer) -> dict[str, float]:
-    """Test the best checkpoint of the hold-out (with ``train=false`` the given one), and hand the report to the trackers.
+    """Test the checkpoint that is best on the hold-out (``train=false``: the given one), and log the report.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM, after the line that tests again was printed.
+        Interrupted: Ctrl-C or SIGTERM, after the command that tests again was printed.
     """
     module, path = prepared.module, _tested_checkpoint(prepared, trainer)
     if path is not None:
@@ -38,7 +40,7 @@ def final_test(prepared: Prepared, trainer: L.Trainer) -> dict[str, float]:
         with StopRequest(at_once=True):
             scores = run_test(module, prepared.datamodule, prepared.cfg.trainer, prepared.output_dir, path)
     except Interrupted as stop:
-        command = command_line(prepared.output_dir, f"ckpt_path={path}", "train=false")
+        command = command_line(prepared.output_dir, override("ckpt_path", path or ""), "train=false")
         print(f"stopped by {stop.signal.name} in the test; test again with: {command}", file=sys.stderr)
         raise
     for logger in trainer.loggers:
@@ -48,7 +50,7 @@ def final_test(prepared: Prepared, trainer: L.Trainer) -> dict[str, float]:
 
 
 def _tested_checkpoint(prepared: Prepared, trainer: L.Trainer) -> Path | None:
-    """None: the module as it is, where a training has kept no best checkpoint."""
+    """Return the checkpoint to test; None: test the module as it is, since the training kept no best checkpoint."""
     if not prepared.cfg.train:
         return prepared.ckpt_path
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
@@ -57,7 +59,7 @@ def _tested_checkpoint(prepared: Prepared, trainer: L.Trainer) -> Path | None:
 
 def run_test(
     module: COSModule,
-    datamodule: L.LightningDataModule,
+    datamodule: Any,
     trainer_cfg: DictConfig,
     output_dir: Path,
     ckpt_path: Path | None,
@@ -69,20 +71,25 @@ def run_test(
 
     Args:
         module: the network and its measures.
-        datamodule: its test sets are read.
+        datamodule: holds the test sets.
         trainer_cfg: the group ``trainer``.
-        output_dir: where the report goes.
-        ckpt_path: the checkpoint that the weights come from, for the report; None: none.
+        output_dir: where the report is written.
+        ckpt_path: the checkpoint that the weights come from, for the report; None: there is none.
         options: how the report is made.
         workers: threads that score (None: one per core); the numbers do not depend on it.
-        maps_dir: where the maps go, ``<maps_dir>/<SET>/<image>.png``; None: nowhere.
+        maps_dir: where the maps are written, ``<maps_dir>/<SET>/<image>.png``; None: they are not written.
+
+    Returns:
+        The logged measures, by name.
     """
-    alone = {"devices": 1, "num_nodes": 1, "strategy": "auto", "plugins": [LightningEnvironment()]}  # also in a job of several processes
+    # One process, even in a job of several.
+    alone = {"devices": 1, "num_nodes": 1, "strategy": "auto", "plugins": [LightningEnvironment()]}
     callbacks = [ProgressBar()] if trainer_cfg.get("enable_progress_bar", True) else []
     trainer: L.Trainer = instantiate(trainer_cfg, **alone, logger=False, callbacks=callbacks)
     metrics = module.val_metrics
     with WorkerPool(workers) as pool:
         module.scorer = MapScorer(metrics.protocol, metrics.extra, pool, maps_dir)
-        trainer.test(module, datamodule=datamodule, verbose=False)
+        with explained(datamodule.sizes(train=False)):
+            trainer.test(module, datamodule=datamodule, verbose=False)
     write_results(output_dir, module, datamodule, ckpt_path, console(), options)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}

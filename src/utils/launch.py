@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
@@ -12,7 +12,13 @@ from src.utils.errors import UserError
 
 
 class Launch(NamedTuple):
-    """Processes that somebody else has started: by whom, how many in all, how many on this machine."""
+    """Processes that a launcher has started.
+
+    Attributes:
+        by: ``torchrun`` or ``srun``.
+        processes: their number.
+        here: their number on this machine.
+    """
 
     by: str
     processes: int
@@ -20,9 +26,9 @@ class Launch(NamedTuple):
 
 
 def launched() -> Launch | None:
-    """What torchrun or srun has started this process as a part of; None where neither has.
+    """Return the processes that torchrun or srun started together with this one; None if neither did.
 
-    An allocation of SLURM without srun, and a step of one task, are as good as no cluster: this process may start others.
+    A SLURM allocation without srun, and a step with a single task, also give None: this process may start others.
     """
     env = os.environ
     if "TORCHELASTIC_RUN_ID" in env:
@@ -34,21 +40,31 @@ def launched() -> Launch | None:
 
 
 def global_rank() -> int:
-    """Rank of this process among all of its training; 0 where it is alone."""
+    """Return the rank of this process among all processes of the training; 0 if it is alone."""
     launch = launched()
-    return int(os.environ.get({"torchrun": "RANK", "srun": "SLURM_PROCID"}.get(launch.by if launch else "", "LOCAL_RANK"), 0))
+    return int(
+        os.environ.get({"torchrun": "RANK", "srun": "SLURM_PROCID"}.get(launch.by if launch else "", "LOCAL_RANK"), 0)
+    )
 
 
 def restarted() -> bool:
-    """Whether SLURM has started this very job before, and requeued it."""
+    """Whether SLURM started this job before and requeued it."""
     return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
 
 
+START_NAME = "start_name"
+"""Of the resolver, ``${start_name:}``."""
+
+
 def start_name() -> str:
-    """What a run is called that nobody named: when it started; in all processes, and after a requeue, the same.
+    """Return the default name of a run, the same in all its processes and after a requeue.
+
+    It is the time of the start, under srun ``slurm_JOB_STEP``.
+
+    The first process may have to take another name (`src.cli.output_folder`), which the others of torchrun wait for.
 
     Raises:
-        UserError: torchrun keeps no store in which its processes could agree.
+        UserError: this torchrun offers no store in which its processes could agree on a name.
     """
     now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     launch = launched()
@@ -58,11 +74,33 @@ def start_name() -> str:
         return f"slurm_{os.environ['SLURM_JOB_ID']}_{os.environ.get('SLURM_STEP_ID', 0)}"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         raise UserError("paths.output_dir: name it, as this torchrun gives its processes no way to agree on one")
+    return now if global_rank() == 0 else _store().get(_store_key()).decode()
+
+
+def has_time_for_name() -> bool:
+    """Whether a start that nobody named is called by its time, not by a job of SLURM, which keeps its name when it is requeued."""
+    launch = launched()
+    return launch is None or launch.processes == 1 or launch.by != "srun"
+
+
+def share_start_name(name: str) -> None:
+    """Tell the other processes of torchrun the name that the first one has taken."""
+    launch = launched()
+    if launch is not None and launch.processes > 1 and launch.by == "torchrun":
+        _store().set(_store_key(), name)
+
+
+def _store() -> Any:
     from torch.distributed import TCPStore
 
-    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(minutes=5))
-    return store.compare_set("src.utils.launch/start_name", "", now).decode()
+    return TCPStore(
+        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(minutes=5)
+    )
+
+
+def _store_key() -> str:
+    return f"src.utils.launch/{START_NAME}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
 
 
 # Cached, as a multirun composes a configuration for each job.
-OmegaConf.register_new_resolver("start_name", start_name, use_cache=True, replace=True)
+OmegaConf.register_new_resolver(START_NAME, start_name, use_cache=True, replace=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from src.checkpoints.atomic_io import writable
 from src.checkpoints.network import make_network
 from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.weights_file import kept_config, licence_note
+from src.inference.encoding import write_whole
 from src.inference.export.pictures import with_pictures, with_probabilities
 from src.inference.export.settings import ExportSettings
 from src.inference.export.storage import in_half_where_exact, tidied, with_metadata
@@ -32,7 +32,7 @@ from src.ops.scan.onnx import with_own_constants
 from src.utils.errors import UserError
 
 REJECTED = ".rejected"
-"""Is added to the name of a file that does not say what its network says."""
+"""Added to the name of a file whose output differs from its network's."""
 
 
 def export_network(settings: ExportSettings, report: Callable[[str], None] = print) -> list[Comparison]:
@@ -46,12 +46,14 @@ def export_network(settings: ExportSettings, report: Callable[[str], None] = pri
         The comparisons.
 
     Raises:
-        UserError: a checkpoint that cannot be read or exported, a folder that cannot be written, or a file that differs from its network,
-            which is then kept under the name ``OUT.rejected``.
+        UserError: a checkpoint that cannot be read or exported, a folder that cannot be written, or a file that differs
+            from its network, which is then kept under the name ``OUT.rejected``.
     """
     network = _network(settings)
     side = network.image_size if settings.pre_post else settings.size
-    graph = with_own_constants(tidied(traced_graph(network.net, side, 1 if settings.pre_post else None, settings.stages)))
+    graph = with_own_constants(
+        tidied(traced_graph(network.net, side, 1 if settings.pre_post else None, settings.stages))
+    )
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "tensors.onnx"
         _save(with_probabilities(graph), plain, network, pre_post=False)
@@ -98,9 +100,6 @@ def _keep(written: Path, out: Path, problems: list[str]) -> None:
     """Move a file to its place, or beside it if it differs from its network."""
     place = out.with_name(out.name + REJECTED) if problems else out
     with writable(out.parent):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = place.with_name(f".{place.name}.tmp")
-        shutil.copyfile(written, unfinished)
-        unfinished.replace(place)
+        write_whole(place, written.read_bytes())
     if problems:
         raise UserError(f"the exported file differs from its network; it is kept as {place}:", problems)

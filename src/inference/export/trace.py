@@ -1,4 +1,4 @@
-"""A network as an ONNX graph: float pictures in, logits out, and on request what each stage of RUN made of them."""
+"""A network as an ONNX graph: float pictures in, logits out, and on request the maps of RUN's stages."""
 
 from __future__ import annotations
 
@@ -21,15 +21,18 @@ from src.utils.errors import UserError
 
 IMAGE, LOGITS = "image", "logits"
 NET = "net_"
-"""Begins the names of the stages' maps as the network leaves them; :mod:`src.inference.export.pictures` gives them their own."""
+"""Begins the names of the stages' maps as the network leaves them; :mod:`src.inference.export.pictures` gives them
+their own."""
 CELLS, CELL = "cells", 32
-"""A network of any size takes sides that are multiples of `CELL`, the coarsest stride: only then is nothing padded or cropped. It is traced
-on pictures cut into cells, (N,3,rows,32,columns,32), so that the size of each feature is a multiple of rows or columns; of a picture's own
-size it would be a floor of floors, and the tracer compares these for minutes."""
+"""A network of any size takes sides that are multiples of `CELL`, the coarsest stride: only then is nothing padded or
+cropped. It is traced on pictures cut into cells, (N,3,rows,32,columns,32), so that the size of each feature is a
+multiple of rows or columns; of a picture's own size it would be a floor of floors, and the tracer compares these for
+minutes."""
 LARGEST = 64
 """Cells per side, 2048 pixels: an upper bound for the tracer, which the file does not check."""
 SAMPLE = (2, 3, 4, CELL, 5, CELL)
-"""The shape that is traced where all sizes stay open; of number, rows and columns no two agree, so that none is taken for another."""
+"""The shape that is traced where all sizes stay open; of number, rows and columns no two agree, so that none is taken
+for another."""
 
 
 class Traced(nn.Module):
@@ -62,8 +65,9 @@ def joined(image: Tensor) -> Tensor:
 def stage_maps(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
     r"""Return what the stages of a network made of an image, all in [0,1] at the unfolding resolution (h, w).
 
-    ``mask_0`` … ``mask_K``: M_0 … M_K, (N,1,h,w). ``background_1`` …: B_k, (N,3,h,w). ``edge_1`` …: E_k, (N,1,h,w). ``residual_1`` …:
-    the size of r_{k−1}, (N,1,h,w). What a network does not have is left out; without stages there is nothing.
+    ``mask_0`` … ``mask_K``: M_0 … M_K, (N,1,h,w). ``background_1`` …: B_k, (N,3,h,w). ``edge_1`` …: E_k, (N,1,h,w).
+    ``residual_1`` …: the absolute value of r_{k−1}, (N,1,h,w). Maps that a network does not have are left out; a
+    network without stages has none.
     """
     if isinstance(output, MaskOutput):
         return {}
@@ -77,7 +81,7 @@ def stage_maps(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
 
 
 def traced_graph(net: nn.Module, side: int | None, batch: int | None = None, stages: bool = False) -> onnx.ModelProto:
-    """Trace a network; what is left open makes that take several times as long.
+    """Trace a network; sizes that are left open make this take several times as long.
 
     Args:
         net: in evaluation mode, in float32 on the CPU.
@@ -86,7 +90,8 @@ def traced_graph(net: nn.Module, side: int | None, batch: int | None = None, sta
         stages: add :func:`stage_maps` to the outputs.
 
     Returns:
-        A graph from ``image`` (N,3,H,W) float32 to ``logits`` (N,1,H,W) and the maps of the stages, whose names begin with `NET`.
+        A graph from ``image`` (N,3,H,W) float32 to ``logits`` (N,1,H,W) and the maps of the stages, whose names begin
+        with `NET`.
 
     Raises:
         UserError: the network has no stages to return, or computes what ONNX cannot express.
@@ -118,16 +123,24 @@ def _constant_padding() -> Iterator[None]:
 
     Their own rule divides and rounds sizes, and the tracer compares what comes of it for minutes.
     """
-    rule = padding.get_same_padding
-    padding.get_same_padding = lambda _, kernel_size, stride, dilation: max(dilation * (kernel_size - 1) + 1 - stride, 0)
+
+    def constant(_: Any, kernel_size: int, stride: int, dilation: int) -> int:
+        return max(dilation * (kernel_size - 1) + 1 - stride, 0)
+
+    rule, padding.get_same_padding = padding.get_same_padding, constant
     try:
         yield
     finally:
         padding.get_same_padding = rule
 
 
-def _converted(program: torch.export.ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], title: str) -> onnx.ModelProto:
-    """Convert without PyTorch's optimiser, which would fold BatchNorm into weights that are then no longer those of the file."""
+def _converted(
+    program: torch.export.ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], title: str
+) -> onnx.ModelProto:
+    """Convert without PyTorch's optimiser.
+
+    It would fold BatchNorm into weights, which are then no longer those of the file.
+    """
     with _explained(title):
         converted = torch.onnx.export(
             program,
@@ -154,12 +167,14 @@ def _of_whole_pictures(model: onnx.ModelProto) -> onnx.ModelProto:
         shape = Concat <axis = 0> (kept, down, cell, across, cell)
         {CELLS} = Reshape ({IMAGE}, shape)
         }}""")
-    return merge_models(add_prefix(cut, "cut_", rename_inputs=False, rename_outputs=False), model, io_map=[(CELLS, CELLS)])
+    return merge_models(
+        add_prefix(cut, "cut_", rename_inputs=False, rename_outputs=False), model, io_map=[(CELLS, CELLS)]
+    )
 
 
 @contextmanager
 def _explained(title: str, hint: str = "") -> Iterator[None]:
-    """Turn what PyTorch's exporter raises, errors of any class, into a sentence, and drop its warnings."""
+    """Turn any error of PyTorch's exporter (its classes vary) into a one-line UserError, and drop its warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

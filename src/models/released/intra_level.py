@@ -9,7 +9,10 @@ from src.models.released.blocks import conv
 
 
 class IntraLevelFusion(nn.Module):
-    """IAF (released code): a = c + BN(ReLU(conv[t, v, w])), t and v the 3×3 and 5×5 convolutions of c, w a product of two convolutions.
+    """IAF (released code): a = c + BN(ReLU(conv[t, v, w])).
+
+    c is a 1×1 convolution of e, t and v are a 3×3 and a 5×5 convolution of c, and w is the product of a 3×3 and a 5×5
+    convolution of [t, v].
 
     Args:
         channels: C, of the input and the output.
@@ -30,5 +33,5 @@ class IntraLevelFusion(nn.Module):
         """Return the fused map of a level, in the size of ``e``."""
         c = self.conv1(e)
         fields = torch.cat([self.conv3(c), self.conv5(c)], 1)
-        product = self.conv3_2(fields) * self.conv5_2(fields)
-        return c + self.crb(torch.cat([fields, product], 1))
+        fields = torch.cat([fields, self.conv3_2(fields) * self.conv5_2(fields)], 1)
+        return c + self.crb(fields)
