@@ -57,9 +57,9 @@ class CheckOutputFolder(Callback):
 def forget_command() -> None:
     """After a user error, undo what Hydra wrote: delete `.hydra` if nothing else was produced, and restore that of an earlier run."""
     for folder, existed, locked, content, notes, noted in _before:
-        if not notes.is_dir() or _content(folder, notes) != content:
-            continue
         with suppress(OSError):
+            if not notes.is_dir() or _content(folder, notes) != content:
+                continue
             if not noted:
                 shutil.rmtree(notes)
             for name, text in noted.items():

@@ -16,6 +16,8 @@ OUT_OF_MEMORY = (
     "could not create a memory",
 )
 SHARED_MEMORY = ("shared memory(shm)", "out of shared memory", "insufficient shared memory", "bus error")
+LIBRARY = ("shared object", "failed to map segment")
+"""Is said of a library that does not fit into the address space."""
 DEAD_LOADER = "DataLoader worker"
 LOST_BATCH = 74
 """Exit status of a loading process that could not hand over a batch."""
@@ -51,10 +53,24 @@ def explanation(error: BaseException, sizes: str = "") -> str | None:
     if DEAD_LOADER in said:
         way_out = f"where memory was full, {lower} or data.num_workers; ckpt_path=last resumes"
         return f"a process that loads images has died{at}: {cause}; {way_out}"
-    if isinstance(error, MemoryError) or any(word in said.lower() for word in OUT_OF_MEMORY):
+    limit = _address_space()
+    unloaded = limit and isinstance(error, (OSError, ImportError)) and any(word in said for word in LIBRARY)
+    if limit:
+        cause += f" (ulimit -v allows this process {limit / 1e9:.1f} GB; the libraries alone map 4 to 5)"
+    if unloaded or isinstance(error, MemoryError) or any(word in said.lower() for word in OUT_OF_MEMORY):
         same = " (with effective_batch=… a smaller data.batch_size learns the same)" if "data.batch_size" in sizes else ""
         return f"memory is full{at}: {cause}; {lower}{same}"
     return None
+
+
+def _address_space() -> int:
+    """Return the bytes of memory that this process may map; 0 without a limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return 0 if limit == resource.RLIM_INFINITY else limit
 
 
 def _said(error: BaseException) -> str:
