@@ -1,4 +1,4 @@
-"""Read the test sets with a trained network: ``python -m src.eval ckpt_path=FILE``."""
+"""Evaluate a trained network on the test sets: ``python -m src.eval ckpt_path=FILE``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,14 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         ready = prepare_test(cfg)
         maps_dir = ready.output_dir / "maps"
         return run_test(
-            ready.module, ready.datamodule, cfg.trainer, ready.output_dir, ready.ckpt_path, ready.options, cfg.workers, maps_dir
+            ready.module,
+            ready.datamodule,
+            cfg.trainer,
+            ready.output_dir,
+            ready.ckpt_path,
+            ready.options,
+            cfg.workers,
+            maps_dir,
         )
 
 

@@ -1,4 +1,7 @@
-"""Segment pictures and videos: ``python -m src.predict ckpt_path=FILE input=FILES output=FOLDER``; `conf/predict.yaml` has all settings."""
+"""Segment pictures and videos: ``python -m src.predict ckpt_path=FILE input=FILES output=FOLDER``.
+
+`conf/predict.yaml` has all settings.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,8 @@ def predict(cfg: DictConfig) -> Report:
     """Write what ``type=`` asks for of each picture or video, at its own size.
 
     Raises:
-        UserError: mistakes in the settings, no picture, unreadable pictures, or files that would be overwritten, all found before the
-            network is loaded; or an output that cannot be written.
+        UserError: mistakes in the settings, no picture, unreadable pictures, or files that would be overwritten, all
+            found before the network is loaded; or an output that cannot be written.
     """
     share_heap()
     from src.inference.plan import make_plan
@@ -64,7 +67,10 @@ def _to_files(predictor: Predictor, plan: Plan) -> Report:
     rate, size = report.pictures / (time.perf_counter() - start), predictor.network.image_size
     kept = f"; {report.kept} more were there already" if report.kept else ""
     written = f"{report.pictures} maps" if plan.settings.types == ("map",) else f"{report.pictures} pictures"
-    out.print(f"Written: {written} to {plan.outputs.folder}/ ({rate:.1f} images/s at {size} × {size} px){kept}", highlight=False)
+    out.print(
+        f"Written: {written} to {plan.outputs.folder}/ ({rate:.1f} images/s at {size} × {size} px){kept}",
+        highlight=False,
+    )
     if any(one.source.is_video for one in plan.sources) and not plan.outputs.frames:
         out.print("Videos are written without sound.", highlight=False)
     report.skipped[:0] = plan.skipped

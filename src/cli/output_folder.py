@@ -1,4 +1,7 @@
-"""A run folder that cannot be made is one clear line: Hydra makes it before any code of ours runs, and ends in a traceback."""
+"""Report a run folder that cannot be made in one line.
+
+Hydra makes the folder before any code of ours runs, and would end in a traceback.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,8 @@ _before: list[Before] = []
 class CheckOutputFolder(Callback):
     """Makes ``paths.output_dir`` and holds it for this process (`src.cli.run_folder`); where this fails the process ends with status 2.
 
-    Where nobody named the folder it is a new one: of two processes that start in the same second one takes the next free name.
+    Where nobody named the folder it is a new one: of two processes that start in the same second one takes the next
+    free name.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -43,7 +47,9 @@ class CheckOutputFolder(Callback):
         folder, subdir = Path(config.hydra.run.dir), config.hydra.get("output_subdir")
         notes = folder / (subdir or "")
         noted = {path.name: path.read_bytes() for path in notes.glob("*.yaml")} if subdir is not None else {}
-        before = Before(folder, folder.exists() and not new, (folder / LOCK).exists(), _content(folder, notes), notes, noted)
+        before = Before(
+            folder, folder.exists() and not new, (folder / LOCK).exists(), _content(folder, notes), notes, noted
+        )
         _check(config.hydra.run.dir)
         if subdir is not None:
             _before[:] = [before]
@@ -83,7 +89,9 @@ def _claim(config: DictConfig) -> bool:
     if f"${{{START_NAME}:" not in written or not has_time_for_name():
         return False
     folder, number = Path(config.paths.output_dir), 1
-    names = OmegaConf.get_cache(config)[START_NAME]  # so that all configurations of this command, and of its jobs, say the same
+    names = OmegaConf.get_cache(config)[
+        START_NAME
+    ]  # so that all configurations of this command, and of its jobs, say the same
     key, first = next(iter(names.items()))
     with suppress(OSError):  # `_check` says it
         while not _made(folder):
@@ -104,7 +112,7 @@ def _made(folder: Path) -> bool:
 
 
 def _check(place: str) -> None:
-    if not place:  # a shell variable that is not set: checkpoints would go to /checkpoints
+    if not place:  # e.g. an unset shell variable: checkpoints would go to /checkpoints
         print("error: paths.output_dir is empty; name a folder, or leave it out", file=sys.stderr)
         sys.exit(2)
     folder = Path(place)
@@ -117,5 +125,8 @@ def _check(place: str) -> None:
         print(f"error: paths.output_dir: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        print(f"error: paths.output_dir: {folder} cannot be written: {error.strerror}; choose another paths.output_dir", file=sys.stderr)
+        print(
+            f"error: paths.output_dir: {folder} cannot be written: {error.strerror}; choose another paths.output_dir",
+            file=sys.stderr,
+        )
         sys.exit(2)

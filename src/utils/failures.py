@@ -58,7 +58,9 @@ def explanation(error: BaseException, sizes: str = "") -> str | None:
     if limit:
         cause += f" (ulimit -v allows this process {limit / 1e9:.1f} GB; the libraries alone map 4 to 5)"
     if unloaded or isinstance(error, MemoryError) or any(word in said.lower() for word in OUT_OF_MEMORY):
-        same = " (with effective_batch=… a smaller data.batch_size learns the same)" if "data.batch_size" in sizes else ""
+        same = (
+            " (with effective_batch=… a smaller data.batch_size learns the same)" if "data.batch_size" in sizes else ""
+        )
         return f"memory is full{at}: {cause}; {lower}{same}"
     return None
 
