@@ -56,12 +56,7 @@ def score_maps_of(cfg: DictConfig) -> dict[str, list[SetScores]]:
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".") as partial:
         write_report(Path(partial) / output.name, report, options, console())
-        try:
-            (Path(partial) / output.name).rename(output)
-        except OSError as error:  # another process has made a folder of this name meanwhile
-            raise UserError(
-                f"paths.output_dir={output} cannot be made: {error.strerror}; choose another folder"
-            ) from error
+        _move(Path(partial) / output.name, output)
     count = sum(map(len, jobs.values()))
     speed = f"{count / seconds:.0f}/s, {pool.workers} workers"
     console().print(f"Scored: {count} map{'s' * (count != 1)} in {seconds:.1f} s ({speed})", highlight=False)
@@ -69,6 +64,13 @@ def score_maps_of(cfg: DictConfig) -> dict[str, list[SetScores]]:
         f"Written: {output}/ (open report.html; tables: metrics.{{md,tex,csv}}; per_image.csv)", highlight=False
     )
     return results
+
+
+def _move(written: Path, output: Path) -> None:
+    try:
+        written.rename(output)
+    except OSError as error:  # another process has made a folder of this name meanwhile
+        raise UserError(f"paths.output_dir={output} cannot be made: {error.strerror}; choose another folder") from error
 
 
 @command("score")
