@@ -81,7 +81,7 @@ def _checked_device(cfg: DictConfig) -> torch.device:
 
 @command("profile")
 def main(cfg: DictConfig) -> Any:
-    """The command line of :func:`profile`."""
+    """Run the command line of :func:`profile`."""
     profile(cfg)
 
 

@@ -81,7 +81,7 @@ def _write_whole(output: Path, report: Report, options: ReportOptions) -> None:
 
 @command("score")
 def main(cfg: DictConfig) -> Any:
-    """The command line of :func:`score_maps_of`."""
+    """Run the command line of :func:`score_maps_of`."""
     score_maps_of(cfg)
 
 

@@ -42,7 +42,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
 @command("train", check_files=check_start)
 def main(cfg: DictConfig) -> Any:
-    """The command line of :func:`train`."""
+    """Run the command line of :func:`train`."""
     train(cfg)
 
 

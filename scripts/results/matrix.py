@@ -244,7 +244,14 @@ def best_rival(results: Path) -> str:
 
 
 def train_command(run: Run, folder: Path, data: Path, overrides: Sequence[str]) -> list[str]:
-    """Return the command that trains a run, or resumes it."""
+    """Return the command that trains a run, or resumes it if there are checkpoints.
+
+    Args:
+        run: the training.
+        folder: the run's own folder.
+        data: the data root.
+        overrides: further overrides of `src.train`.
+    """
     resume = ["ckpt_path=last"] if any((folder / "checkpoints").glob("*.ckpt")) else []
     places = [f"seed={run.seed}", "test=false", f"data.root={data}", f"paths.output_dir={folder}"]
     return [sys.executable, "-m", "src.train", *run.overrides, *places, *overrides, *resume]

@@ -99,7 +99,7 @@ def command(config_name: str, check_files: Task | None = None) -> Callable[[Task
 
 
 def _is_composed_by_hydra() -> bool:
-    """Whether Hydra runs this process, with its folder and callbacks; only rank 0 of a launcher has these."""
+    """Return whether Hydra runs this process, with its folder and callbacks; only rank 0 of a launcher has these."""
     launch = launched()
     if launch is None or launch.processes == 1:
         return True
@@ -216,7 +216,7 @@ def _mistake(error: Exception) -> str | None:
 
 
 def _is_refused_by_lightning(error: BaseException | None) -> bool:
-    """Whether Lightning refuses a configuration; never true before Lightning is imported."""
+    """Return whether Lightning refuses a configuration; never true before Lightning is imported."""
     exceptions = sys.modules.get("lightning.pytorch.utilities.exceptions")
     return exceptions is not None and isinstance(error, exceptions.MisconfigurationException)
 

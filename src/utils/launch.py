@@ -48,7 +48,7 @@ def global_rank() -> int:
 
 
 def restarted() -> bool:
-    """Whether SLURM started this job before and requeued it."""
+    """Return whether SLURM started this job before and requeued it."""
     return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
 
 

@@ -21,7 +21,7 @@ TARGETS = sorted(
 )
 
 
-# Hydra's callbacks take nothing.
+# The callbacks of Hydra, in `src.cli`, take no arguments.
 @pytest.mark.parametrize("target", [name for name in TARGETS if not name.startswith("src.cli.")])
 def test_every_class_of_the_configuration_is_read_as_python_sees_it(target):
     parameters = inspect.signature(get_object(target)).parameters

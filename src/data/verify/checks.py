@@ -99,7 +99,14 @@ def _judged(path: Path, ignore: int | None) -> tuple[list[Finding], list[Judged]
 
 
 def verdict_on(pairs: FolderPairs, split: Split, findings: list[Finding], masks: list[Judged]) -> Verdict:
-    """Return what to remember about a usable set."""
+    """Return what to remember about a usable set.
+
+    Args:
+        pairs: the set.
+        split: its half, for the label.
+        findings: of `check_set`.
+        masks: likewise.
+    """
     label = f"{pairs.name}-{split.capitalize()}"
     remarkable = [finding for finding in findings if finding.kind not in ORDINARY]
     return Verdict(reading(facts for _, facts in masks), summaries(label, len(pairs), remarkable))
