@@ -1,4 +1,4 @@
-"""What a machine that is too small does to a run, in words that say what to change."""
+"""Explain errors of a machine that is too small, and say what to change."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ LOST_BATCH = 74
 
 @contextmanager
 def explained(sizes: str) -> Iterator[None]:
-    """Turn memory that is full and loading processes that died, in this block, into a UserError; any other error stays what it is.
+    """Context manager: turn full memory and dead loading processes into a UserError; other errors are left alone.
 
     Args:
-        sizes: the settings that memory depends on, as they are: ``data.batch_size=36, data.image_size=352``.
+        sizes: the settings that memory depends on, with their values: ``data.batch_size=36, data.image_size=352``.
 
     Raises:
         UserError: what happened, and which of the settings to lower.
@@ -43,7 +43,12 @@ def explained(sizes: str) -> Iterator[None]:
 
 
 def explanation(error: BaseException, sizes: str = "") -> str | None:
-    """Return what has happened and the way out; None for an error of another kind."""
+    """Return what happened and the way out; None for an error of another kind.
+
+    Args:
+        error: the error.
+        sizes: as in `explained`; empty if not known.
+    """
     said = _said(error)
     cause = said.splitlines()[-1].removeprefix("RuntimeError: ").strip()[:200] if said else type(error).__name__
     at, lower = (f" with {sizes}", "lower one of these") if sizes else ("", "use smaller pictures or batches")
@@ -76,7 +81,7 @@ def _address_space() -> int:
 
 
 def _said(error: BaseException) -> str:
-    """Return the words of an error and of its causes: of a process that died, torch says there how."""
+    """Return the messages of an error and of its causes; there torch says how a process died."""
     words = list[str]()
     one: BaseException | None = error
     while one is not None:
