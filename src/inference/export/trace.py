@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import onnx
 import torch
 from onnx.compose import add_prefix, merge_models
 from onnx.parser import parse_model
+from timm.layers import padding
 from torch import Tensor, nn
 
 from src.models.outputs import MaskOutput, RUNOutput
@@ -105,7 +106,7 @@ def traced_graph(net: nn.Module, side: int | None, batch: int | None = None, sta
         maps = stage_maps(net(joined(image))) if stages else {}
     if stages and not maps:
         raise UserError(f"stages=true: {network_name(net)} has no stages; leave it out")
-    open_sizes = {} if batch else {0: torch.export.Dim("batch", min=1, max=1024)}
+    open_sizes: dict[int, Any] = {} if batch else {0: torch.export.Dim("batch", min=1, max=1024)}
     if side is None:
         open_sizes |= {axis: torch.export.Dim(name, min=1, max=LARGEST) for axis, name in ((2, "rows"), (4, "columns"))}
     program = _program(Traced(net, stages), image, open_sizes, network_name(net))
@@ -116,8 +117,25 @@ def traced_graph(net: nn.Module, side: int | None, batch: int | None = None, sta
 
 def _program(net: nn.Module, image: Tensor, open_sizes: Mapping[int, Any], title: str) -> torch.export.ExportedProgram:
     hint = "; size=N, for one size, may do" if open_sizes.keys() - {0} else ""
-    with torch.no_grad(), scans_as_nodes(), _explained(title, hint):
+    with torch.no_grad(), scans_as_nodes(), _explained(title, hint), _constant_padding() if hint else nullcontext():
         return torch.export.export(net, (image,), dynamic_shapes={IMAGE: dict(open_sizes) or None}, strict=False)
+
+
+@contextmanager
+def _constant_padding() -> Iterator[None]:
+    """Pad timm's ``same`` convolutions and pools as for sides that are multiples of the stride, as all are here.
+
+    Their own rule divides and rounds sizes, and the tracer compares what comes of it for minutes.
+    """
+
+    def constant(_: Any, kernel_size: int, stride: int, dilation: int) -> int:
+        return max(dilation * (kernel_size - 1) + 1 - stride, 0)
+
+    rule, padding.get_same_padding = padding.get_same_padding, constant
+    try:
+        yield
+    finally:
+        padding.get_same_padding = rule
 
 
 def _converted(
