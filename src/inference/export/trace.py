@@ -131,7 +131,7 @@ def _constant_padding() -> Iterator[None]:
     def constant(_: Any, kernel_size: int, stride: int, dilation: int) -> int:
         return max(dilation * (kernel_size - 1) + 1 - stride, 0)
 
-    rule, padding.get_same_padding = padding.get_same_padding, constant
+    rule, padding.get_same_padding = padding.get_same_padding, constant  # type: ignore[assignment]
     try:
         yield
     finally:
