@@ -1,7 +1,8 @@
 """Where a set's folders are under the data root: the layouts of the public archives, found without opening a file.
 
-    <root>/TrainDataset/<SET>/{Imgs,GT}     the layout of this project and of the public test archives; TestDataset likewise
-    <root>/TrainDataset/{Imgs,GT}           the COD and polyp archives: training images of several sets, told apart by their names
+    <root>/TrainDataset/<SET>/{Imgs,GT}     this project and the public test archives; likewise TestDataset
+    <root>/TrainDataset/{Imgs,GT}           the COD and polyp archives: training images of several sets, which
+                                            their file names tell apart
     <root>/<SET>/{Train,Test}/{Image,GT}    a set's own archive: COD10K-v3, GDD, GSD, DRIVE (training, test)
     <root>/<SET>/{Images/{Train,Test},GT}   CAMO-V1.0: one folder of masks for both splits
     <root>/<SET>/{images,masks}             a set without a split, or with one split only: Kvasir-SEG, NC4K
@@ -30,16 +31,21 @@ IMAGE_FOLDERS = ("imgs", "image", "images", "img", "original", "stare-images")
 MASK_FOLDERS = ("gt_object", "1st_manual", "gt", "mask", "masks", "gts", "ground truth", "labels-ah")
 WHOLE_FOLDER = "."
 ONE_FOLDER_SETS = ("CHASE_DB1",)
-"""Sets whose archive keeps images and masks in one folder."""
+"""Sets whose archive has images and masks in one folder."""
 
 
 @dataclass(frozen=True)
 class SetFolders:
     """Where a set was found, and the patterns of stems (`published_sets.SetSpec`) that pair its files.
 
-    `valid`: masks of the pixels that count (fields of view). `shared_masks`: the folder of masks serves other splits,
-    too. `image_suffix`, `mask_suffix`: the only extension that counts, if there is one. `nested`: files in subfolders
-    are of the set, too.
+    Attributes:
+        images: folder of the images.
+        masks: folder of the masks.
+        valid: folder of masks of the pixels that count (fields of view); None: all pixels count.
+        image_pattern: regular expression of stems; likewise `mask_pattern` and `valid_pattern`.
+        shared_masks: whether the folder of masks also has those of other splits.
+        image_suffix: the only extension that counts; empty: any. Likewise `mask_suffix`.
+        nested: whether files in subfolders are part of the set.
     """
 
     images: Path
@@ -55,7 +61,10 @@ class SetFolders:
 
 
 class OwnNames(NamedTuple):
-    """What the files of the user's own sets are called, `%s_image.png` and `%s_segmentation.png`; None: all by the shared name itself."""
+    """File name patterns of the user's own sets, e.g. `%s_image.png` and `%s_segmentation.png`.
+
+    `%s` is the name that an image and its mask share. Without a pattern (None) the stem itself is that name.
+    """
 
     images: str | None = None
     masks: str | None = None
@@ -65,21 +74,24 @@ NO_NAMES = OwnNames()
 
 
 def display_name(root: Path, name: str) -> str:
-    """What a set is called in rows, maps and file names: a published one as published, the set "." by the folder that holds it."""
+    """Return the name of a set in tables, maps and file names.
+
+    Published sets have their published names; the set "." is named after its folder.
+    """
     return (root.resolve().name or "data") if name == WHOLE_FOLDER else spec_of(name).name
 
 
 def locate_set(root: Path, split: Split, name: str, own: OwnNames = NO_NAMES) -> SetFolders | None:
-    """Find a set's folders, the most specific layout first; None if there are none.
+    """Return a set's folders, by the most specific layout that fits; None if there are none.
 
     Args:
         root: the data root.
         split: the half of the set.
-        name: of the set.
-        own: what the files of sets are called that are not published.
+        name: the set's name.
+        own: file name patterns of sets that are not published.
 
     Raises:
-        UserError: names that are no pattern.
+        UserError: a pattern of `own` is not valid.
     """
     spec = spec_of(name)
     for base in _bases(root, split, spec):
@@ -92,15 +104,13 @@ def locate_set(root: Path, split: Split, name: str, own: OwnNames = NO_NAMES) ->
 def missing_set(root: Path, split: Split, name: str) -> str:
     """Return a message about a set that `locate_set` doesn't find.
 
-    It says what was looked for, what was found, and what was probably meant.
+    It says what was looked for, what was found, and which name was probably meant.
     """
     folder, split_dirs = root / SPLIT_FOLDERS[split] / name, list(_split_dirs(root, split))
     base = next((base for base in _bases(root, split, spec_of(name)) if base not in split_dirs), None)
     if base is not None:
-        return (
-            unlabelled_split(root, split, name)
-            or f"{base}: needs a folder of images (such as Imgs, images) and one of masks (such as GT, masks); it holds {_listed(base)}"
-        )
+        needed = "needs a folder of images (such as Imgs, images) and one of masks (such as GT, masks)"
+        return unlabelled_split(root, split, name) or f"{base}: {needed}; it holds {_listed(base)}"
     present = [child.name for base in (root, *split_dirs) for child in _subfolders(base)]
     meant = nearest(name, [*SETS, *present])
     if is_published(name):
@@ -114,7 +124,10 @@ def missing_set(root: Path, split: Split, name: str) -> str:
 
 
 def unlabelled_split(root: Path, split: Split, name: str) -> str | None:
-    """Return what to say about a split of images and fields of view alone, as challenges give out their test images; else None."""
+    """Return a message if a split has images and fields of view but no labels; None otherwise.
+
+    Challenges publish their test images in this form.
+    """
     for base in _bases(root, split, spec_of(name)):
         if any(_is_view(child, spec_of(name)) for child in _subfolders(base)):
             listed = ", ".join(child.name for child in _subfolders(base))
@@ -181,7 +194,7 @@ def _folders_in(base: Path, split: Split, spec: SetSpec) -> SetFolders | None:
 
 
 def _own_folders(base: Path, split: Split, own: OwnNames) -> SetFolders | None:
-    """The folders of a set that is not published; with a pattern for masks these may be beside the images."""
+    """Return the folders of a set that is not published; with a pattern for masks they may be among the images."""
     found = _folders_in(base, split, SetSpec("", "your own"))
     if found is None and own.masks is not None:
         children = {child.name.lower(): child for child in _subfolders(base)}
@@ -198,7 +211,7 @@ def _own_folders(base: Path, split: Split, own: OwnNames) -> SetFolders | None:
 
 
 def _is_view(folder: Path, spec: SetSpec) -> bool:
-    """Whether a folder called `mask` holds fields of view, never the truth: none of its files is called like a mask of the set."""
+    """Return whether a folder called `mask` holds fields of view: none of its files is named like a mask of the set."""
     if folder.name.lower() != "mask" or spec.valid == ANY:
         return False
     return not any(re.fullmatch(spec.masks, path.stem) for path in folder.iterdir())

@@ -134,10 +134,11 @@ def read_image_rows(path: Path) -> tuple[str, list[SetScores]]:
 
 
 def _check_names(path: Path, scores: Iterable[SetScores]) -> None:
-    """Raise a UserError where two rows of a method and data set have one name: rows are paired by it."""
+    """Raise a UserError if two rows of a method and data set have the same name: rows are paired by name."""
     for one in scores:
         names = [row["image"] for row in one.rows]
         twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
         if twice:
-            text = f"{len(twice)} images of {one.dataset} are listed twice, e.g. {twice[0]}: joined sets with the same names"
-            raise UserError(f"{path}: {text}; run src.eval again, which now tells them apart")
+            text = f"{len(twice)} images of {one.dataset} are listed twice, e.g. {twice[0]}"
+            why = "joined sets with the same names"
+            raise UserError(f"{path}: {text}: {why}; run src.eval again, which now tells them apart")

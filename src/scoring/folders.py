@@ -1,4 +1,4 @@
-"""Score maps of any method in files, and notice what cannot be meant so."""
+"""Score the map files of any method, and notice files that cannot be what they are taken for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,13 @@ from src.utils.errors import UserError
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """`protocol`: `field`, `raw` or `released`; `extra`: names of slow measures; `ignore_value`: of pixels in masks that are not judged."""
+    """How maps are scored.
+
+    Attributes:
+        protocol: `field`, `raw` or `released`.
+        extra: names of slow measures.
+        ignore_value: the value of pixels in masks that do not count; None: all pixels count.
+    """
 
     protocol: str
     extra: tuple[str, ...] = ()
@@ -35,7 +41,7 @@ class ScoreSettings:
 
 @dataclass(frozen=True)
 class ScoredFiles:
-    """The scores of one map, and what tells whether map and mask are what they are taken for."""
+    """The scores of one map, and facts that show whether map and mask are what they are taken for."""
 
     scores: ImageScores
     map: MapFacts
@@ -43,26 +49,28 @@ class ScoredFiles:
 
 
 def score_files(files: MapFiles, settings: ScoreSettings) -> ScoredFiles | str:
-    """Score one map against its mask, brought to the mask's size (`resize_map`) if it has another; the problem if it cannot be used."""
+    """Score one map against its mask; return the problem if a file cannot be used.
+
+    A map of another size is resized to the mask's (`resize_map`).
+    """
     try:
         stored, ((target, known), facts) = read_stored_map(files.pred), read_judged(files.gt, settings.ignore_value)
         if wrong := mask_problems(files.gt, facts):
             return wrong[0]
         valid = known if files.fov is None else read_mask(files.fov)
         if valid is not None and valid.shape != target.shape:
-            return f"{files.fov}: {_size(valid)}, its mask {_size(target)} (height×width); a field of view must have the mask's size"
+            sizes = f"{_size(valid)}, its mask {_size(target)} (height×width)"
+            return f"{files.fov}: {sizes}; a field of view must have the mask's size"
         if files.fov is not None and known is not None:
             valid = valid & known
         resized = stored.values.shape != target.shape
         pred = resize_map(stored.values, target.shape) if resized else stored.values
         looks = any(MEASURES[name].needs_image for name in settings.extra)
         picture = read_image(files.source) if looks and files.source is not None else None
-        scored = score_maps(files.image, {"": pred}, target, valid, settings.protocol, settings.extra, picture=picture)[
-            ""
-        ]
+        scored = score_maps(files.image, {"": pred}, target, valid, settings.protocol, settings.extra, picture=picture)
     except UserError as error:
         return str(error)
-    return ScoredFiles(replace(scored, resized=resized), map_facts(stored, target), facts)
+    return ScoredFiles(replace(scored[""], resized=resized), map_facts(stored, target), facts)
 
 
 def score_all_files(
@@ -74,10 +82,10 @@ def score_all_files(
         jobs: (data set, method) → its maps, as `pair_files` returns them.
         settings: how they are scored.
         pool: the threads that score.
-        problems: files that turn out to be broken, and masks that cannot be meant, are added.
+        problems: broken files and masks that cannot be right are appended.
 
     Returns:
-        Data set → the scores of its methods; and what is to be said about masks and maps, one line each.
+        Data set → the scores of its methods; and notes on masks and maps, one line each.
     """
     pairs = [(key, files) for key, group in jobs.items() for files in group]
     scored = pool.map(score_files, ((files, settings) for _, files in pairs))
@@ -99,7 +107,7 @@ def score_all_files(
 def _notes(
     seen: Mapping[tuple[str, str], list[tuple[Path, ScoredFiles]]], protocol: str, problems: list[str]
 ) -> list[str]:
-    """How the masks of each set are read, and what looks wrong, which is warned of as well."""
+    """Return how the masks of each set are read, and what looks wrong; the latter is also issued as warnings."""
     notes, suspicious = dict[str, str](), list[str]()
     for (dataset, method), group in seen.items():
         if dataset not in notes:  # all methods share the masks

@@ -1,4 +1,4 @@
-"""The full check of one pair: decode both files, judge the mask, and keep a small picture to find copies by."""
+"""The full check of one pair: decode both files, judge the mask, and keep a small picture for finding copies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,17 @@ MIN_SIDE = 32
 
 @dataclass
 class Inspection:
-    """What one pair is: `signature` float32 (32, 32) grey levels; `mask`: its facts; None where a file cannot be decoded."""
+    """What is known about one pair; None where a file cannot be decoded.
+
+    Attributes:
+        name: the pair's name.
+        findings: errors, warnings and notes.
+        image_mode: Pillow's name of the image's pixel format.
+        size: (width, height) of the image.
+        mask: the facts about the mask.
+        mask_path: the mask's file.
+        signature: float32 (32, 32) grey levels, see `signature`.
+    """
 
     name: str
     findings: list[Finding] = field(default_factory=list)
@@ -38,7 +48,15 @@ class Inspection:
 def inspect(
     name: str, image_path: Path, mask_path: Path, valid_path: Path | None = None, ignore: int | None = None
 ) -> Inspection:
-    """Decode a pair and judge it; nothing is raised."""
+    """Decode a pair and judge it; errors become findings.
+
+    Args:
+        name: the pair's name.
+        image_path: the image.
+        mask_path: the mask.
+        valid_path: the field of view, if there is one.
+        ignore: the value of ignored pixels in the mask.
+    """
     result = Inspection(name, mask_path=mask_path)
     for path, judge in ((image_path, _image), (mask_path, partial(_mask, ignore)), (valid_path, _decoded)):
         if path is None:
@@ -55,7 +73,7 @@ def inspect(
 
 
 def _is_careless(broken: str) -> bool:
-    """Whether libjpeg complains about a few surplus bytes, which some writers leave, and not about lost pixels."""
+    """Return whether libjpeg only complains about a few surplus bytes, as some writers leave, not about lost pixels."""
     match = re.search(r"(\d+) extraneous bytes", broken)
     return match is not None and int(match.group(1)) <= 16
 

@@ -1,4 +1,4 @@
-"""Judge masks: values that are labels, sets without an object, fields of view; the same rules wherever masks are read."""
+"""Judge masks: labels, sets without an object, fields of view. The same rules apply wherever masks are read."""
 
 from __future__ import annotations
 
@@ -12,21 +12,31 @@ from src.data.masks import MaskFacts
 from src.data.verify.findings import Finding
 
 GREY_SHARE = 0.05
-"""Masks with more pixels than this between 10 and 90 % of their range are pictures; JPEG masks of Kvasir-SEG have 0.007 at most."""
+"""A mask with a larger share of pixels between 10 and 90 % of its range is a picture.
+
+JPEG masks of Kvasir-SEG have at most 0.007.
+"""
 INVERTED_BORDER = 0.9
-"""Foreground on more of the border than this, and on half of the image, looks inverted; none of 2300 real masks gets there."""
+"""A mask that covers more than this share of the border, and half of the image, looks inverted.
+
+None of 2300 real masks does.
+"""
 VIEW_SHARE, VIEW_DIFFERENCE = 0.4, 0.04
-"""Masks that cover more than this share, and differ from their mean by less than this, are one region for all images: a field of view."""
+"""Masks that cover more than the first share, and differ from their mean by less than the second, are a field of view.
+
+They are then one and the same region in all images.
+"""
 VIEW_COUNT = 3
+"""Fewest masks in which a field of view is recognised."""
 
 ORDINARY = frozenset({"grey", "colour"})
-"""Warnings that the words on how masks are read cover already."""
+"""Kinds of warnings that the words on how masks are read already cover."""
 
 Judged = tuple[Path, MaskFacts]
 
 
 def judge_mask(path: Path, facts: MaskFacts) -> Iterator[Finding]:
-    """What is wrong or remarkable with one mask."""
+    """Yield what is wrong or remarkable about one mask."""
     if (problem := _content_error(facts)) is not None:
         yield Finding("error", problem[0], path, problem[1])
     elif facts.is_empty:
@@ -57,7 +67,7 @@ def judge_mask(path: Path, facts: MaskFacts) -> Iterator[Finding]:
 
 
 def _content_error(facts: MaskFacts) -> tuple[str, str] | None:
-    """The kind and the sentence of what makes a mask useless; None if nothing does."""
+    """Return the kind and the text of what makes a mask useless; None if nothing does."""
     top = facts.top
     if facts.flaw is not None:
         return "no mask", f"{facts.flaw}; write objects as 255 and the rest as 0"
@@ -91,7 +101,7 @@ def _way_out(facts: MaskFacts) -> str:
 
 
 def judge_set(folder: Path, masks: Sequence[Judged]) -> Iterator[Finding]:
-    """What only all masks of a set tell."""
+    """Yield what only shows when all masks of a set are looked at together."""
     if not masks:
         return
     facts = [one for _, one in masks]
@@ -111,7 +121,10 @@ def judge_set(folder: Path, masks: Sequence[Judged]) -> Iterator[Finding]:
             f"everything is object in all of {len(masks)} masks; take the folder that holds the objects",
         )
     elif _is_one_view(facts):
-        text = f"all {len(masks)} masks are the same large region: a field of view, and not the objects; take the folder that holds these"
+        text = (
+            f"all {len(masks)} masks are the same large region: a field of view, and not the objects; "
+            "take the folder that holds these"
+        )
         yield Finding("error", "field of view", folder, text)
     filled = [(path, one) for path, one in masks if one.highest > 0]
     yield from _mixed(folder, filled, lambda one: "values 0 and 1" if one.top == 1 else f"values up to {one.top:g}")
@@ -128,7 +141,10 @@ def _is_one_view(facts: Sequence[MaskFacts]) -> bool:
 
 
 def _mixed(folder: Path, masks: Sequence[Judged], key: Callable[[MaskFacts], str]) -> Iterator[Finding]:
-    """A warning where the masks of one set are read in several ways: a file with values 0 and 1 among others is seldom meant so."""
+    """Yield a warning if the masks of one set are read in several ways.
+
+    A file with values 0 and 1 among others is rarely intended.
+    """
     counts = Counter(key(one) for _, one in masks)
     if len(counts) > 1:
         rarest = min(counts, key=lambda word: counts[word])

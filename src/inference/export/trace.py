@@ -21,18 +21,22 @@ from src.utils.errors import UserError
 
 IMAGE, LOGITS = "image", "logits"
 NET = "net_"
-"""Begins the names of the stages' maps as the network leaves them; :mod:`src.inference.export.pictures` gives them
-their own."""
+"""Prefix of the stages' maps as the network returns them; :mod:`src.inference.export.pictures` removes it."""
 CELLS, CELL = "cells", 32
-"""A network of any size takes sides that are multiples of `CELL`, the coarsest stride: only then is nothing padded or
-cropped. It is traced on pictures cut into cells, (N,3,rows,32,columns,32), so that the size of each feature is a
-multiple of rows or columns; of a picture's own size it would be a floor of floors, and the tracer compares these for
-minutes."""
+"""Name and side of the cells that a graph for any size reads.
+
+Such a graph takes sides that are multiples of `CELL`, the coarsest stride: only then is nothing padded or cropped. It
+is traced on pictures cut into cells, (N,3,rows,32,columns,32), so that the size of each feature is a multiple of rows
+or columns. As a function of the picture's own size it would be a floor of floors, which the tracer compares for
+minutes.
+"""
 LARGEST = 64
-"""Cells per side, 2048 pixels: an upper bound for the tracer, which the file does not check."""
+"""Most cells per side (2048 pixels): a bound that the tracer needs; the exported file does not check it."""
 SAMPLE = (2, 3, 4, CELL, 5, CELL)
-"""The shape that is traced where all sizes stay open; of number, rows and columns no two agree, so that none is taken
-for another."""
+"""The shape that is traced if all sizes stay open.
+
+Number, rows and columns all differ, so that the tracer does not take one for another.
+"""
 
 
 class Traced(nn.Module):
@@ -81,12 +85,12 @@ def stage_maps(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
 
 
 def traced_graph(net: nn.Module, side: int | None, batch: int | None = None, stages: bool = False) -> onnx.ModelProto:
-    """Trace a network; sizes that are left open make this take several times as long.
+    """Trace a network; this takes several times as long if sizes stay open.
 
     Args:
         net: in evaluation mode, in float32 on the CPU.
-        side: H and W of its input; None leaves both open, for multiples of `CELL`.
-        batch: N; None leaves it open.
+        side: H and W of its input; None: both stay open, for multiples of `CELL`.
+        batch: N; None: it stays open.
         stages: add :func:`stage_maps` to the outputs.
 
     Returns:
@@ -127,7 +131,7 @@ def _constant_padding() -> Iterator[None]:
     def constant(x: int, kernel_size: int, stride: int, dilation: int) -> int:
         return max(dilation * (kernel_size - 1) + 1 - stride, 0)
 
-    rule, padding.get_same_padding = padding.get_same_padding, constant
+    rule, padding.get_same_padding = padding.get_same_padding, constant  # type: ignore[assignment]
     try:
         yield
     finally:
@@ -137,10 +141,7 @@ def _constant_padding() -> Iterator[None]:
 def _converted(
     program: torch.export.ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], title: str
 ) -> onnx.ModelProto:
-    """Convert without PyTorch's optimiser.
-
-    It would fold BatchNorm into weights, which are then no longer those of the file.
-    """
+    """Convert without PyTorch's optimiser, which would fold BatchNorm into the weights and so change them."""
     with _explained(title):
         converted = torch.onnx.export(
             program,
@@ -156,7 +157,7 @@ def _converted(
 
 
 def _of_whole_pictures(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Cut pictures into the cells that a graph reads; the runtime refuses sides that are no multiples of `CELL`."""
+    """Prepend the step that cuts pictures into a graph's cells; the runtime refuses sides not divisible by `CELL`."""
     cut = parse_model(f"""<ir_version: {model.ir_version}, opset_import: ["" : {OPSET}]>
         cut (float[batch, 3, height, width] {IMAGE}) => (float[batch, 3, rows, {CELL}, columns, {CELL}] {CELLS}) {{
         size = Shape <start = 2> ({IMAGE})
