@@ -131,7 +131,7 @@ def _constant_padding() -> Iterator[None]:
     def constant(x: int, kernel_size: int, stride: int, dilation: int) -> int:
         return max(dilation * (kernel_size - 1) + 1 - stride, 0)
 
-    rule, padding.get_same_padding = padding.get_same_padding, constant  # type: ignore[assignment]
+    rule, padding.get_same_padding = padding.get_same_padding, constant
     try:
         yield
     finally:
