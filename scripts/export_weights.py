@@ -14,6 +14,7 @@ from src.checkpoints.finding import resolve_checkpoint
 from src.checkpoints.weights_file import SUFFIX
 from src.cli.command import command, console
 from src.utils.errors import Problems, UserError
+from src.utils.protected import new_file_problem
 
 
 def export_weights(cfg: DictConfig) -> Path:
@@ -28,9 +29,8 @@ def export_weights(cfg: DictConfig) -> Path:
     with problems.catch():
         if out.suffix != SUFFIX:
             raise UserError(f"out={out}: the file's name must end in {SUFFIX}")
-    with problems.catch():
-        if out.exists() and cfg.overwrite is not True:  # `missing` is for predictions
-            raise UserError(f"out={out} exists; name another file, or overwrite=true")
+    if problem := new_file_problem("out", out, [Path(cfg.ckpt_path)], cfg.overwrite is True):  # `missing` is for predictions
+        problems.append(problem)
     problems.raise_all()
     from src.checkpoints.atomic_io import writable
 

@@ -34,6 +34,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from yaml import YAMLError
 
 from src.cli.command import console
+from src.cli.command_line import override, shell_line
 from src.cli.script import ScriptParser
 from src.data.archives.fetch import Download, download, forget, probe
 from src.data.archives.unpack import receipt_of, unpack
@@ -90,7 +91,7 @@ def fetch(registry: Path, root: Path, only: list[str] | None = None) -> list[str
     with suppress(OSError):  # parts stay for the next call
         (root / PARTS).rmdir()
     problems.raise_all()
-    _say(out, f"next: python -m scripts.verify_data data=… data.root='{root}'")
+    _say(out, f"next (data=… is the task of these sets): {shell_line('scripts.verify_data', override('data.root', root), 'data=cod')}")
     return came
 
 

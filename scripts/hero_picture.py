@@ -22,6 +22,7 @@ from src.inference import Predictor
 from src.models.outputs import stage_logits
 from src.report.figures.figure import figure_of
 from src.utils.errors import UserError
+from src.utils.protected import new_file_problem
 
 WEIGHTS = Path("docs/results/weights/run.safetensors")
 PANEL = (640, 480)
@@ -65,6 +66,8 @@ def draw_hero(photos: Path, output: Path, weights: Path = WEIGHTS) -> None:
     missing = [scene.file for scene in SCENES if not (photos / scene.file).is_file()]
     if missing:
         raise UserError(f"{photos}: no {', '.join(missing)}")
+    if problem := new_file_problem("--output", output, photos.iterdir(), overwrite=True):
+        raise UserError(problem)
     predictor = Predictor(weights)
     rows = [segmented(predictor, cropped(photos / scene.file, scene)) for scene in SCENES]
     picture = drawn(rows)

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from src.cli.command import CONF, console
+from src.cli.command_line import override, shell_line
 from src.cli.script import ScriptParser
 from src.cli.type_check import check_types
 from src.data.synthetic import SyntheticCamouflage
@@ -21,12 +22,11 @@ from src.predict import predict
 from src.train import train
 
 NEXT = """\
-[bold]What next[/bold]
-  the same on your images   .venv/bin/python -m src.train experiment=camo_lite0 data.root=DATA \\
-                              (DATA/TrainDataset/CAMO/{{Imgs,GT}} and DATA/TestDataset/CAMO/{{Imgs,GT}})
-  evaluate                  .venv/bin/python -m src.eval ckpt_path={checkpoint}
-  predict                   .venv/bin/python -m src.predict ckpt_path={checkpoint} input=FOLDER output=FOLDER overlay=true
-  a plain baseline          .venv/bin/python -m src.train experiment=quickstart model=fpn
+  the same on your images   {own}
+                            (DATA/TrainDataset/CAMO/{{Imgs,GT}} and DATA/TestDataset/CAMO/{{Imgs,GT}})
+  evaluate                  {evaluate}
+  predict                   {predict}
+  a plain baseline          {baseline}
   every command             make help"""
 
 
@@ -46,17 +46,25 @@ def run(folder: Path, overrides: Sequence[str] = ()) -> dict[str, float]:
     checkpoint = folder / "checkpoints" / "best.ckpt"
     out.rule("predicting new scenes")
     _write_scenes(folder / "images")
-    places = [f"ckpt_path={checkpoint}", f"input={folder / 'images'}", f"output={folder / 'predictions'}", "overlay=true"]
-    predict(_config("predict", places, folder))
+    places = [override("ckpt_path", checkpoint), override("input", folder / "images"), override("output", folder / "predictions")]
+    predict(_config("predict", [*places, "overlay=true"], folder))
     out.rule(f"done in {(time.perf_counter() - start) / 60:.1f} minutes")
     out.print(f"Look at {folder / 'report.html'} and {folder / 'predictions' / 'overlay'}/", highlight=False)
-    out.print(NEXT.format(checkpoint=checkpoint), highlight=False, soft_wrap=True)
+    network = override("ckpt_path", checkpoint)
+    lines = {
+        "own": shell_line("src.train", "experiment=camo_lite0", "data.root=DATA"),
+        "evaluate": shell_line("src.eval", network),
+        "predict": shell_line("src.predict", network, "input=FOLDER", "output=FOLDER", "overlay=true"),
+        "baseline": shell_line("src.train", "experiment=quickstart", "model=fpn"),
+    }
+    out.print("What next", style="bold")
+    out.print(NEXT.format(**lines), highlight=False, soft_wrap=True, markup=False)
     return scores
 
 
 def _config(name: str, overrides: list[str], folder: Path) -> DictConfig:
     with initialize_config_dir(CONF, version_base="1.3"):
-        cfg = compose(name, [*overrides, f"paths.output_dir={folder}"])
+        cfg = compose(name, [*overrides, override("paths.output_dir", folder)])
     check_types(cfg)
     return cfg
 

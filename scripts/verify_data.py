@@ -31,6 +31,7 @@ from src.data.verify.inspection import Inspection
 from src.data.verify.report import SetReport, Verification, verify
 from src.utils.errors import Problems, UserError
 
+REPORT = "report.json"
 SHOWN = 5
 """Findings of one kind that a table shows of a set; the report has them all."""
 SYSTEMATIC = 0.5
@@ -61,7 +62,7 @@ def verify_data(cfg: DictConfig) -> Verification:
             f"none of the sets is under {settings.root}:",
             [missing_set(settings.root, split, name) for split, name in report.absent],
         )
-    path = Path(cfg.paths.output_dir) / "report.json"
+    path = Path(cfg.paths.output_dir) / REPORT
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report.as_dict(), indent=1, ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
     show(report, out)
@@ -85,6 +86,8 @@ def _check(cfg: DictConfig, settings: DataSettings) -> None:
         problems.append(f"full={cfg.full}: must be true or false")
     if cfg.workers is not None and (not isinstance(cfg.workers, int) or cfg.workers < 1):
         problems.append(f"workers={cfg.workers}: must be 1 or more, or null for one per core")
+    if (Path(cfg.paths.output_dir) / REPORT).exists():
+        problems.append(f"paths.output_dir={cfg.paths.output_dir} holds a {REPORT} already; name another folder")
     problems.raise_all("the check cannot begin:")
 
 

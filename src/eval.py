@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from src.checkpoints.finding import check_ckpt_path
 from src.cli.command import command
+from src.cli.run_folder import held
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
@@ -20,9 +22,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     from src.pipeline.preflight import prepare_test
     from src.pipeline.test import run_test
 
-    ready = prepare_test(cfg)
-    maps_dir = ready.output_dir / "maps"
-    return run_test(ready.module, ready.datamodule, cfg.trainer, ready.output_dir, ready.ckpt_path, ready.options, cfg.workers, maps_dir)
+    with held(Path(cfg.paths.output_dir)):
+        ready = prepare_test(cfg)
+        maps_dir = ready.output_dir / "maps"
+        return run_test(
+            ready.module, ready.datamodule, cfg.trainer, ready.output_dir, ready.ckpt_path, ready.options, cfg.workers, maps_dir
+        )
 
 
 @command("eval", check_files=check_ckpt_path)

@@ -22,6 +22,8 @@ from src.utils.errors import UserError
 from src.utils.revision import FORMAT
 
 Output = RUNOutput | MaskOutput
+SELECTS_ON = "selects_on"
+"""In a checkpoint: what the training selects on. What these very weights were selected on is added when the file is written."""
 
 
 class COSModule(LightningModule):
@@ -38,6 +40,7 @@ class COSModule(LightningModule):
     Attributes:
         config: plain dict of the run's resolved configuration; travels in every checkpoint.
         scorer: takes the maps of a test; without one they are scored where they are made. `src.eval` gives one with workers.
+        selection: what the weights were selected on, in words; empty: on nothing; None: their file does not say.
         test_results: test set → stage name (``M_0`` …, the last is the final mask) → its scores.
     """
 
@@ -57,6 +60,7 @@ class COSModule(LightningModule):
         self.unfolding_lr_scale = unfolding_lr_scale
         self.val_metrics = metrics if metrics is not None else COSMetrics()
         self.config: dict[str, Any] = {}
+        self.selection: str | None = None
         self.scorer: MapScorer | None = None
         self.test_results: dict[str, dict[str, SetScores]] = {}
         self._gains: list[Tensor] = []
@@ -144,8 +148,10 @@ class COSModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "epoch"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the configuration and the format's version."""
+        """Add the configuration, the format's version, and what this training selects its best weights on."""
         checkpoint["config"] = self.config | {"format": FORMAT}
+        data = getattr(self.trainer, "datamodule", None)
+        checkpoint[SELECTS_ON] = data.selected_on() if data is not None else ""
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """The unfolding's few numbers learn at their own rate and without weight decay."""

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from src.cli.command import command, console
-from src.utils.errors import Problems
+from src.utils.errors import Problems, UserError
 
 if TYPE_CHECKING:
     from src.scoring.scores import SetScores
@@ -48,7 +48,10 @@ def score_maps_of(cfg: DictConfig) -> dict[str, list[SetScores]]:
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".") as partial:
         write_report(Path(partial) / output.name, report, options, console())
-        (Path(partial) / output.name).rename(output)
+        try:
+            (Path(partial) / output.name).rename(output)
+        except OSError as error:  # another process has made a folder of this name meanwhile
+            raise UserError(f"paths.output_dir={output} cannot be made: {error.strerror}; choose another folder") from error
     count = sum(map(len, jobs.values()))
     speed = f"{count / seconds:.0f}/s, {pool.workers} workers"
     console().print(f"Scored: {count} map{'s' * (count != 1)} in {seconds:.1f} s ({speed})", highlight=False)

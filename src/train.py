@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from src.cli.command import command
+from src.cli.run_folder import held
 from src.pipeline.start import check_start
 
 
@@ -26,13 +28,14 @@ def train(cfg: DictConfig) -> dict[str, float]:
     from src.pipeline.preflight import prepare
     from src.pipeline.test import final_test
 
-    prepared, request = prepare(cfg), StopRequest()
-    trainer = build(prepared, request)
-    with closing(trainer.loggers):
-        announce(prepared, trainer)
-        scores = fit(prepared, trainer, request) if cfg.train else {}
-        if cfg.test and trainer.is_global_zero:  # one process reads the test sets: the report is about single images in their order
-            scores |= final_test(prepared, trainer)
+    with held(Path(cfg.paths.output_dir)):
+        prepared, request = prepare(cfg), StopRequest()
+        trainer = build(prepared, request)
+        with closing(trainer.loggers):
+            announce(prepared, trainer)
+            scores = fit(prepared, trainer, request) if cfg.train else {}
+            if cfg.test and trainer.is_global_zero:  # one process reads the test sets: the report is about single images in their order
+                scores |= final_test(prepared, trainer)
     return scores
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from errno import EACCES, EDQUOT, EFBIG, ENOSPC, EPERM, EROFS
 from pathlib import Path
@@ -14,9 +14,12 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from src.module import SELECTS_ON
 from src.utils.errors import UserError
 
 LEFTOVERS = ".*.tmp"
+SELECTION = "selection"
+"""In a checkpoint: what its weights were selected on, in words; empty: on nothing."""
 FOLDER_PROBLEMS = {ENOSPC, EDQUOT, EFBIG, EROFS, EACCES, EPERM}
 
 
@@ -25,7 +28,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Raise a UserError where the folder takes no file; what was at ``path`` is still there then."""
-        path = Path(path)
+        checkpoint[SELECTION], path = selection(checkpoint, str(path)), Path(path)
         memory = io.BytesIO()  # torch's own writer turns a full disk into an error that does not say so
         torch.save(checkpoint, memory)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -50,6 +53,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             if isinstance(state, dict) and state.get("best_model_path") and "dirpath" in state:
                 _move(state, str(state["dirpath"]), folder)
         return checkpoint
+
+
+def selection(checkpoint: Mapping[str, Any], path: str) -> str:
+    """Return what the weights in a checkpoint are selected on, in words; empty where nothing has chosen them.
+
+    Args:
+        checkpoint: with its callbacks' states; a ModelCheckpoint notes a file as one of its best before it writes it.
+        path: where it is being written.
+    """
+    states = [state for state in checkpoint.get("callbacks", {}).values() if isinstance(state, dict) and state.get("monitor")]
+    return str(checkpoint.get(SELECTS_ON, "")) if any(path in state.get("best_k_models", {}) for state in states) else ""
 
 
 def _move(state: dict[str, Any], before: str, now: str) -> None:

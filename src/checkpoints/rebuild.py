@@ -8,6 +8,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from src.checkpoints.atomic_io import SELECTION
 from src.checkpoints.network import check_weights, make_network
 from src.models.variant import AS_TRAINED, Variant
 from src.module import COSModule
@@ -32,7 +33,7 @@ def rebuild(checkpoint: dict[str, Any], path: Path, metrics: dict[str, Any] | No
     others = OmegaConf.create({key: value for key, value in config["model"].items() if key != "net"})
     others.metrics = OmegaConf.merge(others.metrics, metrics or {})
     module: COSModule = instantiate(others, _partial_=True)(net)
-    module.config = config
+    module.config, module.selection = config, checkpoint.get(SELECTION)
     return module
 
 

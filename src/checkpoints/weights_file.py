@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # imported where they are used: `SUFFIX` alone must not cost 
     from torch import Tensor
 
 SUFFIX = ".safetensors"
+CARRIED = ("selection",)
+"""Of the checkpoint itself: what its weights were selected on."""
 KEPT = ("seed", "encoder", "model", "data", "commit", "released", "started_from")
 """Of the configuration; the rest is about the machine that trained."""
 
@@ -43,7 +45,8 @@ def export_bytes(checkpoint: Mapping[str, Any], path: Path, exact: bool = False)
     if broken:
         raise UserError(f"ckpt_path: {path} cannot be exported; {len(broken)} tensors are not finite in half precision:", broken, limit=5)
     config = kept_config(checkpoint["config"])
-    return save(state, {"config": json.dumps(config), "note": checkpoint.get("note") or licence_note(config)})
+    header = {"config": json.dumps(config), "note": checkpoint.get("note") or licence_note(config)}
+    return save(state, header | {key: str(checkpoint[key]) for key in CARRIED if key in checkpoint})
 
 
 def kept_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +91,7 @@ def read_exported(path: Path) -> dict[str, Any]:
     if "train_sets" in config["data"]:  # the synthetic set has no root
         config["data"]["root"] = os.environ.get("COS_DATA", "data")
     single = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    return {"state_dict": single, "config": config, "note": header.get("note", "")}
+    return {"state_dict": single, "config": config, "note": header.get("note", "")} | {key: header[key] for key in CARRIED if key in header}
 
 
 def _half(tensor: Tensor) -> Tensor:

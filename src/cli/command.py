@@ -27,8 +27,10 @@ from src.cli.job_record import recorded
 from src.cli.output_folder import forget_command
 from src.cli.override_errors import composition_mistake
 from src.cli.renamed import with_new_names
+from src.cli.run_folder import holds_training
 from src.cli.type_check import check_own_types, check_types
 from src.utils.errors import UserError, user_error
+from src.utils.failures import explanation
 from src.utils.launch import global_rank, launched
 from src.utils.memory import keep_freed_memory
 
@@ -119,8 +121,16 @@ def _checked(task: Task, check_files: Task | None) -> Task:
 
 
 def _run_job(task: Task, cfg: DictConfig, failed: list[str]) -> Any:
-    """One job of a multirun: its error is printed and noted in its folder, not raised, as that would end the other jobs."""
-    with recorded() as note:
+    """One job of a multirun: its error is printed and noted in its folder, not raised, as that would end the other jobs.
+
+    The same multirun in the same folder skips the jobs that are finished and resumes those that have begun.
+    """
+    with reported_mistakes(failed), recorded() as note:
+        if note.is_done:
+            print(f"{note.folder}: finished before, skipped")
+            return None
+        if note.is_again and cfg.get("train") and cfg.ckpt_path is None and holds_training(cfg.paths.output_dir):
+            cfg.ckpt_path = "last"
         try:
             return task(cfg)
         except Exception as error:
@@ -128,7 +138,7 @@ def _run_job(task: Task, cfg: DictConfig, failed: list[str]) -> Any:
             failed.append(text or f"{type(error).__name__}: {error}")
             note.failed(error, failed[-1], mistake=text is not None)
             print(f"error: {text}" if text else traceback.format_exc(), file=sys.stderr)
-            return None
+    return None
 
 
 @contextmanager
@@ -192,7 +202,7 @@ def _mistake(error: Exception) -> str | None:
     if isinstance(error, InstantiationException) and (refused or isinstance(cause, (ValueError, TypeError, ImportError))):
         key = str(error).rsplit("full_key: ", 1)[-1] if "full_key: " in str(error) else "configuration"
         return f"{key}: {cause}"
-    return str(error) if refused else composition_mistake(error)
+    return str(error) if refused else composition_mistake(error) or explanation(error)
 
 
 def _is_refused_by_lightning(error: BaseException | None) -> bool:

@@ -7,8 +7,8 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -18,6 +18,9 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from src.cli.command_line import override
+from src.cli.run_folder import held, holds_training
+from src.utils.errors import UserError
 from src.utils.launch import global_rank
 from src.utils.process import is_alive
 
@@ -45,27 +48,55 @@ class FailedJobs(Callback):
 
 
 @contextmanager
-def recorded() -> Iterator[FailureNote]:
+def recorded() -> Iterator[JobNote]:
     """What happens in this block becomes the note of the multirun's job that runs here; outside of multiruns nothing is written.
 
-    Whoever reports an error that was raised here calls `failed` of what this yields.
+    The job's folder is held meanwhile. Whoever reports an error that was raised here calls `failed` of what this yields. A finished job's
+    note stays as it is: look at ``is_done`` first.
+
+    Raises:
+        UserError: another process runs in the job's folder, or the folder is that of another job.
     """
-    note = FailureNote(_job_folder())
-    note.write({"state": "running", "host": socket.gethostname(), "pid": os.getpid()})
-    try:
-        yield note
-    except BaseException:
-        note.write({"state": "stopped"})
-        raise
-    if not note.has_failed:
-        note.write({"state": "finished"})
+    folder = _job_folder()
+    with held(folder) if folder is not None else nullcontext():
+        note = JobNote(folder, _overrides() if folder is not None else [])
+        if note.is_done:
+            yield note
+            return
+        note.write({"state": "running", "host": socket.gethostname(), "pid": os.getpid(), "again": note.is_again})
+        try:
+            yield note
+        except BaseException:
+            note.write({"state": "stopped"})
+            if folder is not None:
+                place = override("paths.output_dir", HydraConfig.get().sweep.dir)
+                print(f"the whole multirun resumes by its own command with {place}", file=sys.stderr)
+            raise
+        if not note.has_failed:
+            note.write({"state": "finished"})
 
 
-class FailureNote:
-    """Writes `job.json` into ``folder`` (None: nowhere)."""
+class JobNote:
+    """Reads and writes `job.json` in ``folder`` (None: nowhere).
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder, self.has_failed = folder, False
+    Attributes:
+        is_done: this very job finished here before.
+        is_again: this very job began here before.
+
+    Raises:
+        UserError: a job with other overrides has left something in the folder, and no ``ckpt_path`` says what to do with that.
+    """
+
+    def __init__(self, folder: Path | None, overrides: Sequence[str] = ()) -> None:
+        self.folder, self.overrides, self.has_failed = folder, list(overrides), False
+        before = read_record(folder) if folder is not None else {}
+        self.is_again = before.get("overrides") == _own(self.overrides)
+        finished = before.get("state") == "finished"
+        self.is_done = self.is_again and finished
+        is_another = "overrides" in before and not self.is_again and self.overrides == _own(self.overrides)
+        if folder is not None and is_another and (finished or holds_training(folder)):
+            differing = sorted({*before["overrides"]} ^ {*self.overrides})
+            raise UserError(f"{folder} holds another job (these differ: {', '.join(differing)}); name another paths.output_dir")
 
     def failed(self, error: BaseException, text: str, mistake: bool) -> None:
         """Note an error: its ``text`` in a line, the whole traceback beside it; ``mistake``: one that the user can mend."""
@@ -77,7 +108,7 @@ class FailureNote:
         """Written whole or not at all: `src.report.sweep.summary` reads while jobs run."""
         if self.folder is not None:
             temporary = self.folder / f".{FILE}"
-            temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(record | {"overrides": _own(self.overrides)}, indent=1) + "\n", encoding="utf-8")
             temporary.replace(self.folder / FILE)
 
 
@@ -97,3 +128,13 @@ def _job_folder() -> Path | None:
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN or HydraConfig.get().output_subdir is None:
         return None
     return Path(HydraConfig.get().runtime.output_dir) if global_rank() == 0 else None
+
+
+def _overrides() -> list[str]:
+    """What was typed for this job, its place apart."""
+    return [word for word in HydraConfig.get().overrides.task if not word.lstrip("+").startswith("paths.output_dir=")]
+
+
+def _own(overrides: Sequence[str]) -> list[str]:
+    """What makes the job what it is: where it resumes does not."""
+    return [word for word in overrides if not word.lstrip("+").startswith("ckpt_path=")]

@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+
+from src.cli.run_folder import LOCK, hold, release
+from src.utils.errors import UserError
+from src.utils.launch import START_NAME, has_time_for_name, share_start_name
 
 
 class Before(NamedTuple):
-    """A run folder before a command: was it there, what lay in it (name → ns of the last change), what Hydra had noted in ``notes``."""
+    """A run folder before a command: was it there, and its lock; what it held (name → ns of the last change), what Hydra had noted."""
 
     folder: Path
     existed: bool
+    locked: bool
     content: dict[str, int]
     notes: Path
     noted: dict[str, bytes]
@@ -27,25 +32,31 @@ _before: list[Before] = []
 
 
 class CheckOutputFolder(Callback):
-    """Makes ``paths.output_dir``, writes a file into it and removes that; where this fails the process ends with status 2."""
+    """Makes ``paths.output_dir`` and holds it for this process (`src.cli.run_folder`); where this fails the process ends with status 2.
+
+    Where nobody named the folder it is a new one: of two processes that start in the same second one takes the next free name.
+    """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note what the folder contains, then check that it can be written."""
+        """Note what the folder contains, then make and hold it."""
+        new = _claim(config)
         folder, subdir = Path(config.hydra.run.dir), config.hydra.get("output_subdir")
-        if subdir is not None:
-            notes = folder / subdir
-            noted = {path.name: path.read_bytes() for path in notes.glob("*.yaml")}
-            _before[:] = [Before(folder, folder.exists(), _content(folder, notes), notes, noted)]
+        notes = folder / (subdir or "")
+        noted = {path.name: path.read_bytes() for path in notes.glob("*.yaml")} if subdir is not None else {}
+        before = Before(folder, folder.exists() and not new, (folder / LOCK).exists(), _content(folder, notes), notes, noted)
         _check(config.hydra.run.dir)
+        if subdir is not None:
+            _before[:] = [before]
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check that the folder of the multirun can be written."""
+        """Make and hold the folder of the multirun; each job holds its own below it."""
+        _claim(config)
         _check(config.hydra.sweep.dir)
 
 
 def forget_command() -> None:
     """After a user error, undo what Hydra wrote: delete `.hydra` if nothing else was produced, and restore that of an earlier run."""
-    for folder, existed, content, notes, noted in _before:
+    for folder, existed, locked, content, notes, noted in _before:
         if not notes.is_dir() or _content(folder, notes) != content:
             continue
         with suppress(OSError):
@@ -53,13 +64,43 @@ def forget_command() -> None:
                 shutil.rmtree(notes)
             for name, text in noted.items():
                 (notes / name).write_bytes(text)
+            if not locked:
+                release(folder, remove=True)
             if not existed:
                 folder.rmdir()
     _before.clear()
 
 
 def _content(folder: Path, notes: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*") if path != notes} if folder.is_dir() else {}
+    found = (path for path in folder.glob("*") if path != notes and path.name != LOCK) if folder.is_dir() else ()
+    return {path.name: path.stat().st_mtime_ns for path in found}
+
+
+def _claim(config: DictConfig) -> bool:
+    """Make the folder of a run that nobody named, exclusively; returns whether it was one."""
+    paths: Any = OmegaConf.to_container(config.get("paths") or OmegaConf.create(), resolve=False)
+    written = str(paths.get("output_dir"))
+    if f"${{{START_NAME}:" not in written or not has_time_for_name():
+        return False
+    folder, number = Path(config.paths.output_dir), 1
+    names = OmegaConf.get_cache(config)[START_NAME]  # so that all configurations of this command, and of its jobs, say the same
+    key, first = next(iter(names.items()))
+    with suppress(OSError):  # `_check` says it
+        while not _made(folder):
+            number += 1
+            names[key] = f"{first}_{number}"
+            folder = Path(config.paths.output_dir)
+    share_start_name(names[key])
+    return True
+
+
+def _made(folder: Path) -> bool:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def _check(place: str) -> None:
@@ -71,6 +112,10 @@ def _check(place: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"0")
+        hold(folder)
+    except UserError as error:
+        print(f"error: paths.output_dir: {error}", file=sys.stderr)
+        sys.exit(2)
     except OSError as error:
         print(f"error: paths.output_dir: {folder} cannot be written: {error.strerror}; choose another paths.output_dir", file=sys.stderr)
         sys.exit(2)

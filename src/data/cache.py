@@ -193,7 +193,7 @@ def _make_room(folder: Path, limit: int) -> None:
         if time.time() - changed > STALE_SECONDS:
             part.unlink(missing_ok=True)
     kept = 0
-    for _, size, file in _by_age(folder, "*.bin"):
+    for _, size, file in _by_age(folder, f"{'[0-9a-f]' * 64}.bin"):
         kept += size
         if kept > limit:
             file.unlink(missing_ok=True)

@@ -17,7 +17,9 @@ from src.data.layouts import missing_root
 from src.data.opening import FolderSets, Parts
 from src.data.sampler import EpochSampler, EvalSampler
 from src.data.settings import DataSettings, set_names
+from src.data.shared_memory import shared_memory_problem
 from src.data.sources import Source
+from src.data.split_record import record
 from src.data.transforms import paper_recipe
 from src.distributed.signals import shield_worker
 from src.utils.errors import Problems, UserError
@@ -75,6 +77,7 @@ class COSDataModule(LightningDataModule):
         self._parts: Parts | None = None
         self._tests: dict[str, Source] | None = None
         self._tests_holdout, self._resume_at = False, (0, 0)
+        self._split_record: dict[str, str] | None = None
 
     # The two methods that a data module over other sources replaces.
 
@@ -167,15 +170,26 @@ class COSDataModule(LightningDataModule):
         sampler = EpochSampler(data, torch.initial_seed(), epoch, settings.train_sizes, settings.batch_size, batch, drop_last)
         return DataLoader(data, batch_size=settings.batch_size, sampler=sampler, drop_last=drop_last, **self._loader_options())
 
-    def state_dict(self) -> dict[str, int]:
-        """Return the position of the training: the epoch, and how many of its batches the network has seen (workers prefetch more)."""
+    def split_record(self) -> dict[str, str]:
+        """Return which images train and which are held out, as `split_record.changed_images` compares them."""
+        if self._split_record is None:
+            parts, sets = self._opened_parts(), self.folders.trained
+            self._split_record = {"train": record(parts.train, sets), "val": record(parts.val, sets)}
+        return self._split_record
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position of the training: the epoch, and how many of its batches the network has seen (workers prefetch more).
+
+        The images that it has been trained and selected on are part of it.
+        """
         if self.trainer is None:
             return {}
         loop: Any = self.trainer.fit_loop
         epoch, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
-        return {"epoch": epoch.processed, "batch": 0 if epoch.processed == epoch.ready else batches.processed}
+        position = {"epoch": epoch.processed, "batch": 0 if epoch.processed == epoch.ready else batches.processed}
+        return position | {"split": self.split_record()}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume at this epoch and batch. Lightning restores its counters only after the workers have started."""
         self._resume_at = (state_dict["epoch"], state_dict["batch"])
 
@@ -195,6 +209,25 @@ class COSDataModule(LightningDataModule):
         counts = None if self._parts is None else self._parts.counts
         test_counts = {name: len(source) for name, source in self._test_sources().items()}
         return describe(self.settings, counts, test_counts, self.selected_on(), self.folders.notes)
+
+    def sizes(self, train: bool = True) -> str:
+        """Return the settings that memory depends on, in words, for messages."""
+        settings = self.settings
+        batch = f"data.batch_size={settings.batch_size}" if train else f"data.eval_batch_size={settings.eval_batch_size}"
+        return f"{batch} and data.image_size={settings.image_size}"
+
+    def check_shared_memory(self, train: bool, processes: int = 1) -> None:
+        """Raise a UserError where the batches of the loading processes do not fit into shared memory.
+
+        Args:
+            train: whether a training follows; only the test sets are read otherwise.
+            processes: processes of the training on this machine.
+        """
+        parts = self._parts if train else None
+        evaluated = [*([] if parts is None else [parts.val]), *self._test_sources().values()]
+        problem = shared_memory_problem(self.settings, None if parts is None else parts.train, evaluated, processes)
+        if problem is not None:
+            raise UserError(problem)
 
     def selected_on(self) -> str:
         """Return what the best checkpoint is chosen on, in words."""

@@ -6,12 +6,15 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 from lightning.fabric.utilities.seed import pl_worker_init_function
 
+from src.utils.failures import LOST_BATCH
 from src.utils.launch import global_rank
+from src.utils.private import on_lost_item
 
 
 class Interrupted(SystemExit):
@@ -23,7 +26,7 @@ class Interrupted(SystemExit):
 
 
 class StopRequest:
-    """A context in which the first signal is noted in ``signum``; a second Ctrl-C kills at once.
+    """A context in which the first signal is noted in ``signum``; a second Ctrl-C kills at once, a second SIGTERM after `PATIENCE`.
 
     ``at_once``: there is nothing to save, the first signal raises `Interrupted` where it meets the process.
     """
@@ -33,13 +36,17 @@ class StopRequest:
         self.signum: int | None = None
         self._before: dict[int, Any] = {}
         self._process = os.getpid()
+        self._second: SecondSignal | None = None
 
     def __enter__(self) -> StopRequest:
         self._before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
         self.listen()
+        self._second = SecondSignal() if _in_main_thread() else None
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._second is not None:
+            self._second.close()
         if _in_main_thread():
             for signum, handler in self._before.items():
                 signal.signal(signum, handler)
@@ -61,9 +68,59 @@ class StopRequest:
             self.signum = signum
             if self.at_once:
                 raise Interrupted(signum)
-            again = "; again: stop at once, without saving" if signum == signal.SIGINT else ""
+            again = "stop at once, without saving" if signum == signal.SIGINT else f"stop in {PATIENCE:g} s, saved or not"
             if global_rank() == 0:
-                print(f"\n{signal.Signals(signum).name}: stopping after this step, the state is saved{again}", file=sys.stderr)
+                print(f"\n{signal.Signals(signum).name}: stopping after this step, the state is saved; again: {again}", file=sys.stderr)
+
+
+PATIENCE = 8.0
+"""Seconds that a second SIGTERM leaves for what is being saved."""
+
+
+class SecondSignal:
+    """Ends the process after a second signal, whatever the main thread waits for.
+
+    A handler in Python only runs between two steps of the main thread, which may wait for ever inside a library. The interpreter's own
+    handler, in C, writes the signal's number into a pipe, which a thread reads.
+    """
+
+    active: SecondSignal | None = None
+
+    def __init__(self) -> None:
+        self._left = threading.Event()
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        self._before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        SecondSignal.active = self
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._left.set()
+        SecondSignal.active = None
+        signal.set_wakeup_fd(self._before)
+        os.close(self._write)
+
+    def _wait(self) -> None:
+        seen = 0
+        while not self._left.is_set() and (numbers := os.read(self._read, 64)):
+            for signum in numbers:
+                seen += signum in (signal.SIGINT, signal.SIGTERM)
+                if seen > 1 and not self._left.wait(1.0 if signum == signal.SIGINT else PATIENCE):
+                    print(f"{signal.Signals(signum).name} again: stopped at once; ckpt_path=last resumes", file=sys.stderr, flush=True)
+                    os._exit(128 + signum)
+        os.close(self._read)
+
+
+def _forget_pipe() -> None:
+    """A child's signals are its own: what a cluster sends to all processes of a job must not count twice."""
+    if SecondSignal.active is not None:
+        with suppress(ValueError):
+            signal.set_wakeup_fd(-1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pipe)
 
 
 LINGER = 10.0
@@ -76,11 +133,18 @@ def shield_worker(worker: int) -> None:
     Torch's handler ends it at once, and the training then breaks off before the step after which it would have saved.
     """
     pl_worker_init_function(worker)  # what Lightning sets where nothing is
+    on_lost_item(_end_worker)
     if hasattr(signal, "sigwaitinfo"):  # Linux
         # Threads that a library starts in every fork (gRPC under TensorBoard) don't block the signal; who sent it can't be told then.
         signal.signal(signal.SIGTERM, lambda *_: threading.Timer(LINGER, os._exit, (0,)).start())
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_worker(error: Exception, batch: Any) -> None:
+    """A batch that cannot be handed over ends its worker: the training would wait for it for ever."""
+    print(f"a process that loads images cannot hand its batch over: {error}", file=sys.stderr, flush=True)
+    os._exit(LOST_BATCH)
 
 
 def _end_with_parent() -> None:

@@ -9,8 +9,7 @@ NAME includes the subfolders of a recursive input.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,37 +17,13 @@ from pathlib import Path
 from src.inference.encoding import write_whole
 from src.inference.inputs import Source
 from src.utils.errors import UserError
+from src.utils.protected import Protected
 
 STAGES = "stages"
 """The type of the pictures that show what each stage of RUN made of the mask; always PNG."""
 VIDEO_SUFFIX = ".mp4"
 TIMES = "times.csv"
 """Beside a video's frames: the time of each in seconds; written last."""
-
-
-class Protected:
-    """Files that must not be written: found again under any of their names (links, hard links, another letter case)."""
-
-    def __init__(self, files: Iterable[Path]) -> None:
-        files = list(files)
-        self._names = {_folded(file) for file in files}
-        self._identities = {identity for file in files if (identity := _identity(file)) is not None}
-
-    def holds(self, path: Path) -> bool:
-        """Whether a file written at this path would replace one of them."""
-        return _folded(path) in self._names or _identity(path) in self._identities
-
-
-def _folded(path: Path) -> str:
-    return os.path.realpath(path).casefold()
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 @dataclass(frozen=True)
@@ -112,7 +87,7 @@ class Outputs:
         targets = [(source, path) for source in sources for path in self.paths(source).values()]
         problems = [f"output: {path} is an input; choose another folder" for _, path in targets if self.protected.holds(path)]
         problems += _shared(targets)
-        existing = [] if overwrite else [path for _, path in targets if path.exists()]
+        existing = [] if overwrite else [path for _, path in targets if path.exists() and not self.protected.holds(path)]
         if existing:
             ways = "choose another folder, overwrite=true, or overwrite=missing for the others"
             problems.append(f"output: {existing[0]} exists ({len(existing)} such files); {ways}")

@@ -10,9 +10,10 @@ from typing import Any
 from src.inference.files import Checked, check_sources
 from src.inference.inputs import STANDARD_INPUT, Source, find_sources
 from src.inference.opening import network_file
-from src.inference.outputs import STAGES, Outputs, Protected
+from src.inference.outputs import STAGES, Outputs
 from src.inference.settings import PredictSettings, predict_settings
 from src.utils.errors import Problems, UserError
+from src.utils.protected import Protected
 
 STANDARD_OUTPUT = "-"
 LAST = "last"

@@ -12,6 +12,7 @@ from src.inference.encoding import write_whole
 from src.inference.onnx_network import OnnxNetwork
 from src.inference.runtime import CHECKSUMS
 from src.utils.errors import UserError
+from src.utils.protected import Protected
 
 PAGE = Path(__file__).with_name("page")
 MODEL = "model.onnx"
@@ -77,7 +78,13 @@ class Site:
             raise UserError(f"out={folder} is a file; name a folder")
         if not overwrite and folder.is_dir() and any(folder.iterdir()):
             raise UserError(f"out={folder} holds files already; overwrite=true replaces those of the page, or name another folder")
+        inputs = Protected(file for file in self.files.values() if isinstance(file, Path))
         for name in self.files:
+            source = self.files[name]
+            if isinstance(source, Path) and Protected([source]).holds(folder / name):
+                continue  # a page that is made anew in the folder which holds its own network
+            if inputs.holds(folder / name):
+                raise UserError(f"out={folder}: {name} is an input of this command; name another folder")
             try:
                 write_whole(folder / name, self.read(name))
             except OSError as error:

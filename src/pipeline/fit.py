@@ -20,6 +20,7 @@ from src.distributed.signals import Interrupted, StopRequest
 from src.distributed.sync_norm import SyncNorm
 from src.models.rounds import network_name
 from src.pipeline.preflight import Prepared
+from src.utils.failures import explained
 from src.utils.launch import launched
 
 
@@ -44,7 +45,8 @@ def build(prepared: Prepared, request: StopRequest) -> L.Trainer:
     if trainer.is_global_zero:
         with writable(folder):
             remove_leftovers(folder / "checkpoints")
-            OmegaConf.save(OmegaConf.create(prepared.module.config), folder / "config.yaml")
+            if cfg.train or not (folder / "config.yaml").exists():  # a test changes nothing of what was trained
+                OmegaConf.save(OmegaConf.create(prepared.module.config), folder / "config.yaml")
     return trainer
 
 
@@ -57,7 +59,7 @@ def announce(prepared: Prepared, trainer: L.Trainer) -> None:
     cfg, out = prepared.cfg, console()
     if cfg.compile:
         out.print("compile=true: the first training and the first validation step take minutes", highlight=False)
-    out.print(_summary(prepared), highlight=False)
+    out.print(_summary(prepared), *prepared.notes, sep="\n", highlight=False, markup=False)
     if prepared.accumulated is not None:
         parts = f"{cfg.data.batch_size} (a batch) × {trainer.world_size} (devices) × {prepared.accumulated} (accumulated)"
         out.print(f"images a step of the optimiser: {cfg.effective_batch} = {parts}", highlight=False)
@@ -72,7 +74,7 @@ def fit(prepared: Prepared, trainer: L.Trainer, request: StopRequest) -> dict[st
     """
     start = str(prepared.ckpt_path) if prepared.ckpt_path else None
     try:
-        with writable(prepared.output_dir), request, other_ranks(trainer, prepared.cfg, start):
+        with writable(prepared.output_dir), request, other_ranks(trainer, prepared.cfg, start), explained(prepared.datamodule.sizes()):
             trainer.fit(prepared.module, datamodule=prepared.datamodule, ckpt_path=start)
     except Interrupted as stop:
         if trainer.is_global_zero:

@@ -13,14 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoints.finding import resolve_checkpoint
 from src.checkpoints.reading import read_checkpoint
-from src.checkpoints.rebuild import check_epochs, check_fits, rebuild
+from src.checkpoints.rebuild import check_fits, rebuild
 from src.cli.command import silence_loggers
+from src.cli.job_record import read_record
+from src.cli.run_folder import REPORT
 from src.distributed.devices import accumulation, check_devices, world_size
 from src.metrics import MEASURES
 from src.models.variant import Variant
 from src.module import COSModule
 from src.pipeline.initial import bare_module, initial_module
 from src.pipeline.reopen import open_split
+from src.pipeline.resume import check_resume
 from src.pipeline.start import starting_checkpoint
 from src.pipeline.torch_compile import compile_network
 from src.report.write import ReportOptions
@@ -43,6 +46,7 @@ class Prepared:
         datamodule: set up for the stages that will run.
         module: on the CPU; its ``config`` is the resolved configuration with the commit.
         callbacks, loggers: the configured ones.
+        notes: what is to be said before it starts.
     """
 
     cfg: DictConfig
@@ -54,6 +58,7 @@ class Prepared:
     module: COSModule
     callbacks: list[L.Callback]
     loggers: list[Logger]
+    notes: list[str]
 
 
 def prepare(cfg: DictConfig) -> Prepared:
@@ -82,9 +87,8 @@ def prepare(cfg: DictConfig) -> Prepared:
     problems.raise_all()
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     module.config = config | {"commit": revision()} | module.config
-    if ckpt_path is not None:
-        _check_checkpoint(cfg, module, ckpt_path)
-    return Prepared(cfg, Path(cfg.paths.output_dir), ckpt_path, devices, accumulated, datamodule, module, callbacks, loggers)
+    notes = [] if ckpt_path is None else _check_checkpoint(cfg, module, datamodule, ckpt_path)
+    return Prepared(cfg, Path(cfg.paths.output_dir), ckpt_path, devices, accumulated, datamodule, module, callbacks, loggers, notes)
 
 
 def _seed(seed: int) -> None:
@@ -103,6 +107,8 @@ def _data(cfg: DictConfig) -> Any:
     datamodule = instantiate(cfg.data)
     for stage in ["fit"] * cfg.train + ["test"] * cfg.test:
         datamodule.setup(stage)
+    launch = launched()
+    datamodule.check_shared_memory(cfg.train, launch.here if launch else world_size(cfg.trainer, launch))
     return datamodule
 
 
@@ -122,20 +128,13 @@ def _made(group: DictConfig | None) -> list[Any]:
     return [one for one in instantiate(group or {}).values() if one is not None]
 
 
-def _check_checkpoint(cfg: DictConfig, module: COSModule, ckpt_path: Path) -> None:
-    checkpoint, problems = read_checkpoint(ckpt_path), Problems()
-    began = checkpoint["config"].get("init")
-    if cfg.init not in (None, began):
-        how = f"with init={began}" if began else "without init"
-        problems.append(f"init={cfg.init} with ckpt_path={ckpt_path}: that training began {how}; leave out init to resume it, or ckpt_path")
-    with problems.catch():
-        check_fits(module, checkpoint, ckpt_path)
-    with problems.catch():
-        if cfg.train:
-            check_epochs(cfg.trainer.get("max_epochs"), checkpoint, ckpt_path)
-    problems.raise_all()
-    if "started_from" in checkpoint["config"]:
-        module.config["started_from"] = checkpoint["config"]["started_from"]
+def _check_checkpoint(cfg: DictConfig, module: COSModule, datamodule: Any, ckpt_path: Path) -> list[str]:
+    """Check that it can be resumed, or tested, as this command asks; returns what is to be said about that."""
+    checkpoint = read_checkpoint(ckpt_path)
+    if cfg.train:
+        return check_resume(module, datamodule, checkpoint, ckpt_path)
+    check_fits(module, checkpoint, ckpt_path)
+    return []
 
 
 @dataclass(frozen=True)
@@ -175,6 +174,7 @@ def prepare_test(cfg: DictConfig) -> PreparedTest:
     with problems.catch():
         datamodule = open_split(checkpoint["config"]["data"], overrides, cfg.split)
         datasets = datamodule.test_names
+        datamodule.check_shared_memory(train=False)
     with problems.catch():
         module = _trained_module(cfg, checkpoint, path)
         measures = list(module.val_metrics.names)
@@ -183,8 +183,9 @@ def prepare_test(cfg: DictConfig) -> PreparedTest:
         options.check(measures, datasets)
     with problems.catch():
         WorkerPool(cfg.workers)
-    if (output_dir / "report.html").exists() or (output_dir / "maps").exists():
-        problems.append(f"paths.output_dir={output_dir} holds a report or maps already; choose another folder")
+    again = read_record(output_dir).get("again")  # a job of a multirun that was stopped before: what it left is its own
+    if not again and (there := [name for name in (*REPORT, "maps", "checkpoints") if (output_dir / name).exists()]):
+        problems.append(f"paths.output_dir={output_dir} holds {', '.join(there)} already; choose another folder")
     problems.raise_all()
     return PreparedTest(output_dir, path, datamodule, module, options)
 

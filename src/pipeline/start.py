@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from src.checkpoints.finding import check_ckpt_path, resolve_checkpoint
 from src.checkpoints.weights_file import SUFFIX
+from src.cli.run_folder import REPORT, holds_training
 from src.utils.errors import Problems, UserError
 from src.utils.launch import restarted
 
@@ -34,6 +35,7 @@ def check_start(cfg: DictConfig) -> None:
     if _begun(cfg) and cfg.ckpt_path is None:
         folder = cfg.paths.output_dir
         problems.append(f"{folder} already holds a training: ckpt_path=last resumes it, another paths.output_dir starts a new one")
+    problems += _of_another_run(cfg)
     if not cfg.train and cfg.ckpt_path is None:
         problems.append("train=false needs a ckpt_path to test")
     if cfg.train and cfg.ckpt_path is not None and Path(cfg.ckpt_path).suffix == SUFFIX:
@@ -50,7 +52,19 @@ def starting_checkpoint(cfg: DictConfig) -> Path | None:
 
 def _begun(cfg: DictConfig) -> bool:
     """Whether a training has left checkpoints in the folder of this one."""
-    return bool(cfg.train) and any((Path(cfg.paths.output_dir) / "checkpoints").glob("*.ckpt"))
+    return bool(cfg.train) and holds_training(cfg.paths.output_dir)
+
+
+def _of_another_run(cfg: DictConfig) -> list[str]:
+    """A checkpoint from elsewhere must not put its training, or its test, in the place of those that the folder holds."""
+    folder = Path(cfg.paths.output_dir)
+    if cfg.ckpt_path in (None, "last") or Path(cfg.ckpt_path).resolve().parent == (folder / "checkpoints").resolve():
+        return []
+    if _begun(cfg):
+        return [f"{folder} already holds another training than that of ckpt_path={cfg.ckpt_path}; name another paths.output_dir"]
+    if not cfg.train and any((folder / name).exists() for name in REPORT):
+        return [f"{folder} already holds a report; name another paths.output_dir for that of ckpt_path={cfg.ckpt_path}"]
+    return []
 
 
 def _requeued(cfg: DictConfig) -> bool:

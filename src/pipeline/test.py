@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from hydra.utils import instantiate
@@ -14,7 +15,7 @@ from src.callbacks.progress import ProgressBar
 from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.rebuild import rebuild
 from src.cli.command import console
-from src.cli.command_line import command_line
+from src.cli.command_line import command_line, override
 from src.distributed.signals import Interrupted, StopRequest
 from src.loggers.tracker import Tracker
 from src.module import COSModule
@@ -23,6 +24,7 @@ from src.report.network import write_results
 from src.report.write import ReportOptions
 from src.scoring.pool import WorkerPool
 from src.scoring.scorer import MapScorer
+from src.utils.failures import explained
 
 
 def final_test(prepared: Prepared, trainer: L.Trainer) -> dict[str, float]:
@@ -38,7 +40,7 @@ def final_test(prepared: Prepared, trainer: L.Trainer) -> dict[str, float]:
         with StopRequest(at_once=True):
             scores = run_test(module, prepared.datamodule, prepared.cfg.trainer, prepared.output_dir, path)
     except Interrupted as stop:
-        command = command_line(prepared.output_dir, f"ckpt_path={path}", "train=false")
+        command = command_line(prepared.output_dir, override("ckpt_path", path or ""), "train=false")
         print(f"stopped by {stop.signal.name} in the test; test again with: {command}", file=sys.stderr)
         raise
     for logger in trainer.loggers:
@@ -57,7 +59,7 @@ def _tested_checkpoint(prepared: Prepared, trainer: L.Trainer) -> Path | None:
 
 def run_test(
     module: COSModule,
-    datamodule: L.LightningDataModule,
+    datamodule: Any,
     trainer_cfg: DictConfig,
     output_dir: Path,
     ckpt_path: Path | None,
@@ -83,6 +85,7 @@ def run_test(
     metrics = module.val_metrics
     with WorkerPool(workers) as pool:
         module.scorer = MapScorer(metrics.protocol, metrics.extra, pool, maps_dir)
-        trainer.test(module, datamodule=datamodule, verbose=False)
+        with explained(datamodule.sizes(train=False)):
+            trainer.test(module, datamodule=datamodule, verbose=False)
     write_results(output_dir, module, datamodule, ckpt_path, console(), options)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}

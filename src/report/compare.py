@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from src.cli.script import ScriptParser
-from src.report.files import read_image_rows, write_csv
+from src.report.files import check_new_file, read_image_rows, write_csv
 from src.report.statistics import Comparison, compare_methods, statistics_table
 from src.report.tables.columns import choose_columns, has_rows
 from src.report.tables.table import markdown
@@ -61,6 +61,8 @@ def main() -> None:
 
 
 def _compare_files(arguments: argparse.Namespace) -> None:
+    if arguments.csv is not None:
+        Problems(check_new_file("--csv", arguments.csv)).raise_all()
     protocol, found = compare(arguments.files, arguments.columns, arguments.reference)
     print("\n".join(markdown(statistics_table(group, protocol)) for group in found.values()))
     if arguments.csv is not None:

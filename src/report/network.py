@@ -40,7 +40,7 @@ def write_results(
     def panels(dataset: str, image: str) -> list[Panel]:
         return network_panels(module, sources[dataset][indices[dataset][image]])
 
-    context = list(_context(datamodule.describe(), ckpt_path, module.config.get("released")))
+    context = list(_context(datamodule.describe(), ckpt_path, module.config.get("released"), module.selection))
     if start := module.config.get("started_from"):
         context.append(f"The training began with the weights of another one ({start}).")
     variant = variant_of(module.net)
@@ -61,13 +61,18 @@ def _method(module: COSModule) -> str:
     return network_name(module.net) + (f"-{rounds}" if rounds > 1 else "") + (f" ({encoder})" if encoder else "")
 
 
-def _context(data: Mapping[str, Any], ckpt_path: Path | None, released: str | None = None) -> Iterable[str]:
-    """Sentences about input, checkpoint and data; ``released``: which of the authors' files the weights are from."""
+def _context(data: Mapping[str, Any], ckpt_path: Path | None, released: str | None = None, selection: str | None = None) -> Iterable[str]:
+    """Sentences about input, checkpoint and data.
+
+    ``released``: which of the authors' files the weights are from; ``selection``: what they were selected on, None where their file
+    does not say.
+    """
     yield f"Input {data['image_size']} × {data['image_size']} px; the network's map is brought bilinearly to the mask's size."
     if ckpt_path is not None:
-        chosen = f", selected on: {data['selected_on']}" if ckpt_path.stem == "best" else ", not selected on anything"
-        selection = "" if ckpt_path.suffix == SUFFIX else chosen  # an exported file does not say which checkpoint it was
-        source = f", as the authors of RUN published it ({released}); how it was selected is not known" if released else selection
+        if selection is None and ckpt_path.suffix != SUFFIX:  # of an older version, which left it to the file's name
+            selection = data["selected_on"] if ckpt_path.stem == "best" else ""
+        chosen = "" if selection is None else f", selected on: {selection}" if selection else ", not selected on anything"
+        source = f", as the authors of RUN published it ({released}); how it was selected is not known" if released else chosen
         yield f"Checkpoint: {ckpt_path.name}{source}."
     told = {count_note(dataset, "test", count) for dataset, count in data["test_images"].items()}  # stands under every table already
     yield from (f"{note}." for note in data["notes"] if note not in told)

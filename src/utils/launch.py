@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
@@ -44,8 +44,14 @@ def restarted() -> bool:
     return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
 
 
+START_NAME = "start_name"
+"""Of the resolver, ``${start_name:}``."""
+
+
 def start_name() -> str:
     """What a run is called that nobody named: when it started; in all processes, and after a requeue, the same.
+
+    The first process may have to take another name (`src.cli.output_folder`), which the others of torchrun wait for.
 
     Raises:
         UserError: torchrun keeps no store in which its processes could agree.
@@ -58,11 +64,31 @@ def start_name() -> str:
         return f"slurm_{os.environ['SLURM_JOB_ID']}_{os.environ.get('SLURM_STEP_ID', 0)}"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         raise UserError("paths.output_dir: name it, as this torchrun gives its processes no way to agree on one")
+    return now if global_rank() == 0 else _store().get(_store_key()).decode()
+
+
+def has_time_for_name() -> bool:
+    """Whether a start that nobody named is called by its time, not by a job of SLURM, which keeps its name when it is requeued."""
+    launch = launched()
+    return launch is None or launch.processes == 1 or launch.by != "srun"
+
+
+def share_start_name(name: str) -> None:
+    """Tell the other processes of torchrun the name that the first one has taken."""
+    launch = launched()
+    if launch is not None and launch.processes > 1 and launch.by == "torchrun":
+        _store().set(_store_key(), name)
+
+
+def _store() -> Any:
     from torch.distributed import TCPStore
 
-    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(minutes=5))
-    return store.compare_set("src.utils.launch/start_name", "", now).decode()
+    return TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(minutes=5))
+
+
+def _store_key() -> str:
+    return f"src.utils.launch/{START_NAME}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
 
 
 # Cached, as a multirun composes a configuration for each job.
-OmegaConf.register_new_resolver("start_name", start_name, use_cache=True, replace=True)
+OmegaConf.register_new_resolver(START_NAME, start_name, use_cache=True, replace=True)

@@ -22,6 +22,7 @@ TOUCHED = {
     "lightning.pytorch.loggers.wandb.WandbLogger": ("_wandb_init", "_checkpoint_name", "_scan_and_log_checkpoints"),
     "lightning.pytorch.loops.training_epoch_loop._TrainingEpochLoop": ("_results", "_should_accumulate"),
     "lightning.pytorch.trainer.connectors.logger_connector.result._ResultMetric": ("_computed",),
+    "multiprocessing.queues.Queue": ("_on_queue_feeder_error",),
     "numba.core.registry.CPUDispatcher": ("_cache",),
     "omegaconf.basecontainer.BaseContainer": ("_get_root",),
     "rich.progress.ProgressColumn": ("_table_column",),
@@ -120,3 +121,10 @@ def drop_compiled(function: Any) -> None:
 def wrap_saving(function: Any, wrap: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
     """Replace what keeps a function that Numba has compiled on disk by ``wrap`` of it."""
     function._cache.save_overload = wrap(function._cache.save_overload)
+
+
+def on_lost_item(handler: Callable[[Exception, Any], None]) -> None:
+    """Call ``handler(error, item)`` where a queue of this process cannot send an item; by default it is printed and forgotten."""
+    from multiprocessing.queues import Queue
+
+    Queue._on_queue_feeder_error = staticmethod(handler)  # type: ignore[method-assign, assignment]

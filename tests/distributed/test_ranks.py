@@ -127,7 +127,7 @@ def test_a_multirun_of_two_processes_each(tmp_path):
     assert folders(tmp_path) == ["sweep"]
     assert folders(tmp_path / "sweep") == ["0", "1"]
     for job in (tmp_path / "sweep" / "0", tmp_path / "sweep" / "1"):
-        assert json.loads((job / "job.json").read_text()) == {"state": "finished"}
+        assert json.loads((job / "job.json").read_text())["state"] == "finished"
         assert read_checkpoint(job / "checkpoints" / "last.ckpt")["global_step"] == 2
         assert folders(job) == [".hydra", "checkpoints", "logs", "wandb"]
         assert folders(job / "logs") == ["version_0"]
@@ -162,7 +162,7 @@ def test_slurm_stops_two_processes_and_the_requeued_job_goes_on(tmp_path, monkey
     told = [task.communicate(timeout=120)[1] for task in tasks]
     assert [task.returncode for task in tasks] == [143, 143], told
     assert told[0].count("SIGTERM: stopping after this step") == 1
-    assert "resume with: srun python -m src.train" in told[0]
+    assert "resume with: srun " in told[0]
     assert told[1] == ""
     assert folders(tmp_path / "outputs" / "train") == ["slurm_4711_0"]
     stopped = max(read_checkpoint(path)["global_step"] for path in (folder / "checkpoints").glob("*.ckpt"))
@@ -194,7 +194,7 @@ def test_a_sweep_through_submitit(tmp_path):
     ]
     complete(words, tmp_path)
     assert folders(tmp_path / "sweep") == [".submitit", "0"]
-    assert json.loads((tmp_path / "sweep" / "0" / "job.json").read_text()) == {"state": "finished"}
+    assert json.loads((tmp_path / "sweep" / "0" / "job.json").read_text())["state"] == "finished"
     assert len(read_checkpoint(tmp_path / "sweep" / "0" / "checkpoints" / "last.ckpt")["exact_resume"]) == 2
 
 
@@ -206,8 +206,8 @@ def test_sigterm_in_the_test_phase(tmp_path, monkeypatch, capsys):
     assert stopped.value.code == 143
     best = tmp_path / "checkpoints" / "best.ckpt"
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "SIGTERM" in line]
-    expected = f"python -m src.train paths.output_dir={tmp_path} ckpt_path={best} train=false"
-    assert line == f"stopped by SIGTERM in the test; test again with: {expected}"
+    assert line.startswith("stopped by SIGTERM in the test; test again with: ")
+    assert line.endswith(f" -m src.train paths.output_dir={tmp_path} ckpt_path={best} train=false")
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     scores = train(config("train", *SMALL, f"paths.output_dir={tmp_path}", f"ckpt_path={best}", "train=false"))
     assert "test/synthetic/s_alpha" in scores

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from typing import Any
 
 import pytest
 from torch.utils.data import DataLoader
 
 from src.distributed.signals import Interrupted, StopRequest, shield_worker
+from src.utils.errors import UserError
+from src.utils.failures import explained
 from tests.fixtures.warm_python import run
 
 TWICE = """
@@ -40,6 +43,72 @@ def test_a_second_ctrl_c_kills():
     assert result.returncode == -signal.SIGINT
     assert result.stdout == "still here 2\n"
     assert "again: stop at once" in result.stderr
+
+
+DEAF = """
+import ctypes, os, signal, sys, threading
+from src.distributed import signals
+signals.PATIENCE = 0.3
+for seconds in (0.1, 0.4):
+    threading.Timer(seconds, os.kill, (os.getpid(), getattr(signal, sys.argv[1]))).start()
+threading.Timer(20, os._exit, (99,)).start()
+libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(128)
+with signals.StopRequest():
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)  # never returns, and no handler in Python runs
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_second_signal_ends_a_process_that_waits_inside_a_library(name, status):
+    result = run("-c", DEAF, name)
+    assert result.returncode == status
+    assert f"{name} again: stopped at once" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_children_is_not_a_second_one():
+    with StopRequest() as request:
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGTERM, lambda *_: None)
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert request._second is not None
+        os.set_blocking(request._second._read, False)
+        with pytest.raises(BlockingIOError):
+            os.read(request._second._read, 1)
+
+
+class Unsendable:
+    """Meets what full shared memory does: the queue's own thread cannot pickle a batch."""
+
+    def __reduce__(self) -> str:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+
+def test_a_batch_that_cannot_be_handed_over_ends_the_wait_for_it(capfd):
+    loader: Any = DataLoader([Unsendable()] * 4, num_workers=1, worker_init_fn=shield_worker, collate_fn=list)  # type: ignore[arg-type]
+    words = r"shared memory \(/dev/shm\) is full with data\.batch_size=1.*num_workers"
+    with pytest.raises(UserError, match=words), explained("data.batch_size=1"):
+        next(iter(loader))
+    assert "No space left on device" in capfd.readouterr().err
+
+
+@explained("data.batch_size=1")
+def killed_while_it_loads() -> None:
+    loader: Any = DataLoader(range(999), num_workers=1, worker_init_fn=shield_worker)  # type: ignore[arg-type]
+    batches = iter(loader)
+    next(batches)
+    os.kill(batches._workers[0].pid, signal.SIGKILL)
+    list(batches)
+
+
+def test_a_killed_loader_is_named():
+    with pytest.raises(UserError, match=r"a process that loads images has died.* killed by signal: Killed"):
+        killed_while_it_loads()
 
 
 def test_a_clusters_sigterm_does_not_end_the_data_loading_workers():

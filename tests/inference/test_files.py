@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from src.inference.inputs import Source, find_sources
-from src.inference.outputs import Outputs, Protected
+from src.inference.outputs import Outputs
 from src.inference.video import VideoReader, VideoWriter
 from src.inference.workers import Room, in_order
 from src.utils.errors import UserError
+from src.utils.protected import Protected
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import multiprocessing
 import os
 import shlex
 import shutil
@@ -18,8 +19,13 @@ import torch
 from src.checkpoints import atomic_io as checkpoint_io
 from src.checkpoints.atomic_io import AtomicCheckpointIO
 from src.checkpoints.reading import read_checkpoint
+from src.checkpoints.rebuild import rebuild
+from src.checkpoints.weights_file import export_bytes
+from src.cli.command_line import override
+from src.data import shared_memory
 from src.distributed.signals import Interrupted
 from src.module import COSModule
+from src.report.network import _context
 from src.train import train
 from src.utils.errors import UserError
 from tests.fixtures.tiny import TWO_STAGE_OVERRIDES, config
@@ -68,7 +74,7 @@ def logged(folder: Path) -> dict[tuple[str, str], str]:
 
 def kill_after(folder: Path, saves: int, signum: int, *overrides: str) -> tuple[int | None, str]:
     """Start a training, send it a signal once it has written so many step checkpoints; return exit status and stderr."""
-    words = [*TWO_STAGE_OVERRIDES, f"paths.output_dir={folder}", *overrides]
+    words = [*TWO_STAGE_OVERRIDES, override("paths.output_dir", folder), *overrides]
     process = start("src.train", *words)
     seen: set[int] = set()
     deadline = time.monotonic() + 300
@@ -122,14 +128,17 @@ def test_cut_elsewhere_with_workers(hook, step, whole, tmp_path, monkeypatch):
 
 
 def test_sigterm_saves_and_says_how_to_go_on(whole, tmp_path):
+    tmp_path /= "größer = kleiner, [2] {3} #4 'quoted' (5)"  # the printed line runs as it is
+
     status, told = kill_after(tmp_path, 1, signal.SIGTERM)
     assert status == 128 + signal.SIGTERM
     assert "Traceback" not in told
     (line,) = [line for line in told.splitlines() if line.startswith("stopped by SIGTERM at step ")]
     stored = read_checkpoint(tmp_path / "checkpoints" / "step.ckpt")["global_step"]
-    assert line.startswith(f"stopped by SIGTERM at step {stored}; resume with: python -m src.train experiment=quickstart ")
-    assert line.endswith(f" paths.output_dir={tmp_path} ckpt_path=last")
-    _, _, *words = shlex.split(line.partition("resume with: ")[2])
+    before, _, printed = line.partition(" resume with: ")
+    assert before == f"stopped by SIGTERM at step {stored};"
+    assert printed.endswith(" ckpt_path=last")
+    _, _, *words = shlex.split(printed)
     assert run_command(*words).returncode == 0
     assert_same_end(whole[0], tmp_path)
 
@@ -232,7 +241,7 @@ def test_a_run_whose_folder_was_renamed_keeps_its_best_score(tmp_path):
     there = read_checkpoint(tmp_path / "before" / "checkpoints" / "last.ckpt")["callbacks"]
     (tmp_path / "before").rename(tmp_path / "now")
     folder = tmp_path / "now" / "checkpoints"
-    scores = run(tmp_path / "now", "ckpt_path=last", "trainer.max_epochs=3", "model.optimizer.lr=0", "test=true")
+    scores = run(tmp_path / "now", "ckpt_path=last", "trainer.max_epochs=3", "test=true")
     assert any(name.startswith("test/") for name in scores)
     (best,) = [state for key, state in last(tmp_path / "now")["callbacks"].items() if "val/s_alpha" in key]
     (best_before,) = [state for key, state in there.items() if "val/s_alpha" in key]
@@ -256,6 +265,108 @@ def test_fewer_epochs_than_are_done_are_refused_and_leave_nothing(tmp_path):
     with pytest.raises(UserError, match=r"trainer\.max_epochs=1: .*last\.ckpt"):
         run(tmp_path, "ckpt_path=last", "trainer.max_epochs=1")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_the_selection_travels_in_the_checkpoint(whole, tmp_path):
+    """Not in the file's name: a renamed best.ckpt stays selected, the last one stays what it is."""
+    best, newest = (whole[0] / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+    shutil.copy(best, tmp_path / "submitted.ckpt")
+    shutil.copy(newest, tmp_path / "best.ckpt")
+    (tmp_path / "x.safetensors").write_bytes(export_bytes(read_checkpoint(best), best))
+    told = {}
+    for path in (tmp_path / "submitted.ckpt", tmp_path / "best.ckpt", tmp_path / "x.safetensors"):
+        module = rebuild(read_checkpoint(path), path)
+        data = {"image_size": 64, "test_images": {}, "notes": [], "selected_on": "something else"}
+        told[path.name] = list(_context(data, path, None, module.selection))[1]
+    words = "selected on: 4 scenes that training never sees."
+    assert told == {
+        "submitted.ckpt": f"Checkpoint: submitted.ckpt, {words}",
+        "best.ckpt": "Checkpoint: best.ckpt, not selected on anything.",
+        "x.safetensors": f"Checkpoint: x.safetensors, {words}",
+    }
+
+
+def test_shared_memory_that_is_too_small_is_told_before_the_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(shared_memory.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 20, 0, 1 << 17))
+    with pytest.raises(UserError, match=r"data\.num_workers=2: .*/dev/shm has 0 MB free.*--shm-size=1g.*data\.batch_size"):
+        run(tmp_path / "run", "data.num_workers=2")
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_loader_that_dies_ends_the_training_with_its_cause(tmp_path, monkeypatch):
+    def kill(*_: Any) -> None:
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid or 0, signal.SIGKILL)
+
+    monkeypatch.setattr(COSModule, "on_validation_epoch_start", kill, raising=False)
+    with pytest.raises(UserError, match=r"a process that loads images has died with data\.batch_size=2 and data\.image_size=64: .*Killed"):
+        run(tmp_path, "data.num_workers=1", "trainer.num_sanity_val_steps=0")
+
+
+REFUSED = {
+    "rate": (["model.optimizer.lr=0.5"], ["model.optimizer.lr=0.5, and 0.001 in the checkpoint", "init="]),
+    "several": (["+model.optimizer.amsgrad=true", "seed=3"], ["model.optimizer.amsgrad=true, and null", "seed=3, and 0"]),
+    "schedule": (["scheduler=step"], ["model.scheduler"]),
+    "network": (["model.net.mask_step.mu=0.7"], ["model.net.mask_step.mu=0.7"]),
+    "average": (["callbacks=[default,ema]"], ["callbacks.ema"]),
+    "data": (["data.seed=4"], ["data.seed=4, and 0"]),
+}
+
+
+@pytest.mark.parametrize(("overrides", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_the_checkpoint_decides_is_not_recorded_otherwise(overrides, words, whole):
+    before = (whole[0] / "config.yaml").read_bytes()
+    with pytest.raises(UserError) as refused:
+        run(whole[0], "ckpt_path=last", *overrides)
+    assert all(word in str(refused.value) for word in words), refused.value
+    assert (whole[0] / "config.yaml").read_bytes() == before
+
+
+def test_what_the_command_decides_is_told_used_and_recorded(whole, tmp_path, capsys):
+    shutil.copytree(whole[0], tmp_path / "run")
+    more = ["trainer.max_epochs=3", "trainer.gradient_clip_val=0.5", "trainer.limit_train_batches=2"]
+    run(tmp_path / "run", "ckpt_path=last", *more)
+    told = capsys.readouterr().out
+    assert "from here on, by this command: " in told
+    assert "trainer.max_epochs=3 (was 2)" in told
+    assert "trainer.gradient_clip_val=0.5 (was 1.0)" in told
+    assert last(tmp_path / "run")["config"]["trainer"]["gradient_clip_val"] == 0.5
+    assert last(tmp_path / "run")["epoch"] == 2
+    run(tmp_path / "run", "ckpt_path=last", *more)
+    assert "nothing is left to train: " in capsys.readouterr().out
+
+
+def test_a_test_leaves_the_record_of_the_training(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run")
+    before = (tmp_path / "run" / "config.yaml").read_bytes()
+    run(tmp_path / "run", "ckpt_path=last", "train=false", "test=true", "model.optimizer.lr=0.5")
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == before
+
+
+def test_images_that_came_between_two_halves_of_a_training(tmp_path, cod_root):
+    root = tmp_path / "data"
+    shutil.copytree(cod_root, root)
+    folded = ["data=camo", f"data.root={root}", "data.num_workers=0", "data.folds=3", "data.augmentation=null"]
+    words = [word for word in TWO_STAGE_OVERRIDES if not word.startswith(("experiment=", "data.num"))]
+    words += [*folded, "data/augmentation=none", "trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "trainer.max_epochs=1"]
+    words = [word for word in words if word != "data.augmentation=null"] + ["trainer.num_sanity_val_steps=0"]
+    folder = f"paths.output_dir={tmp_path / 'run'}"
+    train(config("train", *words, folder))
+    images = sorted((root / "TrainDataset" / "CAMO" / "Imgs").iterdir())
+    more = [*words, folder, "ckpt_path=last", "trainer.max_epochs=2"]
+    for place, source in enumerate(images[:4]):
+        for kind, suffix in (("Imgs", ".jpg"), ("GT", ".png")):
+            shutil.copy(source.parents[1] / kind / f"{source.stem}{suffix}", root / "TrainDataset" / "CAMO" / kind / f"new_{place}{suffix}")
+    with pytest.raises(UserError, match=r"were trained on and would validate, as there are others than before: camourflage_"):
+        train(config("train", *more))
+    shutil.rmtree(root / "TrainDataset" / "CAMO")
+    shutil.copytree(cod_root / "TrainDataset" / "COD10K", root / "TrainDataset" / "CAMO")
+    with pytest.raises(UserError, match=r"these are other training images \(COD10K"):
+        train(config("train", *more))
+    shutil.rmtree(root)
+    shutil.copytree(cod_root, root)
+    train(config("train", *more))
+    assert last(tmp_path / "run")["epoch"] == 1
 
 
 def test_a_checkpoint_that_lies_elsewhere_alone_keeps_what_it_knows(tmp_path):

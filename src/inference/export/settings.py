@@ -11,6 +11,7 @@ from typing import Any
 from src.inference.network import SMALLEST_SIDE
 from src.inference.opening import ONNX_SUFFIX, network_file
 from src.utils.errors import Problems, UserError
+from src.utils.protected import new_file_problem
 
 ANY = "dynamic"
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -55,8 +56,8 @@ def export_settings(cfg: Mapping[str, Any]) -> ExportSettings:
         problems.append(f"size={size}: expected {ANY}, or the side of the network's input, {SMALLEST_SIDE} pixels or more")
     if out.suffix != ONNX_SUFFIX:
         problems.append(f"out={out}: the file's name must end in {ONNX_SUFFIX}")
-    elif out.exists() and cfg["overwrite"] is not True:
-        problems.append(f"out={out} exists; name another file, or overwrite=true")
+    elif problem := new_file_problem("out", out, [source], cfg["overwrite"] is True):
+        problems.append(problem)
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         problems.append(f"exporting needs {', '.join(missing)}: pip install {' '.join(missing)}")
     problems.raise_all("nothing was exported:")

@@ -22,6 +22,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from src.cli.command_line import override, shell_line
 from src.utils.errors import Problems, UserError
 from src.utils.launch import launched
 
@@ -84,7 +85,7 @@ class OptunaSweeper(Sweeper):
                 self._run(study, {trial.number: trial.params for trial in asked})
         except BaseException:
             typed = [*arguments, *(word for word in self.config.hydra.overrides.hydra if not word.startswith("hydra.mode="))]
-            print(f"resume the search with: {self._line(typed, f'paths.output_dir={self.folder}')}", file=sys.stderr)
+            print(f"resume the search with: {self._line(typed, override('paths.output_dir', self.folder))}", file=sys.stderr)
             raise
         self._tell_best(study)
 
@@ -165,7 +166,7 @@ class OptunaSweeper(Sweeper):
         print(f"all of them: python -m src.report.sweep {shlex.quote(str(self.folder))}")
 
     def _line(self, words: Sequence[str], *more: str) -> str:
-        return shlex.join(["python", "-m", "src.train", *(word for word in words if not (more and _is_place(word))), *more])
+        return shell_line("src.train", *(word for word in words if not (more and _is_place(word))), *more)
 
 
 def distribution(override: Override) -> BaseDistribution:

@@ -70,9 +70,9 @@ def read_jobs(folder: Path) -> list[Job]:
 
 def read_job(folder: Path) -> Job:
     """One job. Finished means: job.json says so, or the expected output exists (test scores; with test=false, all epochs)."""
-    job = Job(folder, _overrides(folder / ".hydra" / "overrides.yaml"), "", config=_config(folder))
-    _read_logs(job)
     record = read_record(folder)
+    job = Job(folder, _overrides(folder / ".hydra" / "overrides.yaml", record.get("overrides")), "", config=_config(folder))
+    _read_logs(job)
     asked = int(job.config.get("trainer", {}).get("max_epochs") or 0)
     finished = _read_scores(job) if job.config.get("test", True) else 0 < asked <= job.epochs
     if finished or (record.get("state") == "finished" and not job.why):
@@ -99,9 +99,10 @@ def name_jobs(overrides: Sequence[dict[str, str]]) -> list[str]:
     return [", ".join(short_override(key, one[key]) for key in varying if key in one) or "default" for one in overrides]
 
 
-def _overrides(path: Path) -> dict[str, str]:
+def _overrides(path: Path, noted: Sequence[str] | None) -> dict[str, str]:
+    """What the job noted itself; what Hydra noted of the last command in its folder, where it did not."""
     try:
-        lines = OmegaConf.to_container(OmegaConf.load(path))
+        lines = OmegaConf.to_container(OmegaConf.load(path)) if noted is None else list(noted)
     except (OSError, YAMLError, OmegaConfBaseException):
         lines = []
     pairs = (str(line).lstrip("+~").split("=", 1) for line in (lines if isinstance(lines, list) else []))

@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from src.cli.command import CONF
-from src.cli.job_record import FailureNote, read_record
+from src.cli.job_record import JobNote, read_record
 from src.report.files import image_rows, write_csv
 from src.report.sweep.groups import collect
 from src.report.sweep.jobs import name_jobs, read_jobs
@@ -143,7 +143,7 @@ def test_cost_comes_from_the_configuration_alone(tmp_path):
 
 
 def test_a_job_notes_how_it_ended(tmp_path):
-    note = FailureNote(tmp_path)
+    note = JobNote(tmp_path)
     note.write({"state": "running", "host": socket.gethostname(), "pid": os.getpid()})
     assert read_record(tmp_path)["state"] == "running"
     note.failed(RuntimeError("out of memory"), "RuntimeError: out of memory\nTried to allocate", mistake=False)
