@@ -23,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from src.cli.first_rank import must_report, speaker, wait_for_first
 from src.cli.job_record import recorded
 from src.cli.output_folder import forget_command
 from src.cli.override_errors import composition_mistake
@@ -42,6 +43,7 @@ NOISE = (
     ".*number of training batches.*smaller than the logging interval.*",
     ".*GPU available but not used.*",
     ".*sync_dist=True.*",  # what is logged without it is the same on every rank, or summed by torchmetrics
+    ".*`srun` command is available on your system but is not used.*",  # one process is what was asked for: `check_devices`
     ".*your dataloader is not resumable.*",  # it is: COSDataModule.state_dict
     ".*Converting a tensor with requires_grad=True to a scalar.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
@@ -102,6 +104,9 @@ def _is_composed_by_hydra() -> bool:
     if launch is None or launch.processes == 1:
         return True
     if any(word.startswith("-") for word in sys.argv[1:]):
+        if global_rank() != 0:
+            wait_for_first()
+            sys.exit(2)
         sys.exit(f"error: under {launch.by} only overrides can be given; a multirun starts its processes itself: python -m … -m …")
     return global_rank() == 0
 
@@ -143,15 +148,19 @@ def _run_job(task: Task, cfg: DictConfig, failed: list[str]) -> Any:
 
 @contextmanager
 def reported_mistakes(failed: list[str]) -> Iterator[None]:
-    """Print what the user can mend and add it to ``failed`` instead of raising it; anything else is raised."""
+    """Print what the user can mend and add it to ``failed`` instead of raising it; anything else is raised.
+
+    Of the processes that srun or torchrun has started one speaks.
+    """
     try:
         yield
     except Exception as error:
-        text = _mistake(error)
-        if text is None:
+        text, reports = _mistake(error), must_report(error)
+        if text is None and reports:
             raise
-        failed.append(text)
-        print(f"error: {text}", file=sys.stderr)
+        failed.append(text or type(error).__name__)
+        if reports:
+            print(f"error{speaker()}: {text}", file=sys.stderr)
 
 
 def _compose_and_run(config_name: str, task: Task, failed: list[str]) -> None:
@@ -161,9 +170,17 @@ def _compose_and_run(config_name: str, task: Task, failed: list[str]) -> None:
         with initialize_config_dir(CONF, version_base="1.3"):
             cfg = compose(config_name, sys.argv[1:])
     except HydraException:
-        sys.exit(1)  # rank 0 says why
+        wait_for_first()  # it says why
+        sys.exit(2)
     with reported_mistakes(failed):
-        task(cfg)
+        try:
+            task(cfg)
+        except SystemExit as end:
+            if isinstance(end.code, int) and end.code > 128:  # asked to stop, and all is saved: the first one's status is that of all,
+                sys.exit(0)  # and srun --kill-on-bad-exit=1 must not end it before it has closed its logs
+            raise
+    if failed:
+        sys.exit(2)
 
 
 @contextmanager
@@ -174,7 +191,7 @@ def _composition_mistakes_reported() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        text = None if asked == "1" else composition_mistake(error)
+        text = None if asked == "1" else composition_mistake(error) or _text_of(user_error(error))
         if text is None:
             raise
         print(f"error: {text}", file=sys.stderr)
@@ -184,6 +201,10 @@ def _composition_mistakes_reported() -> Iterator[None]:
             os.environ.pop("HYDRA_FULL_ERROR", None)
         else:
             os.environ["HYDRA_FULL_ERROR"] = asked
+
+
+def _text_of(mistake: UserError | None) -> str | None:
+    return None if mistake is None else str(mistake)
 
 
 def _check_complete(cfg: DictConfig) -> None:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from src.cli.job_record import read_record
+from src.cli.job_record import FILE, read_record
 from src.loggers.tracker import short_override
 from src.report.files import read_image_rows
 from src.scoring.scores import SetScores
@@ -26,8 +26,9 @@ REPLICATES = frozenset({"seed", "data.seed", "ckpt_path", "paths.output_dir"})
 
 @dataclass
 class Job:
-    """One folder of a multirun. `state`: finished, failed, running or stopped (its process is gone); `why`: what is known of that.
+    """One folder of a multirun.
 
+    `state`: finished, failed, running, waiting (for a cluster) or stopped (its process is gone); `why`: what is known of that.
     `seconds`: of all epochs together, validation included; `epoch_seconds`: their median.
     """
 
@@ -59,6 +60,7 @@ def read_jobs(folder: Path) -> list[Job]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name that of a multirun (`python -m src.train -m …`)")
     found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")} - {folder}
+    found |= {path.parent for path in folder.glob(f"**/{FILE}")}  # a job that waits has nothing else
     if not found:
         raise UserError(f"{folder}: holds no job of a multirun (looked for JOB/.hydra/overrides.yaml)")
     order = sorted(found, key=lambda path: (not path.name.isdecimal(), int(path.name) if path.name.isdecimal() else 0, str(path)))
@@ -79,10 +81,12 @@ def read_job(folder: Path) -> Job:
         job.state = "finished"
     elif record.get("state") == "running":
         job.state, job.why = "running", f"on {record.get('host')}"
+    elif record.get("state") == "waiting":
+        job.state, job.why = "waiting", record["why"]
     elif record.get("state") == "failed":
         job.state, job.why = "failed", record["error"]
     else:
-        job.state, job.why = "stopped", job.why or "its process is gone; ckpt_path=last resumes it"
+        job.state, job.why = "stopped", job.why or record.get("why") or "its process is gone; ckpt_path=last resumes it"
     return job
 
 

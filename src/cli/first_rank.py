@@ -1,0 +1,55 @@
+"""Under srun and torchrun every process meets a mistake, or the consequence of another one's: it is reported once."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from src.utils.errors import chain, user_error
+from src.utils.launch import global_rank, is_on_first_machine, launched
+
+PATIENCE = 10.0
+"""Seconds that a process leaves to the first one, whose end then ends it too (torchrun; srun with --kill-on-bad-exit=1)."""
+MARK = "met_in_training"
+
+
+@contextmanager
+def of_training() -> Iterator[None]:
+    """Context manager: note of an error of this block that it was met while all processes trained, by which they may differ."""
+    try:
+        yield
+    except Exception as error:
+        setattr(error, MARK, True)
+        raise
+
+
+def must_report(error: BaseException) -> bool:
+    """Return whether this process has to report an error, after the time in which another one may have done so.
+
+    The first process reports what the user can mend at once, and everything of before the training. What it meets in the training can be
+    the lost connection to another process that has failed. The others report what the first one cannot see.
+    """
+    launch = launched()
+    if launch is None or launch.processes == 1:
+        return True
+    trained = any(getattr(one, MARK, False) for one in chain(error))
+    if global_rank() == 0:
+        if trained and user_error(error) is None:
+            time.sleep(PATIENCE)
+        return True
+    wait_for_first()
+    return trained or not is_on_first_machine()
+
+
+def wait_for_first() -> None:
+    """Give the first process the time to say what is wrong: the end of this one would end it too."""
+    if global_rank() != 0:
+        time.sleep(PATIENCE)
+
+
+def speaker() -> str:
+    """Return which process speaks, for its message: nothing if it is the first."""
+    rank = global_rank()
+    return f" (rank {rank}, on {socket.gethostname()})" if rank else ""
