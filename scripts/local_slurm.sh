@@ -12,10 +12,12 @@ hosts_line="127.0.0.1 node1 node2  # scripts/local_slurm.sh"
 
 down() {
     [[ -f $home/slurmctld.pid ]] && scancel --user=root 2>/dev/null && sleep 1
+    local ids=()
     for daemon in slurmd.node1 slurmd.node2 slurmctld munged; do
-        [[ -f $home/$daemon.pid ]] && end "$(cat "$home/$daemon.pid")"
+        [[ -f $home/$daemon.pid ]] && ids+=("$(cat "$home/$daemon.pid")")
         rm -f "$home/$daemon.pid"
     done
+    end "${ids[@]}"
     if grep -qxF "$hosts_line" /etc/hosts; then
         rest=$(grep -vxF "$hosts_line" /etc/hosts && echo .) # the dot keeps trailing newlines
         printf %s "${rest%.}" >/etc/hosts                    # not `sed -i`: in a container the file is a mount, which no other replaces
@@ -23,10 +25,14 @@ down() {
     return 0
 }
 
-end() {
-    kill "$1" 2>/dev/null || return 0
-    for _ in $(seq 50); do kill -0 "$1" 2>/dev/null || return 0; sleep 0.1; done
-    kill -KILL "$1" 2>/dev/null || true
+end() { # the daemons of these ids, gently, then for certain
+    for signal in TERM KILL; do
+        for id in "$@"; do kill -s $signal "$id" 2>/dev/null || true; done
+        for _ in $(seq 80); do
+            for id in "$@"; do kill -0 "$id" 2>/dev/null && sleep 0.1 && continue 2; done
+            return 0
+        done
+    done
 }
 
 configuration() {

@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +68,9 @@ if BaseSubmititLauncher is not None:
             try:
                 done: JobReturn = super().__call__(sweep_overrides, job_dir_key, job_num, job_id, singleton_state)
             except SystemExit as end:
-                notice = submitit_notice()
-                if notice is None or getattr(end, "signal", None) is not notice or not callable(handler := signal.getsignal(notice)):
+                if (notice := submitit_notice()) is None or getattr(end, "signal", None) is not notice:
                     raise
+                handler: Any = signal.getsignal(notice)  # submitit's own, after the training has let go of the signal
                 return self._start_again(self._folder(job_num), functools.partial(handler, notice, None))
             return done
 
@@ -101,18 +100,9 @@ if BaseSubmititLauncher is not None:
     class LocalJobs(RecordedJobs, LocalLauncher):
         """Jobs of this machine."""
 
-    @dataclass
-    class SlurmJobsConf(SlurmQueueConf):
-        """Settings of ``hydra/launcher=submitit_slurm``."""
-
-        _target_: str = f"{__name__}.SlurmJobs"
-        max_num_timeout: int = RESUMES
-
-    @dataclass
-    class LocalJobsConf(LocalQueueConf):
-        """Settings of ``hydra/launcher=submitit_local``."""
-
-        _target_: str = f"{__name__}.LocalJobs"
-
-    for kind, node in (("slurm", SlurmJobsConf), ("local", LocalJobsConf)):  # in the place of those that were stored with the import
-        ConfigStore.instance().store(group="hydra/launcher", name=f"submitit_{kind}", node=node(), provider="submitit_jobs")
+    RECORDED = {
+        "submitit_slurm": SlurmQueueConf(_target_=f"{__name__}.SlurmJobs", max_num_timeout=RESUMES),
+        "submitit_local": LocalQueueConf(_target_=f"{__name__}.LocalJobs"),
+    }
+    for name, settings in RECORDED.items():  # in the place of those that their import has stored
+        ConfigStore.instance().store(group="hydra/launcher", name=name, node=settings, provider="submitit_jobs")
