@@ -38,7 +38,7 @@ test-gpu: install  ## the tests that need a GPU
 	$(RUN) pytest -m gpu
 
 test-slurm: install  ## the drills under a real SLURM of two nodes on this machine: as root, with Debian's slurm-wlm and munge
-	OMP_NUM_THREADS=1 $(RUN) pytest -m slurm tests/slurm -rs --durations=0
+	OMP_NUM_THREADS=1 $(RUN) pytest -m slurm tests/distributed/test_slurm.py -rs --durations=0
 
 lint: install  ## ruff, mypy and the import layers
 	$(BIN)/ruff check .

@@ -11,13 +11,13 @@ from src.utils.errors import chain, user_error
 from src.utils.launch import global_rank, is_on_first_machine, launched
 
 PATIENCE = 10.0
-"""Seconds that a process leaves to the first one, whose end then ends it too (torchrun; srun with --kill-on-bad-exit=1)."""
+"""Seconds that a process gives rank 0, whose end then ends it too (torchrun; srun with --kill-on-bad-exit=1)."""
 MARK = "met_in_training"
 
 
 @contextmanager
 def of_training() -> Iterator[None]:
-    """Context manager: note of an error of this block that it was met while all processes trained, by which they may differ."""
+    """Context manager: mark errors of this block as met in the training, where processes see different images."""
     try:
         yield
     except Exception as error:
@@ -28,8 +28,8 @@ def of_training() -> Iterator[None]:
 def must_report(error: BaseException) -> bool:
     """Return whether this process has to report an error, after the time in which another one may have done so.
 
-    The first process reports what the user can mend at once, and everything of before the training. What it meets in the training can be
-    the lost connection to another process that has failed. The others report what the first one cannot see.
+    Rank 0 reports user errors, and everything from before the training, at once. What else it meets in the training can
+    be the lost connection to a process that has failed. The others report what rank 0 cannot see.
     """
     launch = launched()
     if launch is None or launch.processes == 1:

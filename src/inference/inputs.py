@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import glob
+import os
 import unicodedata
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.data.readers import EXTENSIONS
+from src.data.readers import COMMON, EXTENSIONS
+from src.data.sources import LEFTOVERS, count_suffixes
 from src.utils.errors import UserError
 
 STANDARD_INPUT = "-"
@@ -18,10 +21,11 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".m
 
 @dataclass(frozen=True)
 class Source:
-    """A picture or a video to be segmented.
+    """A picture or a video to segment.
 
     Attributes:
-        name: what its outputs are called, without a suffix; with the subfolders in which it was found, ``birds/wren``.
+        name: the name of its outputs, without a suffix; begins with the subfolders in which it was found,
+            ``birds/wren``.
         path: its file; None is standard input.
     """
 
@@ -30,21 +34,21 @@ class Source:
 
     @property
     def is_video(self) -> bool:
-        """Whether its suffix is that of a video."""
+        """Return whether its suffix is that of a video."""
         return self.path is not None and self.path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def find_sources(text: str, recursive: bool = False, without: Path | None = None) -> list[Source]:
-    """Return what an ``input=`` names, by name.
+    """Return the pictures and videos that ``input=`` names.
 
     Args:
-        text: a picture, a video, a folder, a pattern (``photos/**/*.jpg``), a ``.txt`` file with one path per line (relative to its own
-            folder; lines that begin with ``#`` are comments), or ``-``.
-        recursive: look into a folder's subfolders.
-        without: a folder whose files are left out: the output's, where it is inside the input's.
+        text: a picture, a video, a folder, a pattern (``photos/**/*.jpg``), a ``.txt`` file with one path per line
+            (relative to its own folder; lines that begin with ``#`` are comments), or ``-``.
+        recursive: whether to look into a folder's subfolders.
+        without: a folder whose files are left out: the output folder, if it is inside the input folder.
 
     Raises:
-        UserError: nothing is there.
+        UserError: there is nothing to segment.
     """
     path, without = Path(text), None if without is None else without.resolve()
     if text == STANDARD_INPUT:
@@ -52,6 +56,8 @@ def find_sources(text: str, recursive: bool = False, without: Path | None = None
     if path.is_dir():
         found = path.rglob("*") if recursive else path.iterdir()
         inside = without is not None and path.resolve() in without.parents
+        if not recursive:
+            _warn_of_subfolders(path, without)
         return _named(path, _readable(found, without if inside else None), f"{path} holds no image", recursive)
     if path.is_file():
         return _listed(path) if path.suffix.lower() == LIST_SUFFIX else [Source(_name(Path(path.name)), path)]
@@ -62,23 +68,40 @@ def find_sources(text: str, recursive: bool = False, without: Path | None = None
 
 
 def _readable(found: Iterable[Path], without: Path | None) -> list[Path]:
-    """Return the pictures and videos among paths, sorted; hidden files (macOS `._x.jpg`) are none."""
+    """Return the pictures and videos among paths, sorted, and warn about other files.
+
+    Hidden files (macOS `._x.jpg`) are left out without a warning.
+    """
     suffixes = EXTENSIONS | VIDEO_SUFFIXES
-    files = [path for path in found if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()]
-    return sorted(path for path in files if without is None or without not in path.resolve().parents)
+    files = [path for path in found if not path.name.startswith(".") and path.is_file()]
+    files = sorted(path for path in files if without is None or without not in path.resolve().parents)
+    left_out = [path for path in files if path.suffix.lower() not in suffixes and path.name.lower() not in LEFTOVERS]
+    if left_out and len(left_out) < len(files):
+        warnings.warn(
+            f"input: left out, as they are no pictures or videos that can be read: {count_suffixes(left_out)}",
+            stacklevel=2,
+        )
+    return [path for path in files if path.suffix.lower() in suffixes]
+
+
+def _warn_of_subfolders(folder: Path, without: Path | None) -> None:
+    inside = (
+        path for child in folder.iterdir() if child.is_dir() and child.resolve() != without for path in child.rglob("*")
+    )
+    first = next((path for path in inside if path.suffix.lower() in EXTENSIONS | VIDEO_SUFFIXES), None)
+    if first is not None:
+        warnings.warn(f"input: subfolders are left out ({first} …); recursive=true includes them", stacklevel=2)
 
 
 def _named(folder: Path, paths: list[Path], complaint: str, recursive: bool) -> list[Source]:
     if not paths:
         where = "in subfolders too" if recursive else "not in subfolders: recursive=true"
-        raise UserError(
-            f"input: {complaint} (looked for .jpg, .png, .bmp, .tif, .gif, .webp, .ppm, .mp4, .mov, .avi, .mkv, .webm; {where})"
-        )
+        raise UserError(f"input: {complaint} (looked for {COMMON}, and for .mp4, .mov, .avi, .mkv, .webm; {where})")
     return [Source(_name(path.relative_to(folder)), path) for path in paths]
 
 
 def _name(path: Path) -> str:
-    """Return a path without its suffix, composed (NFC), so that names written by macOS and by other systems meet."""
+    """Return a path without its suffix, composed (NFC): names written by macOS and other systems are then equal."""
     return unicodedata.normalize("NFC", path.with_suffix("").as_posix())
 
 
@@ -94,11 +117,15 @@ def _listed(path: Path) -> list[Source]:
         raise UserError(f"input: {path} lists files that do not exist:", missing)
     if not files:
         raise UserError(f"input: {path} lists no file; write one path per line")
-    return [Source(_name(Path(file.name)), file) for file in files]
+    names = [_name(Path(file.name)) for file in files]
+    if len(set(names)) < len(names):  # sequences: the same names in several folders
+        above = Path(os.path.commonpath([file.parent for file in files]))
+        names = [_name(file.relative_to(above)) for file in files]
+    return [Source(name, file) for name, file in zip(names, files, strict=True)]
 
 
 def _fixed_part(pattern: Path) -> Path:
-    """Return the folder before the first part of a pattern that is one."""
+    """Return the folder before the first part of a pattern that has a wildcard."""
     parts = pattern.parts
     first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     return Path(*parts[:first])

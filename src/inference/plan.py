@@ -70,7 +70,9 @@ def make_plan(cfg: Mapping[str, Any]) -> Plan:
 
 def _network(cfg: Mapping[str, Any]) -> Path:
     if cfg["ckpt_path"] is None:
-        raise UserError("ckpt_path: name the checkpoint to predict with, e.g. ckpt_path=outputs/…/checkpoints/best.ckpt")
+        raise UserError(
+            "ckpt_path: name the checkpoint to predict with, e.g. ckpt_path=outputs/…/checkpoints/best.ckpt"
+        )
     if cfg["ckpt_path"] == LAST:
         from src.checkpoints.finding import resolve_checkpoint
 
@@ -83,7 +85,9 @@ def _outputs(cfg: Mapping[str, Any], settings: PredictSettings, network: Path, s
     background = cfg["background"]
     others = [network, Path(cfg["input"]), *([Path(background)] if isinstance(background, str) else [])]
     inputs = [source.path for source in sources if source.path is not None]
-    return Outputs(Path(cfg["output"]), settings.types, settings.file_format, settings.frames, Protected([*inputs, *others]))
+    return Outputs(
+        Path(cfg["output"]), settings.types, settings.file_format, settings.frames, Protected([*inputs, *others])
+    )
 
 
 def _stream_problems(sources: Sequence[Source], settings: PredictSettings) -> list[str]:
@@ -92,6 +96,7 @@ def _stream_problems(sources: Sequence[Source], settings: PredictSettings) -> li
         problems.append(f"output={STANDARD_OUTPUT}: standard output takes one type, not {', '.join(settings.types)}")
     if len(sources) != 1 or sources[0].is_video:
         problems.append(
-            f"output={STANDARD_OUTPUT}: standard output takes one picture; input={STANDARD_INPUT} reads one from standard input"
+            f"output={STANDARD_OUTPUT}: standard output takes one picture; "
+            f"input={STANDARD_INPUT} reads one from standard input"
         )
     return problems

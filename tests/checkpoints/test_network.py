@@ -37,10 +37,13 @@ print(type(net).__name__, config["data"]["image_size"], tuple(net(torch.rand(1, 
 
 @pytest.mark.slow
 def test_it_needs_neither_lightning_nor_hydra_nor_torchmetrics():
-    done = subprocess.run([sys.executable, "-c", BLOCKED, str(WEIGHTS)], cwd=ROOT, check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED, str(WEIGHTS)], cwd=ROOT, check=False, capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout) == (0, "RUN 224 (1, 1, 64, 64)\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_it_is_the_network_of_the_rebuilt_module():
     net, config = load_network(WEIGHTS)
     module = rebuild(read_checkpoint(WEIGHTS), WEIGHTS)
@@ -49,6 +52,7 @@ def test_it_is_the_network_of_the_rebuilt_module():
     assert all(torch.equal(value, module.net.state_dict()[name]) for name, value in net.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_variant_is_the_same_weights_with_another_closing_step():
     closed, opened = (load_network(WEIGHTS, Variant(closing_step=value))[0] for value in (True, False))
     assert [variant_of(net).closing_step for net in (closed, opened)] == [True, False]

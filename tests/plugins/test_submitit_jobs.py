@@ -74,7 +74,9 @@ def test_a_job_that_somebody_else_stops_is_left_alone(jobs, monkeypatch):
 def test_jobs_wait_until_they_start_and_those_refused_leave_nothing(jobs, tmp_path, monkeypatch):
     def refuse(*_):
         assert [read_record(tmp_path / name)["state"] for name in "01"] == ["waiting"] * 2
-        raise RuntimeError("sbatch: error: invalid partition specified: nope\nsbatch: error: Batch job submission failed\n")
+        raise RuntimeError(
+            "sbatch: error: invalid partition specified: nope\nsbatch: error: Batch job submission failed\n"
+        )
 
     monkeypatch.setattr(BaseSubmititLauncher, "launch", refuse)
     with pytest.raises(UserError, match="not submitted: sbatch: error: invalid partition specified: nope"):
@@ -84,7 +86,9 @@ def test_jobs_wait_until_they_start_and_those_refused_leave_nothing(jobs, tmp_pa
 
 def test_a_job_without_a_result_is_one_line(jobs, tmp_path, monkeypatch):
     def lost(*_):
-        raise RuntimeError("Job 7_0 (task: 0) with path x.pkl\nhas not produced any output (state: NODE_FAIL)\nError stream produced:\n…")
+        raise RuntimeError(
+            "Job 7_0 (task: 0) with path x.pkl\nhas not produced any output (state: NODE_FAIL)\nError:\n…"
+        )
 
     monkeypatch.setattr(BaseSubmititLauncher, "launch", lost)
     with pytest.raises(UserError, match=r"NODE_FAIL.*src\.report\.sweep") as error:

@@ -1,4 +1,4 @@
-"""The two ends of an exported file: pictures of any size in and masks of their size out, or float tensors as they are."""
+"""The two ends of an exported file: pictures of any size in and masks of their size out, or plain float tensors."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from onnx.compose import add_prefix, merge_models
 from onnx.parser import parse_model
 
 from src.data.pillow_resize import pillow_order
+from src.inference.export.resize import SIZE, SMALL, resize_graph
 from src.inference.export.trace import IMAGE, LOGITS, NET
-from src.inference.onnx_network import MASK, PICTURE
+from src.inference.onnx_network import MASK
 from src.ops.scan.onnx import OPSET
 
 
 def with_pictures(model: onnx.ModelProto, side: int) -> onnx.ModelProto:
-    """Put resizing into a graph; `src.inference.onnx_network` says what goes in and out.
+    """Put resizing into a graph; `src.inference.onnx_network` defines what goes in and out.
 
-    The picture is brought to the network's square by Pillow's antialiased bilinear filter, as in training. The logits are enlarged
-    bilinearly, as :func:`src.models.outputs.masks_at_size` does. Maps of stages become uint8 (h, w), backgrounds (h, w, 3), in the
+    The picture is brought to the network's square by Pillow's antialiased bilinear filter, as in training and with the
+    same bits (:mod:`src.inference.export.resize`). The logits are enlarged bilinearly, as
+    :func:`src.models.outputs.masks_at_size` does. Maps of stages become uint8 (h, w), backgrounds (h, w, 3), in the
     resolution that the network has them in.
 
     Args:
@@ -28,11 +30,11 @@ def with_pictures(model: onnx.ModelProto, side: int) -> onnx.ModelProto:
     axes = {one.name: one.type.tensor_type.shape.dim for one in model.graph.output if one.name != LOGITS}
     maps = {name.removeprefix(NET): [axis.dim_value for axis in shape[1:]] for name, shape in axes.items()}
     whole = merge_models(picture_to_image(model, side), model, io_map=[(IMAGE, IMAGE)])
-    return merge_models(whole, _after(model, side, maps), io_map=[(name, name) for name in ("size", LOGITS, *axes)])
+    return merge_models(whole, _after(model, side, maps), io_map=[(name, name) for name in (SIZE, LOGITS, *axes)])
 
 
 def with_probabilities(model: onnx.ModelProto) -> onnx.ModelProto:
-    """End a graph in ``mask``, float32 (N,1,H,W) in [0,1], in the place of its logits."""
+    """Replace the logits of a graph by ``mask``, float32 (N,1,H,W) in [0,1]."""
     model, graph = onnx.ModelProto(), model
     model.CopyFrom(graph)
     before = list(graph.graph.output)
@@ -47,55 +49,29 @@ def with_probabilities(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def picture_to_image(model: onnx.ModelProto, side: int) -> onnx.ModelProto:
-    """Return what makes the network's image of a picture, and the picture's size.
-
-    One side is resized after the other, rounding in between. Which one comes first changes single levels, and the network's hard thresholds
-    make many levels of one, so it is that of the installed Pillow (:mod:`src.data.pillow_resize`).
+    """Return a graph that turns a picture into the network's image, and returns the picture's size.
 
     Args:
-        model: whose versions it has.
+        model: the graph that this one is merged with; it has the same versions.
         side: of the image, in pixels.
     """
-    by_shrinkage = pillow_order() == "by shrinkage"
-    filtered = 'mode = "linear", antialias = 1, exclude_outside = 1'
-    return _parsed(
+    to_image = _parsed(
         model,
-        f"""before (uint8[height, width, 3] {PICTURE}) => (float[1, 3, {side}, {side}] {IMAGE}, int64[2] size) {{
-        size = Shape <end = 2> ({PICTURE})
-        channels = Transpose <perm = [2, 0, 1]> ({PICTURE})
-        zero = Constant <value_ints = [0]> ()
-        one = Constant <value_ints = [1]> ()
-        two = Constant <value_ints = [2]> ()
-        batch = Unsqueeze (channels, zero)
-        square = Constant <value_ints = [{side}, {side}]> ()
-        shrinkage = Sub (size, square)
-        factors = Constant <value_ints = [1, 2]> ()
-        weighed = Mul (shrinkage, factors)
-        bounds = Constant <value_ints = [{0 if by_shrinkage else 2**40}]> ()
-        least = Slice (weighed, one, two)
-        bound = Max (least, bounds)
-        rows = Slice (weighed, zero, one)
-        is_tall = Greater (rows, bound)
-        height_first = Cast <to = {onnx.TensorProto.INT64}> (is_tall)
-        width_first = Sub (one, height_first)
-        order = Concat <axis = 0> (height_first, width_first)
-        is_first = Cast <to = {onnx.TensorProto.BOOL}> (order)
-        first = Where (is_first, square, size)
-        batch_3 = Constant <value_ints = [1, 3]> ()
-        first_sizes = Concat <axis = 0> (batch_3, first)
-        halfway = Resize <{filtered}> (batch, , , first_sizes)
-        sizes = Constant <value_ints = [1, 3, {side}, {side}]> ()
-        small = Resize <{filtered}> (halfway, , , sizes)
-        levels = Cast <to = {onnx.TensorProto.FLOAT}> (small)
+        f"""before (uint8[3, {side}, {side}] {SMALL}) => (float[1, 3, {side}, {side}] {IMAGE}) {{
+        first = Constant <value_ints = [0]> ()
+        batch = Unsqueeze ({SMALL}, first)
+        levels = Cast <to = {onnx.TensorProto.FLOAT}> (batch)
         white = Constant <value = float {{255.0}}> ()
         {IMAGE} = Div (levels, white)
         }}""",
     )
+    resize = resize_graph(model.ir_version, side, by_shrinkage=pillow_order() == "by shrinkage")
+    return merge_models(resize, to_image, io_map=[(SMALL, SMALL)])
 
 
 def _after(model: onnx.ModelProto, side: int, maps: dict[str, list[int]]) -> onnx.ModelProto:
     """From logits and the picture's size to its mask, and from the stages' maps (N,c,h,w) to uint8."""
-    inputs = ["int64[2] size", f"float[1, 1, {side}, {side}] {LOGITS}"]
+    inputs = [f"int64[2] {SIZE}", f"float[1, 1, {side}, {side}] {LOGITS}"]
     outputs = [f"uint8[height, width] {MASK}"]
     lines = []
     for name, (channels, height, width) in maps.items():
@@ -106,7 +82,10 @@ def _after(model: onnx.ModelProto, side: int, maps: dict[str, list[int]]) -> onn
             lines.append(f"{name} = Squeeze ({name}_levels, both)")
         else:
             outputs.append(f"uint8[{height}, {width}, {channels}] {name}")
-            lines += [f"{name}_last = Transpose <perm = [0, 2, 3, 1]> ({name}_levels)", f"{name} = Squeeze ({name}_last, one)"]
+            lines += [
+                f"{name}_last = Transpose <perm = [0, 2, 3, 1]> ({name}_levels)",
+                f"{name} = Squeeze ({name}_last, one)",
+            ]
     return _parsed(
         model,
         f"""after ({", ".join(inputs)}) => ({", ".join(outputs)}) {{
@@ -114,7 +93,7 @@ def _after(model: onnx.ModelProto, side: int, maps: dict[str, list[int]]) -> onn
         one = Constant <value_ints = [0]> ()
         both = Constant <value_ints = [0, 1]> ()
         ones = Constant <value_ints = [1, 1]> ()
-        shape = Concat <axis = 0> (ones, size)
+        shape = Concat <axis = 0> (ones, {SIZE})
         large = Resize <mode = "linear"> ({LOGITS}, , , shape)
         probability = Sigmoid (large)
         {_lines(_levels("probability", "levels"))}
@@ -125,7 +104,7 @@ def _after(model: onnx.ModelProto, side: int, maps: dict[str, list[int]]) -> onn
 
 
 def _levels(name: str, levels: str) -> list[str]:
-    """From a map in [0, 1] to round(255 · map), uint8."""
+    """Return the lines from a map in [0, 1] to round(255 · map), uint8."""
     return [
         f"{levels}_scaled = Mul ({name}, white)",
         f"{levels}_rounded = Round ({levels}_scaled)",
@@ -138,6 +117,6 @@ def _lines(lines: Iterable[str]) -> str:
 
 
 def _parsed(model: onnx.ModelProto, graph: str) -> onnx.ModelProto:
-    """Return a graph's text as a model of the versions of another, its inner names kept apart from that one's."""
+    """Return a graph's text as a model with the versions of ``model``; a prefix keeps their inner names apart."""
     parsed = parse_model(f'<ir_version: {model.ir_version}, opset_import: ["" : {OPSET}]> {graph}')
     return add_prefix(parsed, f"{parsed.graph.name}_", rename_inputs=False, rename_outputs=False)

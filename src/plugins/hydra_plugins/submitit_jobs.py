@@ -1,8 +1,9 @@
 """Jobs of a multirun on a cluster: the launchers behind ``hydra/launcher=submitit_slurm`` and ``submitit_local``.
 
-They are submitit's (hydra-submitit-launcher, the extra `cluster`), with three additions: a job that waits has a record in its folder; one
-whose time is up resumes as often as ``max_num_timeout`` allows and otherwise says so; and what the cluster refuses is one line. Hydra finds
-launchers in the namespace package `hydra_plugins` alone, and imports it with every command: heavy imports come late.
+They are submitit's (hydra-submitit-launcher, the extra `cluster`), with three additions: a job that waits has a record
+in its folder; one whose time is up resumes as often as ``max_num_timeout`` allows and otherwise says so; what the
+cluster refuses is one line. Hydra finds launchers in the namespace package `hydra_plugins` alone, and imports it with
+every command: heavy imports come late.
 """
 
 from __future__ import annotations
@@ -26,13 +27,17 @@ from src.utils.launch import submitit_notice
 
 try:
     from hydra_plugins.hydra_submitit_launcher.config import LocalQueueConf, SlurmQueueConf
-    from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher, LocalLauncher, SlurmLauncher
+    from hydra_plugins.hydra_submitit_launcher.submitit_launcher import (
+        BaseSubmititLauncher,
+        LocalLauncher,
+        SlurmLauncher,
+    )
 except ImportError:  # without the extra `cluster`
     BaseSubmititLauncher = None
 
 ROOT = Path(__file__).parents[3]
 RESUMES = 20
-"""How often a job may reach its time limit, where ``hydra.launcher.max_num_timeout`` says nothing: a training resumes where it was."""
+"""Default of ``hydra.launcher.max_num_timeout``: how often a job may reach its time limit and resume."""
 
 if BaseSubmititLauncher is not None:
 
@@ -45,10 +50,16 @@ if BaseSubmititLauncher is not None:
             Raises:
                 UserError: the cluster refuses them, or a job has ended without a result.
             """
-            folders = {folder: words for number, words in enumerate(job_overrides, initial_job_idx) if (folder := self._folder(number))}
+            folders = {
+                folder: words
+                for number, words in enumerate(job_overrides, initial_job_idx)
+                if (folder := self._folder(number))
+            }
             waiting = [folder for folder, words in folders.items() if note_waiting(folder, words)]
             paths = [str(ROOT), str(ROOT / "src" / "plugins"), os.environ.get("PYTHONPATH")]
-            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))  # where a job finds this class, before it runs any code of ours
+            os.environ["PYTHONPATH"] = os.pathsep.join(
+                filter(None, paths)
+            )  # where a job finds this class, before it runs any code of ours
             try:
                 returns: Sequence[JobReturn] = super().launch(job_overrides, initial_job_idx)
             except RuntimeError as error:  # all of submitit's are
@@ -62,7 +73,12 @@ if BaseSubmititLauncher is not None:
             return returns
 
         def __call__(
-            self, sweep_overrides: list[str], job_dir_key: str, job_num: int, job_id: str, singleton_state: dict[type, Any]
+            self,
+            sweep_overrides: list[str],
+            job_dir_key: str,
+            job_num: int,
+            job_id: str,
+            singleton_state: dict[type, Any],
         ) -> JobReturn:
             """Run one job; if its time is up, hand it over to submitit, which starts it again or says why not."""
             try:
@@ -82,7 +98,7 @@ if BaseSubmititLauncher is not None:
             try:
                 requeue()
             except RuntimeError:
-                text = f"{limit}, and hydra.launcher.max_num_timeout allows no further start; the same multirun in its folder resumes"
+                text = f"{limit}, hydra.launcher.max_num_timeout allows no further start; the same multirun resumes"
                 print(f"error: {text}", file=sys.stderr)
                 if folder is not None:
                     amend_record(folder, state="failed", error=text, mistake=True)

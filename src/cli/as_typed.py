@@ -1,0 +1,102 @@
+r"""Command lines mean what was typed: text settings are text, paths are paths, and `--key=value` is an override.
+
+Hydra has a grammar for values, in which `2024` is a number, `a=b` and `größe` are mistakes, and a trailing blank is
+lost. Values of settings that are text are therefore quoted for it here, unless they are quoted already, hold an
+interpolation (`${…}`), or are swept in a multirun.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+
+from src.cli.command_line import override
+from src.cli.type_check import OWN
+from src.utils.errors import UserError
+
+LISTS = frozenset({"data.train_sets", "data.test_sets", "metrics.extra", "type", "report.columns", "logger.wandb.tags"})
+"""Settings that take a list of texts, or one."""
+TEXTS = frozenset(key for key, hint in OWN.items() if hint in (str, str | None)) | {
+    *("data.root", "data.groups", "data.images", "data.masks", "background", "task_name", "report.reference"),
+    *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "encoder.weights", "model.net.encoder.weights"),
+    *(f"logger.wandb.{name}" for name in ("project", "entity", "name", "notes", "group", "job_type", "save_dir")),
+}
+HYDRAS = frozenset(
+    [
+        "help",
+        "hydra-help",
+        "version",
+        "cfg",
+        "resolve",
+        "package",
+        "run",
+        "multirun",
+        "shell-completion",
+        "config-path",
+        "config-name",
+        "config-dir",
+        "experimental-rerun",
+        "info",
+    ]
+)
+"""Hydra's own options."""
+SWEPT = re.compile(r".*,|(choice|range|interval|glob|sort|shuffle|tag)\(")
+
+
+def as_typed(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line as Hydra has to get them.
+
+    Raises:
+        UserError: bytes that are no UTF-8.
+
+    >>> as_typed(["data.root=my data (2024)", "set=1e3", "--seed=3", "data.test_sets=[007,CAMO]", "seed=0"])
+    ["data.root='my data (2024)'", "set='1e3'", 'seed=3', "data.test_sets=['007',CAMO]", 'seed=0']
+    """
+    broken = [word for word in words if any("\ud800" <= letter <= "\udfff" for letter in word)]
+    if broken:
+        shown = ", ".join(ascii(word) for word in broken)
+        raise UserError(
+            f"{shown}: holds bytes that are no UTF-8, as names of another encoding do; rename the file or folder"
+        )
+    sweeps = any(word in ("-m", "--multirun", "hydra.mode=MULTIRUN") or word.startswith("sweep=") for word in words)
+    return [_override(_without_dashes(word), sweeps) for word in words]
+
+
+def _without_dashes(word: str) -> str:
+    """`--key=value`, as `wandb agent` writes it, where the key is none of Hydra's options; its None is null."""
+    match = re.fullmatch(r"--([A-Za-z_][\w./@-]*)=(.*)", word, re.DOTALL)
+    if match is None or match[1] in HYDRAS:
+        return word
+    return f"{match[1]}={'null' if match[2] == 'None' else match[2]}"
+
+
+def _override(word: str, sweeps: bool) -> str:
+    key, equals, value = word.partition("=")
+    name = key.lstrip("+")
+    if not equals or name not in TEXTS | LISTS or (sweeps and SWEPT.match(value)):
+        return word
+    if name in LISTS and value.startswith("[") and value.endswith("]"):
+        is_plain = not re.search(r"['\"\[\]{}]", value[1:-1])
+        return (
+            f"{key}=[{','.join(_quoted(part.strip()) for part in value[1:-1].split(','))}]"
+            if is_plain and value != "[]"
+            else word
+        )
+    if name == "background" and value.startswith("["):
+        return word
+    return f"{key}={_quoted(os.path.expanduser(value) if value == '~' or value.startswith('~/') else value)}"
+
+
+def _quoted(value: str) -> str:
+    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    if not value or value in ("null", "???") or is_quoted or "${" in value:
+        return value
+    return override("", value).removeprefix("=")
+
+
+def typable(word: str) -> str:
+    """An override as it can be typed in a shell, its value quoted for Hydra and for the shell."""
+    key, _, value = word.partition("=")
+    return shlex.quote(override(key, value))

@@ -1,0 +1,23 @@
+"""The cache's place, and that a user without a home needs none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.utils.cache_dir import cache_dir, write_whole
+
+
+def test_without_a_home_nothing_is_kept_and_nothing_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("COS_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    place = cache_dir() / "verdicts" / "x"
+    assert not write_whole(place, b"x")
+    assert not place.is_file()
+    with pytest.raises(OSError, match="x"):
+        place.read_text()
