@@ -172,7 +172,7 @@ def test_the_batch_script_in_an_array(tmp_path):
     [
         (0, 0, False, True, True, False),
         (0, 0, True, True, True, False),
-        (0, 0, True, False, True, True),  # perhaps the connection to a process that has failed
+        (0, 0, True, False, True, True),  # perhaps the consequence of what another process met
         (1, 0, False, True, False, True),  # what the first process says
         (1, 1, False, True, True, True),  # what the first process may not see
         (1, 0, True, True, True, True),  # this process's share of the images
@@ -183,9 +183,14 @@ def test_which_process_reports(rank, node, trained, mistake, reports, waits, mon
         monkeypatch.setenv(name, value)
     slept: list[float] = []
     monkeypatch.setattr(first_rank.time, "sleep", slept.append)
-    error: Exception = UserError("wrong") if mistake else RuntimeError("Connection closed by peer")
+    error: Exception = UserError("wrong") if mistake else RuntimeError("ours")
     if trained:
         with pytest.raises(type(error)), first_rank.of_training():
             raise error
     assert first_rank.must_report(error) == reports
     assert bool(slept) == waits
+
+
+def test_a_process_that_is_gone_is_one_line():
+    with pytest.raises(UserError, match="another process of this training"), first_rank.of_training():
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:34535.")
