@@ -84,7 +84,7 @@ if BaseSubmititLauncher is not None:
             try:
                 done: JobReturn = super().__call__(sweep_overrides, job_dir_key, job_num, job_id, singleton_state)
             except SystemExit as end:
-                if (notice := submitit_notice()) is None or getattr(end, "signal", None) is not notice:
+                if (notice := submitit_notice()) is None or getattr(end, "signal", None) != notice:
                     raise
                 handler: Any = signal.getsignal(notice)  # submitit's own, after the training has let go of the signal
                 return self._start_again(self._folder(job_num), functools.partial(handler, notice, None))
