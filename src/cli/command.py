@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from src.cli.as_typed import as_typed
+from src.cli.first_rank import must_report, speaker, wait_for_first
 from src.cli.job_record import recorded
 from src.cli.output_folder import forget_command
 from src.cli.override_errors import composition_mistake
@@ -43,6 +44,7 @@ NOISE = (
     ".*number of training batches.*smaller than the logging interval.*",
     ".*GPU available but not used.*",
     ".*sync_dist=True.*",  # what is logged without it is the same on every rank, or summed by torchmetrics
+    ".*`srun` command is available on your system but is not used.*",
     ".*your dataloader is not resumable.*",  # it is: COSDataModule.state_dict
     ".*Converting a tensor with requires_grad=True to a scalar.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
@@ -104,6 +106,9 @@ def _is_composed_by_hydra() -> bool:
     if launch is None or launch.processes == 1:
         return True
     if any(word.startswith("-") for word in sys.argv[1:]):
+        if global_rank() != 0:
+            wait_for_first()
+            sys.exit(2)
         sys.exit(
             f"error: under {launch.by} only overrides can be given; "
             "a multirun starts its processes itself: python -m … -m …"
@@ -148,15 +153,19 @@ def _run_job(task: Task, cfg: DictConfig, failed: list[str]) -> Any:
 
 @contextmanager
 def reported_mistakes(failed: list[str]) -> Iterator[None]:
-    """Print user errors and add them to ``failed`` instead of raising them; other errors are raised."""
+    """Print user errors and add them to ``failed`` instead of raising them; other errors are raised.
+
+    Of the processes that srun or torchrun has started one speaks.
+    """
     try:
         yield
     except Exception as error:
-        text = _mistake(error)
-        if text is None:
+        text, reports = _mistake(error), must_report(error)
+        if text is None and reports:
             raise
-        failed.append(text)
-        print(f"error: {text}", file=sys.stderr)
+        failed.append(text or type(error).__name__)
+        if reports:
+            print(f"error{speaker()}: {text}", file=sys.stderr)
 
 
 def _compose_and_run(config_name: str, task: Task, failed: list[str]) -> None:
@@ -166,9 +175,19 @@ def _compose_and_run(config_name: str, task: Task, failed: list[str]) -> None:
         with initialize_config_dir(CONF, version_base="1.3"):
             cfg = compose(config_name, sys.argv[1:])
     except HydraException:
-        sys.exit(1)  # rank 0 reports why
+        wait_for_first()  # it says why
+        sys.exit(2)
     with reported_mistakes(failed):
-        task(cfg)
+        try:
+            task(cfg)
+        except SystemExit as end:
+            # Asked to stop, and all is saved: rank 0's status is that of all, and srun --kill-on-bad-exit=1 must not
+            # end rank 0 before it has closed its logs.
+            if isinstance(end.code, int) and end.code > 128:
+                sys.exit(0)
+            raise
+    if failed:
+        sys.exit(2)
 
 
 @contextmanager

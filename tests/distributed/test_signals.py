@@ -38,6 +38,21 @@ def test_the_first_signal_is_noted_and_the_handlers_come_back(capsys):
     assert Interrupted(signal.SIGTERM).code == 143
 
 
+def test_a_notice_of_submitit_is_a_request_like_sigterm(monkeypatch, capsys):
+    """In its jobs alone: elsewhere SIGUSR2 is the user's."""
+    before = signal.getsignal(signal.SIGUSR2)
+    with StopRequest():
+        assert signal.getsignal(signal.SIGUSR2) == before
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    with StopRequest() as request:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        assert request.signum == signal.SIGUSR2
+    assert signal.getsignal(signal.SIGUSR2) == before
+    told = capsys.readouterr().err
+    assert "time is nearly up" in told
+    assert "memory" not in told
+
+
 @pytest.mark.slow
 def test_a_second_ctrl_c_kills():
     result = run("-c", TWICE)
