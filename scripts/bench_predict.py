@@ -122,7 +122,7 @@ def plain_loop(predictor: Predictor, pictures: str, folder: Path, batch_size: in
     network = predictor.network
     assert isinstance(network, TorchNetwork)
     folder.mkdir(exist_ok=True)
-    files = [source.path for source in find_sources(pictures) if source.path is not None]
+    files = [source.path for source in find_sources(pictures).sources if source.path is not None]
     for first in range(0, len(files), batch_size):
         batch = files[first : first + batch_size]
         images = [read_image(file) for file in batch]
@@ -135,7 +135,7 @@ def plain_loop(predictor: Predictor, pictures: str, folder: Path, batch_size: in
 
 def overlapped(predictor: Predictor, pictures: str, folder: Path, threads: int) -> None:
     """Write maps as `src.predict` does, with as many threads."""
-    checked, _ = check_sources(find_sources(pictures), SETTINGS)
+    checked, _ = check_sources(find_sources(pictures).sources, SETTINGS)
     FileRunner(PredictionJob(predictor, Outputs(folder, SETTINGS.types), SETTINGS, Progress()), workers=threads).run(checked)
 
 

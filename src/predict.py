@@ -47,6 +47,7 @@ def _to_stream(predictor: Predictor, plan: Plan) -> Report:
 
 
 def _to_files(predictor: Predictor, plan: Plan) -> Report:
+    from src.data.sources import count_suffixes
     from src.inference.files import FileRunner
     from src.inference.job import PredictionJob
     from src.inference.progress import Progress
@@ -65,6 +66,8 @@ def _to_files(predictor: Predictor, plan: Plan) -> Report:
     out.print(f"Written: {written} to {plan.outputs.folder}/ ({rate:.1f} images/s at {size} × {size} px){kept}", highlight=False)
     if any(one.source.is_video for one in plan.sources) and not plan.outputs.frames:
         out.print("Videos are written without sound.", highlight=False)
+    if plan.left_out:
+        print(f"Left out, neither pictures nor videos: {count_suffixes(plan.left_out)}", file=sys.stderr)
     report.skipped[:0] = plan.skipped
     if report.skipped:
         print(f"Skipped {len(report.skipped)}:", *(f"  - {line}" for line in report.skipped), sep="\n", file=sys.stderr)

@@ -1,6 +1,6 @@
 """Image files to arrays: one way to read an image, one stated rule for what counts as mask.
 
-Formats: .jpg .png .bmp .tif .gif .webp .ppm, in any of Pillow's modes; of an animation or a multi-page file the first frame.
+Formats: every picture that Pillow reads (`EXTENSIONS`), in any of its modes; of an animation or a multi-page file the first frame.
 """
 
 from __future__ import annotations
@@ -17,7 +17,17 @@ from PIL import Image, UnidentifiedImageError
 
 from src.utils.errors import UserError
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm", ".pbm"})
+EXTENSIONS = frozenset(
+    f".{name}"
+    for name in (  # noqa: SIM905
+        "jpg jpeg jpe jfif png apng bmp dib tif tiff gif webp avif avifs ppm pgm pbm pnm pfm jp2 j2k j2c jpc jpf jpx tga icb vda vst "
+        "pcx dcx dds sgi rgb rgba bw ras psd qoi ico icns cur im msp xbm xpm pcd pxr blp ftc ftu fli flc gbr fit fits"
+    ).split()
+)
+"""What files of pictures are called. Of what Pillow opens this lacks videos, documents that another program draws (.eps, .ps, .wmf, .emf),
+and files for which Pillow has no decoder of its own (.h5, .grib …); a test compares it with Pillow."""
+USUAL = ".jpg .png .tif .webp .bmp .gif .avif .jp2 .tga .ppm"
+"""Examples of them, for messages."""
 
 END_MARKERS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
 TAIL_BYTES = 4096

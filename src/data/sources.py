@@ -129,6 +129,21 @@ class Subset:
         return self.source[self.indices[index]]
 
 
+LEFTOVERS = frozenset({"thumbs.db", "desktop.ini"})
+
+
+def count_suffixes(paths: Sequence[Path]) -> str:
+    """Files in words, by their extension.
+
+    >>> count_suffixes([Path("a.heic"), Path("b.heic"), Path("c.txt")])
+    '2 .heic (a.heic …), 1 .txt (c.txt)'
+    """
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(path.suffix.lower() or "without extension", []).append(path)
+    return ", ".join(f"{len(group)} {suffix} ({group[0].name}{' …' * (len(group) > 1)})" for suffix, group in groups.items())
+
+
 def list_images(folder: Path, pattern: str = ANY) -> dict[str, list[Path]]:
     """Image files of a folder by name, several where formats compete; hidden files (macOS `._x.jpg`) are no images.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 from src.inference.files import Checked, check_sources
-from src.inference.inputs import STANDARD_INPUT, Source, find_sources
+from src.inference.inputs import STANDARD_INPUT, Found, Source, find_sources
 from src.inference.opening import network_file
 from src.inference.outputs import STAGES, Outputs
 from src.inference.settings import PredictSettings, predict_settings
@@ -28,6 +29,7 @@ class Plan:
         network: the network's file.
         sources: what can be opened, by name.
         skipped: one line per source that cannot.
+        left_out: files of the input that are neither pictures nor videos.
         outputs: where files go; None is standard output.
     """
 
@@ -35,6 +37,7 @@ class Plan:
     network: Path
     sources: list[Checked]
     skipped: list[str]
+    left_out: list[Path]
     outputs: Outputs | None
 
 
@@ -49,23 +52,32 @@ def make_plan(cfg: Mapping[str, Any]) -> Plan:
     """
     settings = predict_settings(cfg)
     problems = Problems()
-    network, sources = Path(), list[Source]()
+    network, found = Path(), Found([])
     with problems.catch():
         network = _network(cfg)
     with problems.catch():
-        sources = find_sources(cfg["input"], cfg["recursive"], Path(cfg["output"]))
+        found = find_sources(cfg["input"], cfg["recursive"], Path(cfg["output"]))
     problems.raise_all()
-    checked, unreadable = check_sources(sources, settings)
-    outputs = None
+    sources, outputs = found.sources, None
     if cfg["output"] == STANDARD_OUTPUT:
         problems += _stream_problems(sources, settings)
     else:
         outputs = _outputs(cfg, settings, network, sources)
         problems += outputs.problems(sources, settings.overwrite or settings.only_missing)
+    wanted, kept = _split_done(sources, outputs if settings.only_missing else None)
+    checked, unreadable = check_sources(wanted, settings)
     if not settings.skip_errors:
         problems += unreadable
     problems.raise_all("nothing was predicted:")
-    return Plan(settings, network, checked, unreadable, outputs)
+    places = {source: place for place, source in enumerate(sources)}
+    checked = sorted([*checked, *(Checked(one, 0) for one in kept)], key=lambda one: places[one.source])
+    return Plan(settings, network, checked, unreadable, found.left_out, outputs)
+
+
+def _split_done(sources: Sequence[Source], outputs: Outputs | None) -> tuple[list[Source], list[Source]]:
+    """Return what is to be done, and what has all its outputs: that is not opened again (None: nothing has)."""
+    done = [outputs is not None and all(path.exists() for path in outputs.last_files(source)) for source in sources]
+    return [one for one, is_done in zip(sources, done, strict=True) if not is_done], list(compress(sources, done))
 
 
 def _network(cfg: Mapping[str, Any]) -> Path:

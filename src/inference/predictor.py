@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar, overload
 import numpy as np
 from PIL import Image
 
-from src.data.readers import EXTENSIONS
+from src.data.readers import EXTENSIONS, USUAL
 from src.inference.model_card import Metrics
 from src.inference.network import Options
 from src.inference.opening import network_file, open_network
@@ -213,5 +213,5 @@ def _given(metrics: Metrics | str | PathLike[str] | None) -> Metrics | Path | No
 def _pictures_of(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS and not path.name.startswith("."))
     if not found:
-        raise UserError(f"{folder} holds no picture (looked for .jpg, .png, .bmp, .tif, .gif, .webp, .ppm; not in subfolders)")
+        raise UserError(f"{folder} holds no picture (looked for {USUAL} …; not in subfolders)")
     return found

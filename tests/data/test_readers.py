@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
 from src.data.layouts import SetFolders
-from src.data.readers import Header, mask_orientation, read_header, read_image, read_mask, read_whole_header
+from src.data.readers import EXTENSIONS, Header, mask_orientation, read_header, read_image, read_mask, read_whole_header
 from src.data.sources import FolderPairs
 from src.data.verify.inspection import inspect
 from src.utils.errors import UserError
@@ -45,6 +45,27 @@ def test_mask_is_the_same_in_every_format(tmp_path: Path, name: str, mode: str) 
     assert mask.dtype == bool
     # JPEG rings, but stays on its side of the threshold
     np.testing.assert_array_equal(mask, TRUTH)
+
+
+NOT_OURS = {".mpg", ".mpeg", ".eps", ".ps", ".wmf", ".emf", ".h5", ".hdf", ".grib", ".bufr", ".iim"}
+"""Videos, documents that another program draws, and formats that Pillow recognises but cannot decode."""
+
+
+def test_the_formats_are_those_that_pillow_reads() -> None:
+    Image.init()
+    readable = {extension for extension, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    optional = set() if features.check("avif") else {".avif", ".avifs"}
+    assert EXTENSIONS - optional == readable - NOT_OURS - optional
+
+
+@pytest.mark.parametrize("name", ["a.jfif", "a.JP2", "a.tga", "a.avif", "a.pcx", "a.dds", "a.qoi", "a.sgi", "a.ico"])
+def test_a_picture_of_each_family(tmp_path: Path, name: str) -> None:
+    if name == "a.avif" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    path = save(GREY, tmp_path / name, "RGB")
+    assert path.suffix.lower() in EXTENSIONS
+    assert read_whole_header(path).size[0] > 0
+    assert read_image(path).ndim == 3
 
 
 def test_zero_one_masks_of_every_depth(tmp_path: Path) -> None:

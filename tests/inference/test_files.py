@@ -29,7 +29,7 @@ def touch(folder: Path, *names: str) -> None:
 
 def names(*arguments, **options) -> list[str]:
     """Return the names of what an input means."""
-    return [source.name for source in find_sources(*arguments, **options)]
+    return [source.name for source in find_sources(*arguments, **options).sources]
 
 
 def test_folders_patterns_and_lists(tmp_path):
@@ -40,8 +40,27 @@ def test_folders_patterns_and_lists(tmp_path):
     assert names(str(tmp_path / "*.png")) == ["b"]
     assert names(str(tmp_path / "birds" / "wren.jpg")) == ["wren"]
     (tmp_path / "list.txt").write_text("# mine\nbirds/wren.jpg\n\nb.png\n")
-    assert find_sources(str(tmp_path / "list.txt")) == [Source("wren", tmp_path / "birds" / "wren.jpg"), Source("b", tmp_path / "b.png")]
-    assert find_sources("-") == [Source("stdin", None)]
+    assert find_sources(str(tmp_path / "list.txt")).sources == [
+        Source("wren", tmp_path / "birds" / "wren.jpg"),
+        Source("b", tmp_path / "b.png"),
+    ]
+    assert find_sources("-").sources == [Source("stdin", None)]
+
+
+def test_a_folder_whose_name_could_be_a_pattern(tmp_path):
+    touch(tmp_path / "[1] *", "a.png", "b.jpg")
+    assert names(str(tmp_path / "[1] *" / "*.png")) == ["a"]
+    assert names(str(tmp_path / "[1] *")) == ["a", "b"]
+
+
+def test_what_is_left_out_is_named(tmp_path):
+    touch(tmp_path, "a.jfif", "b.avif", "c.tga", "d.JP2", "photo.heic", "notes.md", ".DS_Store", "Thumbs.db")
+    found = find_sources(str(tmp_path))
+    assert [source.name for source in found.sources] == ["a", "b", "c", "d"]
+    assert [path.name for path in found.left_out] == ["notes.md", "photo.heic"]
+    touch(tmp_path / "raw", "1.heic", "2.heic")
+    with pytest.raises(UserError, match=r"there are 2 \.heic"):
+        find_sources(str(tmp_path / "raw"))
 
 
 def test_inputs_that_are_not_there(tmp_path):
