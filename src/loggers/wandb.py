@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,16 @@ from src.utils.errors import UserError
 from src.utils.private import name_artifact, without_anonymous
 
 ID_FILE = "run_id.txt"
+VARIABLES = {"group": "WANDB_RUN_GROUP", "name": "WANDB_NAME", "mode": "WANDB_MODE", "project": "WANDB_PROJECT"}
+"""Variables of W&B's own, which also `wandb agent` sets; they take precedence over our defaults."""
 
 
 class Wandb(WandbLogger, Tracker):
     """Configuration, curves, pictures and the tables of the test; the checkpoints too if asked.
 
-    The run's id is in ``<save_dir>/wandb/run_id.txt``: a resumed training resumes the same run.
+    The run's id is in ``<save_dir>/wandb/run_id.txt``: a resumed training resumes the same run. W&B's own variables (``WANDB_MODE``,
+    ``WANDB_PROJECT``, ``WANDB_NAME``, ``WANDB_RUN_GROUP``, ``WANDB_RUN_ID``) take precedence over what is configured here, and further
+    ``options`` over them.
 
     Args:
         offline: everything stays in ``<save_dir>/wandb`` (`wandb sync` sends it later).
@@ -34,8 +39,10 @@ class Wandb(WandbLogger, Tracker):
     def __init__(self, save_dir: str, project: str, offline: bool, checkpoints: bool, **options: Any) -> None:
         group, name = sweep_and_name(Path(save_dir))
         self._id_file = Path(save_dir) / "wandb" / ID_FILE
-        run_id = self._id_file.read_text().strip() if self._id_file.is_file() else secrets.token_hex(4)
-        chosen: dict[str, Any] = {"group": group, "name": name, "mode": "offline" if offline else "online"} | options
+        run_id = self._id_file.read_text().strip() if self._id_file.is_file() else os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
+        chosen: dict[str, Any] = {"group": group, "name": name, "mode": "offline" if offline else "online"}
+        chosen = {key: value for key, value in chosen.items() if not os.environ.get(VARIABLES[key])} | options
+        project = os.environ.get(VARIABLES["project"]) or project
         # Lightning's own `offline` would stay in the environment, and refuses artifacts, which `wandb sync` does send later
         super().__init__(save_dir=save_dir, project=project, id=run_id, log_model=checkpoints, **chosen)
         without_anonymous(self)

@@ -139,3 +139,17 @@ def test_online_without_an_account_says_what_to_do(monkeypatch, tmp_path):
 
 def test_a_job_is_named_by_its_overrides():
     assert job_name(["ablation=no_robe", "+model.optimizer.lr=0.001", "seed=1"]) == "no_robe, lr=0.001, seed=1"
+
+
+def test_what_wandbs_own_variables_say_counts(tmp_path, monkeypatch):
+    made = {"save_dir": str(tmp_path / "run"), "project": "run", "offline": True, "checkpoints": False}
+    plain = Wandb(**made)._wandb_init
+    assert (plain["mode"], plain["project"]) == ("offline", "run")
+    variables = {"WANDB_MODE": "disabled", "WANDB_PROJECT": "mine", "WANDB_RUN_ID": "abc", "WANDB_NAME": "n", "WANDB_RUN_GROUP": "g"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    logger = Wandb(**made)
+    assert (logger._wandb_init["project"], logger._wandb_init["id"]) == ("mine", "abc")
+    assert not any(logger._wandb_init.get(key) for key in ("mode", "name", "group"))
+    assert logger.experiment.disabled
+    logger.close(failed=False)
