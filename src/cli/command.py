@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import functools
 import gc
+import io
 import logging
 import os
 import sys
@@ -23,12 +25,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from src.cli.as_typed import as_typed
 from src.cli.job_record import recorded
 from src.cli.output_folder import forget_command
 from src.cli.override_errors import composition_mistake
 from src.cli.renamed import with_new_names
 from src.cli.run_folder import holds_training
 from src.cli.type_check import check_own_types, check_types
+from src.utils.cache_dir import name_nobody
 from src.utils.errors import UserError, user_error
 from src.utils.failures import explanation
 from src.utils.launch import global_rank, launched
@@ -46,6 +50,12 @@ NOISE = (
     ".*Converting a tensor with requires_grad=True to a scalar.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
 )
+
+REFUSALS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR),
+    *(errno.ELOOP, errno.EILSEQ, errno.ENOSPC, errno.EIO),
+}
+"""Errors of the system that are about the user's files and disks."""
 
 Task = Callable[[DictConfig], Any]
 
@@ -81,7 +91,11 @@ def command(config_name: str, check_files: Task | None = None) -> Callable[[Task
         configured = hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(run)
 
         def main() -> None:
-            sys.argv[1:] = with_new_names(sys.argv[1:])
+            try:
+                sys.argv[1:] = with_new_names(as_typed(sys.argv[1:]))
+            except UserError as error:
+                print(f"error: {error}", file=sys.stderr)
+                sys.exit(2)
             with _composition_mistakes_reported():
                 if _is_composed_by_hydra():
                     configured()
@@ -202,7 +216,12 @@ def _mistake(error: Exception) -> str | None:
     if isinstance(error, InstantiationException) and (refused or isinstance(cause, (ValueError, TypeError, ImportError))):
         key = str(error).rsplit("full_key: ", 1)[-1] if "full_key: " in str(error) else "configuration"
         return f"{key}: {cause}"
-    return str(error) if refused else composition_mistake(error) or explanation(error)
+    return str(error) if refused else composition_mistake(error) or explanation(error) or _refused_by_system(error)
+
+
+def _refused_by_system(error: Exception) -> str | None:
+    """What the system says of a file that it does not give out, or takes no name for."""
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.errno in REFUSALS and error.filename else None
 
 
 def _is_refused_by_lightning(error: BaseException | None) -> bool:
@@ -219,6 +238,10 @@ def _plain(message: str) -> str:
 def prepare() -> None:
     """What every process does first: keep freed memory, leave quickly, and silence what libraries say that nobody can act on."""
     keep_freed_memory()
+    name_nobody()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # file names may hold bytes that are no text, and a terminal may know ASCII alone
+            stream.reconfigure(errors="backslashreplace")
     atexit.register(gc.freeze)  # or the interpreter looks through all imported libraries for garbage, for a second, only to end
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     for pattern in NOISE:
@@ -233,6 +256,6 @@ def silence_loggers() -> None:
 
 
 def console() -> Console:
-    """Where commands print: as wide as the terminal, or 120 columns when there is none."""
-    out = Console()
-    return out if out.is_terminal else Console(width=120)
+    """Where commands print: as wide as the terminal, or 120 columns when there is none; `[x]` and `:x:` in a path are no markup."""
+    out = Console(markup=False, emoji=False)
+    return out if out.is_terminal else Console(markup=False, emoji=False, width=120)

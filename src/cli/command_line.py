@@ -34,12 +34,22 @@ def override(key: str, value: str | Path) -> str:
     """Return ``KEY=VALUE`` for a text that may hold anything: quoted where Hydra would read something else.
 
     >>> print(override("ckpt_path", "a/b.ckpt"), override("ckpt_path", "a=b, c.ckpt"))
-    ckpt_path=a/b.ckpt ckpt_path='a=b, c.ckpt'
+    ckpt_path=a/b.ckpt ckpt_path="a=b, c.ckpt"
     """
     text = str(value)
     if PLAIN.fullmatch(text):
         return f"{key}={text}"
-    return f"{key}={QuotedString(text.replace('${', chr(92) + '${'), Quote.single).with_quotes()}"
+    return f"{key}={QuotedString(text.replace('${', chr(92) + '${'), Quote.double).with_quotes()}"
+
+
+def quoted_for_shell(word: str) -> str:
+    """Return the word ``KEY=VALUE`` as it is typed in a shell, so that the value is a text for Hydra.
+
+    >>> print(quoted_for_shell("model.name=1e3"))
+    'model.name="1e3"'
+    """
+    key, _, text = word.partition("=")
+    return shlex.quote(override(key, text))
 
 
 def _start() -> str:

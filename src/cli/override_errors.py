@@ -10,6 +10,7 @@ from hydra.errors import HydraException, InstantiationException, MissingConfigEx
 from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from src.cli.command_line import quoted_for_shell
 from src.cli.signatures import parameter_names
 from src.utils.private import root_of
 
@@ -35,7 +36,10 @@ def composition_mistake(error: BaseException) -> str | None:
     text = str(error) if cause is None or isinstance(error, OverrideParseException) else f"{error} ({cause})"
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("See https://", "Set the environment"))]
     shown = "; ".join(lines)
-    return f"{error.override}: {shown}" if isinstance(error, OverrideParseException) else shown
+    if not isinstance(error, OverrideParseException):
+        return shown
+    word = str(error.override)
+    return f"{word}: {shown}" + (f"; as text: {quoted_for_shell(word)}" if "=" in word else "; settings are given as KEY=VALUE")
 
 
 def _no_such_choice(missing: str, options: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from src.cli.command_line import quoted_for_shell
 from src.utils.errors import Problems
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -24,8 +25,8 @@ OWN: dict[str, Any] = {
     "closing_step": bool | None,
     "sharpness": float,
     "workers": int | None,
-    "ckpt_path": str | None,
-    "init": str | None,
+    "ckpt_path": Path | None,
+    "init": Path | None,
     "init_strict": bool,
     "effective_batch": int | None,
     "train": bool,
@@ -38,14 +39,21 @@ OWN: dict[str, Any] = {
     "recursive": bool,
     "frames": bool,
     "half": bool,
-    "input": str,
-    "output": str,
-    "out": str | None,
-    "runtime": str | None,
+    "input": Path,
+    "output": Path,
+    "out": Path | None,
+    "preds": Path | None,
+    "gts": Path | None,
+    "images": Path | None,
+    "fovs": Path | None,
+    "method": str | None,
+    "set": str | None,
+    "spec": Path | None,
+    "runtime": Path | None,
     "port": int,
     "browser": bool,
     "type": list[str] | str,
-    "background": str | list[int],
+    "background": Path | list[int],
     "threshold": float | None,
     "format": Literal["png", "webp"],
     "on_error": Literal["stop", "skip"],
@@ -55,9 +63,9 @@ OWN: dict[str, Any] = {
     "warmup": int,
     "repeats": int,
     "device": str,
-    "csv": str | None,
-    "paths.output_dir": str,
-    "data.root": str | None,
+    "csv": Path | None,
+    "paths.output_dir": Path,
+    "data.root": Path | None,
     "data.test_sets": list[str] | str | None,
     "data.image_size": int | None,
     "data.batch_size": int | None,
@@ -194,7 +202,9 @@ def _is_a(value: Any, kind: type) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, (str, Path) if kind is Path else kind)
+    if kind is Path:  # nothing would be the folder that the command was started in: a shell variable that is not set
+        return isinstance(value, (str, Path)) and str(value) != ""
+    return isinstance(value, kind)
 
 
 def _is_made(value: Any) -> bool:
@@ -227,7 +237,15 @@ def _wrong(key: str, value: Any, hint: Any) -> str:
     shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     is_choice = isinstance(value, str) and (CONF / key.replace(".", "/") / f"{value}.yaml").is_file()
     way = f"; a group is chosen with {key.replace('.', '/')}={value}" if is_choice else ""
-    return f"{key}={shown}: expected {expected(hint)}{_written_in(key)}{way}"
+    return f"{key}={shown}: expected {expected(hint)}{_written_in(key)}{way}{_as_text(key, value, hint)}"
+
+
+def _as_text(key: str, value: Any, hint: Any) -> str:
+    """How a text is typed that Hydra has read as something else."""
+    typed = [word for word in HydraConfig.get().overrides.task if word.startswith(f"{key}=")] if HydraConfig.initialized() else []
+    if not typed or value is None or isinstance(value, str) or not fits("text", hint):
+        return ""
+    return f"; as text: {quoted_for_shell(typed[-1])}"
 
 
 def _unknown(key: str, node: DictConfig, parameters: dict[str, Any]) -> str:

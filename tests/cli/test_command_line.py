@@ -29,4 +29,4 @@ def test_a_runs_own_line(monkeypatch):
     monkeypatch.setattr("src.cli.command_line.HydraConfig.initialized", lambda: True)
     monkeypatch.setattr("src.cli.command_line.HydraConfig.get", lambda: hydra)
     words = shlex.split(command_line(Path("my runs"), "ckpt_path=last"))
-    assert words[-5:] == ["src.train", "experiment=quickstart", "seed=1", "paths.output_dir='my runs'", "ckpt_path=last"]
+    assert words[-5:] == ["src.train", "experiment=quickstart", "seed=1", 'paths.output_dir="my runs"', "ckpt_path=last"]
