@@ -48,10 +48,11 @@ class Outputs:
         """Return type → file of a source; of a video's frames type → folder."""
         return {kind: self._folder(kind) / f"{source.name}{self._suffix(kind, source)}" for kind in self.types}
 
-    def last_files(self, source: Source) -> list[Path]:
-        """Return what is there when all outputs of a source are: the files; of a video's frames their table of times."""
+    def has_all(self, source: Source) -> bool:
+        """Whether all outputs of a source are there: the files, none empty as a lost disk leaves them; of a video's frames their times."""
         paths = list(self.paths(source).values())
-        return [paths[0] / TIMES] if source.is_video and self.frames else paths
+        last = [paths[0] / TIMES] if source.is_video and self.frames else paths
+        return all(path.exists() and path.stat().st_size > 0 for path in last)
 
     def _folder(self, kind: str) -> Path:
         return self.folder if kind == "map" else self.folder / kind

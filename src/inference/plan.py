@@ -76,7 +76,7 @@ def make_plan(cfg: Mapping[str, Any]) -> Plan:
 
 def _split_done(sources: Sequence[Source], outputs: Outputs | None) -> tuple[list[Source], list[Source]]:
     """Return what is to be done, and what has all its outputs: that is not opened again (None: nothing has)."""
-    done = [outputs is not None and all(path.exists() for path in outputs.last_files(source)) for source in sources]
+    done = [outputs is not None and outputs.has_all(source) for source in sources]
     return [one for one, is_done in zip(sources, done, strict=True) if not is_done], list(compress(sources, done))
 
 
