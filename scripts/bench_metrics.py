@@ -1,7 +1,7 @@
 """Times `src.metrics.score` against pysodmetrics computing MAE, S, E, F and weighted F, and compares every number.
 
-One thread each, alternating, in one run; prints a Markdown table. `score` also computes IoU, Dice, the rates and their
-curves in its time, and rounds floats to 8 bits; pysodmetrics gets the 8-bit map for nothing. Needs the `dev` extra.
+One thread each, alternating, in one run; prints a Markdown table. The time of `score` includes IoU, Dice, the rates and
+their curves, and rounding to 8 bits; pysodmetrics is given the 8-bit map. Needs the `dev` extra.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 
-if __name__ == "__main__":  # before NumPy is imported; whoever imports this file keeps its environment
+if __name__ == "__main__":  # before NumPy is imported; importing this file does not change the environment
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
 import time
@@ -34,13 +34,19 @@ Pair = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
 def main() -> None:
-    """The command line of :func:`bench`."""
+    """Run the command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
     parser.add_data_root()
-    parser.add_argument("--sizes", nargs="+", default=[f"{h}x{w}" for h, w in SIZES], metavar="HxW", help="sizes of the synthetic maps")
+    parser.add_argument(
+        "--sizes", nargs="+", default=[f"{h}x{w}" for h, w in SIZES], metavar="HxW", help="sizes of the synthetic maps"
+    )
     parser.add_argument("--maps", type=int, default=4, help="maps of each size (default 4)")
     parser.add_argument("--repeats", type=int, default=5, help="the fastest of so many runs counts (default 5)")
-    parser.add_argument("--masks", type=Path, help=f"folder of real masks, left out where it is missing (default: {CAMO} of the data root)")
+    parser.add_argument(
+        "--masks",
+        type=Path,
+        help=f"folder of real masks, left out where it is missing (default: {CAMO} of the data root)",
+    )
     parser.add_argument("--protocol", choices=("field", "raw"), default="field")
     parser.run(bench)
 
@@ -51,16 +57,20 @@ def bench(options: argparse.Namespace) -> None:
     cases = {f"{size.replace('x', '×')}, synthetic": _synthetic(size, options.maps) for size in options.sizes}
     if masks.is_dir():
         cases[f"masks of {options.masks}" if options.masks else "real masks of CAMO-Test"] = _real(masks, options.maps)
-    print(f"Protocol {options.protocol}, one thread, {options.maps} maps a row, ms a map, fastest of {options.repeats}.\n")
-    print("| maps | pixels | pysodmetrics | ours | ratio | grey values > 0 | largest difference |\n|---|--:|--:|--:|--:|--:|--:|")
+    print(
+        f"Protocol {options.protocol}, one thread, {options.maps} maps a row, ms a map, fastest of {options.repeats}.\n"
+    )
+    print("| maps | pixels | pysodmetrics | ours | ratio | grey values > 0 | largest difference |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
     for name, pairs in cases.items():
         print(_row(name, pairs, options.protocol, options.repeats), flush=True)
 
 
 def network_like(target: NDArray[np.bool_], seed: int) -> NDArray[np.float32]:
-    """What a network might predict for a mask: soft edges, faults as large as parts of the object, noise, many grey levels.
+    """Return a map like a network's prediction of a mask, (H, W) float32 in [0, 1].
 
-    (H, W) float32 in [0, 1]; a σ of logits that are the smoothed mask plus coarse and fine Gaussian noise.
+    It has soft edges, errors as large as parts of the object, noise and many grey levels: it is σ of the smoothed mask
+    plus coarse and fine Gaussian noise.
     """
     rng = np.random.default_rng(seed)
     side = min(target.shape)
@@ -75,7 +85,9 @@ def _synthetic(size: str, count: int) -> list[Pair]:
     height, width = map(int, size.split("x"))
     pairs = []
     for seed in range(count):
-        blob = gaussian_filter(np.random.default_rng(seed).standard_normal((height, width), dtype=np.float32), min(height, width) / 9)
+        blob = gaussian_filter(
+            np.random.default_rng(seed).standard_normal((height, width), dtype=np.float32), min(height, width) / 9
+        )
         target = blob > np.quantile(blob, 0.85)
         pairs.append((network_like(target, seed), target))
     return pairs
@@ -103,8 +115,10 @@ def _row(name: str, pairs: list[Pair], protocol: str, repeats: int) -> str:
     )
 
 
-def _timed(pred: NDArray[np.float32], target: NDArray[np.bool_], protocol: str, repeats: int) -> tuple[float, float, dict, dict]:
-    """(their ms, our ms, their scores, ours), the fastest of `repeats` alternating runs."""
+def _timed(
+    pred: NDArray[np.float32], target: NDArray[np.bool_], protocol: str, repeats: int
+) -> tuple[float, float, dict, dict]:
+    """Return (their ms, our ms, their scores, our scores); times are the fastest of `repeats` alternating runs."""
     grey, mask = np.round(pred.astype(np.float64) * 255).astype(np.uint8), target.astype(np.uint8) * 255
     exact = pred.astype(np.float64)
     calls: list[Callable[[], dict[str, float]]] = [
@@ -121,11 +135,13 @@ def _timed(pred: NDArray[np.float32], target: NDArray[np.bool_], protocol: str, 
 
 
 def _toolbox(pred: NDArray, target: NDArray, normalize: bool) -> dict[str, float]:
-    """The five measures by pysodmetrics, under our keys."""
+    """Return the five measures by pysodmetrics, under our keys."""
     try:
         import py_sod_metrics as sod
     except ImportError as error:
-        raise UserError("this benchmark compares with pysodmetrics: pip install pysodmetrics==1.6.2, or make install") from error
+        raise UserError(
+            "this benchmark compares with pysodmetrics: pip install pysodmetrics==1.6.2, or make install"
+        ) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Fmeasure announces its removal
         m, s, e, f, w = sod.MAE(), sod.Smeasure(), sod.Emeasure(), sod.Fmeasure(), sod.WeightedFmeasure()

@@ -1,4 +1,4 @@
-"""Train, evaluate and predict on synthetic camouflage: from nothing to a number and a picture in minutes.
+"""Train, evaluate and predict on synthetic camouflage: scores and pictures within minutes, without any data.
 
 Run by `make quickstart`. One run folder holds everything; the exact next commands are printed at the end.
 """
@@ -31,22 +31,28 @@ NEXT = """\
 
 
 def main() -> None:
-    """The command line of :func:`run`."""
+    """Run the command line of :func:`run`."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("overrides", nargs="*", help="Hydra overrides of experiment=quickstart, e.g. trainer.max_epochs=2")
+    parser.add_argument(
+        "overrides", nargs="*", help="Hydra overrides of experiment=quickstart, e.g. trainer.max_epochs=2"
+    )
     parser.add_argument("--output", type=Path, default=Path("outputs/quickstart") / time.strftime("%Y-%m-%d_%H-%M-%S"))
     parser.run(lambda arguments: run(arguments.output, arguments.overrides))
 
 
 def run(folder: Path, overrides: Sequence[str] = ()) -> dict[str, float]:
-    """The whole way into ``folder``; returns what :func:`src.train.train` returns."""
+    """Train, test and predict into ``folder``; return the measures of :func:`src.train.train`."""
     start, out = time.perf_counter(), console()
     out.rule("RUN quickstart: training on synthetic camouflage")
     scores = train(_config("train", ["experiment=quickstart", *overrides], folder))
     checkpoint = folder / "checkpoints" / "best.ckpt"
     out.rule("predicting new scenes")
     _write_scenes(folder / "images")
-    places = [override("ckpt_path", checkpoint), override("input", folder / "images"), override("output", folder / "predictions")]
+    places = [
+        override("ckpt_path", checkpoint),
+        override("input", folder / "images"),
+        override("output", folder / "predictions"),
+    ]
     predict(_config("predict", [*places, "overlay=true"], folder))
     out.rule(f"done in {(time.perf_counter() - start) / 60:.1f} minutes")
     out.print(f"Look at {folder / 'report.html'} and {folder / 'predictions' / 'overlay'}/", highlight=False)
@@ -70,7 +76,7 @@ def _config(name: str, overrides: list[str], folder: Path) -> DictConfig:
 
 
 def _write_scenes(folder: Path, count: int = 8) -> None:
-    """A folder of pictures that no split has seen: what a user's own images look like to `predict`."""
+    """Write a folder of new pictures that are in no split, in the place of a user's own images."""
     folder.mkdir(parents=True)
     scenes = SyntheticCamouflage(count, size=(192, 256), seed=1, split="test")
     for i in range(count):

@@ -1,6 +1,6 @@
-"""Check a task's data sets before anything is done with them: `python -m scripts.verify_data data=cod data.root=FOLDER`.
+"""Check a task's data sets before they are used: `python -m scripts.verify_data data=cod data.root=FOLDER`.
 
-Exit status: 0 usable (warnings are allowed), 1 problems, 2 a mistake in the command.
+Exit status: 0: usable, perhaps with warnings; 1: problems in the data; 2: a mistake in the command.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ from src.data.published_sets import Split, is_published, spec_of
 from src.data.settings import DataSettings
 from src.data.verify.findings import Finding, one_line
 from src.data.verify.inspection import Inspection
+from src.data.verify.masks import reading
 from src.data.verify.report import SetReport, Verification, verify
 from src.utils.errors import Problems, UserError
 
 REPORT = "report.json"
 SHOWN = 5
-"""Findings of one kind that a table shows of a set; the report has them all."""
+"""Findings of one kind that a table shows per set; the report has all of them."""
 SYSTEMATIC = 0.5
-"""A warning about more than this part of a set is said once, with a number."""
+"""A warning about more than this share of a set is shown once, with a count."""
 
 
 def verify_data(cfg: DictConfig) -> Verification:
@@ -44,7 +45,8 @@ def verify_data(cfg: DictConfig) -> Verification:
     Raises:
         UserError: the command cannot be carried out (no root, nothing to check).
     """
-    from src.data.synthetic import SyntheticDataModule  # here, as it imports torch: help and mistakes come sooner without
+    # Imported here, as it imports torch: help and mistakes are printed sooner without it.
+    from src.data.synthetic import SyntheticDataModule
 
     data = instantiate(cfg.data)
     if isinstance(data, SyntheticDataModule):
@@ -55,7 +57,16 @@ def verify_data(cfg: DictConfig) -> Verification:
     _check(cfg, settings)
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # huge images are among the findings
     out, start = console(), time.perf_counter()
-    report = verify(settings.root, settings.train_sets, settings.test_sets, cfg.full, cfg.workers, _progress(out))
+    report = verify(
+        settings.root,
+        settings.train_sets,
+        settings.test_sets,
+        cfg.full,
+        cfg.workers,
+        _progress(out),
+        settings.ignore_value,
+        settings.own_names,
+    )
     seconds = time.perf_counter() - start
     if not report.sets:
         raise UserError(
@@ -64,7 +75,9 @@ def verify_data(cfg: DictConfig) -> Verification:
         )
     path = Path(cfg.paths.output_dir) / REPORT
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report.as_dict(), indent=1, ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
+    path.write_text(
+        json.dumps(report.as_dict(), indent=1, ensure_ascii=False), encoding="utf-8", errors="backslashreplace"
+    )
     show(report, out)
     images = sum(len(one.pairs) for one in report.sets)
     verdict = "usable" if report.usable else "not usable"
@@ -80,7 +93,11 @@ def verify_data(cfg: DictConfig) -> Verification:
 def _check(cfg: DictConfig, settings: DataSettings) -> None:
     wanted: list[tuple[Split, str]] = [("train", name) for name in settings.train_sets]
     wanted += [("test", name) for name in settings.test_sets]
-    absent = (one for one in wanted if not is_published(one[1]) and locate_set(settings.root, *one) is None)
+    absent = (
+        one
+        for one in wanted
+        if not is_published(one[1]) and locate_set(settings.root, *one, settings.own_names) is None
+    )
     problems = Problems(missing_set(settings.root, *one) for one in absent)
     if not isinstance(cfg.full, bool):
         problems.append(f"full={cfg.full}: must be true or false")
@@ -92,7 +109,7 @@ def _check(cfg: DictConfig, settings: DataSettings) -> None:
 
 
 def show(report: Verification, out: Console) -> None:
-    """A table for a terminal; elsewhere one finding a line, `severity: set: kind: path: text`, nothing wrapped."""
+    """Print a table in a terminal; elsewhere one unwrapped line per finding, `severity: set: kind: path: text`."""
     rows = [(one, finding) for one in report.sets for finding in _gathered(one)]
     if out.is_terminal:
         out.print(_overview(report))
@@ -100,35 +117,48 @@ def show(report: Verification, out: Console) -> None:
             out.print(_table(rows))
     else:
         for one in report.sets:
-            out.print(f"{one.label}: {len(one.pairs)} pairs in {one.pairs.folders.images}", **PLAIN)
+            out.print(
+                f"{one.label}: {len(one.pairs)} pairs in {one.pairs.folders.images}; masks: {_reading(one)}", **PLAIN
+            )
         for one, finding in rows:
             out.print(f"{finding.severity}: {one.label}: {finding.kind}: {finding}", **PLAIN)
     for split, name in report.absent:
         out.print(f"absent, skipped: {name}-{split.capitalize()} ({spec_of(name).source})", **PLAIN)
 
 
+def _reading(one: SetReport) -> str:
+    return reading(facts for _, facts in one.masks) if one.masks else "not read"
+
+
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
 
 
 def _gathered(one: SetReport) -> Iterator[Finding]:
-    """The findings to show, errors first; a warning that concerns most of the set comes once; notes stay in the report."""
+    """Yield the findings to show, errors first, without notes; a warning about most of the set is shown once."""
     kinds: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in one.findings:
         kinds[finding.severity, finding.kind].append(finding)
     for (severity, kind), findings in sorted(kinds.items()):
         if severity == "warning" and len(findings) > max(SHOWN, SYSTEMATIC * len(one.pairs)):
             first = findings[0]
-            yield Finding("warning", kind, first.path.parent, f"{len(findings)} of {len(one.pairs)}, e.g. {first.path.name}: {first.text}")
+            yield Finding(
+                "warning",
+                kind,
+                first.path.parent,
+                f"{len(findings)} of {len(one.pairs)}, e.g. {first.path.name}: {first.text}",
+            )
         elif severity != "note":
             yield from findings
 
 
 def _overview(report: Verification) -> Table:
-    table = Table("set", "pairs", "problems", "warnings", "images", "masks", title=_cell(f"{report.root}"))
+    table = Table("set", "pairs", "problems", "warnings", "images", "masks", "read as", title=_cell(f"{report.root}"))
     for one in report.sets:
         counts = [sum(finding.severity == severity for finding in one.findings) for severity in ("error", "warning")]
-        folders = [_cell(f"{_relative(folder, report.root)}") for folder in (one.pairs.folders.images, one.pairs.folders.masks)]
-        table.add_row(one.label, str(len(one.pairs)), *map(str, counts), *folders)
+        folders = [
+            _cell(f"{_relative(folder, report.root)}") for folder in (one.pairs.folders.images, one.pairs.folders.masks)
+        ]
+        table.add_row(one.label, str(len(one.pairs)), *map(str, counts), *folders, _reading(one))
     return table
 
 
@@ -143,7 +173,9 @@ def _table(rows: list[tuple[SetReport, Finding]]) -> Table:
             table.add_row(finding.severity, one.label, finding.kind, *map(_cell, (name, finding.text)), style=style)
     for (label, severity, kind), count in shown.items():
         if count > SHOWN:
-            table.add_row(severity, label, kind, f"… {count - SHOWN} more", "all of them stand in the report", style="dim")
+            table.add_row(
+                severity, label, kind, f"… {count - SHOWN} more", "all of them stand in the report", style="dim"
+            )
     return table
 
 
@@ -164,7 +196,7 @@ def _progress(out: Console) -> Any:
 
 @command("verify_data")
 def main(cfg: DictConfig) -> Any:
-    """The command line of :func:`verify_data`."""
+    """Run the command line of :func:`verify_data`."""
     if not verify_data(cfg).usable:
         sys.exit(1)
 

@@ -1,4 +1,4 @@
-"""Read the test sets with a trained network: ``python -m src.eval ckpt_path=FILE``."""
+"""Evaluate a trained network on the test sets: ``python -m src.eval ckpt_path=FILE``."""
 
 from __future__ import annotations
 
@@ -26,13 +26,20 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         ready = prepare_test(cfg)
         maps_dir = ready.output_dir / "maps"
         return run_test(
-            ready.module, ready.datamodule, cfg.trainer, ready.output_dir, ready.ckpt_path, ready.options, cfg.workers, maps_dir
+            ready.module,
+            ready.datamodule,
+            cfg.trainer,
+            ready.output_dir,
+            ready.ckpt_path,
+            ready.options,
+            cfg.workers,
+            maps_dir,
         )
 
 
 @command("eval", check_files=check_ckpt_path)
 def main(cfg: DictConfig) -> Any:
-    """The command line of :func:`evaluate`."""
+    """Run the command line of :func:`evaluate`."""
     evaluate(cfg)
 
 

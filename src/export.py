@@ -1,4 +1,4 @@
-"""Export a network to ONNX: ``python -m src.export ckpt_path=FILE out=FILE.onnx``; `conf/export.yaml` has all settings."""
+"""Export a network to ONNX: ``python -m src.export ckpt_path=FILE out=FILE.onnx`` (settings: `conf/export.yaml`)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def export(cfg: DictConfig) -> Path:
     """Write ``cfg.out``, run it in onnxruntime, and print how far it is from the network and how long both take.
 
     Raises:
-        UserError: mistakes in the settings, all at once, before anything is loaded; a network that ONNX cannot express; a file that
-            differs from its network, which is kept as ``OUT.rejected``.
+        UserError: mistakes in the settings, all at once, before anything is loaded; a network that ONNX cannot express;
+            a file that differs from its network, which is kept as ``OUT.rejected``.
     """
     from src.inference.export.settings import export_settings
 
@@ -33,7 +33,7 @@ def export(cfg: DictConfig) -> Path:
 
 @command("export")
 def main(cfg: DictConfig) -> Any:
-    """The command line of :func:`export`."""
+    """Run the command line of :func:`export`."""
     export(cfg)
 
 

@@ -1,11 +1,12 @@
 """Losses: the structure loss, dice on edges, ZoomNet's uncertainty loss, and their sum over the stages (method.md 4).
 
-All of them compute in float32 (or float64) whatever they are given: a sum over 352² pixels is beyond fp16's 65504.
+All of them compute in float32 (or float64), whatever their input: a sum over 352² pixels is beyond fp16's 65504.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,65 +20,134 @@ from src.utils.errors import UserError
 WINDOW = 31
 
 
-def boundary_weight(target: Tensor) -> Tensor:
-    """1 + 5·|avgpool31(G) − G|, in [1, 6]: pixels near the boundary count more. Zero padding, counted. (N,1,H,W) both."""
+def boundary_weight(target: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Return 1 + 5·|avgpool31(G) − G|, in [1, 6]: pixels near the boundary count more.
+
+    Windows include the zeros around the image. With `valid` the average is that of the window's valid pixels, among
+    which the outside of the image still counts as background, and ignored pixels weigh 0.
+
+    Args:
+        target: G, (N,1,H,W) in {0,1}.
+        valid: (N,1,H,W) in {0,1}, 0 where pixels are ignored; None: nowhere.
+
+    Returns:
+        (N,1,H,W).
+    """
     target = full_precision(target)
-    columns = F.avg_pool2d(target, (WINDOW, 1), stride=1, padding=(WINDOW // 2, 0))  # one axis after the other: 31 + 31 terms, not 31²
-    return 1 + 5 * (F.avg_pool2d(columns, (1, WINDOW), stride=1, padding=(0, WINDOW // 2)) - target).abs()
+    if valid is None:
+        return 1 + 5 * (_window_mean(target) - target).abs()
+    valid = full_precision(valid)
+    known = 1 - _window_mean(1 - valid)
+    known = known.clamp(min=1 / WINDOW**2)  # 0 only if the whole window is ignored: its pixel then weighs 0
+    mean = _window_mean(valid * target) / known
+    return valid * (1 + 5 * (mean - target).abs())
+
+
+def _window_mean(values: Tensor) -> Tensor:
+    # One axis after the other: 31 + 31 terms, not 31².
+    columns = F.avg_pool2d(values, (WINDOW, 1), stride=1, padding=(WINDOW // 2, 0))
+    return F.avg_pool2d(columns, (1, WINDOW), stride=1, padding=(0, WINDOW // 2))
 
 
 def structure_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Weighted BCE plus weighted IoU loss, each per image, then the mean over the batch (F3Net; released code).
+    """Return weighted BCE plus weighted IoU loss, each per image, then the mean over the batch (F3Net; released code).
 
     Args:
         logits: (N,1,H,W).
         target: G, (N,1,H,W) in {0,1}.
-        weight: :func:`boundary_weight` of ``target``, if it was computed already.
+        weight: :func:`boundary_weight` of ``target``, if it was computed already; 0 where pixels are ignored.
 
     Returns:
-        Scalar. IoU smoothing 1.
+        Scalar, with IoU smoothing 1. An image whose pixels are all ignored adds nothing.
     """
     logits, target = full_precision(logits), full_precision(target)
     weight = boundary_weight(target) if weight is None else weight
     cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    wbce = (weight * cross_entropy).sum((1, 2, 3)) / weight.sum((1, 2, 3))
+    least = 1  # the smallest weight of a single pixel
+    wbce = (weight * cross_entropy).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=least)
     mask = logits.sigmoid()
     intersection = (weight * mask * target).sum((1, 2, 3))
     union = (weight * (mask + target)).sum((1, 2, 3)) - intersection
     return (wbce + 1 - (intersection + 1) / (union + 1)).mean()
 
 
-def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """1 − (2Σpg + 1) / (Σp² + Σg² + 1) per image, p = σ(logits), then the mean. Shapes as :func:`structure_loss`."""
+def dice_loss(logits: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Return 1 − (2Σpg + 1) / (Σp² + Σg² + 1), p = σ(logits), per image over valid pixels, then the mean.
+
+    Args:
+        logits: (N,1,H,W).
+        target: g, (N,1,H,W) in {0,1}.
+        valid: (N,1,H,W) in {0,1}, 0 where pixels are ignored; None: nowhere.
+    """
     probability, target = full_precision(logits).sigmoid(), full_precision(target)
+    if valid is not None:
+        probability, target = valid * probability, valid * target
     overlap = 2 * (probability * target).sum((1, 2, 3)) + 1
     return (1 - overlap / (probability.square().sum((1, 2, 3)) + target.square().sum((1, 2, 3)) + 1)).mean()
 
 
-def uncertainty_loss(logits: Tensor) -> Tensor:
-    """1 − |2p − 1|², the mean over pixels: 1 where the mask is undecided, 0 where it is decided (ZoomNet)."""
-    return (1 - (2 * full_precision(logits).sigmoid() - 1).square()).mean()
+def uncertainty_loss(logits: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Return the mean of 1 − |2p − 1|² over valid pixels: 1 if the mask is undecided, 0 if it is decided (ZoomNet)."""
+    return _mean(1 - (2 * full_precision(logits).sigmoid() - 1).square(), valid)
+
+
+def _mean(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the mean over pixels and channels, (N,C,H,W), weighted by (N,1,H,W) in [0, 1]."""
+    if weight is None:
+        return values.mean()
+    return (weight * values).sum() / (weight.sum() * values.shape[1]).clamp(min=1)
 
 
 def edge_target(mask: Tensor) -> Tensor:
-    """G_e: 3×3 dilation minus erosion of G; pixels outside the image count as neither. (N,1,H,W) in {0,1}."""
+    """Return G_e, the 3×3 dilation minus the erosion of G, (N,1,H,W) in {0,1}.
+
+    Pixels outside the image count as neither.
+    """
     return F.max_pool2d(mask, 3, stride=1, padding=1) + F.max_pool2d(-mask, 3, stride=1, padding=1)
+
+
+def edge_valid(valid: Tensor) -> Tensor:
+    """Return where :func:`edge_target` is known, (N,1,H,W) in {0,1}: pixels whose 3×3 window is all valid."""
+    return 1 - F.max_pool2d(1 - valid, 3, stride=1, padding=1)
+
+
+class _Truth(NamedTuple):
+    """What the stages are compared with: at the input's size, and at the unfolding resolution (`small`)."""
+
+    target: Tensor
+    valid: Tensor | None
+    weight: Tensor
+    edges: Tensor
+    edges_valid: Tensor | None
+    small: Tensor
+    small_valid: Tensor | None
+    factor: int
+
+    @classmethod
+    def of(cls, target: Tensor, valid: Tensor | None, weight: Tensor, factor: int) -> _Truth:
+        edges = edge_target(target)
+        if valid is None:
+            return cls(target, None, weight, edges, None, pool(target, factor), None, factor)
+        share = pool(valid, factor)
+        small = pool(valid * target, factor) / share.clamp(min=1e-6)  # of the valid pixels of a cell
+        return cls(target, valid, weight, edges, edge_valid(valid), small, share, factor)
 
 
 class StagewiseLoss(nn.Module):
     """L = Σ_k 2^(k−K) [structure(M_k) + dice(E_k) + ‖Ĉ_k − C‖² + …] + 2^−K structure(M_0).
 
-    A closing step has no loss: it is the step that M_1 … M_K read and that B's target trains (measured: docs/results/camo.md).
-    Mask and edge logits go up to the input's size before σ, so that the 31-pixel window means the same for every
-    network; the two background terms are means over pixels and channels at the unfolding resolution. A network
-    without stages gets the structure loss alone.
+    A closing step has no loss: it is the step that M_1 … M_K read and that B's target trains (measured:
+    docs/results/camo.md). Mask and edge logits go up to the input's size before σ, so that the 31-pixel window means
+    the same for every network; the two background terms are means over pixels and channels at the unfolding resolution.
+    A network without stages gets the structure loss alone. Ignored pixels count in no term that reads the truth, and
+    not in the uncertainty.
 
     Args:
         edge: weight of dice(E_k, G_e).
         reconstruction: weight of ‖Ĉ_k − C‖².
         background: weight of mean |B_k − (1−G)·C| (our switch; 0 is the paper).
-        uncertainty: weight of the uncertainty loss on the final mask (M_K, in training), ramped up by a cosine over the training
-            (released code: 2; off by default).
+        uncertainty: weight of the uncertainty loss on the final mask (M_K, in training), ramped up by a cosine over the
+            training (released code: 2; off by default).
         coarse: weight of M_0's structure loss, on top of its 2^−K.
 
     Raises:
@@ -85,56 +155,84 @@ class StagewiseLoss(nn.Module):
     """
 
     def __init__(
-        self, edge: float = 1.0, reconstruction: float = 1.0, background: float = 0.0, uncertainty: float = 0.0, coarse: float = 1.0
+        self,
+        edge: float = 1.0,
+        reconstruction: float = 1.0,
+        background: float = 0.0,
+        uncertainty: float = 0.0,
+        coarse: float = 1.0,
     ) -> None:
         super().__init__()
-        weights = {"edge": edge, "reconstruction": reconstruction, "background": background, "uncertainty": uncertainty, "coarse": coarse}
+        weights = {
+            "edge": edge,
+            "reconstruction": reconstruction,
+            "background": background,
+            "uncertainty": uncertainty,
+            "coarse": coarse,
+        }
         if wrong := [f"loss.{name}={weight}: must be 0 or more" for name, weight in weights.items() if weight < 0]:
             raise UserError("\n".join(wrong))
         self.edge, self.reconstruction, self.background, self.uncertainty, self.coarse = weights.values()
 
-    def forward(self, output: RUNOutput | MaskOutput, image: Tensor, target: Tensor, progress: float = 1.0) -> dict[str, Tensor]:
-        """All terms, already weighted and summed over stages, and their sum under ``loss``.
+    def forward(
+        self,
+        output: RUNOutput | MaskOutput,
+        image: Tensor,
+        target: Tensor,
+        progress: float = 1.0,
+        valid: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return all terms, already weighted and summed over stages, and their sum under ``loss``.
 
         Args:
             output: what the network returned.
             image: C, (N,3,H,W) in [0,1].
             target: G, (N,1,H,W) in {0,1}, float.
             progress: how much of the training is over, in [0,1].
+            valid: (N,1,H,W) in {0,1}, float, 0 where pixels are ignored; None: nowhere.
         """
-        weight = boundary_weight(target)
+        valid = None if valid is None else full_precision(valid)
+        target = target if valid is None else valid * full_precision(target)
+        weight = boundary_weight(target, valid)
         terms = {"structure": structure_loss(output.mask_logits, target, weight)}
         if isinstance(output, RUNOutput):
-            self._add_stages(terms, output, full_precision(image), full_precision(target), weight)
+            factor = -(-target.shape[-2] // output.coarse_logits.shape[-2])
+            self._add_stages(
+                terms, output, full_precision(image), _Truth.of(full_precision(target), valid, weight, factor)
+            )
         if self.uncertainty:
             ramp = (1 - math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
-            terms["uncertainty"] = self.uncertainty * ramp * uncertainty_loss(output.mask_logits)
+            terms["uncertainty"] = self.uncertainty * ramp * uncertainty_loss(output.mask_logits, valid)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
-    def _add_stages(self, terms: dict[str, Tensor], output: RUNOutput, image: Tensor, target: Tensor, weight: Tensor) -> None:
+    def _add_stages(self, terms: dict[str, Tensor], output: RUNOutput, image: Tensor, truth: _Truth) -> None:
+        target, factor = truth.target, truth.factor
         size = (target.shape[-2], target.shape[-1])
-        factor = -(-size[0] // output.coarse_logits.shape[-2])
-        image, small_target = pool(image, factor), pool(target, factor)
+        image = pool(image, factor)
         last = len(output.stages)
-        edges = edge_target(target)
         for k, logits in enumerate(output.stage_logits[:-1]):
             share = 2.0 ** (k - last) * (self.coarse if k == 0 else 1.0)
             if share:
-                terms["structure"] = terms["structure"] + share * structure_loss(upsample(logits, factor, size), target, weight)
+                terms["structure"] = terms["structure"] + share * structure_loss(
+                    upsample(logits, factor, size), target, truth.weight
+                )
         sums: dict[str, Tensor] = {}
         for k, stage in enumerate(output.stages, start=1):
-            for name, term in self._stage_terms(stage, image, small_target, edges, factor).items():
+            for name, term in self._stage_terms(stage, image, truth).items():
                 sums[name] = sums.get(name, 0.0) + 2.0 ** (k - last) * term
         terms.update(sums)
 
-    def _stage_terms(self, stage: StageOutput, image: Tensor, small_target: Tensor, edges: Tensor, factor: int) -> dict[str, Tensor]:
+    def _stage_terms(self, stage: StageOutput, image: Tensor, truth: _Truth) -> dict[str, Tensor]:
         terms = {}
         if self.edge and stage.edge_logits is not None:
-            logits = upsample(stage.edge_logits, factor, (edges.shape[-2], edges.shape[-1]))
-            terms["edge"] = self.edge * dice_loss(logits, edges)
+            logits = upsample(stage.edge_logits, truth.factor, (truth.edges.shape[-2], truth.edges.shape[-1]))
+            terms["edge"] = self.edge * dice_loss(logits, truth.edges, truth.edges_valid)
         if stage.reconstruction is not None:
             if self.reconstruction:
-                terms["reconstruction"] = self.reconstruction * (full_precision(stage.reconstruction) - image).square().mean()
+                terms["reconstruction"] = (
+                    self.reconstruction * (full_precision(stage.reconstruction) - image).square().mean()
+                )
             if self.background and stage.background is not None:
-                terms["background"] = self.background * (full_precision(stage.background) - (1 - small_target) * image).abs().mean()
+                error = (full_precision(stage.background) - (1 - truth.small) * image).abs()
+                terms["background"] = self.background * _mean(error, truth.small_valid)
         return terms

@@ -23,7 +23,10 @@ from src.utils.revision import FORMAT
 
 Output = RUNOutput | MaskOutput
 SELECTS_ON = "selects_on"
-"""In a checkpoint: what the training selects on. What these very weights were selected on is added when the file is written."""
+"""Key of a checkpoint: what the training selects its best weights on.
+
+What exactly these weights were selected on is added when the file is written.
+"""
 
 
 class COSModule(LightningModule):
@@ -31,15 +34,17 @@ class COSModule(LightningModule):
 
     Args:
         net: ``net(image)`` returns an object with ``mask_logits``, and stages if it has any.
-        loss: ``loss(output, image, mask, progress)`` returns its terms and their sum ``loss``.
+        loss: ``loss(output, image, mask, progress)`` returns its terms and their sum ``loss``; ignored pixels come as
+            ``valid``.
         optimizer: partial of a torch optimiser.
-        scheduler: partial of a scheduler or None; one that takes ``total_steps`` is stepped every batch, else every epoch.
+        scheduler: partial of a scheduler or None; one that takes ``total_steps`` is stepped after every batch, any
+            other after every epoch.
         metrics: the measures of validation and test.
         unfolding_lr_scale: learning rate of the network's ``unfolding_parameters()`` as a multiple of the others'.
 
     Attributes:
         config: plain dict of the run's resolved configuration; travels in every checkpoint.
-        scorer: takes the maps of a test; without one they are scored where they are made. `src.eval` gives one with workers.
+        scorer: scores the maps of a test; None: a scorer without workers is made. `src.eval` sets one with workers.
         selection: what the weights were selected on, in words; empty: on nothing; None: their file does not say.
         test_results: test set → stage name (``M_0`` …, the last is the final mask) → its scores.
     """
@@ -66,7 +71,7 @@ class COSModule(LightningModule):
         self._gains: list[Tensor] = []
 
     def forward(self, image: Tensor) -> Output:
-        """(N,3,H,W) RGB in [0,1] → the network's output."""
+        """Return the network's output for images (N,3,H,W), RGB in [0,1]."""
         output: Output = self.net(image.contiguous(memory_format=torch.channels_last))
         return output
 
@@ -74,11 +79,19 @@ class COSModule(LightningModule):
         """Return the loss of a batch and log its terms."""
         output = self(batch["image"])
         steps = self.trainer.estimated_stepping_batches
-        terms = self.loss(output, batch["image"], batch["mask"], self.trainer.global_step / max(1.0, float(steps)))
+        progress = self.trainer.global_step / max(1.0, float(steps))
+        ignored = {"valid": batch["valid"]} if "valid" in batch else {}
+        terms = self.loss(output, batch["image"], batch["mask"], progress, **ignored)
         size = len(batch["image"])
-        shown = terms if len(terms) > 2 else {"loss": terms["loss"]}  # a single term is the loss
+        shown = terms if len(terms) > 2 else {"loss": terms["loss"]}  # a single term equals the loss
         self.log_dict({k: v.detach() for k, v in shown.items()}, prog_bar=True, logger=False, batch_size=size)
-        self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()}, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+        self.log_dict(
+            {f"train/{k}": v.detach() for k, v in terms.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=size,
+            sync_dist=True,
+        )
         return terms["loss"]
 
     def on_train_epoch_end(self) -> None:
@@ -115,7 +128,9 @@ class COSModule(LightningModule):
         """Hand the maps of all stages of a batch to the scorer."""
         assert self.scorer is not None
         dataset = self.trainer.datamodule.test_names[dataloader_idx]  # type: ignore[attr-defined]
-        stages = {name: masks_at_size(logits, batch["mask"]) for name, logits in stage_logits(self(batch["image"])).items()}
+        stages = {
+            name: masks_at_size(logits, batch["mask"]) for name, logits in stage_logits(self(batch["image"])).items()
+        }
         valid = batch.get("valid") or [None] * len(batch["name"])
         for i, (image, target) in enumerate(zip(batch["name"], batch["mask"], strict=True)):
             self.scorer.add(dataset, image, {name: maps[i] for name, maps in stages.items()}, target, valid[i])
@@ -142,10 +157,15 @@ class COSModule(LightningModule):
             return {"optimizer": optimizer}
         if "total_steps" in inspect.signature(self.make_scheduler).parameters:
             if math.isinf(self.trainer.estimated_stepping_batches):
-                raise UserError("trainer.max_epochs=-1: this scheduler must know the end; give a number, or take scheduler=step")
+                raise UserError(
+                    "trainer.max_epochs=-1: this scheduler must know the end; give a number, or take scheduler=step"
+                )
             scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "epoch"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "epoch"},
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the configuration, the format's version, and what this training selects its best weights on."""
@@ -154,7 +174,7 @@ class COSModule(LightningModule):
         checkpoint[SELECTS_ON] = data.selected_on() if data is not None else ""
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        """The unfolding's few numbers learn at their own rate and without weight decay."""
+        """Return the optimiser's groups; the few unfolding parameters have a rate of their own and no weight decay."""
         find = getattr(self.net, "unfolding_parameters", None)
         unfolding = list(find()) if find is not None else []
         chosen = {id(parameter) for parameter in unfolding}

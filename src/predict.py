@@ -1,4 +1,7 @@
-"""Segment pictures and videos: ``python -m src.predict ckpt_path=FILE input=FILES output=FOLDER``; `conf/predict.yaml` has all settings."""
+"""Segment pictures and videos: ``python -m src.predict ckpt_path=FILE input=FILES output=FOLDER``.
+
+`conf/predict.yaml` has all settings.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from src.cli.command import command, console
+from src.utils.failures import explained
 from src.utils.memory import release_freed, share_heap
 
 if TYPE_CHECKING:
@@ -26,8 +30,8 @@ def predict(cfg: DictConfig) -> Report:
     """Write what ``type=`` asks for of each picture or video, at its own size.
 
     Raises:
-        UserError: mistakes in the settings, no picture, unreadable pictures, or files that would be overwritten, all found before the
-            network is loaded; or an output that cannot be written.
+        UserError: mistakes in the settings, no picture, unreadable pictures, or files that would be overwritten, all
+            found before the network is loaded; or an output that cannot be written.
     """
     share_heap()
     from src.inference.plan import make_plan
@@ -36,7 +40,8 @@ def predict(cfg: DictConfig) -> Report:
     plan = make_plan(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     predictor = Predictor(plan.network, options=plan.settings.options, batch_size=plan.settings.batch_size)
     release_freed()
-    return _to_stream(predictor, plan) if plan.outputs is None else _to_files(predictor, plan)
+    with explained(f"batch_size={plan.settings.batch_size} and data.image_size={predictor.network.image_size}"):
+        return _to_stream(predictor, plan) if plan.outputs is None else _to_files(predictor, plan)
 
 
 def _to_stream(predictor: Predictor, plan: Plan) -> Report:
@@ -47,7 +52,6 @@ def _to_stream(predictor: Predictor, plan: Plan) -> Report:
 
 
 def _to_files(predictor: Predictor, plan: Plan) -> Report:
-    from src.data.sources import count_suffixes
     from src.inference.files import FileRunner
     from src.inference.job import PredictionJob
     from src.inference.progress import Progress
@@ -63,11 +67,12 @@ def _to_files(predictor: Predictor, plan: Plan) -> Report:
     rate, size = report.pictures / (time.perf_counter() - start), predictor.network.image_size
     kept = f"; {report.kept} more were there already" if report.kept else ""
     written = f"{report.pictures} maps" if plan.settings.types == ("map",) else f"{report.pictures} pictures"
-    out.print(f"Written: {written} to {plan.outputs.folder}/ ({rate:.1f} images/s at {size} × {size} px){kept}", highlight=False)
+    out.print(
+        f"Written: {written} to {plan.outputs.folder}/ ({rate:.1f} images/s at {size} × {size} px){kept}",
+        highlight=False,
+    )
     if any(one.source.is_video for one in plan.sources) and not plan.outputs.frames:
         out.print("Videos are written without sound.", highlight=False)
-    if plan.left_out:
-        print(f"Left out, neither pictures nor videos: {count_suffixes(plan.left_out)}", file=sys.stderr)
     report.skipped[:0] = plan.skipped
     if report.skipped:
         print(f"Skipped {len(report.skipped)}:", *(f"  - {line}" for line in report.skipped), sep="\n", file=sys.stderr)
@@ -76,7 +81,7 @@ def _to_files(predictor: Predictor, plan: Plan) -> Report:
 
 @command("predict")
 def main(cfg: DictConfig) -> None:
-    """The command line of :func:`predict`."""
+    """Run the command line of :func:`predict`."""
     if predict(cfg).skipped:
         sys.exit(SKIPPED_STATUS)
 

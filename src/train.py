@@ -1,4 +1,4 @@
-"""Train a network, then read the test sets once: ``python -m src.train experiment=quickstart``."""
+"""Train a network, then evaluate it once on the test sets: ``python -m src.train experiment=quickstart``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from src.pipeline.start import check_start
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
-    """Do everything that ``conf/train.yaml`` says; return the last logged and the tested measures.
+    """Train and test as ``conf/train.yaml`` says; return the last logged measures and those of the test.
 
     Data, configuration and checkpoint are checked before any work starts.
 
     Raises:
-        UserError: wrong input, all problems of a kind at once; a disk that is full; a loss that is not a number.
+        UserError: wrong input, all problems of a kind at once; a full disk; a loss that is not finite.
         Interrupted: Ctrl-C or SIGTERM, after the state was saved and the line that resumes it printed.
     """
     # Imported here: these import torch, and a mistake on the command line is reported sooner without it.
@@ -34,14 +34,15 @@ def train(cfg: DictConfig) -> dict[str, float]:
         with closing(trainer.loggers):
             announce(prepared, trainer)
             scores = fit(prepared, trainer, request) if cfg.train else {}
-            if cfg.test and trainer.is_global_zero:  # one process reads the test sets: the report is about single images in their order
+            # A single process tests: the report lists single images in their order.
+            if cfg.test and trainer.is_global_zero:
                 scores |= final_test(prepared, trainer)
     return scores
 
 
 @command("train", check_files=check_start)
 def main(cfg: DictConfig) -> Any:
-    """The command line of :func:`train`."""
+    """Run the command line of :func:`train`."""
     train(cfg)
 
 

@@ -46,14 +46,14 @@ gc.disable()  # while half a million objects are imported, none of which is garb
 
 
 def pytest_collection_finish() -> None:
-    """Let the collector of garbage never look at what was imported, and seldom at all: a fifth of the time of the tests otherwise."""
+    """Let the garbage collector skip what was imported, and run it rarely: it would take a fifth of the tests' time."""
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the long files first; mark the readers of the trained run and of the exported network as slow: one has to make it."""
+    """Put long files first; mark tests of the trained run and of the exported network as slow: one has to make it."""
     places = {str(Path(__file__).parent / name): place for place, name in enumerate(LONG_FILES)}
     items.sort(key=lambda item: places.get(str(item.path), len(places)))
     for item in items:
@@ -98,7 +98,7 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def make_run():
-    """Build a small RUN as published: lite0 encoder with random weights, 16 channels; parts by their settings, or None for off."""
+    """Build a small RUN as published: lite0 with random weights, 16 channels; parts are settings, or None for off."""
     published: dict[str, Any] = {"levels": "coarse_to_fine", "closing_step": False}
 
     def build(

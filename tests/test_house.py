@@ -1,4 +1,4 @@
-"""The shape of the sources: functions that fit on a screen, commands that only say what they do, and W&B behind its logger."""
+"""The shape of the sources: functions that fit on a screen, short commands, and W&B only in its logger."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ LONGEST_FUNCTION, LONGEST_TRAIN, LONGEST_COMMAND = 50, 40, 90
 
 
 def test_no_function_is_longer_than_a_screen():
-    too_long = [f"{path.relative_to(SRC)}:{one.lineno} {one.name}" for path, one in _functions() if _length(one) > LONGEST_FUNCTION]
+    too_long = [
+        f"{path.relative_to(SRC)}:{one.lineno} {one.name}"
+        for path, one in _functions()
+        if _length(one) > LONGEST_FUNCTION
+    ]
     assert too_long == []
-    assert [_length(one) <= LONGEST_TRAIN for path, one in _functions() if (path.name, one.name) == ("train.py", "train")] == [True]
+    assert [
+        _length(one) <= LONGEST_TRAIN for path, one in _functions() if (path.name, one.name) == ("train.py", "train")
+    ] == [True]
 
 
 def test_commands_are_short():

@@ -83,7 +83,7 @@ def test_structure_loss_of_a_perfect_and_of_a_wrong_mask():
 
 
 def test_dice_loss_by_hand():
-    """p = (½, ¾), g = (1, 0): 1 − (2·½ + 1) / (¼ + 9/16 + 1 + 1); an empty map against an empty target costs nothing."""
+    """p = (½, ¾), g = (1, 0): 1 − (2·½ + 1) / (¼ + 9/16 + 1 + 1); an empty map costs nothing on an empty target."""
     logits = torch.tensor([[0.0, math.log(3)], [-50.0, -50.0]]).view(2, 1, 1, 2)
     target = torch.tensor([[1.0, 0.0], [0.0, 0.0]]).view(2, 1, 1, 2)
     assert dice_loss(logits[:1], target[:1]).item() == pytest.approx(1 - 2 / 2.8125)
@@ -215,7 +215,9 @@ def test_a_network_without_stages_gets_the_structure_loss_alone():
     assert terms["loss"] == terms["structure"] == structure_loss(output.mask_logits, target)
 
 
-@pytest.mark.parametrize(("progress", "ramp"), [(0, 0), (0.25, (1 - math.sqrt(0.5)) / 2), (0.5, 0.5), (1, 1), (1.5, 1), (-0.5, 0)])
+@pytest.mark.parametrize(
+    ("progress", "ramp"), [(0, 0), (0.25, (1 - math.sqrt(0.5)) / 2), (0.5, 0.5), (1, 1), (1.5, 1), (-0.5, 0)]
+)
 def test_uncertainty_comes_in_along_a_cosine(progress, ramp):
     output = MaskOutput(torch.randn(2, 1, *SIZE))
     terms = StagewiseLoss(uncertainty=2.0)(output, torch.rand(2, 3, *SIZE), _targets(), progress)
@@ -244,3 +246,65 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_images(stride):
 def test_negative_weights_are_told_all_at_once():
     with pytest.raises(UserError, match=r"loss\.edge=-1\.0: must be 0 or more\nloss\.coarse=-2\.0"):
         StagewiseLoss(edge=-1.0, coarse=-2.0)
+
+
+# Ignored pixels
+
+
+def _ignored() -> Tensor:
+    valid = torch.ones(2, 1, *SIZE)
+    valid[0, :, 5:14, 8:20] = 0
+    valid[1, :, :, :6] = 0
+    return valid
+
+
+def _all_terms(output: RUNOutput, image: Tensor, target: Tensor, valid: Tensor | None) -> dict[str, Tensor]:
+    return StagewiseLoss(background=1.0, uncertainty=1.0)(output, image, target, valid=valid)
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_with_nothing_ignored_every_term_is_as_without(stride):
+    output, image, target = _output(stride), torch.rand(2, 3, *SIZE), _targets()
+    plain, valid = (_all_terms(output, image, target, valid) for valid in (None, torch.ones_like(target)))
+    assert {name: term.item() for name, term in valid.items()} == pytest.approx(
+        {n: t.item() for n, t in plain.items()}, rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_no_term_reads_the_truth_of_an_ignored_pixel(stride):
+    output, image, target, valid = _output(stride), torch.rand(2, 3, *SIZE), _targets(), _ignored()
+    other = torch.where(valid > 0, target, 1 - target)
+    first, second = (_all_terms(output, image, truth, valid) for truth in (target, other))
+    assert {name: term.item() for name, term in first.items()} == {name: term.item() for name, term in second.items()}
+    assert first["structure"] != _all_terms(output, image, target, None)["structure"]
+
+
+def test_an_ignored_pixel_of_the_mask_is_never_moved():
+    output, image, target, valid = _output(1), torch.rand(2, 3, *SIZE), _targets(), _ignored()
+    leaves = [output.mask_logits.clone().requires_grad_(), output.stages[0].edge_logits.clone().requires_grad_()]
+    background = output.stages[0].background.clone().requires_grad_()
+    stages = (output.stages[0]._replace(edge_logits=leaves[1], background=background), *output.stages[1:])
+    loss = _all_terms(output._replace(mask_logits=leaves[0], stages=stages), image, target, valid)
+    mask, edge = torch.autograd.grad(loss["structure"] + loss["uncertainty"] + loss["edge"], leaves)
+    (empty,) = torch.autograd.grad(loss["background"], [background])
+    for gradient in (mask, edge, empty):
+        assert not gradient[(valid == 0).expand_as(gradient)].any()
+        assert gradient[(valid > 0).expand_as(gradient)].any()
+
+
+def test_the_window_at_the_boundary_counts_its_valid_pixels_alone():
+    """A constant truth has no boundary, whatever is ignored; there would be one if ignored pixels counted as zeros."""
+    target, valid = torch.ones(1, 1, 80, 80), torch.ones(1, 1, 80, 80)
+    valid[..., 38:44] = 0
+    weight = boundary_weight(target, valid)
+    assert weight[0, 0, 40, 20:38].tolist() == pytest.approx([1.0] * 18)
+    assert not weight[..., 38:44].any()
+
+
+def test_an_image_that_is_ignored_altogether_adds_nothing_and_no_nan():
+    output, image, target = _output(1), torch.rand(2, 3, *SIZE), _targets()
+    logits = output.mask_logits.clone().requires_grad_()
+    loss = _all_terms(output._replace(mask_logits=logits), image, target, torch.zeros_like(target))["loss"]
+    assert torch.isfinite(loss)
+    assert not torch.autograd.grad(loss, logits)[0].any()

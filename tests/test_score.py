@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -49,7 +51,11 @@ def root(tmp_path: Path) -> Path:
 
 
 def _overrides(root: Path, *more: str) -> list[str]:
-    places = [f"preds={root / 'maps' / 'good' / 'CAMO'}", f"gts={root / 'CAMO' / 'GT'}", f"paths.output_dir={root / 'out'}"]
+    places = [
+        f"preds={root / 'maps' / 'good' / 'CAMO'}",
+        f"gts={root / 'CAMO' / 'GT'}",
+        f"paths.output_dir={root / 'out'}",
+    ]
     return [*places, "workers=0", *more]
 
 
@@ -92,12 +98,18 @@ def test_several_methods_and_sets_from_a_file_whatever_the_workers(root):
         for kind in ("GT", "Imgs"):
             (root / "NC4K" / kind).mkdir(parents=True, exist_ok=True)
             (root / "NC4K" / kind / f"{name}.png").write_bytes((root / "CAMO" / kind / f"{name}.png").read_bytes())
-    spec = "sets: {CAMO: CAMO/GT, NC4K: {gts: NC4K/GT, images: NC4K/Imgs}}\nmethods: {good: 'maps/good/CAMO', bad: {CAMO: maps/bad/CAMO}}\n"
+    spec = "sets: {CAMO: CAMO/GT, NC4K: {gts: NC4K/GT, images: NC4K/Imgs}}\n"
+    spec += "methods: {good: 'maps/good/CAMO', bad: {CAMO: maps/bad/CAMO}}\n"
     (root / "spec.yaml").write_text(spec.replace("'maps/good/CAMO'", "{CAMO: maps/good/CAMO, NC4K: maps/good/CAMO}"))
     folders = [root / "one", root / "three"]
     for workers, folder in zip((0, 3), folders, strict=True):
-        results = score_maps_of(config(f"spec={root / 'spec.yaml'}", f"workers={workers}", f"paths.output_dir={folder}"))
-        assert {name: [one.method for one in group] for name, group in results.items()} == {"CAMO": ["good", "bad"], "NC4K": ["good"]}
+        results = score_maps_of(
+            config(f"spec={root / 'spec.yaml'}", f"workers={workers}", f"paths.output_dir={folder}")
+        )
+        assert {name: [one.method for one in group] for name, group in results.items()} == {
+            "CAMO": ["good", "bad"],
+            "NC4K": ["good"],
+        }
     names = sorted(path.name for path in folders[0].iterdir())
     assert {"report.html", "metrics.tex", "curves_NC4K.pdf", "gallery_CAMO.png", "comparisons.csv"} <= set(names)
     assert names == sorted(path.name for path in folders[1].iterdir())
@@ -106,7 +118,9 @@ def test_several_methods_and_sets_from_a_file_whatever_the_workers(root):
 
 
 def test_a_pattern_stands_for_every_set(root):
-    (root / "spec.yaml").write_text("sets: {CAMO: CAMO/GT}\nmethods: {good: 'maps/good/{set}', bad: 'maps/bad/{set}'}\n")
+    (root / "spec.yaml").write_text(
+        "sets: {CAMO: CAMO/GT}\nmethods: {good: 'maps/good/{set}', bad: 'maps/bad/{set}'}\n"
+    )
     results = score_maps_of(config(f"spec={root / 'spec.yaml'}", f"paths.output_dir={root / 'out'}", "workers=0"))
     assert [one.method for one in results["CAMO"]] == ["good", "bad"]
     assert results["CAMO"][0].scalars["mae"] < results["CAMO"][1].scalars["mae"]
@@ -187,7 +201,11 @@ def test_images_and_settings_are_checked_before_anything_is_scored(root):
     (root / "CAMO/Imgs/ant.png").unlink()
     (root / "CAMO/Imgs/bee.png").write_bytes(b"no picture")
     (root / "file").touch()
-    places = [f"images={root / 'CAMO' / 'Imgs'}", f"fovs={root / 'nowhere'}", f"paths.output_dir={root / 'file' / 'out'}"]
+    places = [
+        f"images={root / 'CAMO' / 'Imgs'}",
+        f"fovs={root / 'nowhere'}",
+        f"paths.output_dir={root / 'file' / 'out'}",
+    ]
     text = _problems(root, *places, "set=a/b", "workers=-1", "report.digits=9")
     for words in (
         "Imgs: no image for ant.png",
@@ -208,12 +226,17 @@ def test_the_camouflage_weighted_context_reads_the_images(root):
     row = _rows(root / "out" / "per_image.csv")[1]
     places = [root / "maps/good/CAMO/bee.png", root / "CAMO/GT/bee.png", root / "CAMO/Imgs/bee.png"]
     pred, target, image = read_map(places[0]), read_mask(places[1]), read_image(places[2])
-    assert float(row["context_weighted"]) == score(pred, target, extra=["context_weighted"], image=image).scalars["context_weighted"]
+    assert (
+        float(row["context_weighted"])
+        == score(pred, target, extra=["context_weighted"], image=image).scalars["context_weighted"]
+    )
 
 
 def test_a_report_of_maxima_alone_and_of_names_that_are_no_words(root):
     (root / "spec.yaml").write_text("sets: {CAMO: CAMO/GT}\nmethods: {_a$^$: maps/good/CAMO, b: maps/bad/CAMO}\n")
-    score_maps_of(config(f"spec={root / 'spec.yaml'}", f"paths.output_dir={root / 'out'}", "workers=0", "report.columns=[f_max]"))
+    score_maps_of(
+        config(f"spec={root / 'spec.yaml'}", f"paths.output_dir={root / 'out'}", "workers=0", "report.columns=[f_max]")
+    )
     text = (root / "out" / "metrics.md").read_text(encoding="utf-8")
     assert "| _a$^$ | measured here | **" in text
     assert "differences" not in text
@@ -281,3 +304,114 @@ def test_the_command_ends_with_2_and_without_a_traceback(root):
     assert "nowhere: no such folder" in result.stderr
     assert "Traceback" not in result.stderr
     assert run("src.score").returncode == 2
+
+
+def _scored(root: Path, *more: str) -> str:
+    score_maps_of(config(*_overrides(root, *more)))
+    return (root / "out" / "metrics.md").read_text(encoding="utf-8")
+
+
+def _remade(root: Path, made: Callable[[np.ndarray], np.ndarray]) -> None:
+    for path in (root / "maps/good/CAMO").iterdir():
+        values = made(np.array(Image.open(path)))
+        Image.fromarray(values).save(path)
+
+
+ODD_MAPS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str, str]] = {
+    "0 and 1": (lambda map_: (map_ > 127).astype(np.uint8), "raw", "values 0 and 1 of 255"),
+    "per cent": (lambda map_: (map_ / 2.55).round().astype(np.uint8), "raw", "per cent"),
+    "8 bits in 16": (lambda map_: map_.astype(np.uint16), "field", "16 bits, but with values up to 240"),
+    "nothing": (np.zeros_like, "field", "every map is 0"),
+    "inverted": (lambda map_: 255 - map_, "field", "look inverted"),
+    "turned": (lambda map_: np.ascontiguousarray(np.rot90(map_)), "field", "look turned by 90°"),
+    "turned back": (lambda map_: np.ascontiguousarray(np.rot90(map_, -1)), "field", "look turned by 270°"),
+    "mirrored": (lambda map_: np.ascontiguousarray(map_[:, ::-1]), "field", "look mirrored"),
+    "upside down": (lambda map_: np.ascontiguousarray(map_[::-1]), "raw", "upside down"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_MAPS)
+def test_maps_that_look_like_something_else_are_named(root, kind):
+    for name, size in SIZES.items():  # an object in a corner, so that every turn can be seen
+        mask = np.zeros(size, np.uint8)
+        mask[2:12, 3:20] = 255
+        _write(root / "CAMO/GT", name, mask)
+        _write(root / "maps/good/CAMO", name, np.where(mask, 240, 10).astype(np.uint8))
+    made, protocol, words = ODD_MAPS[kind]
+    _remade(root, made)
+    with pytest.warns(UserWarning, match=words):
+        text = _scored(root, f"metrics.protocol={protocol}", f"paths.output_dir={root / 'out'}")
+    assert words in text
+
+
+def test_sound_maps_are_not_warned_of(root):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "Masks of CAMO: values 0 to 255, object above 127." in _scored(root)
+
+
+def test_ignored_pixels_are_not_scored(root):
+    for name in SIZES:
+        path = root / "CAMO/GT" / f"{name}.png"
+        labels = (np.array(Image.open(path)) > 0).astype(np.uint8)
+        labels[:, 10:14] = 255
+        Image.fromarray(labels).save(path)
+    assert "ignore_value=255" in _problems(root)
+    row = _rows(_score(root, "ignore_value=255") / "per_image.csv")[0]
+    pred = read_map(root / "maps/good/CAMO/ant.png")
+    labels = np.array(Image.open(root / "CAMO/GT/ant.png"))
+    assert float(row["iou"]) == score(pred, labels == 1, valid=labels != 255).scalars["iou"]
+
+
+def test_sequences_in_subfolders_keep_their_names(root):
+    for kind in ("CAMO/GT", "maps/good/CAMO"):
+        for sequence in ("one", "two"):
+            (root / kind / sequence).mkdir()
+            for name in SIZES:
+                (root / kind / sequence / f"{name}.png").write_bytes((root / kind / f"{name}.png").read_bytes())
+    (root / "maps/good/CAMO/cutout").mkdir()  # what src.predict leaves beside its maps
+    (root / "maps/good/CAMO/cutout/ant.png").write_bytes((root / "CAMO/Imgs/ant.png").read_bytes())
+    rows = _rows(_score(root) / "per_image.csv")
+    assert sorted(row["image"] for row in rows) == sorted(
+        [*SIZES, *(f"{one}/{name}" for one in ("one", "two") for name in SIZES)]
+    )
+
+
+def _renamed(folder: Path, pattern: str) -> None:
+    for path in list(folder.iterdir()):
+        path.rename(folder / (pattern.replace("%s", path.stem) + path.suffix))
+
+
+def test_patterns_pair_what_is_called_otherwise_and_the_message_guesses_them(root):
+    expected = _rows(_score(root) / "per_image.csv")
+    _renamed(root / "maps/good/CAMO", "%s_sal")
+    assert "preds are called %s_sal: add preds_pattern=%s_sal" in _problems_beside(root)
+    named = _rows(
+        _score(root, "preds_pattern=%s_sal", f"paths.output_dir={root / 'second'}").parent / "second/per_image.csv"
+    )
+    assert named == expected
+    _renamed(root / "CAMO/GT", "seg_%s")
+    assert "gts are called seg_%s_sal" not in _problems_beside(root)
+    more = ["preds_pattern=%s_sal.png", "gts_pattern=seg_%s", f"paths.output_dir={root / 'third'}"]
+    assert _rows(_score(root, *more).parent / "third/per_image.csv") == expected
+    spec = "sets: {CAMO: 'CAMO/GT/seg_%s.png'}\nmethods: {good: 'maps/good/{set}/%s_sal'}\n"
+    (root / "spec.yaml").write_text(spec)
+    score_maps_of(config(f"spec={root / 'spec.yaml'}", f"paths.output_dir={root / 'fourth'}", "workers=0"))
+    assert _rows(root / "fourth/per_image.csv") == expected
+    with pytest.raises(UserError, match="preds_pattern=_sal: expected a file name with %s"):
+        _score(root, "preds_pattern=_sal", f"paths.output_dir={root / 'fifth'}")
+
+
+def _problems_beside(root: Path) -> str:
+    with pytest.raises(UserError) as error:
+        _score(root, f"paths.output_dir={root / 'new'}")
+    assert not (root / "new").exists()
+    return str(error.value)
+
+
+def test_a_field_of_view_is_no_truth(root):
+    for name, (height, width) in SIZES.items():
+        fov = np.zeros((height, width), np.uint8)
+        fov[1:-1, 1:-1] = 255
+        _write(root / "CAMO/GT", name, fov)
+    assert "a field of view, and not the objects" in _problems(root)

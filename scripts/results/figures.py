@@ -17,7 +17,11 @@ from src.report.tables.table import tex
 
 
 def draw_differences(results: Results, path: Path) -> bool:
-    """RUN minus each rival on the test sets with its interval, one panel a measure; False (and no file) where there is no pair."""
+    """Draw RUN minus each rival on the test sets with its interval, one panel per measure.
+
+    Returns:
+        False (and no file) if there is no pair.
+    """
     rows = [
         (f"{dataset} {size} px: {ours} − {label}", differences(models[ours], one))
         for (dataset, size), models in networks(results, "test").items()
@@ -46,9 +50,10 @@ def draw_differences(results: Results, path: Path) -> bool:
 
 
 def draw_stages(results: Results, path: Path) -> bool:
-    """Each measure of every stage mask on the test sets, RUN and its control; dots are seeds, lines their means.
+    """Draw each measure of every stage mask on the test sets, for RUN and its control; dots: seeds, lines: their means.
 
-    False (and no file) where there are no stages.
+    Returns:
+        False (and no file) if there are no stages.
     """
     groups = compared_stages(results, "test")
     if not groups:
@@ -57,7 +62,12 @@ def draw_stages(results: Results, path: Path) -> bool:
     for line, ((dataset, size), models) in zip(axes, groups.items(), strict=True):
         for axis, measure in zip(line, SHOWN, strict=True):
             for colour, (name, rows) in zip(COLOURS, models.items(), strict=False):
-                values = rows.pivot(index="map", columns="seed", values=measure).loc[rows["map"].unique()].dropna().to_numpy()
+                values = (
+                    rows.pivot(index="map", columns="seed", values=measure)
+                    .loc[rows["map"].unique()]
+                    .dropna()
+                    .to_numpy()
+                )
                 axis.plot(range(len(values)), values.mean(1), "-", color=colour, linewidth=1.6, label=name)
                 axis.plot(range(len(values)), values, "o", color=colour, markersize=4, alpha=0.7)
             maps = models[OURS]["map"].unique()
@@ -76,18 +86,28 @@ PANELS = (
     ("gradient norm of each stage's RSS", {f"$k={k}$": f"gradient/state_spaces_{k - 1}" for k in range(1, 7)}),
     (
         "gradient norm of the other parts",
-        {"encoder": "gradient/encoder", "start": "gradient/start", "mask step": "gradient/mask_steps_0", "ROBE": "gradient/robes_0"},
+        {
+            "encoder": "gradient/encoder",
+            "start": "gradient/start",
+            "mask step": "gradient/mask_steps_0",
+            "ROBE": "gradient/robes_0",
+        },
     ),
 )
-"""Of `draw_unfolding`: title, and label → logged name."""
+"""The panels of `draw_unfolding`: title, and label → logged name."""
 
 
 def draw_unfolding(results: Results, path: Path) -> bool:
-    """How RUN's few numbers, its mask steps' gains and its gradients move over the epochs; lines are means, bands go from seed to seed.
+    """Draw RUN's learned numbers, the gains of its mask steps and its gradients over the epochs.
 
-    A line of panels for every data set and input size; False (and no file) where no epochs are stored.
+    One row of panels for every data set and input size; lines are means, bands span the seeds.
+
+    Returns:
+        False (and no file) if no epochs are stored.
     """
-    groups = {f"{dataset} {size} px": rows for (dataset, size), rows in unfolding_epochs(results).groupby(["dataset", "size"])}
+    groups = {
+        f"{dataset} {size} px": rows for (dataset, size), rows in unfolding_epochs(results).groupby(["dataset", "size"])
+    }
     if not groups:
         return False
     figure, axes = figure_of(len(groups), len(PANELS), 3.1 * len(PANELS), 0.5 + 2.6 * len(groups))
@@ -98,7 +118,9 @@ def draw_unfolding(results: Results, path: Path) -> bool:
             for colour, (label, own) in zip(COLOURS, there.items(), strict=False):
                 values = own.pivot(index="epoch", columns="seed", values="value").dropna()
                 axis.plot(values.index, values.mean(axis=1), color=colour, linewidth=1.6, label=label)
-                axis.fill_between(values.index, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, linewidth=0)
+                axis.fill_between(
+                    values.index, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, linewidth=0
+                )
             axis.set_title(f"{title}, {name}", fontsize=8)
             axis.set_xlabel("epoch", fontsize=8)
             axis.set_yscale("log" if "log" in title else "linear")

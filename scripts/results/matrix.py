@@ -1,16 +1,20 @@
-"""The trainings behind docs/results, one after another: ``python -m scripts.results.matrix [PHASE …] data.root=DATA [-- OVERRIDE …]``.
+"""The trainings behind docs/results, one after another.
 
-    lr        every network at three learning rates, 160 px, 4 epochs, a quarter held out, hold-out alone
-    core      run, fpn, fpn_ds, fpn_wide × 3 seeds and unet, 12 epochs at 224 px, each at its best rate; hold-out and test: in one round and
-              in two, with sharper logits, and RUN without its closing step
-    ablation  parts, choices and numbers of stages of RUN, 160 px, 6 epochs, a quarter held out, hold-out alone
+The phases:
+
+    lr        every network at three learning rates, 160 px, 4 epochs, a quarter held out; only the hold-out is scored
+    core      run, fpn, fpn_ds, fpn_wide × 3 seeds and unet, 12 epochs at 224 px, each at its best rate; hold-out and
+              test: in one round and in two, with sharper logits, and RUN without its closing step
+    ablation  parts, choices and numbers of stages of RUN, 160 px, 6 epochs, a quarter held out; only the hold-out is
+              scored
     large     run and the rival that is best on the hold-out, 352 px; evaluated as in core
-    tasks     run and fpn_ds on Kvasir-SEG and DRIVE, there also unet without and with skips of the image, at CAMO's rates;
-              test, in all these ways but two rounds
+    tasks     run and fpn_ds on Kvasir-SEG and DRIVE, there also unet without and with skips of the image, at CAMO's
+              rates; test, evaluated as in core except for two rounds
 
-Each training has a folder of its own below --output. What is finished is skipped and what was interrupted resumes from its last checkpoint,
-so the same command again continues. As each ends, its numbers go to docs/results and the pages are made anew. Ctrl-C or SIGTERM stops after
-the running training has saved itself. Overrides go to every training, e.g. ``-- trainer=gpu data.num_workers=8``.
+Each training has its own folder below --output. Finished trainings are skipped and interrupted ones resume from their
+last checkpoint, so the same command continues. When a training ends, its numbers are stored in docs/results and the
+pages are renewed. Ctrl-C or SIGTERM stops after the running training has saved its state. Overrides apply to every
+training, e.g. ``-- trainer=gpu data.num_workers=8``.
 """
 
 from __future__ import annotations
@@ -54,14 +58,14 @@ CHOICES = (
     "share_none",
 )
 WITHOUT_UNFOLDING_TOO = ("levels_4",)
-"""Of these choices, whether the unfolding gains by them."""
+"""Choices that are also trained without unfolding, to see whether the unfolding gains by them."""
 STAGES = ("stages_1", "stages_2", "stages_6")
 TWO_ROUNDS = (Variant(rounds=2),)
 SCALED = (Variant(sharpness=1.5), Variant(sharpness=2))
 WITHOUT_CLOSING = (Variant(closing_step="false"),)
 SCALED_WITHOUT_CLOSING = tuple(one._replace(closing_step="false") for one in SCALED)
 DONE = "done"
-"""An empty file in a run's folder: all its epochs are trained; in a split's folder: all of it is scored."""
+"""An empty file. In a run's folder: all epochs are trained; in a split's folder: the split is scored."""
 
 
 @dataclass(frozen=True)
@@ -74,19 +78,23 @@ class Run:
     splits: tuple[str, ...]
     seed: int = 0
     rate_of: str | None = None
-    """The network whose best learning rate it takes; None: `overrides` name one."""
+    """The network whose best learning rate is used; None: `overrides` set the rate."""
     variants: tuple[Variant, ...] = ()
-    """How every split is evaluated once more: the same training, another final mask."""
+    """Further evaluation variants of every split: the same training, another final mask."""
 
     @property
     def folder(self) -> str:
-        """Name of the training's folder: its name and its seed."""
+        """Return the name of the training's folder: its name and its seed."""
         return f"{self.name}_seed{self.seed}"
 
     @property
     def evaluations(self) -> dict[str, list[str]]:
-        """Subfolder of the run → the overrides of `src.eval`."""
-        return {f"{split}{one.suffix}": [f"split={split}", *_told(one)] for one in (Variant(), *self.variants) for split in self.splits}
+        """Return subfolder of the run → the overrides of `src.eval`."""
+        return {
+            f"{split}{one.suffix}": [f"split={split}", *_told(one)]
+            for one in (Variant(), *self.variants)
+            for split in self.splits
+        }
 
     def is_done(self, folder: Path) -> bool:
         """Return whether the training and all its evaluations have finished in ``folder``."""
@@ -96,7 +104,12 @@ class Run:
 def rate_runs(results: Path) -> list[Run]:
     """Return the phase ``lr``: every network at every learning rate."""
     return [
-        Run(f"lr_{model}_{rate}", model, ("experiment=camo_rates", *_model(model), f"model.optimizer.lr={rate}"), splits=())
+        Run(
+            f"lr_{model}_{rate}",
+            model,
+            ("experiment=camo_rates", *_model(model), f"model.optimizer.lr={rate}"),
+            splits=(),
+        )
         for model in ("run", *RIVALS)
         for rate in RATES
     ]
@@ -105,7 +118,15 @@ def rate_runs(results: Path) -> list[Run]:
 def core_runs(results: Path) -> list[Run]:
     """Return the phase ``core``: RUN and its rivals at 224 px, each with three seeds, ``unet`` with one."""
     return [
-        Run(f"core_{model}", model, ("experiment=camo_lite0", *_model(model)), ("holdout", "test"), seed, model, _core_variants(model))
+        Run(
+            f"core_{model}",
+            model,
+            ("experiment=camo_lite0", *_model(model)),
+            ("holdout", "test"),
+            seed,
+            model,
+            _core_variants(model),
+        )
         for seed in range(3)
         for model in ("run", *RIVALS)
         if model != "unet" or seed == 0
@@ -119,7 +140,11 @@ def ablation_runs(results: Path) -> list[Run]:
     named |= {f"run+{choice}": (f"ablation={choice}",) for choice in (*CHOICES, *STAGES)}
     named |= {f"run-coupling+{choice}": (f"ablation=[no_coupling,{choice}]",) for choice in WITHOUT_UNFOLDING_TOO}
     named["run_paper"] = _model("run_paper")
-    compared = {f"run{part}{choice}" for part in ("", "-coupling") for choice in ("", *(f"+{one}" for one in WITHOUT_UNFOLDING_TOO))}
+    compared = {
+        f"run{part}{choice}"
+        for part in ("", "-coupling")
+        for choice in ("", *(f"+{one}" for one in WITHOUT_UNFOLDING_TOO))
+    }
     variants = {model: _as_sharp(model) if model in compared else () for model in named}
     return [
         Run(f"ablation_{model}", model, ("experiment=camo_ablation", *what), ("holdout",), 0, "run", variants[model])
@@ -130,7 +155,15 @@ def ablation_runs(results: Path) -> list[Run]:
 def large_runs(results: Path) -> list[Run]:
     """Return the phase ``large``: RUN and the rival that is best on the hold-out, at 352 px."""
     return [
-        Run(f"large_{model}", model, ("experiment=camo_352", *_model(model)), ("holdout", "test"), 0, model, _core_variants(model))
+        Run(
+            f"large_{model}",
+            model,
+            ("experiment=camo_352", *_model(model)),
+            ("holdout", "test"),
+            0,
+            model,
+            _core_variants(model),
+        )
         for model in ("run", best_rival(results))
     ]
 
@@ -148,7 +181,15 @@ def task_runs(results: Path) -> list[Run]:
         },
     }
     return [
-        Run(f"{task}_{model}", model, (f"experiment={task}_lite0", *told), ("test",), 0, model.split("+")[0], _as_sharp(model))
+        Run(
+            f"{task}_{model}",
+            model,
+            (f"experiment={task}_lite0", *told),
+            ("test",),
+            0,
+            model.split("+")[0],
+            _as_sharp(model),
+        )
         for task, models in trainings.items()
         for model, told in models.items()
     ]
@@ -164,28 +205,38 @@ PHASES: dict[str, Callable[[Path], list[Run]]] = {
 
 
 def with_rates(runs: Sequence[Run], results: Path) -> list[Run]:
-    """The runs with the learning rates of :func:`best_rates` among their overrides."""
+    """Return the runs with the learning rates of :func:`best_rates` among their overrides."""
     rates = best_rates(results, list(dict.fromkeys(run.rate_of for run in runs if run.rate_of)))
     return [replace(run, overrides=(*run.overrides, *([rates[run.rate_of]] if run.rate_of else []))) for run in runs]
 
 
 def best_rates(results: Path, models: Sequence[str]) -> dict[str, str]:
-    """Model → the override of the learning rate with the best hold-out S_α in the runs of the phase `lr`.
+    """Return model → the override of the learning rate with the best hold-out S_α in the runs of the phase `lr`.
+
+    Args:
+        results: the folder of stored results.
+        models: networks to look up.
 
     Raises:
-        UserError: models whose rates are not all tried yet.
+        UserError: models for which some rates have not been tried yet.
     """
     runs = read_results(results).runs
     short = runs[(runs["dataset"] == "CAMO") & (runs["epochs"] == RATE_EPOCHS)]
     found = {model: short[short["network"] == model].set_index("lr")["holdout_s_alpha"] for model in models}
     lacking = [model for model, scores in found.items() if not {*map(float, RATES)} <= {*scores.index}]
     if lacking:
-        raise UserError(f"learning rates of {', '.join(lacking)} are not chosen yet: python -m scripts.results.matrix lr")
+        raise UserError(
+            f"learning rates of {', '.join(lacking)} are not chosen yet: python -m scripts.results.matrix lr"
+        )
     return {model: f"model.optimizer.lr={scores.idxmax():g}" for model, scores in found.items()}
 
 
 def best_rival(results: Path) -> str:
-    """The rival with the best mean S_α on the hold-out at 224 px; the test set has no say."""
+    """Return the rival with the best mean S_α on the hold-out at 224 px; the test set is not used.
+
+    Raises:
+        UserError: rivals that have not been trained yet.
+    """
     found = networks(read_results(results), "holdout").get(("CAMO", 224), {})
     if lacking := [model for model in RIVALS if model not in found]:
         raise UserError(f"{', '.join(lacking)}: not trained yet: python -m scripts.results.matrix core")
@@ -193,24 +244,39 @@ def best_rival(results: Path) -> str:
 
 
 def train_command(run: Run, folder: Path, data: Path, overrides: Sequence[str]) -> list[str]:
-    """What trains a run, or resumes it."""
+    """Return the command that trains a run, or resumes it if there are checkpoints.
+
+    Args:
+        run: the training.
+        folder: the run's own folder.
+        data: the data root.
+        overrides: further overrides of `src.train`.
+    """
     resume = ["ckpt_path=last"] if any((folder / "checkpoints").glob("*.ckpt")) else []
     places = [f"seed={run.seed}", "test=false", f"data.root={data}", f"paths.output_dir={folder}"]
     return [sys.executable, "-m", "src.train", *run.overrides, *places, *overrides, *resume]
 
 
 def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], results: Path, pages: Path) -> None:
-    """Do what of a run is not done, and store its numbers.
+    """Train and evaluate what is not done yet of a run, store its numbers, and renew the pages.
+
+    Args:
+        run: the training and its evaluations.
+        folder: the run's own folder.
+        data: the data root.
+        overrides: further overrides of `src.train`.
+        results: where the numbers are stored.
+        pages: folder of the pages.
 
     Raises:
-        subprocess.CalledProcessError: a command failed.
+        UserError: a command failed.
     """
     if not (folder / DONE).exists():
         _call(train_command(run, folder, data, overrides))
         (folder / DONE).touch()
     for name, told in run.evaluations.items():
         if not (folder / name / DONE).exists():
-            shutil.rmtree(folder / name, ignore_errors=True)  # what an interrupted evaluation left
+            shutil.rmtree(folder / name, ignore_errors=True)  # left by an interrupted evaluation
             where = [*told, f"data.root={data}", f"paths.output_dir={folder / name}"]
             _call([sys.executable, "-m", "src.eval", f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}", *where])
             (folder / name / DONE).touch()
@@ -219,15 +285,21 @@ def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], result
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     output = Path.home() / "run-outputs" / "camo_matrix"
     parser = ScriptParser(__doc__)
-    parser.add_argument("phases", nargs="*", metavar="PHASE", help=f"of {', '.join(PHASES)} (default: all, in this order)")
+    parser.add_argument(
+        "phases", nargs="*", metavar="PHASE", help=f"of {', '.join(PHASES)} (default: all, in this order)"
+    )
     parser.add_data_root()
     parser.add_argument("--output", type=Path, default=output, help="folder of the runs (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where numbers are stored (default: %(default)s)")
-    parser.add_argument("--pages", type=Path, default=RESULTS, help="folder of the pages that are made of them (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="networks or trainings of the phase, e.g. run run-robe drive_fpn_ds")
+    parser.add_argument(
+        "--pages", type=Path, default=RESULTS, help="folder of the pages that are made of them (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="networks or trainings of the phase, e.g. run run-robe drive_fpn_ds"
+    )
     parser.add_argument("--seed", type=int, help="in the place of the phase's own, e.g. a second one where it is close")
     parser.add_argument("--list", action="store_true", help="only print the trainings and whether they are done")
     own, overrides = _parted(sys.argv[1:])
@@ -248,9 +320,10 @@ def _phase(phase: str, arguments: Any, overrides: Sequence[str], failed: list[st
     runs = PHASES[phase](arguments.results)
     only = {*(arguments.only or [])}
     if unknown := sorted(only - {name for run in runs for name in (run.model, run.name)}):
+        models, trainings = dict.fromkeys(run.model for run in runs), dict.fromkeys(run.name for run in runs)
         raise UserError(
-            f"--only {' '.join(unknown)}: not in the phase {phase}, which has {' '.join(dict.fromkeys(run.model for run in runs))}"
-            f" (trainings: {' '.join(dict.fromkeys(run.name for run in runs))})"
+            f"--only {' '.join(unknown)}: not in the phase {phase}, "
+            f"which has {' '.join(models)} (trainings: {' '.join(trainings)})"
         )
     runs = with_rates([run for run in runs if not only or only & {run.model, run.name}], arguments.results)
     if arguments.seed is not None:
@@ -267,10 +340,12 @@ def _phase(phase: str, arguments: Any, overrides: Sequence[str], failed: list[st
 
 
 def _call(words: Sequence[str]) -> None:
-    """Run a command to its end; where it was asked to stop, so do we, with its status."""
+    """Run a command to its end; if it was asked to stop, stop too, with the same status."""
     process = subprocess.Popen(words)
     handlers = {
-        signum: signal.signal(signum, lambda number, _: process.send_signal(number) if number == signal.SIGTERM else None)
+        signum: signal.signal(
+            signum, lambda number, _: process.send_signal(number) if number == signal.SIGTERM else None
+        )
         for signum in (signal.SIGINT, signal.SIGTERM)  # Ctrl-C reaches the child by itself
     }
     try:
@@ -286,8 +361,13 @@ def _call(words: Sequence[str]) -> None:
 
 
 def _as_sharp(model: str) -> tuple[Variant, ...]:
-    """How a network is evaluated beside others: RUN, whose closing step sharpens, without it too, and all else with scaled logits."""
-    return (*WITHOUT_CLOSING, *SCALED_WITHOUT_CLOSING) if model.startswith("run") and "-coupling" not in model else SCALED
+    """Return the variants that make a network's masks comparable with others in sharpness.
+
+    RUN, whose closing step sharpens masks, is also evaluated without it; every other network with scaled logits.
+    """
+    return (
+        (*WITHOUT_CLOSING, *SCALED_WITHOUT_CLOSING) if model.startswith("run") and "-coupling" not in model else SCALED
+    )
 
 
 def _core_variants(model: str) -> tuple[Variant, ...]:
@@ -295,13 +375,13 @@ def _core_variants(model: str) -> tuple[Variant, ...]:
 
 
 def _told(variant: Variant) -> list[str]:
-    """The overrides of `src.eval` that make a variant."""
+    """Return the overrides of `src.eval` for a variant."""
     values = {"rounds": variant.rounds, "closing_step": variant.closing_step, "sharpness": f"{variant.sharpness:g}"}
     return [f"{name}={value}" for name, value in values.items() if getattr(variant, name) != getattr(Variant(), name)]
 
 
 def _model(name: str) -> tuple[str, ...]:
-    """The overrides of a name; `run` is what the experiments name themselves."""
+    """Return the overrides of a network's name; none for `run`, which is the experiments' own model."""
     return {"run": (), "run_paper": ("model=run_paper", "loss=published")}.get(name, (f"model={name}",))
 
 

@@ -1,113 +1,106 @@
-"""Paths, names and other texts mean what was typed, whatever they hold: what Hydra would read as something else is quoted for it."""
+r"""Command lines mean what was typed: text settings are text, paths are paths, and `--key=value` is an override.
+
+Hydra has a grammar for values, in which `2024` is a number, `a=b` and `größe` are mistakes, and a trailing blank is
+lost. Values of settings that are text are therefore quoted for it here, unless they are quoted already, hold an
+interpolation (`${…}`), or are swept in a multirun.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
-
-from hydra.core.override_parser.overrides_parser import create_functions
 
 from src.cli.command_line import override
-from src.cli.type_check import LISTS, OWN
+from src.cli.type_check import OWN
 from src.utils.errors import UserError
 
-OF_CLASSES: dict[str, Any] = {
-    "data.root": Path | None,
-    "data.train_sets": list[str],
-    "data.groups": str | None,
-    "encoder.name": str,
-    "encoder.weights": Path | None,
-    "report.columns": list[str] | str | None,
-    "report.published_backbones": list[str] | None,
-    "report.reference": str | None,
-    "logger.wandb.project": str,
-    "logger.wandb.entity": str,
-    "logger.wandb.name": str,
-    "logger.wandb.group": str,
-    "logger.wandb.notes": str,
-    "logger.wandb.tags": list[str],
-    "hydra.run.dir": Path,
-    "hydra.sweep.dir": Path,
+LISTS = frozenset({"data.train_sets", "data.test_sets", "metrics.extra", "type", "report.columns", "logger.wandb.tags"})
+"""Settings that take a list of texts, or one."""
+TEXTS = frozenset(key for key, hint in OWN.items() if hint in (str, str | None, Path, Path | None)) | {
+    *("data.root", "data.groups", "data.images", "data.masks", "background", "task_name", "report.reference"),
+    *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "encoder.weights", "model.net.encoder.weights"),
+    *(f"logger.wandb.{name}" for name in ("project", "entity", "name", "notes", "group", "job_type", "save_dir")),
 }
-"""Texts that belong to a class; what the commands themselves take is in `OWN`."""
-HYDRA_OPTIONS = frozenset(
-    {
-        *("help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "info"),
-        *("shell-completion", "config-path", "config-name", "config-dir", "experimental-rerun"),
-    }
+HYDRAS = frozenset(
+    [
+        "help",
+        "hydra-help",
+        "version",
+        "cfg",
+        "resolve",
+        "package",
+        "run",
+        "multirun",
+        "shell-completion",
+        "config-path",
+        "config-name",
+        "config-dir",
+        "experimental-rerun",
+        "info",
+    ]
 )
-QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
-ESCAPED = re.compile(r"\$\{|\\[\\()\[\]{}:=, \t]")
-"""What Hydra reads inside of an unquoted value: an interpolation, an escape."""
-ELEMENT = re.compile(rf"\s*({QUOTED.pattern}|[^,]*)\s*(?:,|$)", re.DOTALL)
+"""Hydra's own options."""
+SWEPT = re.compile(r".*,|(choice|range|interval|glob|sort|shuffle|tag)\(")
 
 
 def as_typed(words: Sequence[str]) -> list[str]:
-    r"""Return a command line whose texts are quoted for Hydra where they need it; what is quoted, or ``null``, stays.
-
-    ``--key=value`` becomes ``key=value``: `wandb agent` and other launchers write settings so. ``~`` of a path is the home folder. In a
-    multirun a text with commas, or a call such as ``choice(a,b)``, remains several values, unless a file is called so.
+    """Return the words of a command line as Hydra has to get them.
 
     Raises:
-        UserError: an option that is neither Hydra's nor a setting.
+        UserError: bytes that are no UTF-8, or an option that is none of Hydra's.
 
-    >>> as_typed(["input=a=b (1).jpg", "--seed=3", "set=1e3", "data.test_sets=[2024,'a b']", "ckpt_path=null"])
-    ['input="a=b (1).jpg"', 'seed=3', 'set="1e3"', 'data.test_sets=["2024",\'a b\']', 'ckpt_path=null']
+    >>> as_typed(["data.root=my data (2024)", "set=1e3", "--seed=3", "data.test_sets=[007,CAMO]", "seed=0"])
+    ["data.root='my data (2024)'", "set='1e3'", 'seed=3', "data.test_sets=['007',CAMO]", 'seed=0']
     """
-    words = [_without_dashes(word) for word in words]
-    several = any(word == "-m" or word == "--multirun" or re.match(r"sweep=(?!null)|hydra\.mode=MULTIRUN", word) for word in words)
-    return [_as_typed(word, several) for word in words]
-
-
-def is_text(hint: Any) -> bool:
-    """Whether a setting of this type takes a text or a path."""
-    return hint in (str, Path) or any(one in (str, Path) for one in get_args(hint)) or _list_of_text(hint)
-
-
-def _list_of_text(hint: Any) -> bool:
-    return any(get_origin(one) in LISTS and get_args(one)[:1] == (str,) for one in (hint, *get_args(hint)))
-
-
-def _takes_list(hint: Any) -> bool:
-    return any(get_origin(one) in LISTS for one in (hint, *get_args(hint)))
-
-
-TEXTS: Mapping[str, Any] = {key: hint for key, hint in (OWN | OF_CLASSES).items() if is_text(hint)}
-CALL = re.compile(rf"({'|'.join(create_functions().functions)})\(.*\)", re.DOTALL)
+    broken = [word for word in words if any("\ud800" <= letter <= "\udfff" for letter in word)]
+    if broken:
+        shown = ", ".join(ascii(word) for word in broken)
+        raise UserError(
+            f"{shown}: holds bytes that are no UTF-8, as names of another encoding do; rename the file or folder"
+        )
+    sweeps = any(word in ("-m", "--multirun", "hydra.mode=MULTIRUN") or word.startswith("sweep=") for word in words)
+    return [_override(_without_dashes(word), sweeps) for word in words]
 
 
 def _without_dashes(word: str) -> str:
-    if not word.startswith("--") or word == "--":
-        return word
-    name, equals, _ = word[2:].partition("=")
-    if any(option == name or (option.startswith(name) and not equals) for option in HYDRA_OPTIONS):
-        return word
-    if not equals:
+    """`--key=value`, as `wandb agent` writes it, where the key is none of Hydra's options; its None is null."""
+    match = re.fullmatch(r"--([A-Za-z_][\w./@-]*)=(.*)", word, re.DOTALL)
+    name = word.removeprefix("--")
+    if match is None and name != word and "=" not in word and not any(option.startswith(name) for option in HYDRAS):
         raise UserError(f"{word}: settings are given as {name}=VALUE")
-    return word[2:]
+    if match is None or match[1] in HYDRAS:
+        return word
+    return f"{match[1]}={'null' if match[2] == 'None' else match[2]}"
 
 
-def _as_typed(word: str, several: bool) -> str:
-    key, _, text = word.partition("=")
+def _override(word: str, sweeps: bool) -> str:
+    key, equals, value = word.partition("=")
     name = key.lstrip("+")
-    hint = TEXTS.get(name)
-    if hint is None or not text or QUOTED.fullmatch(text) or (text.lower() == "null" and type(None) in get_args(hint)):
+    if not equals or name not in TEXTS | LISTS or (sweeps and SWEPT.match(value)):
         return word
-    if os.path.lexists(text):
-        return override(key, text)
-    if ESCAPED.search(text) or (several and name != "paths.output_dir" and ("," in text or CALL.fullmatch(text))):
+    if name in LISTS and value.startswith("[") and value.endswith("]"):
+        is_plain = not re.search(r"['\"\[\]{}]", value[1:-1])
+        return (
+            f"{key}=[{','.join(_quoted(part.strip()) for part in value[1:-1].split(','))}]"
+            if is_plain and value != "[]"
+            else word
+        )
+    if name == "background" and value.startswith("["):
         return word
-    if _takes_list(hint) and (CALL.fullmatch(text) or (text.startswith("[") and text.endswith("]"))):
-        return f"{key}={_elements(text)}" if _list_of_text(hint) and text.startswith("[") else word
-    is_path = Path in (hint, *get_args(hint))
-    return override(key, os.path.expanduser(text) if is_path else text)
+    return f"{key}={_quoted(os.path.expanduser(value) if value == '~' or value.startswith('~/') else value)}"
 
 
-def _elements(text: str) -> str:
-    """A typed list of texts, those that need it quoted."""
-    inner = text[1:-1].strip()
-    found = [match[1].rstrip() for match in ELEMENT.finditer(inner) if match.start() < len(inner)]
-    return f"[{','.join(one if QUOTED.fullmatch(one) else override('', one)[1:] for one in found)}]"
+def _quoted(value: str) -> str:
+    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    if not value or value in ("null", "???") or is_quoted or "${" in value:
+        return value
+    return override("", value).removeprefix("=")
+
+
+def typable(word: str) -> str:
+    """An override as it can be typed in a shell, its value quoted for Hydra and for the shell."""
+    key, _, value = word.partition("=")
+    return shlex.quote(override(key, value))

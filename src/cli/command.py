@@ -1,4 +1,4 @@
-"""What every command line shares: configuration by Hydra, user errors in one place, one folder a run."""
+"""What every command line shares: configuration by Hydra, user errors in one place, one folder per run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from src.utils.launch import global_rank, launched
 from src.utils.memory import keep_freed_memory
 
 CONF = str(Path(__file__).parents[2] / "conf")
-sys.path.append(str(Path(__file__).parents[1] / "plugins"))  # Hydra takes sweepers from a package `hydra_plugins` alone
+sys.path.append(str(Path(__file__).parents[1] / "plugins"))  # Hydra finds sweepers only in a package `hydra_plugins`
 NOISE = (
     ".*does not have many workers.*",
     ".*exists and is not empty.*",
@@ -51,10 +51,12 @@ NOISE = (
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
 )
 
-REFUSALS = {
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR),
-    *(errno.ELOOP, errno.EILSEQ, errno.ENOSPC, errno.EIO),
-}
+REFUSALS = frozenset(
+    [
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR),
+        *(errno.ELOOP, errno.EILSEQ, errno.ENOSPC, errno.EIO),
+    ]
+)
 """Errors of the system that are about the user's files and disks."""
 
 Task = Callable[[DictConfig], Any]
@@ -64,12 +66,12 @@ def command(config_name: str, check_files: Task | None = None) -> Callable[[Task
     """Turn ``task(cfg)`` into a ``main()`` configured by ``conf/<config_name>.yaml``.
 
     User errors are printed without a traceback; the exit status is 2. In a multirun ``paths.output_dir`` becomes the
-    job's own folder; a job that fails leaves the others alone, and the end lists those that did.
+    job's own folder. A job that fails does not stop the others; failed jobs are listed at the end.
 
     Args:
         config_name: a file in ``conf/``, without its extension.
-        check_files: raises a UserError for a file that is missing. It runs before the types of classes are compared, so that
-            such a mistake does not wait for the import of torch; it must not import anything heavy itself.
+        check_files: raises a UserError for a file that is missing. It runs before the types of classes are compared, so
+            that such a mistake does not wait for the import of torch; it must not import anything heavy itself.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -91,17 +93,14 @@ def command(config_name: str, check_files: Task | None = None) -> Callable[[Task
         configured = hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(run)
 
         def main() -> None:
-            try:
-                sys.argv[1:] = with_new_names(as_typed(sys.argv[1:]))
-            except UserError as error:
-                print(f"error: {error}", file=sys.stderr)
-                sys.exit(2)
             with _composition_mistakes_reported():
+                sys.argv[1:] = with_new_names(as_typed(sys.argv[1:]))
                 if _is_composed_by_hydra():
                     configured()
                 else:
                     _compose_and_run(config_name, checked, failed)
-            if failed:  # `FailedJobs` has ended it already where jobs leave notes: this is for commands without folders
+            # Where jobs keep records, `FailedJobs` has already ended the process: this is for commands without folders.
+            if failed:
                 print(f"error: {len(failed)} of the jobs failed", file=sys.stderr)
                 sys.exit(2)
 
@@ -111,17 +110,20 @@ def command(config_name: str, check_files: Task | None = None) -> Callable[[Task
 
 
 def _is_composed_by_hydra() -> bool:
-    """Whether Hydra runs this process, with its folder, notes and callbacks: not the further ranks of a launcher."""
+    """Return whether Hydra runs this process, with its folder and callbacks; only rank 0 of a launcher has these."""
     launch = launched()
     if launch is None or launch.processes == 1:
         return True
     if any(word.startswith("-") for word in sys.argv[1:]):
-        sys.exit(f"error: under {launch.by} only overrides can be given; a multirun starts its processes itself: python -m … -m …")
+        sys.exit(
+            f"error: under {launch.by} only overrides can be given; "
+            "a multirun starts its processes itself: python -m … -m …"
+        )
     return global_rank() == 0
 
 
 def _checked(task: Task, check_files: Task | None) -> Task:
-    """``task`` after the checks of its configuration, those first that import nothing."""
+    """Return ``task`` preceded by the checks of its configuration; the checks that import nothing come first."""
 
     def run(cfg: DictConfig) -> Any:
         _check_complete(cfg)
@@ -135,9 +137,9 @@ def _checked(task: Task, check_files: Task | None) -> Task:
 
 
 def _run_job(task: Task, cfg: DictConfig, failed: list[str]) -> Any:
-    """One job of a multirun: its error is printed and noted in its folder, not raised, as that would end the other jobs.
+    """Run one job of a multirun; an error is printed and recorded in its folder, so that the other jobs still run.
 
-    The same multirun in the same folder skips the jobs that are finished and resumes those that have begun.
+    If the same multirun is run again in the same folder, finished jobs are skipped and the others are resumed.
     """
     with reported_mistakes(failed), recorded() as note:
         if note.is_done:
@@ -157,7 +159,7 @@ def _run_job(task: Task, cfg: DictConfig, failed: list[str]) -> Any:
 
 @contextmanager
 def reported_mistakes(failed: list[str]) -> Iterator[None]:
-    """Print what the user can mend and add it to ``failed`` instead of raising it; anything else is raised."""
+    """Print user errors and add them to ``failed`` instead of raising them; other errors are raised."""
     try:
         yield
     except Exception as error:
@@ -169,20 +171,23 @@ def reported_mistakes(failed: list[str]) -> Iterator[None]:
 
 
 def _compose_and_run(config_name: str, task: Task, failed: list[str]) -> None:
-    """What `hydra.main` does, without its folder, its `.hydra` and its callbacks: only rank 0 has these."""
+    """Do what `hydra.main` does, without its folder, `.hydra` and callbacks: only rank 0 has these."""
     prepare()
     try:
         with initialize_config_dir(CONF, version_base="1.3"):
             cfg = compose(config_name, sys.argv[1:])
     except HydraException:
-        sys.exit(1)  # rank 0 says why
+        sys.exit(1)  # rank 0 reports why
     with reported_mistakes(failed):
         task(cfg)
 
 
 @contextmanager
 def _composition_mistakes_reported() -> Iterator[None]:
-    """Hydra hands its errors over (by default it prints several lines and exits with 1): a mistake is one line and status 2."""
+    """Report an error of Hydra's composition in one line, with exit status 2.
+
+    By default Hydra prints several lines and exits with 1; HYDRA_FULL_ERROR makes it raise the error instead.
+    """
     asked = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -207,42 +212,47 @@ def _check_complete(cfg: DictConfig) -> None:
 
 
 def _mistake(error: Exception) -> str | None:
-    """The words of a mistake in the configuration or the input; None for an error of ours."""
+    """Return the message of a user error (configuration or input); None for an error in our code."""
     mistake = user_error(error)
     if mistake is not None:
         return _plain(str(mistake))
     cause = error.__cause__ if isinstance(error, InstantiationException) else error
     refused = _is_refused_by_lightning(cause)
-    if isinstance(error, InstantiationException) and (refused or isinstance(cause, (ValueError, TypeError, ImportError))):
+    if isinstance(error, InstantiationException) and (
+        refused or isinstance(cause, (ValueError, TypeError, ImportError))
+    ):
         key = str(error).rsplit("full_key: ", 1)[-1] if "full_key: " in str(error) else "configuration"
         return f"{key}: {cause}"
-    return str(error) if refused else composition_mistake(error) or explanation(error) or _refused_by_system(error)
+    return str(error) if refused else composition_mistake(error) or explanation(error) or _refusal(error)
 
 
-def _refused_by_system(error: Exception) -> str | None:
-    """What the system says of a file that it does not give out, or takes no name for."""
-    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.errno in REFUSALS and error.filename else None
+def _refusal(error: Exception) -> str | None:
+    """Return what the system says of a file that it does not give out, or whose name it does not take."""
+    is_users = isinstance(error, OSError) and error.errno in REFUSALS and error.filename
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and is_users else None
 
 
 def _is_refused_by_lightning(error: BaseException | None) -> bool:
-    """Whether Lightning refuses a configuration; no error is its own before it is imported."""
+    """Return whether Lightning refuses a configuration; never true before Lightning is imported."""
     exceptions = sys.modules.get("lightning.pytorch.utilities.exceptions")
     return exceptions is not None and isinstance(error, exceptions.MisconfigurationException)
 
 
 def _plain(message: str) -> str:
-    """Without the traceback that a data-loading worker puts before its message."""
+    """Remove the traceback that a data-loading worker puts before its message."""
     return message.rsplit("UserError: ", 1)[-1].rstrip() if "Original Traceback" in message else message
 
 
 def prepare() -> None:
-    """What every process does first: keep freed memory, leave quickly, and silence what libraries say that nobody can act on."""
+    """Set up a process: keep freed memory, exit quickly, and silence library warnings that nobody can act on."""
     keep_freed_memory()
     name_nobody()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # file names may hold bytes that are no text, and a terminal may know ASCII alone
+        # A terminal may know ASCII alone.
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    atexit.register(gc.freeze)  # or the interpreter looks through all imported libraries for garbage, for a second, only to end
+    # Otherwise the interpreter spends a second at exit on collecting garbage in all imported libraries.
+    atexit.register(gc.freeze)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     for pattern in NOISE:
         warnings.filterwarnings("ignore", pattern)
@@ -250,12 +260,18 @@ def prepare() -> None:
 
 
 def silence_loggers() -> None:
-    """Let libraries log warnings and errors only. Lightning sets its own level while it is imported: call this again after that."""
+    """Let libraries log warnings and errors only.
+
+    Lightning sets its own level while it is imported: call this again after that.
+    """
     for name in ("lightning.pytorch", "lightning.fabric", "timm", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def console() -> Console:
-    """Where commands print: as wide as the terminal, or 120 columns when there is none; `[x]` and `:x:` in a path are no markup."""
+    """Return the console that commands print to: as wide as the terminal, or 120 columns without one.
+
+    `[x]` and `:x:` are no markup: paths and names may hold them.
+    """
     out = Console(markup=False, emoji=False)
     return out if out.is_terminal else Console(markup=False, emoji=False, width=120)

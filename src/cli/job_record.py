@@ -28,18 +28,23 @@ FILE = "job.json"
 
 
 class FailedJobs(Callback):
-    """A Hydra callback (`conf/hydra/default.yaml`): a multirun lists the jobs that failed and ends with status 2 (mistakes) or 1.
+    """Hydra callback (`conf/hydra/default.yaml`) that lists the failed jobs at the end of a multirun.
 
-    It reads the notes and not what the jobs return, so that it makes no difference which launcher ran them, and where.
+    The process then ends with status 2 if all are user errors, else 1. The jobs' records are read, not their return
+    values, so that it makes no difference which launcher ran them, and where.
     """
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """List the failed jobs of this multirun and end the process with their status."""
         folder = Path(config.hydra.sweep.dir)
-        start = folder / "multirun.yaml"  # notes older than it are of an earlier multirun in this folder
+        start = folder / "multirun.yaml"  # older records are of an earlier multirun in this folder
         began = start.stat().st_mtime_ns if start.exists() else 0
-        notes = {path.parent: read_record(path.parent) for path in folder.rglob(FILE) if path.stat().st_mtime_ns >= began}
-        failed = {path.relative_to(folder): note for path, note in sorted(notes.items()) if note.get("state") == "failed"}
+        notes = {
+            path.parent: read_record(path.parent) for path in folder.rglob(FILE) if path.stat().st_mtime_ns >= began
+        }
+        failed = {
+            path.relative_to(folder): note for path, note in sorted(notes.items()) if note.get("state") == "failed"
+        }
         if failed:
             print(f"error: {len(failed)} of the {len(notes)} jobs failed:", file=sys.stderr)
             for path, note in failed.items():
@@ -49,10 +54,13 @@ class FailedJobs(Callback):
 
 @contextmanager
 def recorded() -> Iterator[JobNote]:
-    """What happens in this block becomes the note of the multirun's job that runs here; outside of multiruns nothing is written.
+    """Context manager: record what becomes of the multirun's job in the block; outside of multiruns write nothing.
 
-    The job's folder is held meanwhile. Whoever reports an error that was raised here calls `failed` of what this yields. A finished job's
-    note stays as it is: look at ``is_done`` first.
+    The job's folder is held meanwhile. Code in the block that reports an error instead of raising it calls `failed` of
+    the record. The record of a finished job is left as it is: check ``is_done`` first.
+
+    Yields:
+        The job's record.
 
     Raises:
         UserError: another process runs in the job's folder, or the folder is that of another job.
@@ -84,7 +92,8 @@ class JobNote:
         is_again: this very job began here before.
 
     Raises:
-        UserError: a job with other overrides has left something in the folder, and no ``ckpt_path`` says what to do with that.
+        UserError: the folder holds the results or checkpoints of a job with other overrides, and there is no
+            ``ckpt_path`` to resume from.
     """
 
     def __init__(self, folder: Path | None, overrides: Sequence[str] = ()) -> None:
@@ -96,45 +105,69 @@ class JobNote:
         is_another = "overrides" in before and not self.is_again and self.overrides == _own(self.overrides)
         if folder is not None and is_another and (finished or holds_training(folder)):
             differing = sorted({*before["overrides"]} ^ {*self.overrides})
-            raise UserError(f"{folder} holds another job (these differ: {', '.join(differing)}); name another paths.output_dir")
+            raise UserError(
+                f"{folder} holds another job (these differ: {', '.join(differing)}); name another paths.output_dir"
+            )
 
     def failed(self, error: BaseException, text: str, mistake: bool) -> None:
-        """Note an error: its ``text`` in a line, the whole traceback beside it; ``mistake``: one that the user can mend."""
+        """Record an error.
+
+        Args:
+            error: its whole traceback is stored.
+            text: the error in one line.
+            mistake: whether the user can fix it.
+        """
         self.has_failed = True
         trace = "".join(traceback.format_exception(error))
-        self.write({"state": "failed", "error": shorten(text, 300, placeholder=" …"), "mistake": mistake, "traceback": trace})
+        self.write(
+            {"state": "failed", "error": shorten(text, 300, placeholder=" …"), "mistake": mistake, "traceback": trace}
+        )
 
     def write(self, record: dict[str, Any]) -> None:
-        """Written whole or not at all: `src.report.sweep.summary` reads while jobs run."""
+        """Write the record whole or not at all: `src.report.sweep.summary` reads it while jobs run."""
         if self.folder is not None:
             temporary = self.folder / f".{FILE}"
-            temporary.write_text(json.dumps(record | {"overrides": _own(self.overrides)}, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(
+                json.dumps(record | {"overrides": _own(self.overrides)}, indent=1) + "\n", encoding="utf-8"
+            )
             temporary.replace(self.folder / FILE)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What a job wrote of itself; empty if nothing or nothing whole. A job whose process is gone is ``stopped``."""
+    """Return a job's record, empty if it is missing or incomplete; a job whose process is gone is ``stopped``."""
     try:
         record = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    if record.get("state") == "running" and record.get("host") == socket.gethostname() and not is_alive(int(record.get("pid", -1))):
+    if (
+        record.get("state") == "running"
+        and record.get("host") == socket.gethostname()
+        and not is_alive(int(record.get("pid", -1)))
+    ):
         record["state"] = "stopped"
     return record
 
 
 def _job_folder() -> Path | None:
-    """None for commands whose jobs have no folder of their own (`python -m src.profile -m`), and for all ranks but the first."""
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN or HydraConfig.get().output_subdir is None:
+    """Return the job's folder.
+
+    None on all ranks but the first, and for commands whose jobs have no folder of their own (`python -m src.profile
+    -m`).
+    """
+    if (
+        not HydraConfig.initialized()
+        or HydraConfig.get().mode != RunMode.MULTIRUN
+        or HydraConfig.get().output_subdir is None
+    ):
         return None
     return Path(HydraConfig.get().runtime.output_dir) if global_rank() == 0 else None
 
 
 def _overrides() -> list[str]:
-    """What was typed for this job, its place apart."""
+    """Return the overrides of this job, without its folder."""
     return [word for word in HydraConfig.get().overrides.task if not word.lstrip("+").startswith("paths.output_dir=")]
 
 
 def _own(overrides: Sequence[str]) -> list[str]:
-    """What makes the job what it is: where it resumes does not."""
+    """Return the overrides that identify the job: all but ``ckpt_path``, from which it resumes."""
     return [word for word in overrides if not word.lstrip("+").startswith("ckpt_path=")]

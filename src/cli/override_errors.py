@@ -1,4 +1,4 @@
-"""What Hydra says of overrides and groups that do not exist, in one line with the nearest that do."""
+"""Report overrides and groups that do not exist in one line, with the nearest ones that do."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from hydra.errors import HydraException, InstantiationException, MissingConfigEx
 from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.cli.command_line import quoted_for_shell
+from src.cli.as_typed import typable
 from src.cli.signatures import parameter_names
+from src.utils.errors import UserError
 from src.utils.private import root_of
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -23,35 +24,53 @@ FORMER = {
 
 
 def composition_mistake(error: BaseException) -> str | None:
-    """One line for an error of Hydra's own while it composes; None for any other."""
-    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):  # Hydra doesn't say which
+    """Return one line for an error that Hydra raises while it composes; None for any other error."""
+    # Hydra doesn't say which group.
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return "null is no choice of a group: take an empty list (logger=[], callbacks=[]), or ~GROUP"
+    if isinstance(error, UserError):
+        return str(error)
     if not isinstance(error, HydraException) or isinstance(error, InstantiationException):
         return None
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _no_such_choice(error.missing_cfg_file, error.options or [])
     cause = error.__cause__
-    if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, Container) and "not in struct" in str(cause):
+    if (
+        isinstance(cause, OmegaConfBaseException)
+        and isinstance(cause.parent_node, Container)
+        and "not in struct" in str(cause)
+    ):
         return _no_such_key(str(cause.full_key), cause.parent_node)
     text = str(error) if cause is None or isinstance(error, OverrideParseException) else f"{error} ({cause})"
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("See https://", "Set the environment"))]
+    lines = [
+        line.strip()
+        for line in text.splitlines()
+        if line.strip() and not line.startswith(("See https://", "Set the environment"))
+    ]
     shown = "; ".join(lines)
     if not isinstance(error, OverrideParseException):
         return shown
-    word = str(error.override)
-    return f"{word}: {shown}" + (f"; as text: {quoted_for_shell(word)}" if "=" in word else "; settings are given as KEY=VALUE")
+    way = (
+        f"; if the value is a text, quote it for Hydra too: {typable(error.override)}" if "=" in error.override else ""
+    )
+    return f"{error.override}: {shown}{way}"
 
 
 def _no_such_choice(missing: str, options: Sequence[str]) -> str:
     group, _, name = missing.removesuffix(".yaml").rpartition("/")
-    options = options or sorted(path.stem for path in (CONF / group).glob("*.yaml"))  # of a list of choices Hydra names none
+    # For a list of choices Hydra names no options.
+    options = options or sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     close = difflib.get_close_matches(name, options, n=3)
     there = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(options) or 'none'}"
     return f"{group}={name}: no such choice; {there}"
 
 
 def _no_such_key(key: str, parent: Container) -> str:
-    """The same name deeper, in a part, then near matches beside the key, then the same name elsewhere, then near ones anywhere."""
+    """Return a message that suggests similar keys.
+
+    Tried in this order: the same name deeper, in a part; near matches beside the key; the same name elsewhere; near
+    matches anywhere.
+    """
     if key in FORMER:
         return f"{key}: there is no such setting any more; write {FORMER[key]}"
     prefix, _, name = key.rpartition(".")
@@ -66,13 +85,17 @@ def _no_such_key(key: str, parent: Container) -> str:
     close = [path for path in everywhere if path.startswith(f"{prefix}.") and path.rpartition(".")[2] == name]
     close = close or [path for path in beside if path.rpartition(".")[2] in nearest]
     close = close or [path for path in everywhere if path.rpartition(".")[2] == name]
-    close = close or [path for path in everywhere if path.rpartition(".")[2] in difflib.get_close_matches(name, _names(everywhere), n=1)]
+    close = close or [
+        path
+        for path in everywhere
+        if path.rpartition(".")[2] in difflib.get_close_matches(name, _names(everywhere), n=1)
+    ]
     way = f"did you mean {' or '.join(close[:3])}?" if close else f"add it with +{key}=… if it is meant to be new"
     return f"{key}: there is no such setting; {way}"
 
 
 def takes(target: str, name: str) -> bool:
-    """Whether the class or function at a dotted path takes a keyword; one whose source cannot be read takes any."""
+    """Return whether the class or function at a dotted path takes a keyword; True if its source cannot be read."""
     names = parameter_names(target)
     return names is None or name in names
 
@@ -82,7 +105,7 @@ def _names(paths: list[str]) -> list[str]:
 
 
 def _paths(node: object, prefix: str = "") -> Iterator[str]:
-    """Every key of a configuration, dotted; the target of an interpolation counts at its own place."""
+    """Yield every key of a configuration, dotted; below an interpolation nothing, as its target has its own keys."""
     if not isinstance(node, DictConfig):
         return
     for name in map(str, node):

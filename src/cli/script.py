@@ -1,4 +1,4 @@
-"""The head and the exit of every script that is no Hydra command: help, `data.root=FOLDER`, mistakes in a line, exit status 2."""
+"""What all scripts that are not Hydra commands share: help, `data.root=FOLDER`, one-line errors, exit status 2."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from typing import Any, NoReturn
 from src.cli.command import prepare, reported_mistakes
 
 DATA_ROOT = "data.root="
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
 
 
 class ScriptParser(argparse.ArgumentParser):
@@ -35,16 +39,16 @@ class ScriptParser(argparse.ArgumentParser):
         """Accept `data.root=FOLDER`, as the commands do; it becomes `arguments.data_root`.
 
         Args:
-            of_training: None is the default, for scripts that open a checkpoint and the data that it was trained on; else it is
-                `$COS_DATA`, or `data` without that variable.
+            of_training: for scripts that open a checkpoint and the data that it was trained on: the default is None.
+                Otherwise it is `$COS_DATA`, or `data` if that is not set.
         """
-        default = None if of_training else Path(os.environ.get("COS_DATA", "data"))
+        default = None if of_training else _path(os.environ.get("COS_DATA", "data"))
         words = "that of the training" if of_training else "$COS_DATA, or data"
         self._reads_data = True
         self.add_argument(
             f"--{DATA_ROOT[:-1]}",
             dest="data_root",
-            type=Path,
+            type=_path,
             default=default,
             metavar="FOLDER",
             help=f"the data root, given as {DATA_ROOT}FOLDER (default: {words})",
@@ -53,7 +57,8 @@ class ScriptParser(argparse.ArgumentParser):
     def run(self, task: Callable[[argparse.Namespace], Any], words: Sequence[str] | None = None) -> NoReturn:
         """Call `task` with the arguments and end the process.
 
-        The exit status is the int that `task` returns, else 0. A UserError is printed without a traceback, and the status is 2.
+        The exit status is the int that `task` returns, else 0. A UserError is printed without a traceback, and the
+        status is 2.
 
         Args:
             task: what the script does; it is given the parsed arguments.

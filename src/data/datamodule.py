@@ -1,4 +1,4 @@
-"""COSDataModule: folder sets to data loaders, with the hold-out and every check made before any work starts."""
+"""COSDataModule: data loaders over folder sets and their hold-out; everything is checked before any work starts."""
 
 from __future__ import annotations
 
@@ -31,15 +31,16 @@ HOLDOUT = "-holdout"
 class COSDataModule(LightningDataModule):
     """Concealed object segmentation from folders, `<root>/{TrainDataset,TestDataset}/<SET>/{Imgs,GT}` (see `layouts`).
 
-    `setup` raises one `UserError` that lists everything wrong with the settings and the sets a stage needs: "fit" and "validate" need all
-    of them (better a mistake before a long training than after), "test" the test sets only.
+    `setup` raises one `UserError` that lists everything wrong with the settings and the sets that a stage needs: "fit"
+    and "validate" need all of them (an error is better before a long training than after it), "test" the test sets.
 
     Args:
-        root, …: see :class:`~src.data.settings.DataSettings`. A single set needs no list; `eval_batch_size` is `batch_size` by default.
+        root, …: see :class:`~src.data.settings.DataSettings`. A single set needs no list; `eval_batch_size` is
+        `batch_size` by default.
 
     Attributes:
         settings: what it was made with.
-        folders: the folder sets, as far as they are opened.
+        folders: the folder sets that have been opened.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class COSDataModule(LightningDataModule):
         root: str | Path,
         train_sets: Sequence[str] | str,
         test_sets: Sequence[str] | str,
+        images: str | None = None,
+        masks: str | None = None,
         image_size: int = 352,
         batch_size: int = 36,
         eval_batch_size: int | None = None,
@@ -60,6 +63,7 @@ class COSDataModule(LightningDataModule):
         augmentation: Callable[[int], A.Compose] = paper_recipe,
         fast_decode: bool = False,
         exif: bool = True,
+        ignore_value: int | None = None,
         cache: bool = False,
         cache_gb: float = 20.0,
         pin_memory: bool = False,
@@ -67,11 +71,13 @@ class COSDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.settings = DataSettings(
-            root=Path(root), train_sets=set_names(train_sets), test_sets=set_names(test_sets), image_size=image_size,
-            batch_size=batch_size, eval_batch_size=batch_size if eval_batch_size is None else eval_batch_size, num_workers=num_workers,
-            val_fraction=val_fraction, test_fraction=test_fraction, folds=folds, fold=fold, groups=groups, selection=selection,
-            augmentation=augmentation, fast_decode=fast_decode, exif=exif, cache=cache, cache_gb=cache_gb,
-            pin_memory=pin_memory, persistent_workers=persistent_workers,
+            root=Path(root).expanduser(), train_sets=set_names(train_sets), test_sets=set_names(test_sets),
+            images=images, masks=masks, image_size=image_size, batch_size=batch_size,
+            eval_batch_size=batch_size if eval_batch_size is None else eval_batch_size, num_workers=num_workers,
+            val_fraction=val_fraction, test_fraction=test_fraction, folds=folds, fold=fold, groups=groups,
+            selection=selection, augmentation=augmentation, fast_decode=fast_decode, exif=exif,
+            ignore_value=ignore_value, cache=cache, cache_gb=cache_gb, pin_memory=pin_memory,
+            persistent_workers=persistent_workers,
         )  # fmt: skip
         self.folders = FolderSets(self.settings)
         self._parts: Parts | None = None
@@ -79,18 +85,18 @@ class COSDataModule(LightningDataModule):
         self._tests_holdout, self._resume_at = False, (0, 0)
         self._split_record: dict[str, str] | None = None
 
-    # The two methods that a data module over other sources replaces.
+    # A data module over other sources overrides these two methods.
 
     def open_train(self, problems: list[str]) -> Parts:
-        """Return the training, held-out validation and held-out test part; what is wrong with them is appended to `problems`."""
+        """Return the parts to train on and to hold out for validation and test; append problems to `problems`."""
         return self.folders.open_train(problems)
 
     def open_tests(self, problems: list[str]) -> dict[str, Source]:
-        """Return the test sets by name, in the order asked for; what is wrong with them is appended to `problems`."""
+        """Return the test sets by name, in the order asked for; append problems to `problems`."""
         return self.folders.open_tests(problems)
 
     def prepare_data(self) -> None:
-        """Write the caches that are missing, in one process of each machine (Lightning calls this in no other)."""
+        """Write the missing caches; Lightning calls this in one process per machine."""
         trains = self.trainer is None or self.trainer.state.fn == "fit"
         if self.settings.cache and trains:
             self.setup("fit")
@@ -123,7 +129,9 @@ class COSDataModule(LightningDataModule):
         if self._parts is not None:
             problems.extend(self.folders.overlaps(self._tests))
         if settings.selection == "field" and not self._tests:
-            problems.append("data.selection=field validates on the first test set, and there is none; use data.selection=holdout")
+            problems.append(
+                "data.selection=field validates on the first test set, and there is none; use data.selection=holdout"
+            )
         if stage == "test" and not self.test_names:
             problems.append("data.test_sets is empty and data.test_fraction is 0; nothing to test on")
 
@@ -138,11 +146,13 @@ class COSDataModule(LightningDataModule):
         """Set up with the held-out validation images as the only test set, `<training sets>-holdout`.
 
         Raises:
-            UserError: what `setup` raises, or this training holds nothing out.
+            UserError: as in `setup`; or this training held nothing out.
         """
         selection = self.settings.selection
         if selection != "holdout":
-            raise UserError(f"data.selection={selection}: this training held nothing out; only its test sets can be read")
+            raise UserError(
+                f"data.selection={selection}: this training held nothing out; only its test sets can be read"
+            )
         self._tests_holdout = True
         self.setup("validate")
         if not self._opened_parts().val:
@@ -150,25 +160,29 @@ class COSDataModule(LightningDataModule):
 
     @property
     def validates(self) -> bool:
-        """Whether there is anything to select a model on."""
+        """Return whether there is anything to select a model on."""
         return self.settings.selection == "field" or len(self._opened_parts().val) > 0
 
     @property
     def test_names(self) -> list[str]:
-        """Names of the test sets, aligned with `test_dataloader()`."""
+        """Return the names of the test sets, aligned with `test_dataloader()`."""
         return list(self._test_sources())
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of the training part, which begins where a resumed training stopped."""
         settings, train = self.settings, self._opened_parts().train
-        # An incomplete last batch can be a single image, which BatchNorm cannot train on; a set smaller than one batch must stay.
+        # BatchNorm cannot train on a last batch of a single image. A set smaller than one batch must be kept.
         ranks = self.trainer.world_size if self.trainer is not None else 1
         drop_last = len(train) > settings.batch_size * ranks
-        data = COSDataset(train, settings.augmentation, settings.image_size)
+        data = COSDataset(train, settings.augmentation, settings.image_size, settings.ignore_value is not None)
         epoch, batch = self._resume_at
         self._resume_at = (0, 0)
-        sampler = EpochSampler(data, torch.initial_seed(), epoch, settings.train_sizes, settings.batch_size, batch, drop_last)
-        return DataLoader(data, batch_size=settings.batch_size, sampler=sampler, drop_last=drop_last, **self._loader_options())
+        sampler = EpochSampler(
+            data, torch.initial_seed(), epoch, settings.train_sizes, settings.batch_size, batch, drop_last
+        )
+        return DataLoader(
+            data, batch_size=settings.batch_size, sampler=sampler, drop_last=drop_last, **self._loader_options()
+        )
 
     def split_record(self) -> dict[str, str]:
         """Return which images train and which are held out, as `split_record.changed_images` compares them."""
@@ -178,9 +192,10 @@ class COSDataModule(LightningDataModule):
         return self._split_record
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position of the training: the epoch, and how many of its batches the network has seen (workers prefetch more).
+        """Return the position of the training: its epoch, and how many batches of it the network has seen.
 
-        The images that it has been trained and selected on are part of it.
+        That is not the number of batches that the workers have prefetched. The state includes which images the network
+        is trained and selected on.
         """
         if self.trainer is None:
             return {}
@@ -194,11 +209,13 @@ class COSDataModule(LightningDataModule):
         self._resume_at = (state_dict["epoch"], state_dict["batch"])
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
-        """Return the loader that selects the model; an empty list without validation."""
+        """Return the loader that the model is selected on; an empty list without validation."""
         if not self.validates:
             return []
         selects_on_tests = self.settings.selection == "field"
-        return self._eval_loader(next(iter(self._test_sources().values())) if selects_on_tests else self._opened_parts().val)
+        return self._eval_loader(
+            next(iter(self._test_sources().values())) if selects_on_tests else self._opened_parts().val
+        )
 
     def test_dataloader(self) -> list[DataLoader[Any]]:
         """Return one loader per test set, in the order of `test_names`."""
@@ -208,12 +225,16 @@ class COSDataModule(LightningDataModule):
         """Return what reports say about the data, in plain values (`description.describe`)."""
         counts = None if self._parts is None else self._parts.counts
         test_counts = {name: len(source) for name, source in self._test_sources().items()}
-        return describe(self.settings, counts, test_counts, self.selected_on(), self.folders.notes)
+        return describe(
+            self.settings, counts, test_counts, self.selected_on(), self.folders.notes, self.folders.readings
+        )
 
     def sizes(self, train: bool = True) -> str:
         """Return the settings that memory depends on, in words, for messages."""
         settings = self.settings
-        batch = f"data.batch_size={settings.batch_size}" if train else f"data.eval_batch_size={settings.eval_batch_size}"
+        batch = (
+            f"data.batch_size={settings.batch_size}" if train else f"data.eval_batch_size={settings.eval_batch_size}"
+        )
         return f"{batch} and data.image_size={settings.image_size}"
 
     def check_shared_memory(self, train: bool, processes: int = 1) -> None:
@@ -240,7 +261,7 @@ class COSDataModule(LightningDataModule):
         return self._parts
 
     def _test_sources(self) -> dict[str, Source]:
-        trained_on = "+".join(self.settings.train_sets)
+        trained_on = self.settings.trained_on
         if self._tests_holdout:
             return {trained_on + HOLDOUT: self._opened_parts().val}
         sources = dict(self._tests or {})
@@ -252,14 +273,22 @@ class COSDataModule(LightningDataModule):
         data: Dataset[Any] = COSEvalDataset(source, self.settings.image_size)
         sampler = EvalSampler(data)
         if len(data) < sampler.num_replicas:  # type: ignore[arg-type]
-            raise UserError(f"{len(data)} images to evaluate on for {sampler.num_replicas} processes; use fewer devices")  # type: ignore[arg-type]
+            raise UserError(
+                f"{len(data)} images to evaluate on for {sampler.num_replicas} processes; use fewer devices"  # type: ignore[arg-type]
+            )
         options = self._loader_options(train=False)
-        return DataLoader(data, batch_size=self.settings.eval_batch_size, sampler=sampler, collate_fn=collate_eval, **options)
+        return DataLoader(
+            data, batch_size=self.settings.eval_batch_size, sampler=sampler, collate_fn=collate_eval, **options
+        )
 
     def _loader_options(self, train: bool = True) -> dict[str, Any]:
         settings = self.settings
-        # Evaluation loaders run once or seldom: their workers would sit on memory between the epochs.
+        # Evaluation loaders run rarely: persistent workers would only hold memory between the epochs.
         persistent = train and settings.persistent_workers and settings.num_workers > 0
-        # A generator of its own: a loader that draws from the global one shifts the network's random numbers when it starts anew.
+        # With the global generator, every new start of a loader would shift the network's random numbers.
         own = {"generator": torch.Generator(), "worker_init_fn": shield_worker}
-        return own | {"num_workers": settings.num_workers, "pin_memory": settings.pin_memory, "persistent_workers": persistent}
+        return own | {
+            "num_workers": settings.num_workers,
+            "pin_memory": settings.pin_memory,
+            "persistent_workers": persistent,
+        }

@@ -12,16 +12,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from src.data.sampler import SeededIndex
-from src.data.sources import Source
+from src.data.sources import RawSample, Source
 from src.data.transforms import reseed, resize_image, resize_mask
 
-
-class TrainSample(TypedDict):
-    """`image` float32 (3, S, S) RGB in [0, 1], not normalised; `mask` float32 (1, S, S) in {0, 1}; `name` the stem."""
-
-    image: Tensor
-    mask: Tensor
-    name: str
+IGNORED, BACKGROUND, OBJECT = 0, 1, 2
+"""What geometry sees of a mask with ignored pixels: what it fills in is 0, and so ignored."""
 
 
 class _Sample(TypedDict):
@@ -30,10 +25,19 @@ class _Sample(TypedDict):
     name: str
 
 
-class EvalSample(_Sample, total=False):
-    """`image` float32 (3, S, S) RGB in [0, 1]; `mask` bool (h, w) at the file's own size, where measures are taken; `name` the stem.
+class TrainSample(_Sample, total=False):
+    """`image` float32 (3, S, S) RGB in [0, 1], not normalised; `mask` float32 (1, S, S) in {0, 1}; `name` the stem.
 
-    `valid`: bool (h, w), the pixels that measures count; only in sets that have a field of view.
+    `valid`: float32 (1, S, S) in {0, 1}, the pixels that the loss counts; only with an ignore value.
+    """
+
+    valid: Tensor
+
+
+class EvalSample(_Sample, total=False):
+    """`image` float32 (3, S, S) RGB in [0, 1]; `mask` bool (h, w) at the file's own size; `name` the stem.
+
+    `valid`: bool (h, w), the pixels that measures count; only in sets that have a field of view or an ignore value.
     """
 
     valid: Tensor
@@ -46,22 +50,30 @@ class _Batch(TypedDict):
 
 
 class EvalBatch(_Batch, total=False):
-    """`image` (N, 3, S, S); N masks of N sizes and N names as lists; `valid` if any sample has one (all true for the others)."""
+    """`image` (N, 3, S, S); `mask` and `name` are lists of N, each mask at its own size.
+
+    `valid`: a list of N if any sample has one, all true for the others.
+    """
 
     valid: list[Tensor]
 
 
 class COSDataset(Dataset[TrainSample]):
-    """Training samples at `image_size`, or at the size that a `SeededIndex` brings.
+    """Training samples at `image_size`, or at the size that a `SeededIndex` carries.
 
-    A `SeededIndex` also brings the seed of the augmentation; for a plain index torch's generator draws one.
+    A `SeededIndex` also carries the seed of the augmentation; for a plain index torch's generator draws one.
 
     Args:
+        source: the images and masks.
         recipe: makes the training transform for a size (`transforms.Recipe`).
+        ignores: samples have `valid`: pixels that are not valid in the source, or come from outside the image, count in
+            no loss.
     """
 
-    def __init__(self, source: Source, recipe: Callable[[int], A.Compose], image_size: int) -> None:
-        self.source = source
+    def __init__(
+        self, source: Source, recipe: Callable[[int], A.Compose], image_size: int, ignores: bool = False
+    ) -> None:
+        self.source, self.ignores = source, ignores
         self.recipe, self.image_size = recipe, image_size
         self._transforms: dict[int, A.Compose] = {}
 
@@ -71,16 +83,25 @@ class COSDataset(Dataset[TrainSample]):
     def __getitem__(self, index: int | SeededIndex) -> TrainSample:
         sample = index if isinstance(index, SeededIndex) else SeededIndex(index, int(torch.randint(2**31, ())))
         raw, transform = self.source[sample.sample], self._transform(sample.size or self.image_size)
-        mask = raw.mask.view(np.uint8)
+        mask = self._labels(raw) if self.ignores else raw.mask.view(np.uint8)
         if mask.shape != raw.image.shape[:2]:  # a photograph decoded at a part of its size
             mask = resize_mask(mask, raw.image.shape[:2])
         reseed(transform, sample.seed)
         out = transform(image=raw.image, mask=mask)
-        return {
+        found = out["mask"] == OBJECT if self.ignores else out["mask"] > 0
+        made: TrainSample = {
             "image": to_tensor(out["image"]),
-            "mask": torch.from_numpy((out["mask"] > 0).astype(np.float32)[None]),
+            "mask": torch.from_numpy(found.astype(np.float32)[None]),
             "name": raw.name,
         }
+        if self.ignores:
+            made["valid"] = torch.from_numpy((out["mask"] != IGNORED).astype(np.float32)[None])
+        return made
+
+    @staticmethod
+    def _labels(raw: RawSample) -> np.ndarray:
+        labels = np.where(raw.mask, OBJECT, BACKGROUND).astype(np.uint8)
+        return labels if raw.valid is None else np.where(raw.valid, labels, IGNORED).astype(np.uint8)
 
     def _transform(self, size: int) -> A.Compose:
         if size not in self._transforms:
@@ -111,7 +132,10 @@ class COSEvalDataset(Dataset[EvalSample]):
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
-    """uint8 (H, W, 3) to float32 (3, H, W) in [0, 1]; in NumPy, as torch would wake its threads for every small image."""
+    """Return uint8 (H, W, 3) as float32 (3, H, W) in [0, 1].
+
+    It is computed in NumPy: torch would wake its threads for every small image.
+    """
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / np.float32(255))
 
 

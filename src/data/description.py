@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from src.data.layouts import display_name
 from src.data.settings import DataSettings
 
 FAST_DECODE_NOTE = "data.fast_decode: large JPEGs were decoded at a part of their size"
 EXIF_NOTE = "data.exif=false: test images as they are stored, not turned by their EXIF orientation"
-FIELD_NOTE = "data.selection=field: the model is chosen on a test set, whose figures are then better than on unseen images"
+FIELD_NOTE = (
+    "data.selection=field: the model is chosen on a test set, whose figures are then better than on unseen images"
+)
 
 
 def describe(
@@ -18,6 +21,7 @@ def describe(
     test_counts: Mapping[str, int],
     selected_on: str,
     notes: Sequence[str],
+    readings: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return what was trained, selected and tested on.
 
@@ -27,9 +31,14 @@ def describe(
         test_counts: images of each test set that is set up.
         selected_on: what the best checkpoint is chosen on, in words.
         notes: what was noticed when the sets were opened.
+        readings: how the masks of each set are read, in words.
     """
     train, val, _ = part_counts or (None, None, None)
-    own_notes = [(FAST_DECODE_NOTE, settings.fast_decode), (EXIF_NOTE, not settings.exif), (FIELD_NOTE, settings.selection == "field")]
+    own_notes = [
+        (FAST_DECODE_NOTE, settings.fast_decode),
+        (EXIF_NOTE, not settings.exif),
+        (FIELD_NOTE, settings.selection == "field"),
+    ]
     return {
         "root": str(settings.root),
         "image_size": settings.image_size,
@@ -40,9 +49,10 @@ def describe(
         "folds": settings.folds,
         "fold": settings.fold if settings.folds is not None else None,
         "fast_decode": settings.fast_decode,
-        "train_sets": list(settings.train_sets),
+        "train_sets": [display_name(settings.root, name) for name in settings.train_sets],
         "train_images": train,
         "val_images": val,
         "test_images": dict(test_counts),
+        "masks": dict(readings),
         "notes": [*notes, *(note for note, holds in own_notes if holds)],
     }

@@ -1,37 +1,51 @@
 """Where a set's folders are under the data root: the layouts of the public archives, found without opening a file.
 
-    <root>/TrainDataset/<SET>/{Imgs,GT}     the layout of this project and of the public test archives; TestDataset likewise
-    <root>/TrainDataset/{Imgs,GT}           the COD and polyp archives: training images of several sets, told apart by their names
+    <root>/TrainDataset/<SET>/{Imgs,GT}     this project and the public test archives; likewise TestDataset
+    <root>/TrainDataset/{Imgs,GT}           the COD and polyp archives: training images of several sets, which
+                                            their file names tell apart
     <root>/<SET>/{Train,Test}/{Image,GT}    a set's own archive: COD10K-v3, GDD, GSD, DRIVE (training, test)
     <root>/<SET>/{Images/{Train,Test},GT}   CAMO-V1.0: one folder of masks for both splits
     <root>/<SET>/{images,masks}             a set without a split, or with one split only: Kvasir-SEG, NC4K
     <root>/{images,masks}                   the set "."
 
-Names of folders count in any letter case. `<root>` may also be the set's own folder.
+Folder names match in any letter case. `<root>` may also be the set's own folder.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
+from src.data.names import stem_pattern, without
 from src.data.published_sets import ANY, SETS, SetSpec, Split, is_published, nearest, spec_of
 
 SPLIT_FOLDERS: dict[Split, str] = {"train": "TrainDataset", "test": "TestDataset"}
-SPLIT_WORDS: dict[Split, tuple[str, ...]] = {"train": ("traindataset", "train", "training"), "test": ("testdataset", "test", "testing")}
+SPLIT_WORDS: dict[Split, tuple[str, ...]] = {
+    "train": ("traindataset", "train", "training"),
+    "test": ("testdataset", "test", "testing"),
+}
 IMAGE_FOLDERS = ("imgs", "image", "images", "img", "original", "stare-images")
 MASK_FOLDERS = ("gt_object", "1st_manual", "gt", "mask", "masks", "gts", "ground truth", "labels-ah")
 WHOLE_FOLDER = "."
 ONE_FOLDER_SETS = ("CHASE_DB1",)
-"""Sets whose archive keeps images and masks in one folder."""
+"""Sets whose archive has images and masks in one folder."""
 
 
 @dataclass(frozen=True)
 class SetFolders:
-    """Where a set was found, and the patterns of stems (`tasks.SetSpec`) that pair its files.
+    """Where a set was found, and the patterns of stems (`published_sets.SetSpec`) that pair its files.
 
-    `valid`: masks of the pixels that count (fields of view). `shared_masks`: the folder of masks serves other splits, too.
+    Attributes:
+        images: folder of the images.
+        masks: folder of the masks.
+        valid: folder of masks of the pixels that count (fields of view); None: all pixels count.
+        image_pattern: regular expression of stems; likewise `mask_pattern` and `valid_pattern`.
+        shared_masks: whether the folder of masks also has those of other splits.
+        image_suffix: the only extension that counts; empty: any. Likewise `mask_suffix`.
+        nested: whether files in subfolders are part of the set.
     """
 
     images: Path
@@ -41,24 +55,62 @@ class SetFolders:
     mask_pattern: str = ANY
     valid_pattern: str = ANY
     shared_masks: bool = False
+    image_suffix: str = ""
+    mask_suffix: str = ""
+    nested: bool = False
 
 
-def locate_set(root: Path, split: Split, name: str) -> SetFolders | None:
-    """Find a set's folders, the most specific layout first; None if there are none."""
+class OwnNames(NamedTuple):
+    """File name patterns of the user's own sets, e.g. `%s_image.png` and `%s_segmentation.png`.
+
+    `%s` is the name that an image and its mask share. Without a pattern (None) the stem itself is that name.
+    """
+
+    images: str | None = None
+    masks: str | None = None
+
+
+NO_NAMES = OwnNames()
+
+
+def display_name(root: Path, name: str) -> str:
+    """Return the name of a set in tables, maps and file names.
+
+    Published sets have their published names; the set "." is named after its folder.
+    """
+    return (root.resolve().name or "data") if name == WHOLE_FOLDER else spec_of(name).name
+
+
+def locate_set(root: Path, split: Split, name: str, own: OwnNames = NO_NAMES) -> SetFolders | None:
+    """Return a set's folders, by the most specific layout that fits; None if there are none.
+
+    Args:
+        root: the data root.
+        split: the half of the set.
+        name: the set's name.
+        own: file name patterns of sets that are not published.
+
+    Raises:
+        UserError: a pattern of `own` is not valid.
+    """
     spec = spec_of(name)
     for base in _bases(root, split, spec):
-        found = _folders_in(base, split, spec)
+        found = _folders_in(base, split, spec) if is_published(name) else _own_folders(base, split, own)
         if found is not None:
             return found
     return None
 
 
 def missing_set(root: Path, split: Split, name: str) -> str:
-    """Return a message about a set that `locate_set` doesn't find: what was looked for, what was found, and the likely meaning."""
+    """Return a message about a set that `locate_set` doesn't find.
+
+    It says what was looked for, what was found, and which name was probably meant.
+    """
     folder, split_dirs = root / SPLIT_FOLDERS[split] / name, list(_split_dirs(root, split))
     base = next((base for base in _bases(root, split, spec_of(name)) if base not in split_dirs), None)
     if base is not None:
-        return f"{base}: needs a folder of images (such as Imgs, images) and one of masks (such as GT, masks); it holds {_listed(base)}"
+        needed = "needs a folder of images (such as Imgs, images) and one of masks (such as GT, masks)"
+        return unlabelled_split(root, split, name) or f"{base}: {needed}; it holds {_listed(base)}"
     present = [child.name for base in (root, *split_dirs) for child in _subfolders(base)]
     meant = nearest(name, [*SETS, *present])
     if is_published(name):
@@ -71,8 +123,21 @@ def missing_set(root: Path, split: Split, name: str) -> str:
     )
 
 
+def unlabelled_split(root: Path, split: Split, name: str) -> str | None:
+    """Return a message if a split has images and fields of view but no labels; None otherwise.
+
+    Challenges publish their test images in this form.
+    """
+    for base in _bases(root, split, spec_of(name)):
+        if any(_is_view(child, spec_of(name)) for child in _subfolders(base)):
+            listed = ", ".join(child.name for child in _subfolders(base))
+            way = f"add 1st_manual, or take it out of data.{split}_sets"
+            return f"{base}: {name} has no labels, only images and fields of view ({listed}); {way}"
+    return None
+
+
 def missing_root(root: Path) -> str:
-    """What to say about a root that is no folder."""
+    """Return a message about a data root that is not a folder."""
     if root.is_file():
         return f"data.root={root}: is a file; set data.root=FOLDER (or the variable COS_DATA)"
     parent = next((folder for folder in root.parents if folder.is_dir()), Path("."))
@@ -84,7 +149,7 @@ def missing_root(root: Path) -> str:
 
 
 def _bases(root: Path, split: Split, spec: SetSpec) -> Iterator[Path]:
-    """Existing folders in which the set's folders of images and masks may lie."""
+    """Yield the existing folders that may contain the set's folders of images and masks."""
     split_dirs = list(_split_dirs(root, split))
     if spec.name == WHOLE_FOLDER:
         yield from split_dirs
@@ -111,13 +176,45 @@ def _folders_in(base: Path, split: Split, spec: SetSpec) -> SetFolders | None:
     }
     children = {child.name.lower(): child for child in _subfolders(base)}
     images = next((children[name] for name in IMAGE_FOLDERS if name in children), None)
-    masks = next((children[name] for name in MASK_FOLDERS if name in children), None)
+    masks = next(
+        (children[name] for name in MASK_FOLDERS if name in children and not _is_view(children[name], spec)), None
+    )
     if images is None or masks is None:
         return SetFolders(base, base, shared_masks=True, **patterns) if spec.name in ONE_FOLDER_SETS else None  # type: ignore[arg-type]
     halves = list(_split_dirs(images, split))
     # DRIVE's folder `mask` holds the fields of view, beside the vessels in `1st_manual`.
     valid = children.get("fov") or (children.get("mask") if masks.name.lower() == "1st_manual" else None)
-    return SetFolders(halves[0] if halves else images, masks, valid, shared_masks=bool(halves) or spec.image_splits is not None, **patterns)  # type: ignore[arg-type]
+    return SetFolders(
+        halves[0] if halves else images,
+        masks,
+        valid,
+        shared_masks=bool(halves) or spec.image_splits is not None,
+        **patterns,  # type: ignore[arg-type]
+    )
+
+
+def _own_folders(base: Path, split: Split, own: OwnNames) -> SetFolders | None:
+    """Return the folders of a set that is not published; with a pattern for masks they may be among the images."""
+    found = _folders_in(base, split, SetSpec("", "your own"))
+    if found is None and own.masks is not None:
+        children = {child.name.lower(): child for child in _subfolders(base)}
+        folder = next((children[name] for name in IMAGE_FOLDERS if name in children), base)
+        found = SetFolders(folder, folder, shared_masks=True)
+    if found is None:
+        return None
+    images = (ANY, "") if own.images is None else stem_pattern("data.images", own.images)
+    masks = (ANY, "") if own.masks is None else stem_pattern("data.masks", own.masks)
+    if found.images == found.masks and own.images is None:
+        images = (without(masks[0]), "")
+    named = {"image_pattern": images[0], "image_suffix": images[1], "mask_pattern": masks[0], "mask_suffix": masks[1]}
+    return replace(found, nested=True, **named)  # type: ignore[arg-type]
+
+
+def _is_view(folder: Path, spec: SetSpec) -> bool:
+    """Return whether a folder called `mask` holds fields of view: none of its files is named like a mask of the set."""
+    if folder.name.lower() != "mask" or spec.valid == ANY:
+        return False
+    return not any(re.fullmatch(spec.masks, path.stem) for path in folder.iterdir())
 
 
 def _is_own(base: Path, spec: SetSpec) -> bool:
@@ -126,11 +223,13 @@ def _is_own(base: Path, spec: SetSpec) -> bool:
 
 
 def _has_image_splits(folder: Path) -> bool:
-    return any(next(_split_dirs(child, "train"), None) for child in _subfolders(folder) if child.name.lower() in IMAGE_FOLDERS)
+    return any(
+        next(_split_dirs(child, "train"), None) for child in _subfolders(folder) if child.name.lower() in IMAGE_FOLDERS
+    )
 
 
 def _split_dirs(folder: Path, split: Split) -> Iterator[Path]:
-    """TrainDataset, Train, training … of a folder, the project's own name first."""
+    """Yield TrainDataset, Train, training … of a folder, the project's own name first."""
     children = {child.name.lower(): child for child in _subfolders(folder)}
     yield from (children[word] for word in SPLIT_WORDS[split] if word in children)
 

@@ -1,6 +1,7 @@
-"""Image files to arrays: one way to read an image, one stated rule for what counts as mask.
+"""Image files to arrays: one way to read an image; how a mask is read is decided in `masks`.
 
-Formats: every picture that Pillow reads (`EXTENSIONS`), in any of its modes; of an animation or a multi-page file the first frame.
+Formats: those that Pillow reads (`EXTENSIONS`), in any of its modes; of an animation or a multi-page file the first
+frame.
 """
 
 from __future__ import annotations
@@ -10,24 +11,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from src.data.masks import MaskFacts, MaskValues, decode_mask, facts_of, value_range
 from src.utils.errors import UserError
 
 EXTENSIONS = frozenset(
-    f".{name}"
-    for name in (  # noqa: SIM905
-        "jpg jpeg jpe jfif png apng bmp dib tif tiff gif webp avif avifs ppm pgm pbm pnm pfm jp2 j2k j2c jpc jpf jpx tga icb vda vst "
-        "pcx dcx dds sgi rgb rgba bw ras psd qoi ico icns cur im msp xbm xpm pcd pxr blp ftc ftu fli flc gbr fit fits"
-    ).split()
+    """
+    .apng .avif .avifs .blp .bmp .bw .cur .dcx .dds .dib .fit .fits .flc .fli .ftc .ftu .gif .icb .icns .ico .im .j2c
+    .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .msp .pbm .pcd .pcx .pfm .pgm .png .pnm .ppm .psd .pxr .qoi .ras
+    .gbr .rgb .rgba .sgi .tga .tif .tiff .vda .vst .webp .xbm .xpm
+    """.split()  # noqa: SIM905 (a list would take fifty lines)
 )
-"""What files of pictures are called. Of what Pillow opens this lacks videos, documents that another program draws (.eps, .ps, .wmf, .emf),
-and files for which Pillow has no decoder of its own (.h5, .grib …); a test compares it with Pillow."""
-USUAL = ".jpg .png .tif .webp .bmp .gif .avif .jp2 .tga .ppm"
-"""Examples of them, for messages."""
+"""Pillow's, without what it only recognises (HDF5, GRIB, MPEG …) or hands to another program (PostScript)."""
+COMMON = "JPEG, PNG, TIFF, WebP, AVIF, JPEG 2000, BMP, GIF, TGA, PPM and what else Pillow reads"
+"""The formats in words."""
 
 END_MARKERS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
 TAIL_BYTES = 4096
@@ -48,7 +49,10 @@ _TRANSPOSE = {
 class Header:
     """What a file says before its pixels are read.
 
-    `size` is (width, height) as stored, `orientation` the EXIF tag (1 = upright), `mode` Pillow's name of the pixels' kind.
+    Attributes:
+        size: (width, height) as stored.
+        orientation: the EXIF tag; 1 is upright.
+        mode: Pillow's name of the pixel format.
     """
 
     size: tuple[int, int]
@@ -57,20 +61,40 @@ class Header:
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """(width, height) once the orientation is applied."""
+        """Return (width, height) once the orientation is applied."""
         return self.size[::-1] if self.orientation >= 5 else self.size
 
 
+class Truth(NamedTuple):
+    """A mask and the pixels that count.
+
+    Attributes:
+        mask: bool (H, W).
+        valid: bool (H, W), False at ignored pixels; None without an ignore value.
+    """
+
+    mask: np.ndarray
+    valid: np.ndarray | None
+
+
 def read_header(path: Path | str) -> Header:
-    """Size and orientation without decoding pixels; `UserError` if the file is no image."""
+    """Return size and orientation without decoding pixels.
+
+    Raises:
+        UserError: the file is not an image.
+    """
     with open_image(path) as file:
         return header_of(file)
 
 
 def read_whole_header(path: Path | str) -> Header:
-    """`read_header`, and a look at whether the file is all there; `UserError` if it was cut short.
+    """Return the header as `read_header` does, and check that the file is complete.
 
-    A JPEG or PNG is whole when its end marker stands in its last bytes; what lacks it, and every other format, is decoded.
+    A JPEG or PNG is complete when its last bytes include the end marker; files without it, and other formats, are
+    decoded.
+
+    Raises:
+        UserError: the file is not an image, or was cut short.
     """
     header = read_header(path)
     with open(path, "rb") as file:
@@ -86,10 +110,11 @@ def read_whole_header(path: Path | str) -> Header:
 
 
 def mask_orientation(image: Header, mask: Header) -> int:
-    """The orientation to apply to a mask, given the headers of its image and of itself.
+    """Return the orientation to apply to a mask, given the headers of its image and of itself.
 
-    A mask with a tag of its own keeps it. Without one (PNG masks), the field's readers decide: they ignore the image's tag, so a mask
-    that works with them lies over the stored pixels and must turn with the image, unless its size fits the upright image only.
+    A mask with a tag of its own keeps it. For one without (PNG masks) we follow the field's readers: they ignore the
+    image's tag, so a mask that works with them matches the stored pixels and must turn with the image, unless its size
+    fits only the upright image.
     """
     if mask.orientation != 1 or mask.size != image.size:
         return mask.orientation
@@ -99,47 +124,91 @@ def mask_orientation(image: Header, mask: Header) -> int:
 def read_image(path: Path | str, shrink_to: int | None = None) -> np.ndarray:
     """Return an image file as uint8 (H, W, 3) RGB, upright.
 
-    Grey, palette, bilevel, CMYK and 16-bit files are converted; transparency is dropped, as the field's `convert("RGB")` does.
+    Grey, palette, bilevel, CMYK and 16-bit files are converted; transparency is dropped, as the field's
+    `convert("RGB")` does.
 
     Args:
         path: the file.
-        shrink_to: a JPEG may come at a half, a quarter or an eighth of its size, as long as no side gets smaller than this.
+        shrink_to: a JPEG may be decoded at a half, a quarter or an eighth of its size, as long as no side gets smaller
+            than this, in pixels.
+
+    Raises:
+        UserError: the file is not a readable image.
     """
     with open_image(path) as file:
         return upright_rgb(file, shrink_to)
 
 
 def read_mask(path: Path | str, image: Header | None = None) -> np.ndarray:
-    """A mask file as bool (H, W), upright; with its image's header turned as the image is (`mask_orientation`).
+    """Return a mask file as bool (H, W), upright; given its image's header, turned like the image (`mask_orientation`).
 
-    Foreground is what lies above half of the file's value range, and the range is the smallest of 1, 255, 65535 that holds the file's
-    maximum: grey > 127 in 8-bit masks (JPEG grey values included), > 0 in 0/1 masks. Colour counts by its strongest channel (red and
-    palette masks), transparent pixels are background.
+    `src.data.masks` decides what counts as object.
+
+    Raises:
+        UserError: the file is not a readable image.
     """
+    return read_truth(path, image)[0]
+
+
+def read_truth(path: Path | str, image: Header | None = None, ignore: int | None = None) -> Truth:
+    """Return a mask as `read_mask` does, and the pixels that count: those whose value is not `ignore`."""
     with open_image(path) as file:
-        own = header_of(file)
-        values = mask_values(file)
-    method = _TRANSPOSE.get(own.orientation if image is None else mask_orientation(image, own))
-    if method is not None:
-        values = np.asarray(Image.fromarray(values).transpose(method))
-    return values > value_range(values) / 2
+        own, decoded = header_of(file), decode_mask(file, ignore)
+    return _upright_truth(decoded, own.orientation if image is None else mask_orientation(image, own))
+
+
+def read_judged(path: Path | str, ignore: int | None = None) -> tuple[Truth, MaskFacts]:
+    """Return a mask as `read_truth` does without an image, and the facts by which it is judged."""
+    with open_image(path) as file:
+        own, decoded = header_of(file), decode_mask(file, ignore)
+        facts = facts_of(file, decoded)
+    return _upright_truth(decoded, own.orientation), facts
+
+
+def _upright_truth(decoded: MaskValues, orientation: int) -> Truth:
+    method = _TRANSPOSE.get(orientation)
+
+    def upright(values: np.ndarray) -> np.ndarray:
+        return values if method is None else np.asarray(Image.fromarray(values).transpose(method))
+
+    mask = upright(decoded.values) > decoded.top / 2
+    return Truth(mask, None if decoded.ignored is None else ~upright(decoded.ignored))
 
 
 def read_sample(
-    image_path: Path, mask_path: Path, valid_path: Path | None = None, shrink_to: int | None = None, exif: bool = True
+    image_path: Path,
+    mask_path: Path,
+    valid_path: Path | None = None,
+    shrink_to: int | None = None,
+    exif: bool = True,
+    ignore: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Image, mask and, where there is one, the mask of valid pixels, each file opened once; see `read_image` and `read_mask`.
+    """Return image, mask and the pixels that count; each file is opened once.
 
-    With `shrink_to` the image may be smaller than its masks. Without `exif` the image counts as upright, whatever its orientation tag says.
+    Args:
+        image_path: see `read_image`.
+        mask_path: see `read_truth`.
+        valid_path: a field of view, read like a mask.
+        shrink_to: see `read_image`; the image may then be smaller than its masks.
+        exif: False: treat the image as upright, whatever its orientation tag says.
+        ignore: the value of ignored pixels in the mask.
+
+    Returns:
+        Image uint8 (H, W, 3) RGB; mask bool (H, W); bool (H, W), True where pixels count, or None if all do.
+
+    Raises:
+        UserError: a file is not a readable image.
     """
     with open_image(image_path) as file:
         header = header_of(file) if exif else Header(file.size)
         image = upright_rgb(file, shrink_to) if exif else np.array(_stored_rgb(file, shrink_to))
-    return image, read_mask(mask_path, header), None if valid_path is None else read_mask(valid_path, header)
+    mask, known = read_truth(mask_path, header, ignore)
+    view = None if valid_path is None else read_mask(valid_path, header)
+    return image, mask, view if known is None else known if view is None else known & view
 
 
 def upright_rgb(file: Image.Image, shrink_to: int | None = None) -> np.ndarray:
-    """Return an opened picture as `read_image` does: uint8 (H, W, 3) RGB, turned as its EXIF tag says."""
+    """Return an opened image as `read_image` does: uint8 (H, W, 3) RGB, turned as its EXIF tag says."""
     method = _TRANSPOSE.get(header_of(file).orientation)
     image = _stored_rgb(file, shrink_to)
     return np.array(image if method is None else image.transpose(method))
@@ -153,22 +222,6 @@ def _stored_rgb(file: Image.Image, shrink_to: int | None) -> Image.Image:
     return file if file.mode == "RGB" else file.convert("RGB")
 
 
-def mask_values(file: Image.Image) -> np.ndarray:
-    """The values of an opened mask, (H, W) as stored, before any threshold: uint8, or float32 for deeper files."""
-    if file.mode in ("1", "L") and "transparency" not in file.info:
-        return np.array(file.convert("L")) if file.mode == "1" else np.array(file)
-    if file.mode == "F" or file.mode.startswith("I"):
-        return np.array(file, dtype=np.float32)
-    rgba = np.array(file.convert("RGBA"))
-    return np.where(rgba[..., 3] > 127, rgba[..., :3].max(axis=-1), 0).astype(np.uint8)
-
-
-def value_range(values: np.ndarray) -> float:
-    """What full foreground is in these values: the smallest of 1, 255, 65535 that holds their maximum."""
-    maximum = float(values.max(initial=0))
-    return next((top for top in (1.0, 255.0, 65535.0) if maximum <= top), maximum)
-
-
 def _deep_to_grey(file: Image.Image) -> Image.Image:
     # Pillow clips 16-bit to 255 in `convert`, which turns a normal 16-bit photograph white.
     values = np.array(file, dtype=np.float32)
@@ -176,18 +229,23 @@ def _deep_to_grey(file: Image.Image) -> Image.Image:
 
 
 def header_of(file: Image.Image) -> Header:
-    """Return size, orientation and mode of an opened picture, without decoding it."""
+    """Return size, orientation and mode of an opened image, without decoding it."""
     orientation = file.getexif().get(_ORIENTATION_TAG, 1)
     return Header(file.size, orientation if orientation in _TRANSPOSE else 1, file.mode)
 
 
 @contextmanager
 def open_image(source: Path | str | BinaryIO, name: str | None = None) -> Iterator[Image.Image]:
-    """Pillow's image; whatever goes wrong with its bytes, now or while decoding, becomes a `UserError` with the file's name.
+    """Open an image with Pillow; errors in its bytes become a `UserError` with the file's name.
+
+    That includes errors while it is decoded inside the context.
 
     Args:
         source: a path, or an opened binary file.
         name: what errors call it; None is the path.
+
+    Raises:
+        UserError: no such file, not an image, too large to be decoded safely, or broken.
     """
     path = source if name is None else name
     try:

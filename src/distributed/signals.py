@@ -18,7 +18,10 @@ from src.utils.private import on_lost_item
 
 
 class Interrupted(SystemExit):
-    """The training was asked to stop and has saved its state; as a process's end the status is 128 + the signal's number."""
+    """The training was asked to stop and has saved its state.
+
+    It ends the process with the status 128 + the signal's number.
+    """
 
     def __init__(self, signum: int) -> None:
         super().__init__(128 + signum)
@@ -26,9 +29,12 @@ class Interrupted(SystemExit):
 
 
 class StopRequest:
-    """A context in which the first signal is noted in ``signum``; a second Ctrl-C kills at once, a second SIGTERM after `PATIENCE`.
+    """Context manager that notes the first signal in ``signum``, for the training to answer.
 
-    ``at_once``: there is nothing to save, the first signal raises `Interrupted` where it meets the process.
+    A second Ctrl-C kills the process at once, a second SIGTERM after `PATIENCE`.
+
+    Args:
+        at_once: raise `Interrupted` at the first signal, wherever the process is: for work with nothing to save.
     """
 
     def __init__(self, at_once: bool = False) -> None:
@@ -52,13 +58,13 @@ class StopRequest:
                 signal.signal(signum, handler)
 
     def listen(self) -> None:
-        """Take both signals over, also from a library that has done so since; only a main thread can."""
+        """Take over both signals, also from a library that has set its own handler; only the main thread can."""
         if _in_main_thread():
             for signum in self._before:
                 signal.signal(signum, self.note)
 
     def note(self, signum: int, frame: FrameType | None = None) -> None:
-        """The handler; data-loading workers inherit it, and leave the answer to the training."""
+        """Handle a signal. Data-loading workers inherit this handler and do nothing: the training answers."""
         if os.getpid() != self._process:
             return
         if self.signum is not None and signum == signal.SIGINT:
@@ -68,20 +74,25 @@ class StopRequest:
             self.signum = signum
             if self.at_once:
                 raise Interrupted(signum)
-            again = "stop at once, without saving" if signum == signal.SIGINT else f"stop in {PATIENCE:g} s, saved or not"
+            again = (
+                "stop at once, without saving" if signum == signal.SIGINT else f"stop in {PATIENCE:g} s, saved or not"
+            )
             if global_rank() == 0:
-                print(f"\n{signal.Signals(signum).name}: stopping after this step, the state is saved; again: {again}", file=sys.stderr)
+                print(
+                    f"\n{signal.Signals(signum).name}: stopping after this step, the state is saved; again: {again}",
+                    file=sys.stderr,
+                )
 
 
 PATIENCE = 8.0
-"""Seconds that a second SIGTERM leaves for what is being saved."""
+"""Seconds that a second SIGTERM leaves for saving."""
 
 
 class SecondSignal:
-    """Ends the process after a second signal, whatever the main thread waits for.
+    """Ends the process after a second signal, whatever the main thread is waiting for.
 
-    A handler in Python only runs between two steps of the main thread, which may wait for ever inside a library. The interpreter's own
-    handler, in C, writes the signal's number into a pipe, which a thread reads.
+    A handler in Python only runs between two steps of the main thread, which may wait forever inside a library. The
+    interpreter's own handler, in C, writes the signal's number into a pipe, from which a thread reads it.
     """
 
     active: SecondSignal | None = None
@@ -107,13 +118,17 @@ class SecondSignal:
             for signum in numbers:
                 seen += signum in (signal.SIGINT, signal.SIGTERM)
                 if seen > 1 and not self._left.wait(1.0 if signum == signal.SIGINT else PATIENCE):
-                    print(f"{signal.Signals(signum).name} again: stopped at once; ckpt_path=last resumes", file=sys.stderr, flush=True)
+                    print(
+                        f"{signal.Signals(signum).name} again: stopped at once; ckpt_path=last resumes",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                     os._exit(128 + signum)
         os.close(self._read)
 
 
 def _forget_pipe() -> None:
-    """A child's signals are its own: what a cluster sends to all processes of a job must not count twice."""
+    """Detach a forked child from the pipe: a signal that a cluster sends to all processes must not count twice."""
     if SecondSignal.active is not None:
         with suppress(ValueError):
             signal.set_wakeup_fd(-1)
@@ -124,25 +139,27 @@ if hasattr(os, "register_at_fork"):
 
 
 LINGER = 10.0
-"""Seconds for the step that still runs and its checkpoint, where a worker can't know whether its parent wants it to end."""
+"""Seconds that a worker leaves for the current step and its checkpoint if it can't know who sent the signal."""
 
 
 def shield_worker(worker: int) -> None:
-    """For DataLoader's `worker_init_fn`: only its own process ends a worker, not a SIGTERM that a cluster sends to every process of a job.
+    """Make a worker ignore SIGTERM unless its training process sends it; for `worker_init_fn` of DataLoader.
 
-    Torch's handler ends it at once, and the training then breaks off before the step after which it would have saved.
+    A cluster sends SIGTERM to every process of a job. Torch's handler would end the worker at once, and the training
+    would break off before the step after which it would have saved.
     """
     pl_worker_init_function(worker)  # what Lightning sets where nothing is
     on_lost_item(_end_worker)
     if hasattr(signal, "sigwaitinfo"):  # Linux
-        # Threads that a library starts in every fork (gRPC under TensorBoard) don't block the signal; who sent it can't be told then.
+        # Threads that a library starts in every fork (gRPC under TensorBoard) don't block the signal;
+        # the sender is then unknown.
         signal.signal(signal.SIGTERM, lambda *_: threading.Timer(LINGER, os._exit, (0,)).start())
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_worker(error: Exception, batch: Any) -> None:
-    """A batch that cannot be handed over ends its worker: the training would wait for it for ever."""
+    """End a worker that cannot hand its batch over: the training would wait for it forever."""
     print(f"a process that loads images cannot hand its batch over: {error}", file=sys.stderr, flush=True)
     os._exit(LOST_BATCH)
 

@@ -23,7 +23,7 @@ PIXELS_AT_ONCE = 16_000_000
 
 
 class Checked(NamedTuple):
-    """A source that can be opened, and its number of pixels; 0 where that is not known before."""
+    """A source that can be opened, and its number of pixels; 0 if it is not known beforehand."""
 
     source: Source
     pixels: int
@@ -37,7 +37,7 @@ class Report:
         written: the first output of each source that has one, in the sources' order.
         pictures: how many pictures and frames were segmented.
         skipped: one line per source that could not be read.
-        kept: sources whose outputs were all there already.
+        kept: number of sources whose outputs all existed already.
     """
 
     written: list[Path] = field(default_factory=list)
@@ -71,12 +71,14 @@ def _pixels(source: Source, settings: PredictSettings) -> int:
         return 0
     width, height = read_whole_header(source.path).size
     if settings.file_format == "webp" and max(width, height) > LARGEST_WEBP:
-        raise UserError(f"{source.path}: {width}×{height} pixels, and WebP holds at most {LARGEST_WEBP} on a side; take format=png")
+        raise UserError(
+            f"{source.path}: {width}×{height} pixels, and WebP holds at most {LARGEST_WEBP} on a side; take format=png"
+        )
     return width * height
 
 
 class FileRunner:
-    """Takes a job through many files.
+    """Runs a prediction job over many files.
 
     Args:
         job: the network, the outputs, the settings.
@@ -91,13 +93,15 @@ class FileRunner:
         """Segment all sources: pictures first, then one video after another.
 
         Raises:
-            UserError: a file that cannot be read, unless those are skipped; or an output that cannot be written.
+            UserError: a file that cannot be read, unless such files are skipped; or an output that cannot be written.
         """
         wanted = [one for one in sources if not self._is_done(one.source)]
         report = Report(kept=len(sources) - len(wanted))
         pictures = [one for one in wanted if not one.source.is_video]
         self.job.progress.expect(len(pictures))
-        for problems in self.job.predictor.map(self._predict_chunk, in_chunks(pictures, self.job.predictor.batch_size), self._workers):
+        for problems in self.job.predictor.map(
+            self._predict_chunk, in_chunks(pictures, self.job.predictor.batch_size), self._workers
+        ):
             report.skipped += [problem for problem in problems if problem is not None]
             report.pictures += sum(problem is None for problem in problems)
             self.job.progress.advance(len(problems))
@@ -131,7 +135,9 @@ class FileRunner:
     def _prepared(self, one: Checked) -> Prepared:
         path = one.source.path
         with self._room.taken(one.pixels):
-            return self.job.predictor.prepare(sys.stdin.buffer.read() if path is None else path, self.job.settings.needs_image)
+            return self.job.predictor.prepare(
+                sys.stdin.buffer.read() if path is None else path, self.job.settings.needs_image
+            )
 
     def _predict_video(self, source: Source, report: Report) -> None:
         try:

@@ -1,8 +1,9 @@
 """The network of an exported ``.onnx`` file, run by onnxruntime: no torch.
 
-The contract with `src.inference.export`: an input ``picture``, uint8 (height, width, 3) RGB of any size, and an output ``mask``, uint8
-(height, width) of the same size; further outputs are not read here. The metadata hold ``config`` (the resolved configuration, JSON),
-``note`` (the licence note), ``image_size`` and ``pre_post`` (``true``: resizing is part of the file).
+The contract with `src.inference.export`: an input ``picture``, uint8 (height, width, 3) RGB of any size, and an output
+``mask``, uint8 (height, width) of the same size; further outputs are not read here. The metadata hold ``config`` (the
+resolved configuration, JSON), ``note`` (the licence note), ``image_size`` and ``pre_post`` (``true``: resizing is part
+of the file).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from src.utils.process import available_cores
 
 PICTURE, MASK = "picture", "mask"
 REFUSED = {"rounds": 1, "closing_step": None, "sharpness": 1.0, "image_size": None, "half": False}
-"""Options that were settled when the file was exported, and the only value that they can have."""
+"""Options that were fixed when the file was exported, and the only value that each can have."""
 
 
 class Levels:
@@ -47,7 +48,8 @@ class OnnxNetwork:
         options: how to run it; only the device can be chosen.
 
     Raises:
-        UserError: onnxruntime is not installed, the file is not one of ours, or it cannot be run so.
+        UserError: onnxruntime is not installed, the file was not exported by this project, or an option does not apply
+            to it.
     """
 
     batched = False
@@ -79,12 +81,13 @@ def _check_options(path: Path, options: Options) -> None:
     given = [f"{name}={getattr(options, name)}" for name, only in REFUSED.items() if getattr(options, name) != only]
     if given:
         raise UserError(
-            f"{path} was settled when it was exported; without it, from the checkpoint, these can be chosen: {', '.join(given)}"
+            f"{path} was settled when it was exported; "
+            f"without it, from the checkpoint, these can be chosen: {', '.join(given)}"
         )
 
 
 def open_session(path: Path, device: str = "cpu") -> Any:
-    """Return the onnxruntime session of a file; idle threads sleep, as a busy machine has better use for them.
+    """Return the onnxruntime session of a file; its idle threads sleep, so that other work gets the cores.
 
     Raises:
         UserError: onnxruntime is not installed, has no such device, or cannot read the file.
@@ -122,7 +125,11 @@ def _config(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     except ValueError:
         config = None
     if not isinstance(config, dict) or "image_size" not in metadata:
-        raise UserError(f"{path} holds no `config` in its metadata: it is not one that this project exported (python -m src.export)")
+        raise UserError(
+            f"{path} holds no `config` in its metadata: it is not one that this project exported (python -m src.export)"
+        )
     if metadata.get("pre_post") != "true":
-        raise UserError(f"{path} was exported without pre_post, so it reads no pictures; export it again with pre_post=true")
+        raise UserError(
+            f"{path} was exported without pre_post, so it reads no pictures; export it again with pre_post=true"
+        )
     return config

@@ -1,4 +1,4 @@
-"""Where the outputs of `src.predict` go, and that none of them is written onto an input.
+"""Where the outputs of `src.predict` go; none of them ever overwrites an input.
 
     OUTPUT/NAME.png             the map
     OUTPUT/cutout/NAME.png      each other type in a folder of its own: cutout, overlay, on, json, stages
@@ -23,7 +23,7 @@ STAGES = "stages"
 """The type of the pictures that show what each stage of RUN made of the mask; always PNG."""
 VIDEO_SUFFIX = ".mp4"
 TIMES = "times.csv"
-"""Beside a video's frames: the time of each in seconds; written last."""
+"""Table beside a video's frames: the time of each frame in seconds; it is written last."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,14 @@ class Outputs:
     protected: Protected = field(default_factory=lambda: Protected([]))
 
     def paths(self, source: Source) -> dict[str, Path]:
-        """Return type → file of a source; of a video's frames type → folder."""
+        """Return type → file of a source; if a video's frames become files, type → their folder."""
         return {kind: self._folder(kind) / f"{source.name}{self._suffix(kind, source)}" for kind in self.types}
 
     def has_all(self, source: Source) -> bool:
-        """Whether all outputs of a source are there: the files, none empty as a lost disk leaves them; of a video's frames their times."""
+        """Return whether all outputs of a source exist, none of them empty; of a video's frames their table of times.
+
+        A machine that loses its power can leave empty files.
+        """
         paths = list(self.paths(source).values())
         last = [paths[0] / TIMES] if source.is_video and self.frames else paths
         return all(path.exists() and path.stat().st_size > 0 for path in last)
@@ -70,7 +73,7 @@ class Outputs:
         """Write a file, whole or not at all.
 
         Raises:
-            UserError: it would replace an input, or the folder takes no file.
+            UserError: it would replace an input, or the folder is not writable.
         """
         self.check(path)
         with writing(path):
@@ -86,9 +89,13 @@ class Outputs:
         if self.folder.exists() and not self.folder.is_dir():
             return [f"output: {self.folder} is a file; name a folder"]
         targets = [(source, path) for source in sources for path in self.paths(source).values()]
-        problems = [f"output: {path} is an input; choose another folder" for _, path in targets if self.protected.holds(path)]
+        problems = [
+            f"output: {path} is an input; choose another folder" for _, path in targets if self.protected.holds(path)
+        ]
         problems += _shared(targets)
-        existing = [] if overwrite else [path for _, path in targets if path.exists() and not self.protected.holds(path)]
+        existing = (
+            [] if overwrite else [path for _, path in targets if path.exists() and not self.protected.holds(path)]
+        )
         if existing:
             ways = "choose another folder, overwrite=true, or overwrite=missing for the others"
             problems.append(f"output: {existing[0]} exists ({len(existing)} such files); {ways}")

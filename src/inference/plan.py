@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress
 from pathlib import Path
 from typing import Any
 
 from src.inference.files import Checked, check_sources
-from src.inference.inputs import STANDARD_INPUT, Found, Source, find_sources
+from src.inference.inputs import STANDARD_INPUT, Source, find_sources
 from src.inference.opening import network_file
 from src.inference.outputs import STAGES, Outputs
 from src.inference.settings import PredictSettings, predict_settings
@@ -29,7 +28,6 @@ class Plan:
         network: the network's file.
         sources: what can be opened, by name.
         skipped: one line per source that cannot.
-        left_out: files of the input that are neither pictures nor videos.
         outputs: where files go; None is standard output.
     """
 
@@ -37,7 +35,6 @@ class Plan:
     network: Path
     sources: list[Checked]
     skipped: list[str]
-    left_out: list[Path]
     outputs: Outputs | None
 
 
@@ -52,37 +49,39 @@ def make_plan(cfg: Mapping[str, Any]) -> Plan:
     """
     settings = predict_settings(cfg)
     problems = Problems()
-    network, found = Path(), Found([])
+    network, sources = Path(), list[Source]()
     with problems.catch():
         network = _network(cfg)
     with problems.catch():
-        found = find_sources(cfg["input"], cfg["recursive"], Path(cfg["output"]))
+        sources = find_sources(cfg["input"], cfg["recursive"], Path(cfg["output"]))
     problems.raise_all()
-    sources, outputs = found.sources, None
+    outputs = None
     if cfg["output"] == STANDARD_OUTPUT:
         problems += _stream_problems(sources, settings)
     else:
         outputs = _outputs(cfg, settings, network, sources)
         problems += outputs.problems(sources, settings.overwrite or settings.only_missing)
-    wanted, kept = _split_done(sources, outputs if settings.only_missing else None)
+    wanted = sources if outputs is None or not settings.only_missing else _missing(sources, outputs)
     checked, unreadable = check_sources(wanted, settings)
     if not settings.skip_errors:
         problems += unreadable
     problems.raise_all("nothing was predicted:")
-    places = {source: place for place, source in enumerate(sources)}
-    checked = sorted([*checked, *(Checked(one, 0) for one in kept)], key=lambda one: places[one.source])
-    return Plan(settings, network, checked, unreadable, found.left_out, outputs)
+    known = {one.source: one for one in checked}
+    left_out = set(wanted) - known.keys()
+    all_checked = [known.get(one) or Checked(one, 0) for one in sources if one not in left_out]
+    return Plan(settings, network, all_checked, unreadable, outputs)
 
 
-def _split_done(sources: Sequence[Source], outputs: Outputs | None) -> tuple[list[Source], list[Source]]:
-    """Return what is to be done, and what has all its outputs: that is not opened again (None: nothing has)."""
-    done = [outputs is not None and outputs.has_all(source) for source in sources]
-    return [one for one, is_done in zip(sources, done, strict=True) if not is_done], list(compress(sources, done))
+def _missing(sources: Sequence[Source], outputs: Outputs) -> list[Source]:
+    """Return the sources that lack an output; the others are not opened again."""
+    return [source for source in sources if not outputs.has_all(source)]
 
 
 def _network(cfg: Mapping[str, Any]) -> Path:
     if cfg["ckpt_path"] is None:
-        raise UserError("ckpt_path: name the checkpoint to predict with, e.g. ckpt_path=outputs/…/checkpoints/best.ckpt")
+        raise UserError(
+            "ckpt_path: name the checkpoint to predict with, e.g. ckpt_path=outputs/…/checkpoints/best.ckpt"
+        )
     if cfg["ckpt_path"] == LAST:
         from src.checkpoints.finding import resolve_checkpoint
 
@@ -95,7 +94,9 @@ def _outputs(cfg: Mapping[str, Any], settings: PredictSettings, network: Path, s
     background = cfg["background"]
     others = [network, Path(cfg["input"]), *([Path(background)] if isinstance(background, str) else [])]
     inputs = [source.path for source in sources if source.path is not None]
-    return Outputs(Path(cfg["output"]), settings.types, settings.file_format, settings.frames, Protected([*inputs, *others]))
+    return Outputs(
+        Path(cfg["output"]), settings.types, settings.file_format, settings.frames, Protected([*inputs, *others])
+    )
 
 
 def _stream_problems(sources: Sequence[Source], settings: PredictSettings) -> list[str]:
@@ -104,6 +105,7 @@ def _stream_problems(sources: Sequence[Source], settings: PredictSettings) -> li
         problems.append(f"output={STANDARD_OUTPUT}: standard output takes one type, not {', '.join(settings.types)}")
     if len(sources) != 1 or sources[0].is_video:
         problems.append(
-            f"output={STANDARD_OUTPUT}: standard output takes one picture; input={STANDARD_INPUT} reads one from standard input"
+            f"output={STANDARD_OUTPUT}: standard output takes one picture; "
+            f"input={STANDARD_INPUT} reads one from standard input"
         )
     return problems

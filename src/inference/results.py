@@ -1,4 +1,4 @@
-"""What a prediction gives: the mask of a picture, and what people make of it."""
+"""The result of a prediction: the mask of a picture, and everything that is made of it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ FORMATS = ("png", "webp")
 
 Background: TypeAlias = str | Sequence[int] | AnyPicture
 COLOURS = {"white": (255, 255, 255), "green": (0, 177, 64)}
-"""Backgrounds by name; green is that of a studio's screen."""
+"""Backgrounds by name; green is that of a studio's green screen."""
 BLUR = "blur"
 
 TINT = (255, 64, 32)
 STRENGTH = 0.45
-"""Of the overlay's tint at probability 1."""
+"""Opacity of the overlay's tint at probability 1."""
 BAND = 1 << 20
-"""Pixels that are mixed at a time: intermediate values of a whole photograph would take hundreds of megabytes."""
+"""Pixels that are mixed at a time: the intermediate values of a whole photograph take hundreds of megabytes."""
 
 
 class Result:
@@ -40,7 +40,7 @@ class Result:
     Attributes:
         name: the picture's file name; empty for one out of memory.
         image: the picture, uint8 RGB (H, W, 3), upright.
-        seconds: wall time from the file to the network's output; of a batch its share.
+        seconds: wall time from the file to the network's output; in a batch, the picture's share.
     """
 
     def __init__(self, picture: Picture, raw: RawMask, seconds: float) -> None:
@@ -74,14 +74,17 @@ class Result:
         """Return the object before another background, uint8 RGB (H, W, 3).
 
         Args:
-            background: ``white``, ``green``, ``blur`` (the picture itself), three values 0 … 255 (RGB), or a picture, which is scaled
-                to cover this one and cut to its size.
-            threshold: cut hard there; None mixes by probability.
+            background: ``white``, ``green``, ``blur`` (the picture itself), three values 0 … 255 (RGB), or a picture,
+                which is scaled to cover this one and cut to its size.
+            threshold: probability at which the object is cut out hard; None mixes by probability.
         """
         return _mixed(self.image, _background(background, self.image), self.levels(threshold))
 
     def overlay(self, threshold: float = 0.5) -> np.ndarray:
-        """Return the picture tinted where the object is, with an outline where the probability crosses the threshold; uint8 (H, W, 3)."""
+        """Return the picture tinted where the object is, uint8 (H, W, 3).
+
+        An outline is drawn where the probability crosses the threshold.
+        """
         tint = np.array(TINT, np.uint8)
         opacity = (self.mask8 * np.float32(STRENGTH)).round().astype(np.uint8)
         drawn = _mixed(np.broadcast_to(tint, self.image.shape), self.image, opacity)
@@ -89,7 +92,7 @@ class Result:
         return drawn
 
     def regions(self, threshold: float = 0.5) -> list[Region]:
-        """Return the connected parts of the mask, the largest first; specks below 1/10,000 of the picture are left out."""
+        """Return the connected parts of the mask, the largest first, without specks below 1/10,000 of the picture."""
         return find_regions(self.mask8, threshold)
 
     def boxes(self, threshold: float = 0.5) -> np.ndarray:
@@ -108,11 +111,14 @@ class Result:
     def to_json(self, threshold: float = 0.5, tolerance: float = TOLERANCE) -> dict[str, Any]:
         """Return the regions in COCO's form: ``images``, ``annotations`` (polygons, boxes, areas), ``categories``.
 
-        Each annotation has a ``score`` beside COCO's keys: the mean probability inside. Areas exclude holes, polygons fill them.
+        Each annotation has a ``score`` beside COCO's keys: the mean probability inside. Areas exclude holes, polygons
+        fill them.
         """
         height, width = self.image.shape[:2]
         image = {"id": 1, "file_name": self.name, "width": width, "height": height}
-        annotations = [_annotation(number, region, tolerance) for number, region in enumerate(self.regions(threshold), start=1)]
+        annotations = [
+            _annotation(number, region, tolerance) for number, region in enumerate(self.regions(threshold), start=1)
+        ]
         return {"images": [image], "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
 
     def drawn(self, kind: str, background: Background = "white", threshold: float | None = None) -> np.ndarray:
@@ -129,14 +135,20 @@ class Result:
             return self.on(background, threshold)
         return self.cutout(threshold) if kind == "cutout" else self.levels(threshold)
 
-    def encoded(self, kind: str, file_format: str = "png", background: Background = "white", threshold: float | None = None) -> bytes:
+    def encoded(
+        self, kind: str, file_format: str = "png", background: Background = "white", threshold: float | None = None
+    ) -> bytes:
         """Return the file of one of `TYPES` as bytes; see :meth:`drawn`."""
         if kind == "json":
             return json.dumps(self.to_json(0.5 if threshold is None else threshold)).encode()
         return encode(self.drawn(kind, background, threshold), file_format)
 
     def save(
-        self, path: str | PathLike[str], kind: str | None = None, background: Background = "white", threshold: float | None = None
+        self,
+        path: str | PathLike[str],
+        kind: str | None = None,
+        background: Background = "white",
+        threshold: float | None = None,
     ) -> None:
         """Write a file, whole or not at all, and its folder if need be; an existing one is replaced.
 
@@ -148,13 +160,16 @@ class Result:
 
         Raises:
             UserError: another suffix or kind.
-            OSError: the folder takes no file.
+            OSError: the folder is not writable.
         """
         target = Path(path)
         suffix = target.suffix.lower().removeprefix(".")
         kind = kind or ("json" if suffix == "json" else "map")
         if kind not in TYPES or suffix not in (("json",) if kind == "json" else FORMATS):
-            raise UserError(f"{target}: cannot save {kind!r} there; types are {', '.join(TYPES)}; suffixes .png, .webp, and .json for json")
+            raise UserError(
+                f"{target}: cannot save {kind!r} there; types are {', '.join(TYPES)}; "
+                "suffixes .png, .webp, and .json for json"
+            )
         write_whole(target, self.encoded(kind, suffix, background, threshold))
 
 
@@ -213,10 +228,15 @@ def colour(values: Sequence[int]) -> np.ndarray:
 
 
 def _blurred(image: np.ndarray, side: int = 256) -> np.ndarray:
-    """Return a picture out of focus: reduced to ``side`` pixels, blurred there, enlarged again; the cost does not grow with the blur."""
+    """Return a picture out of focus: reduced to ``side`` pixels, blurred there, enlarged again.
+
+    The cost does not grow with the blur.
+    """
     height, width = image.shape[:2]
     factor = min(1.0, side / max(height, width))
-    small = cv2.resize(image, (max(1, round(width * factor)), max(1, round(height * factor))), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        image, (max(1, round(width * factor)), max(1, round(height * factor))), interpolation=cv2.INTER_AREA
+    )
     sigma = max(small.shape[:2]) / 50
     return cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma), (width, height), interpolation=cv2.INTER_LINEAR)
 

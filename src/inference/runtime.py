@@ -1,4 +1,4 @@
-"""onnxruntime-web, which runs the network in the browser: fetched once by the user's own npm, checked, kept in the cache."""
+"""onnxruntime-web, which runs the network in the browser: fetched once by the user's npm, checked and cached."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def web_runtime(folder: str | None = None) -> Path:
         folder: where the user has them; None takes those of the cache, which npm fills if need be.
 
     Raises:
-        UserError: a file is missing or another one than it should be; npm is not there or cannot fetch the package.
+        UserError: a file is missing or has a wrong checksum; npm is not installed or cannot fetch the package.
     """
     if folder is not None:
         if problems := _problems(Path(folder)):
@@ -47,7 +47,7 @@ def web_runtime(folder: str | None = None) -> Path:
 
 
 def _problems(folder: Path) -> Problems:
-    """Return one line per file of a folder that is missing or not what it should be."""
+    """Return one line per file of a folder that is missing or has a wrong checksum."""
     problems = Problems()
     for name in CHECKSUMS:
         path = folder / name
@@ -68,12 +68,18 @@ def _fetch(target: Path) -> None:
         raise UserError("the page needs onnxruntime-web, and npm, which fetches it, is not installed. Ways out:", WAYS)
     with tempfile.TemporaryDirectory() as folder:
         files = _read(npm_pack(npm, PACKAGE, Path(folder)))
-    wrong = [f"{name} has another checksum, or is missing" for name in CHECKSUMS if not _is_right(name, files.get(name, b""))]
+    wrong = [
+        f"{name} has another checksum, or is missing" for name in CHECKSUMS if not _is_right(name, files.get(name, b""))
+    ]
     if wrong:
-        raise UserError(f"what npm fetched is not {PACKAGE} as this page was made for it; nothing of it is used:", [*wrong, WAYS[1]])
+        raise UserError(
+            f"what npm fetched is not {PACKAGE} as this page was made for it; nothing of it is used:", [*wrong, WAYS[1]]
+        )
     for name, content in files.items():
         if not write_whole(target / name, content):
-            raise UserError(f"{target / name} cannot be written; choose another cache folder by $COS_CACHE, or give runtime=FOLDER")
+            raise UserError(
+                f"{target / name} cannot be written; choose another cache folder by $COS_CACHE, or give runtime=FOLDER"
+            )
 
 
 def npm_pack(npm: str, package: str, folder: Path) -> Path:
@@ -90,7 +96,9 @@ def npm_pack(npm: str, package: str, folder: Path) -> Path:
         said = str(error)
     archives = sorted(folder.glob("*.tgz"))
     if not archives:
-        raise UserError(f"npm could not fetch {package} ({said[:200]}). Ways out:", ["run this again with a network", WAYS[1]])
+        raise UserError(
+            f"npm could not fetch {package} ({said[:200]}). Ways out:", ["run this again with a network", WAYS[1]]
+        )
     return archives[0]
 
 

@@ -27,14 +27,15 @@ def default_workers() -> int:
 def in_order(function: Callable[[A], B], items: Iterable[A], workers: int, ahead: int = 1) -> Iterator[B]:
     """Yield ``function(item)`` for each item, in order, computed by ``workers`` threads.
 
-    An item is taken from ``items`` only when a thread can soon work on it, so an endless iterable is fine. The first error is
-    raised in its turn; items that no thread has begun are then dropped. The same happens when the consumer stops early.
+    An item is taken from ``items`` only when a thread can soon work on it, so an endless iterable is fine. The first
+    error is raised in its turn; items that no thread has begun are then dropped. The same happens when the consumer
+    stops early.
 
     Args:
         function: called by several threads at once.
         items: consumed by the calling thread.
         workers: number of threads.
-        ahead: how many more results than threads may wait for a slow one before them.
+        ahead: how many results, beyond one per thread, may wait for a slow one before them.
     """
     waiting: deque[Future[B]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="picture") as pool:

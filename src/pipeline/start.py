@@ -1,4 +1,7 @@
-"""Where a training starts: from nothing, or from which file. Reads no file but checkpoints, and imports torch only for those."""
+"""Where a training starts: from scratch, or from which file.
+
+Only checkpoints are read, and torch is only imported to read them.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ NEEDED = ("data", "model", "trainer")
 
 
 def check_start(cfg: DictConfig) -> None:
-    """Check what can be checked by names and paths alone.
+    """Check everything that only needs names and paths.
 
     Raises:
-        UserError: a group that was removed, a checkpoint or weights that do not exist, a checkpoint that cannot be resumed from, a folder
-            that holds a run.
+        UserError: a group that was removed, a checkpoint or weights that do not exist, a checkpoint that cannot be
+            resumed from, a folder that already holds a run.
     """
     if removed := [name for name in NEEDED if "_target_" not in (cfg.get(name) or {})]:
         way_out = "training needs it. It was removed with ~GROUP; choose one with GROUP=CHOICE"
@@ -34,39 +37,46 @@ def check_start(cfg: DictConfig) -> None:
         problems.append(f"init: no file {cfg.init}")
     if _begun(cfg) and cfg.ckpt_path is None:
         folder = cfg.paths.output_dir
-        problems.append(f"{folder} already holds a training: ckpt_path=last resumes it, another paths.output_dir starts a new one")
+        problems.append(
+            f"{folder} already holds a training: ckpt_path=last resumes it, another paths.output_dir starts a new one"
+        )
     problems += _of_another_run(cfg)
     if not cfg.train and cfg.ckpt_path is None:
         problems.append("train=false needs a ckpt_path to test")
     if cfg.train and cfg.ckpt_path is not None and Path(cfg.ckpt_path).suffix == SUFFIX:
         only_weights = f"ckpt_path: {cfg.ckpt_path} holds weights alone"
-        problems.append(f"{only_weights}; a training resumes from a .ckpt, init={cfg.ckpt_path} begins a new one with them")
+        problems.append(
+            f"{only_weights}; a training resumes from a .ckpt, init={cfg.ckpt_path} begins a new one with them"
+        )
     problems.raise_all()
 
 
 def starting_checkpoint(cfg: DictConfig) -> Path | None:
-    """Return the file to resume from (or, with ``train=false``, to test), after `check_start`; None for a new training."""
+    """Call `check_start`; return the file to resume from (with ``train=false``: to test), None for a new training."""
     check_start(cfg)
     return resolve_checkpoint("last" if _requeued(cfg) else cfg.ckpt_path, cfg.paths.output_dir)
 
 
 def _begun(cfg: DictConfig) -> bool:
-    """Whether a training has left checkpoints in the folder of this one."""
+    """Return whether a training has left checkpoints in this run's folder."""
     return bool(cfg.train) and holds_training(cfg.paths.output_dir)
 
 
 def _of_another_run(cfg: DictConfig) -> list[str]:
-    """A checkpoint from elsewhere must not put its training, or its test, in the place of those that the folder holds."""
+    """Return the problem if a checkpoint from elsewhere would overwrite the training or the report in this folder."""
     folder = Path(cfg.paths.output_dir)
     if cfg.ckpt_path in (None, "last") or Path(cfg.ckpt_path).resolve().parent == (folder / "checkpoints").resolve():
         return []
     if _begun(cfg):
-        return [f"{folder} already holds another training than that of ckpt_path={cfg.ckpt_path}; name another paths.output_dir"]
+        return [
+            f"{folder} already holds another training than that of ckpt_path={cfg.ckpt_path}; "
+            "name another paths.output_dir"
+        ]
     if not cfg.train and any((folder / name).exists() for name in REPORT):
         return [f"{folder} already holds a report; name another paths.output_dir for that of ckpt_path={cfg.ckpt_path}"]
     return []
 
 
 def _requeued(cfg: DictConfig) -> bool:
-    """Whether SLURM has started this very training before: it resumes, whatever was typed."""
+    """Return whether SLURM requeued this training: it then resumes, whatever the command line says."""
     return restarted() and _begun(cfg)

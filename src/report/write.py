@@ -1,4 +1,4 @@
-"""A report: what is printed, written and drawn of the scores of methods on data sets."""
+"""A report of the scores of methods on data sets: tables, figures and files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from src.scoring.scores import SetScores
 from src.utils.errors import UserError
 
 STAGE_DIGITS = 4
-"""Stages of one network differ in the fourth decimal; methods are printed as the field does, with `digits`."""
+"""Decimals of the tables of stages, which differ in the fourth; methods have `digits` decimals, as in the field."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,12 @@ class ReportOptions:
     """What a report shows.
 
     Args:
-        columns: measures of the tables, a preset of `columns.PRESETS` or None for the one of the data sets' task.
-        digits: decimals of the tables; the CSV files have all.
-        published_settings, published_backbones: published rows to show (None: all backbones; no settings: no rows).
+        columns: measures of the tables, a preset of `columns.PRESETS`, or None for the preset of the data sets' task.
+        digits: decimals of the tables; the CSV files have all digits.
+        published_settings: settings of the published rows to show; empty: no rows.
+        published_backbones: backbones of the published rows to show; None: all.
         reference: the method that the others are compared with; None: all pairs.
-        parquet: write `per_image.parquet` too; needs pyarrow.
+        parquet: also write `per_image.parquet`; needs pyarrow.
     """
 
     columns: str | Sequence[str] | None = None
@@ -45,7 +46,13 @@ class ReportOptions:
     parquet: bool = False
 
     def check(self, measures: Iterable[str], datasets: Sequence[str], methods: Sequence[str] | None = None) -> None:
-        """Raise a UserError for what the report could not show, before anything is scored."""
+        """Raise a UserError if the report cannot show what is asked for; called before anything is scored.
+
+        Args:
+            measures: the measures that will be computed.
+            datasets: names of the data sets.
+            methods: names of the methods; None: not known yet.
+        """
         choose_columns(self.columns, measures, datasets)
         select_published(datasets, self.published_settings, self.published_backbones)
         if methods is not None and self.reference is not None and self.reference not in methods:
@@ -58,13 +65,16 @@ class ReportOptions:
 
 @dataclass(frozen=True)
 class Report:
-    """Scores and what is known about them.
+    """Scores, and what the report says about them.
 
     Args:
-        results: data set → methods.
-        stages: data set → the maps M_0 … M_K (and M̂_{K+1}) of one network, the last of which is the method's; empty for other maps.
-        context: notes under every main table.
+        title: of the report.
+        protocol: `field`, `raw` or `released`.
+        results: data set → the scores of its methods.
         panels: (data set, image) → the pictures of one row of the gallery.
+        stages: data set → the scores of the maps M_0 … M_K (and M̂_{K+1}) of one network, the last of which is the
+            method's map; empty for other maps.
+        context: notes under every main table.
     """
 
     title: str
@@ -76,10 +86,10 @@ class Report:
 
 
 def write_report(folder: Path, report: Report, options: ReportOptions, console: Console) -> None:
-    """Write everything into `folder` and print the tables of what was measured.
+    """Write all files into `folder` and print the tables of the measured scores.
 
-    Files: metrics.{md,tex,csv}, per_image.csv, curves.csv, comparisons.csv, breakdown.csv, curves_SET.{png,pdf}, gallery_SET.png and
-    report.html. They are the same byte for byte for the same scores.
+    Files: metrics.{md,tex,csv}, per_image.csv, curves.csv, comparisons.csv, breakdown.csv, curves_SET.{png,pdf},
+    gallery_SET.png and report.html. The same scores give byte-identical files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     datasets, results = list(report.results), [one for group in report.results.values() for one in group]
@@ -110,7 +120,9 @@ def write_report(folder: Path, report: Report, options: ReportOptions, console: 
     for note in [*set_notes(report.results), f"Protocol {PROTOCOLS[report.protocol]}.", *report.context]:
         console.print(note, style="dim", markup=False, highlight=False)
     (folder / "metrics.md").write_text("\n".join(text), encoding="utf-8")
-    (folder / "metrics.tex").write_text("% needs \\usepackage{booktabs,graphicx}\n\n" + "\n".join(tex), encoding="utf-8")
+    (folder / "metrics.tex").write_text(
+        "% needs \\usepackage{booktabs,graphicx}\n\n" + "\n".join(tex), encoding="utf-8"
+    )
     page.write(folder / "report.html")
     files.write_csv(folder / "metrics.csv", files.metric_rows(maps, published, report.protocol))
     files.write_csv(folder / "per_image.csv", files.image_rows(results, report.protocol))
@@ -122,7 +134,11 @@ def write_report(folder: Path, report: Report, options: ReportOptions, console: 
 
 
 def _main_table(
-    report: Report, datasets: Sequence[str], columns: Sequence[str], options: ReportOptions, published: Sequence[PublishedRow]
+    report: Report,
+    datasets: Sequence[str],
+    columns: Sequence[str],
+    options: ReportOptions,
+    published: Sequence[PublishedRow],
 ) -> Table:
     chosen = {dataset: report.results[dataset] for dataset in datasets}
     title = f"{', '.join(datasets)}: scores"
@@ -133,11 +149,20 @@ def _stage_tables(report: Report, dataset: str, columns: Sequence[str]) -> list[
     stages = report.stages.get(dataset, [])
     if len(stages) < 2:
         return []
-    return [scores_table(f"{dataset}: stage by stage", {dataset: stages}, columns, report.protocol, STAGE_DIGITS, context=report.context)]
+    return [
+        scores_table(
+            f"{dataset}: stage by stage",
+            {dataset: stages},
+            columns,
+            report.protocol,
+            STAGE_DIGITS,
+            context=report.context,
+        )
+    ]
 
 
 def _comparisons(report: Report, dataset: str, columns: Sequence[str], options: ReportOptions) -> list[Comparison]:
-    """Between methods, or between the last and each earlier stage of a single network."""
+    """Compare the methods, or the last stage with each earlier stage of a single network."""
     methods, stages = report.results[dataset], report.stages.get(dataset, [])
     if len(methods) > 1:
         there = [one.label for one in methods]

@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 
 
 class MapScorer:
-    """Takes the maps of a test as the network makes them and scores them in a pool.
+    """Takes the maps of a test as the network makes them, and scores them in a pool.
 
     Args:
-        maps_dir: where the last map of each image is written, ``<maps_dir>/<dataset>/<image>.png``, 8-bit at the mask's size; with the
-            `field` protocol `src.score` finds the same numbers in these files, to the last digit. None: nowhere.
+        protocol: `field`, `raw` or `released`.
+        extra: names of slow measures.
+        pool: the threads that score.
+        maps_dir: where the last map of each image is written, ``<maps_dir>/<dataset>/<image>.png``, 8-bit at the mask's
+            size; with the `field` protocol, `src.score` computes exactly the same numbers from these files. None: maps
+            are not written.
     """
 
     def __init__(self, protocol: str, extra: Sequence[str], pool: WorkerPool, maps_dir: Path | None = None) -> None:
@@ -36,9 +40,17 @@ class MapScorer:
         self.pool, self.maps_dir = pool, maps_dir
         self._pending: deque[tuple[str, Future[dict[str, ImageScores]]]] = deque()
         self._results: dict[str, dict[str, SetScores]] = {}
+        self._names: set[tuple[str, str]] = set()
 
-    def add(self, dataset: str, image: str, maps: Mapping[str, Tensor], target: Tensor, valid: Tensor | None = None) -> None:
+    def add(
+        self, dataset: str, image: str, maps: Mapping[str, Tensor], target: Tensor, valid: Tensor | None = None
+    ) -> None:
         """Score the maps (h, w) of one image, by stage, the final one last, against its bool mask (h, w)."""
+        if (dataset, image) in self._names:
+            raise UserError(
+                f"{dataset}: two images are called {image}; rename one, or put the sets into folders of other names"
+            )
+        self._names.add((dataset, image))
         path = None
         if self.maps_dir is not None:
             path = self.maps_dir / dataset / f"{image}.png"
@@ -51,7 +63,7 @@ class MapScorer:
             self._collect()
 
     def results(self) -> dict[str, dict[str, SetScores]]:
-        """Data set → stage → its scores; waits for what is unfinished."""
+        """Wait for unfinished maps; return data set → stage → its scores."""
         while self._pending:
             self._collect()
         return self._results
@@ -73,11 +85,14 @@ def score_maps(
     path: Path | None = None,
     picture: NDArray[np.uint8] | None = None,
 ) -> dict[str, ImageScores]:
-    """Score several maps of one image, and write the last one to ``path`` if that is given.
+    """Score several maps of one image, and write the last one to ``path`` if it is given.
 
-    ``picture``: the image itself, (H, W, 3) uint8, for the measures that look at it.
+    ``picture``: the image itself, (H, W, 3) uint8, for the measures that need it.
     """
-    share, objects = float((target if valid is None else target[valid]).mean()), count_objects(target if valid is None else target & valid)
+    share, objects = (
+        float((target if valid is None else target[valid]).mean()),
+        count_objects(target if valid is None else target & valid),
+    )
     try:
         found = {name: score(map_, target, protocol, valid, extra, picture) for name, map_ in maps.items()}
     except UserError as error:
@@ -90,7 +105,7 @@ def score_maps(
 
 
 def count_objects(mask: NDArray[np.bool_]) -> int:
-    """Number of 8-connected parts that hold at least `SPECK` of the mask's object pixels."""
+    """Count the 8-connected parts that hold at least `SPECK` of the mask's object pixels."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     return int(np.count_nonzero(areas >= SPECK * areas.sum()))

@@ -1,4 +1,4 @@
-"""Where this project keeps what can be made again: verdicts about data sets, and decoded images."""
+"""The cache folder, for what can be made again: results of data checks, and decoded images."""
 
 from __future__ import annotations
 
@@ -11,47 +11,33 @@ from pathlib import Path
 def cache_dir() -> Path:
     """`$COS_CACHE`, else `reversible-unfolding` in the user's cache folder; deleting it costs time and nothing else.
 
-    Where that is nowhere, or cannot be written (containers with any uid), the user has a folder among the temporary files.
+    Without a home (a user id that the system does not know, and no `$HOME`) it is a place where nothing can be kept.
     """
     chosen = os.environ.get("COS_CACHE")
     if chosen:
-        return Path(os.path.expanduser(chosen))
-    user_caches = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return Path(user_caches if _can_be_made(user_caches) else _of_nobody()) / "reversible-unfolding"
+        return Path(chosen).expanduser()
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "reversible-unfolding"
+    except RuntimeError:
+        return Path(os.devnull) / "reversible-unfolding"
 
 
 def name_nobody() -> None:
-    """Give a user whom the system does not know a home and a name, in this process and those that it starts.
+    """Give a user whom the system does not know a home and a name, for this process and those that it starts.
 
-    Libraries would make a folder called `~` otherwise, or end where they ask for the name.
+    Libraries would otherwise make a folder called `~`, or end where they ask for the name.
     """
+    uid = os.getuid() if hasattr(os, "getuid") else 0
     if not os.path.isabs(os.path.expanduser("~")):
-        os.environ["HOME"] = _of_nobody()
+        os.environ["HOME"] = os.path.join(tempfile.gettempdir(), f"home-{uid}")
     try:
         getpass.getuser()
     except (KeyError, OSError, ImportError):
-        os.environ["USER"] = f"uid{_uid()}"
-
-
-def _can_be_made(folder: str) -> bool:
-    """Whether a folder can be written, or the first above it that exists."""
-    if not os.path.isabs(folder):
-        return False
-    while not os.path.exists(folder):
-        folder = os.path.dirname(folder)
-    return os.access(folder, os.W_OK)
-
-
-def _of_nobody() -> str:
-    return os.path.join(tempfile.gettempdir(), f"cache-{_uid()}")
-
-
-def _uid() -> int:
-    return os.getuid() if hasattr(os, "getuid") else 0
+        os.environ["USER"] = f"uid{uid}"
 
 
 def write_whole(path: Path, content: bytes) -> bool:
-    """Write a small file so that other processes see all of it or nothing; False where the folder cannot be written."""
+    """Write a small file so that other processes see all of it or nothing; False if the folder cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:

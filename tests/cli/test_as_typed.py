@@ -1,83 +1,110 @@
-"""Texts of the command line mean what was typed."""
+"""What is typed arrives: paths with any letter, texts that look like numbers, W&B's dashes."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import shlex
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from src.cli.as_typed import OF_CLASSES, TEXTS, as_typed
-from src.cli.type_check import fits, parameters_of
+from src.cli.as_typed import as_typed
+from src.cli.command import CONF
+from src.cli.override_errors import composition_mistake
 from src.utils.errors import UserError
-from tests.cli.test_command_line import NAMES
-from tests.fixtures.tiny import config
 
-TYPED = [name for name in NAMES if name not in ("back\\slash", "~/x", "null") and "$" not in name] + [
-    "[a.jpg,b.jpg]",
-    "glob(*)",
-    "a\nb",
-    "'a",
-    "é",
+
+def arrives(word: str, *more: str) -> object:
+    """The value that a command gets for a typed word."""
+    key = word.partition("=")[0].lstrip("+-")
+    command = {
+        "data.root": "train",
+        "paths.output_dir": "train",
+        "data.groups": "train",
+        "data.test_sets": "train",
+    }.get(key, "score")
+    with initialize_config_dir(CONF, version_base="1.3"):
+        cfg = compose(command, as_typed([word, *more]))
+    for part in key.split("."):
+        cfg = cfg[part]
+    return cfg
+
+
+PATHS = [
+    "a=b",
+    "a,b",
+    "a (1)",
+    "[a]",
+    "{a}",
+    "#a",
+    "it's",
+    'say "a"',
+    "größe",
+    "猫",
+    "trailing ",
+    " leading",
+    "a\\b",
+    "a\\",
+    "1e3",
+    "2024",
+    "a;b",
+    "$a",
 ]
 
 
-@pytest.mark.parametrize("name", TYPED)
-@pytest.mark.parametrize("key", ["paths.output_dir", "ckpt_path", "+data.groups"])
-def test_a_text_is_what_was_typed_whatever_hydra_would_make_of_it(key, name):
-    words = as_typed([f"{key}={name}"])
-    assert as_typed(words) == words  # the processes of a launcher read the line again
-    assert OverridesParser.create().parse_overrides(words)[0].value() == name
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("key", ["data.root", "paths.output_dir", "preds", "set"])
+def test_paths_and_names_arrive_as_typed(key: str, path: str) -> None:
+    assert arrives(f"{key}={path}") == path
 
 
-def test_what_hydra_is_told_stays(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    hydra = [
-        "ckpt_path=null", "data.root='a b'", 'set="x"', "paths.output_dir=out/${seed}", r"input=a\,b", "seed=1e3", "threshold=null",
-        "background=[1,2,3]", "type=[map,'json']", "ckpt_path=", "model=run", "~logger", "-m", "--multirun", "--cfg", "job",
-        "--config-dir=x",
-    ]  # fmt: skip
-    assert as_typed(hydra) == hydra
-    Path("a\\,b").touch()
-    assert as_typed([r"input=a\,b"]) == [r'input="a\,b"']  # a file that is there is meant
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=12))
+def test_any_text_arrives(text: str) -> None:
+    if (
+        text not in ("null", "???", "~")
+        and "${" not in text
+        and not (len(text) > 1 and text[0] == text[-1] and text[0] in "'\"")
+    ):
+        assert arrives(f"gts={text}") == text
 
 
-def test_a_multirun_takes_several_texts(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    several = ["-m", "ckpt_path=a.ckpt,b.ckpt", "data.root=choice(a,b)", "data.test_sets=[A],[B]"]
-    assert as_typed(several) == several
-    assert as_typed(["-m", "paths.output_dir=a,b", "data.root=a=b"]) == ["-m", 'paths.output_dir="a,b"', 'data.root="a=b"']
-    Path("a,b").mkdir()
-    assert as_typed(["-m", "data.root=a,b"]) == ["-m", 'data.root="a,b"']
+def test_what_has_a_meaning_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert arrives("data.root=~/data") == "/home/me/data"
+    assert arrives("data.root=${oc.env:HOME}/x") == "/home/me/x"
+    assert arrives("set=null") is None
+    assert arrives("data.root='a b'") == "a b"
+    assert arrives("data.test_sets=[007,1e3,CAMO]") == ["007", "1e3", "CAMO"]
+    assert arrives("data.test_sets=2024") == "2024"
+    assert arrives("data.groups=(video\\d+)_") == "(video\\d+)_"
+    assert as_typed(["-m", "data.root=a,b", "seed=0,1"]) == ["-m", "data.root=a,b", "seed=0,1"]
+    assert as_typed(["-m", "data.root=a=b"]) == ["-m", "data.root='a=b'"]
 
 
-def test_a_home_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    assert as_typed(["data.root=~/x", "set=~/x"]) == [f"data.root={tmp_path}/x", 'set="~/x"']
-    Path("~").mkdir()
-    assert as_typed(["data.root=~"]) == ['data.root="~"']
-
-
-def test_lists_of_texts():
-    assert as_typed(["data.train_sets=[2024, 1e3,a b,'c',CAMO]"]) == ["""data.train_sets=["2024","1e3","a b",'c',CAMO]"""]
-    assert config("train", "data=cod", *as_typed(["data.test_sets=[2024,null]"])).data.test_sets == ["2024", "null"]
-
-
-def test_options_are_settings():
-    assert as_typed(["--seed=1", "--model.optimizer.lr=3e-4", "--data.root=a b"]) == [
-        "seed=1",
-        "model.optimizer.lr=3e-4",
-        'data.root="a b"',
+def test_wandb_agents_words_are_overrides() -> None:
+    words = ["--data.root=/tmp/x", "--seed=3", "--init=None", "--config-name=train", "--multirun", "--cfg=job"]
+    assert as_typed(words) == [
+        "data.root=/tmp/x",
+        "seed=3",
+        "init=null",
+        "--config-name=train",
+        "--multirun",
+        "--cfg=job",
     ]
-    with pytest.raises(UserError, match="--seed: settings are given as seed=VALUE"):
-        as_typed(["--seed", "1"])
 
 
-def test_the_table_agrees_with_the_classes():
-    full = config("train", "data=cod", "logger=wandb")
-    for key in OF_CLASSES:
-        node, _, name = key.rpartition(".")
-        parameters = None if node.startswith("hydra") else parameters_of(OmegaConf.select(full, node) or OmegaConf.create())
-        assert parameters is None or name not in parameters or fits(["a"] if TEXTS[key] == list[str] else "a", parameters[name]), key
+def test_bytes_of_another_encoding_are_explained() -> None:
+    with pytest.raises(UserError, match="no UTF-8"):
+        as_typed(["data.root=\udcff"])
+
+
+def test_the_message_of_a_word_that_hydra_cannot_read_shows_how_to_type_it() -> None:
+    with pytest.raises(HydraException) as error, initialize_config_dir(CONF, version_base="1.3"):
+        compose("train", ["+model.note=größe (2)"])
+    message = composition_mistake(error.value) or ""
+    (word,) = shlex.split(message.rsplit("quote it for Hydra too: ", 1)[1])
+    with initialize_config_dir(CONF, version_base="1.3"):
+        assert compose("train", [word]).model.note == "größe (2)"

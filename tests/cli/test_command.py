@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from src.cli.command import CONF, _plain
+from src.cli.as_typed import as_typed
+from src.cli.command import CONF, _mistake, _plain, console
 from src.cli.output_folder import CheckOutputFolder
 from src.cli.override_errors import composition_mistake
+from src.cli.type_check import check_own_types
 from src.utils.errors import Problems, UserError
 from tests.fixtures.warm_python import run
 
@@ -58,7 +62,10 @@ def test_a_mistake_leaves_no_folder_and_the_notes_of_another_run_alone(tmp_path)
     (old / "checkpoints").mkdir()
     (old / "checkpoints" / "last.ckpt").touch()
     for folder in (new, old):
-        assert run("src.train", "experiment=quickstart", "model.net.num_stages=0", f"paths.output_dir={folder}").returncode == 2
+        assert (
+            run("src.train", "experiment=quickstart", "model.net.num_stages=0", f"paths.output_dir={folder}").returncode
+            == 2
+        )
     assert not new.exists()
     assert (old / ".hydra" / "overrides.yaml").read_text() == "- seed=5\n"
 
@@ -69,7 +76,9 @@ def test_an_output_folder_that_cannot_be_written(mode, tmp_path):
     (tmp_path / "file").touch()
     result = run("src.train", *mode, "experiment=quickstart", f"paths.output_dir={tmp_path / 'file' / 'run'}")
     assert result.returncode == 2
-    assert result.stderr.startswith(f"error: paths.output_dir: {tmp_path / 'file' / 'run'} cannot be written: Not a directory")
+    assert result.stderr.startswith(
+        f"error: paths.output_dir: {tmp_path / 'file' / 'run'} cannot be written: Not a directory"
+    )
     assert "Traceback" not in result.stderr
 
 
@@ -80,7 +89,10 @@ def test_an_output_folder_without_a_name(mode, capsys, tmp_path, monkeypatch):
     callback, config = CheckOutputFolder(), OmegaConf.create({"hydra": {mode: {"dir": ""}}})
     with pytest.raises(SystemExit) as ended:
         (callback.on_run_start if mode == "run" else callback.on_multirun_start)(config)
-    assert (ended.value.code, capsys.readouterr().err) == (2, "error: paths.output_dir is empty; name a folder, or leave it out\n")
+    assert (ended.value.code, capsys.readouterr().err) == (
+        2,
+        "error: paths.output_dir is empty; name a folder, or leave it out\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,7 +100,10 @@ def test_an_output_folder_without_a_name(mode, capsys, tmp_path, monkeypatch):
     [
         ("model.net.num_stage=2", "model.net.num_stage: there is no such setting; did you mean model.net.num_stages?"),
         ("model.net.mu=0.1", "model.net.mu: there is no such setting; did you mean model.net.mask_step.mu?"),
-        ("model.net.robe_image=false", "model.net.robe_image: there is no such setting any more; write model.net.robe.reads_image"),
+        (
+            "model.net.robe_image=false",
+            "model.net.robe_image: there is no such setting any more; write model.net.robe.reads_image",
+        ),
         ("modle=fpn", "modle: there is no such setting; did you mean model?"),
         ("experimnt=quickstart", "experimnt: there is no such setting; did you mean experiment?"),
         ("lr=3", "lr: there is no such setting; did you mean model.optimizer.lr?"),
@@ -98,7 +113,8 @@ def test_an_output_folder_without_a_name(mode, capsys, tmp_path, monkeypatch):
         ("callbacks=[default,emma]", "callbacks=emma: no such choice; did you mean ema?"),
         (
             "data.test_sets=[CAMO",
-            "data.test_sets=[CAMO: no viable alternative at input '[CAMO'; as text: 'data.test_sets=\"[CAMO\"'",
+            "data.test_sets=[CAMO: no viable alternative at input '[CAMO'; "
+            """if the value is a text, quote it for Hydra too: 'data.test_sets='"'"'[CAMO'"'"''""",
         ),
         (
             "trainer.max_time=00:01:00:00",
@@ -110,14 +126,18 @@ def test_what_does_not_compose_is_one_line_with_what_is_near(override, expected)
     with pytest.raises(HydraException) as error, initialize_config_dir(CONF, version_base="1.3"):
         compose("train", [override])
     assert composition_mistake(error.value) == expected
-    assert composition_mistake(UserError("ours")) is None
+    assert composition_mistake(UserError("ours")) == "ours"
+    assert composition_mistake(ValueError("another")) is None
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["model.net.num_stage=2"], ["error: model.net.num_stage: there is no such setting; did you mean model.net.num_stages?"]),
+        (
+            ["model.net.num_stage=2"],
+            ["error: model.net.num_stage: there is no such setting; did you mean model.net.num_stages?"],
+        ),
         (["seed=abc"], ["error: seed=abc: expected a whole number"]),
         (
             ["data=tubular"],
@@ -152,3 +172,27 @@ def test_problems_are_collected_and_other_errors_are_not():
         problems.raise_all()
     with pytest.raises(KeyError), problems.catch():
         raise KeyError("three")
+
+
+def test_what_the_system_refuses_is_one_line():
+    with pytest.raises(OSError, match="too long") as error:
+        Path("x" * 300).read_bytes()
+    assert _mistake(error.value) == f"{'x' * 300}: File name too long"
+    assert _mistake(OSError("ours")) is None
+
+
+def test_a_name_is_no_markup(capsys):
+    console().print("out [/x] [red] :warning:")
+    assert capsys.readouterr().out == "out [/x] [red] :warning:\n"
+
+
+def test_an_empty_path_is_no_folder():
+    cfg = OmegaConf.create({"output": "", "input": "a", "data": {"root": None}})
+    with pytest.raises(UserError, match="output=: expected a path"):
+        check_own_types(cfg)
+
+
+def test_an_option_that_is_none():
+    with pytest.raises(UserError, match="--seed: settings are given as seed=VALUE"):
+        as_typed(["--seed", "3"])
+    assert as_typed(["--cfg", "job", "--multirun", "--hel"]) == ["--cfg", "job", "--multirun", "--hel"]

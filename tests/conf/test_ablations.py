@@ -1,4 +1,4 @@
-"""Every ablation of `conf/ablation` is another network or loss than the full one, and all of it learns from one batch."""
+"""Every ablation of `conf/ablation` differs from the full network or loss, and all of it learns from one batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from src.cli.command import CONF
 from src.module import COSModule
 
 ABLATIONS = sorted(path.stem for path in (Path(CONF) / "ablation").glob("*.yaml"))
-SMALL = ["experiment=camo_lite0", "paths.output_dir=out", "encoder.name=test_efficientnet", "encoder.weights=null", "model.net.channels=16"]
+SMALL = [
+    "experiment=camo_lite0",
+    "paths.output_dir=out",
+    "encoder.name=test_efficientnet",
+    "encoder.weights=null",
+    "model.net.channels=16",
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +35,25 @@ def test_no_two_ablations_are_the_same(configs):
     """`camo_lite0` has unfold_stride 4 already, so that ablation alone equals the full model."""
     by_model: dict[str, list[str]] = {}
     for name, cfg in configs.items():
-        by_model.setdefault(json.dumps(OmegaConf.to_container(cfg.model, resolve=True), sort_keys=True), []).append(name)
+        by_model.setdefault(json.dumps(OmegaConf.to_container(cfg.model, resolve=True), sort_keys=True), []).append(
+            name
+        )
     assert [names for names in by_model.values() if len(names) > 1] == [["full", "unfold_stride_4"]]
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
 @pytest.mark.slow
 def test_ablation_runs_one_batch(name, configs):
-    """Every parameter gets a gradient: DDP runs with `find_unused_parameters=false`, so what is off must create none."""
+    """Every parameter gets a gradient: DDP has `find_unused_parameters=false`, so parts that are off create none."""
     module: COSModule = instantiate(configs[name].model)
     image, target = torch.rand(2, 3, 64, 64), torch.zeros(2, 1, 64, 64)
     target[:, :, 16:40, 20:50] = 1
     loss = module.loss(module(image), image, target)["loss"]
     loss.backward()
     assert torch.isfinite(loss)
-    assert [parameter for parameter, p in module.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    assert [
+        parameter for parameter, p in module.named_parameters() if p.grad is None or not p.grad.isfinite().all()
+    ] == []
 
 
 @pytest.mark.parametrize(("branches", "absent"), [("small", "_l."), ("large", "_s.")])

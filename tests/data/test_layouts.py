@@ -15,10 +15,16 @@ from src.utils.errors import UserError
 from tests.fixtures.folders import write_set
 
 GREY = np.full((8, 9), 255, np.uint8)
+GREY[0] = 0
 
 LAYOUTS: dict[str, tuple[list[str], str, dict[Split, list[str]]]] = {
     "benchmark archive": (
-        ["TrainDataset/CAMO/Imgs/a.jpg", "TrainDataset/CAMO/GT/a.png", "TestDataset/CAMO/Imgs/b.jpg", "TestDataset/CAMO/GT/b.png"],
+        [
+            "TrainDataset/CAMO/Imgs/a.jpg",
+            "TrainDataset/CAMO/GT/a.png",
+            "TestDataset/CAMO/Imgs/b.jpg",
+            "TestDataset/CAMO/GT/b.png",
+        ],
         "CAMO",
         {"train": ["a"], "test": ["b"]},
     ),
@@ -45,12 +51,12 @@ LAYOUTS: dict[str, tuple[list[str], str, dict[Split, list[str]]]] = {
     "NC4K": (["NC4K/Imgs/1.jpg", "NC4K/GT/1.png", "NC4K/Instance/1.png"], "NC4K", {"train": ["1"], "test": ["1"]}),
     "Kvasir-SEG": (["Kvasir-SEG/images/cju0.jpg", "Kvasir-SEG/masks/cju0.jpg"], "Kvasir-SEG", {"train": ["cju0"]}),
     "polyp archive, Kvasir": (
-        ["TrainDataset/image/cju0a.png", "TrainDataset/image/17.png", "TrainDataset/masks/cju0a.png", "TrainDataset/masks/17.png"],
+        [f"TrainDataset/{place}.png" for place in ("image/cju0a", "image/17", "masks/cju0a", "masks/17")],
         "Kvasir",
         {"train": ["cju0a"]},
     ),
     "polyp archive, ClinicDB": (
-        ["TrainDataset/image/cju0a.png", "TrainDataset/image/17.png", "TrainDataset/masks/cju0a.png", "TrainDataset/masks/17.png"],
+        [f"TrainDataset/{place}.png" for place in ("image/cju0a", "image/17", "masks/cju0a", "masks/17")],
         "CVC-ClinicDB",
         {"train": ["17"]},
     ),
@@ -59,7 +65,11 @@ LAYOUTS: dict[str, tuple[list[str], str, dict[Split, list[str]]]] = {
         "ETIS",
         {"test": ["1"]},
     ),
-    "whole CVC-ClinicDB": (["CVC-ClinicDB/Original/612.tif", "CVC-ClinicDB/Ground Truth/612.tif"], "CVC-612", {"train": ["612"]}),
+    "whole CVC-ClinicDB": (
+        ["CVC-ClinicDB/Original/612.tif", "CVC-ClinicDB/Ground Truth/612.tif"],
+        "CVC-612",
+        {"train": ["612"]},
+    ),
     "DRIVE": (
         [
             f"DRIVE/{split}/{kind}"
@@ -106,7 +116,7 @@ def test_layout_is_found(tmp_path: Path, layout: str) -> None:
         pairs = FolderPairs(folders, name)
         assert list(pairs.names) == names
         assert check_pairs(pairs) == []
-        assert pairs[0].mask.all()
+        assert pairs[0].mask[2:].all()
 
 
 @pytest.mark.parametrize("layout", ["COD10K-v3", "DRIVE", "CAMO-V1.0", "GDD"])
@@ -136,12 +146,27 @@ def test_fields_of_view_travel_with_the_samples(tmp_path: Path) -> None:
         COSDataModule(tmp_path, ["DRIVE"], ["DRIVE"], num_workers=0, val_fraction=0).setup("test")
 
 
-def test_a_mask_folder_of_fields_of_view_is_no_truth(tmp_path: Path) -> None:
-    """DRIVE's newer test archive has `images` and `mask` only, and `mask` isn't the vessels."""
-    plant(tmp_path, ["DRIVE/test/images/01_test.tif", "DRIVE/test/mask/01_test_mask.gif"])
+@pytest.mark.filterwarnings("ignore:DRIVE-T")
+def test_a_split_of_images_and_fields_of_view_is_absent(tmp_path: Path) -> None:
+    """The challenge gives DRIVE's test images out without labels; `mask` isn't the vessels."""
+    plant(tmp_path, [path for path in LAYOUTS["DRIVE"][0] if "1st_manual/01" not in path])
+    assert locate_set(tmp_path, "test", "DRIVE") is None
+    assert "no labels" in missing_set(tmp_path, "test", "DRIVE")
+    data = COSDataModule(tmp_path, ["DRIVE"], ["DRIVE", "CHASE_DB1"], num_workers=0, val_fraction=0)
+    with pytest.raises(UserError, match="no labels, only images and fields of view"):
+        data.setup("fit")
+    write_set(tmp_path / "TestDataset" / "CHASE_DB1", ["Image_11L"])
+    data = COSDataModule(tmp_path, ["DRIVE"], ["DRIVE", "CHASE_DB1"], num_workers=0, val_fraction=0)
+    with pytest.warns(UserWarning, match="no labels, only images and fields of view"):
+        data.setup("fit")
+    assert data.test_names == ["CHASE_DB1"]
+
+
+def test_prepared_vessels_in_a_folder_called_mask_are_the_truth(tmp_path: Path) -> None:
+    plant(tmp_path, ["DRIVE/test/images/01.png", "DRIVE/test/mask/01.png"])
     folders = locate_set(tmp_path, "test", "DRIVE")
     assert folders is not None
-    assert len(FolderPairs(folders, "DRIVE")) == 0
+    assert list(FolderPairs(folders, "DRIVE").names) == ["01"]
 
 
 def test_real_fields_of_view(shared_data: Path) -> None:
@@ -171,7 +196,8 @@ def test_numbers_of_the_tasks() -> None:
 
 def test_groups() -> None:
     assert [clinic_sequence(str(frame)) for frame in (1, 25, 26, 612, 613)] == [
-        "CVC-ClinicDB sequence 1", "CVC-ClinicDB sequence 1", "CVC-ClinicDB sequence 2", "CVC-ClinicDB sequence 29", "613",
+        "CVC-ClinicDB sequence 1", "CVC-ClinicDB sequence 1", "CVC-ClinicDB sequence 2",
+        "CVC-ClinicDB sequence 29", "613",
     ]  # fmt: skip
     assert len({clinic_sequence(str(frame)) for frame in range(1, 613)}) == 29
     assert group_of("CVC-ClinicDB", "30") == "CVC-ClinicDB sequence 2"

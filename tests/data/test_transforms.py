@@ -34,7 +34,7 @@ def test_mask_stays_binary_and_on_its_object(recipe) -> None:  # type: ignore[no
 
 
 def test_resizes_share_their_pixel_centres() -> None:
-    """Objects lie at the same place in image and mask, on average to a twentieth of a new pixel; OpenCV's nearest is 0.5 off."""
+    """Objects are at the same place in image and mask, on average within 1/20 pixel; OpenCV's nearest is 0.5 off."""
     rng = np.random.default_rng(0)
     shifts = []
     for _ in range(100):
@@ -100,7 +100,7 @@ def test_draws_depend_on_torch_seed_alone() -> None:
 
 
 def test_steps_draw_independently() -> None:
-    """With `set_random_seed` every step of albumentations 2.0.8 starts at one state: only flipped images are ever rotated."""
+    """After `set_random_seed` all steps of albumentations 2.0.8 share a state: only flipped images are ever rotated."""
     recipe = paper_recipe(32)
     mask = np.zeros((96, 96), np.uint8)
     mask[:, :20] = 1
@@ -108,7 +108,9 @@ def test_steps_draw_independently() -> None:
     for seed in range(600):
         reseed(recipe, seed)
         out = recipe(image=np.full((96, 96, 3), 128, np.uint8), mask=mask)
-        flipped = out["mask"][:, -1].sum() + out["mask"][:, -4].sum() > out["mask"][:, 0].sum() + out["mask"][:, 3].sum()
+        flipped = (
+            out["mask"][:, -1].sum() + out["mask"][:, -4].sum() > out["mask"][:, 0].sum() + out["mask"][:, 3].sum()
+        )
         # the colour step scales all of a grey image alike, rotation alone brings in black corners
         rotated = np.ptp(out["image"][:, :, 0]) > 0
         counts[int(flipped), int(rotated)] += 1

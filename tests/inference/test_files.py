@@ -29,38 +29,44 @@ def touch(folder: Path, *names: str) -> None:
 
 def names(*arguments, **options) -> list[str]:
     """Return the names of what an input means."""
-    return [source.name for source in find_sources(*arguments, **options).sources]
+    return [source.name for source in find_sources(*arguments, **options)]
 
 
 def test_folders_patterns_and_lists(tmp_path):
-    touch(tmp_path, "b.png", "a.JPG", "c.mp4", ".hidden.png", "notes.md", "birds/wren.jpg", "birds/deep/tit.jpg", "out/a.png")
+    touch(
+        tmp_path,
+        "b.png",
+        "a.JPG",
+        "c.mp4",
+        ".hidden.png",
+        "notes.md",
+        "birds/wren.jpg",
+        "birds/deep/tit.jpg",
+        "out/a.png",
+    )
     assert names(str(tmp_path)) == ["a", "b", "c"]
-    assert names(str(tmp_path), recursive=True, without=tmp_path / "out") == ["a", "b", "birds/deep/tit", "birds/wren", "c"]
+    assert names(str(tmp_path), recursive=True, without=tmp_path / "out") == [
+        "a",
+        "b",
+        "birds/deep/tit",
+        "birds/wren",
+        "c",
+    ]
     assert names(str(tmp_path / "birds" / "**" / "*.jpg")) == ["deep/tit", "wren"]
     assert names(str(tmp_path / "*.png")) == ["b"]
     assert names(str(tmp_path / "birds" / "wren.jpg")) == ["wren"]
     (tmp_path / "list.txt").write_text("# mine\nbirds/wren.jpg\n\nb.png\n")
-    assert find_sources(str(tmp_path / "list.txt")).sources == [
+    assert find_sources(str(tmp_path / "list.txt")) == [
         Source("wren", tmp_path / "birds" / "wren.jpg"),
         Source("b", tmp_path / "b.png"),
     ]
-    assert find_sources("-").sources == [Source("stdin", None)]
+    assert find_sources("-") == [Source("stdin", None)]
 
 
 def test_a_folder_whose_name_could_be_a_pattern(tmp_path):
     touch(tmp_path / "[1] *", "a.png", "b.jpg")
     assert names(str(tmp_path / "[1] *" / "*.png")) == ["a"]
     assert names(str(tmp_path / "[1] *")) == ["a", "b"]
-
-
-def test_what_is_left_out_is_named(tmp_path):
-    touch(tmp_path, "a.jfif", "b.avif", "c.tga", "d.JP2", "photo.heic", "notes.md", ".DS_Store", "Thumbs.db")
-    found = find_sources(str(tmp_path))
-    assert [source.name for source in found.sources] == ["a", "b", "c", "d"]
-    assert [path.name for path in found.left_out] == ["notes.md", "photo.heic"]
-    touch(tmp_path / "raw", "1.heic", "2.heic")
-    with pytest.raises(UserError, match=r"there are 2 \.heic"):
-        find_sources(str(tmp_path / "raw"))
 
 
 def test_inputs_that_are_not_there(tmp_path):
@@ -120,7 +126,10 @@ def test_outputs_in_the_way_and_shared(tmp_path):
         f"input: a.png and A.jpg would both be written to {tmp_path / 'out' / 'A.png'}",
         f"input: a.png and A.jpg would both be written to {tmp_path / 'out' / 'overlay' / 'A.png'}",
     ]
-    assert problems[2] == f"input: a.png and overlay/a.png would both be written to {tmp_path / 'out' / 'overlay' / 'a.png'}"
+    assert (
+        problems[2]
+        == f"input: a.png and overlay/a.png would both be written to {tmp_path / 'out' / 'overlay' / 'a.png'}"
+    )
     touch(tmp_path, "out/a.png", "file")
     assert "a.png exists (1 such files)" in outputs.problems(sources[:1], overwrite=False)[0]
     assert outputs.problems(sources[:1], overwrite=True) == []
@@ -216,3 +225,18 @@ def test_a_room_is_never_overfull():
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(hold, [3, 4, 5, 25, 2, 6, 9, 1] * 5))
     assert 0 < most <= 10
+
+
+def test_what_is_left_out_of_a_folder_is_named(tmp_path):
+    touch(tmp_path, "a.jfif", "b.avif", "c.TGA", "d.heic", "e.heic", "Thumbs.db", "deep/f.png")
+    with pytest.warns(UserWarning, match=r"2 \.heic \(d\.heic …\)|subfolders are left out") as told:
+        assert names(str(tmp_path)) == ["a", "b", "c"]
+    assert len(told) == 2
+    with pytest.warns(UserWarning, match=r"2 \.heic"):
+        assert names(str(tmp_path), recursive=True) == ["a", "b", "c", "deep/f"]
+
+
+def test_a_list_of_sequences_keeps_their_folders(tmp_path):
+    touch(tmp_path, "one/0001.png", "two/0001.png")
+    (tmp_path / "list.txt").write_text("one/0001.png\ntwo/0001.png\n")
+    assert names(str(tmp_path / "list.txt")) == ["one/0001", "two/0001"]

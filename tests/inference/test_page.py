@@ -1,4 +1,4 @@
-"""A person's way through the page of `src.demo`, in a real browser, with a network made by hand: its mask is the red channel."""
+"""A user's way through the page of `src.demo`, in a real browser; the network is made by hand: mask = red channel."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def page(browser: Page, address: str) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A PNG of the network's size: a red disc with a hole in the middle, and a ring with a square that touches it at a corner."""
+    """A PNG of the network's size: a red disc with a hole, and a ring with a square that touches it at a corner."""
     image = np.zeros((64, 64, 3), np.uint8)
     image[..., 1] = np.arange(64)
     cv2.ellipse(image, (35, 29), (14, 9), 20, 0, 360, (230, 30, 40), -1)
@@ -97,7 +97,7 @@ def canvas(page: Page, selector: str) -> np.ndarray:
 
 
 def filled(polygons: list[list[float]], height: int, width: int) -> np.ndarray:
-    """Return polygons as a mask, uint8 (H, W), 1 inside, drawn four times as large and sampled in the pixels' centres."""
+    """Return polygons as a mask, uint8 (H, W), 1 inside, drawn four times as large and sampled at pixel centres."""
     drawn = np.zeros((4 * height, 4 * width), np.uint8)
     for polygon in polygons:
         cv2.fillPoly(drawn, [np.round(4 * np.array(polygon).reshape(-1, 2)).astype(np.int32)], 1)
@@ -145,7 +145,10 @@ def test_a_persons_way(page, picture):
     assert (found["images"], found["categories"]) == (wanted.to_json()["images"], wanted.to_json()["categories"])
     for one, other in zip(found["annotations"], annotations, strict=True):
         assert (one["id"], one["bbox"]) == (other["id"], other["bbox"])
-        assert (one["area"], one["score"]) == (pytest.approx(other["area"], abs=2), pytest.approx(other["score"], abs=0.01))
+        assert (one["area"], one["score"]) == (
+            pytest.approx(other["area"], abs=2),
+            pytest.approx(other["score"], abs=0.01),
+        )
     for one, region in zip(found["annotations"], wanted.regions(), strict=True):
         drawn, exact = filled(one["segmentation"], 64, 64), filled([region.outline(0).ravel().tolist()], 64, 64)
         touched = np.ones((3, 3), np.uint8)  # an outline may leave out staircases of one pixel
@@ -155,9 +158,11 @@ def test_a_persons_way(page, picture):
 
 @pytest.mark.parametrize("size", [(2000, 2100), (900, 70), (40, 50)])
 def test_saved_at_its_own_size(page, tmp_path, size):
-    """Large, tall (Pillow then shrinks the height first) and smaller than the network's input: the picture is shrunk as by Pillow."""
+    """Large, tall (Pillow then shrinks the height first) and smaller than the network's input: shrunk as by Pillow."""
     rows, columns = np.mgrid[0 : size[0], 0 : size[1]]
-    image = np.stack((np.hypot(rows - 30, columns - 20) / max(size) * 200, rows % 256, columns % 256), axis=-1).astype(np.uint8)
+    image = np.stack((np.hypot(rows - 30, columns - 20) / max(size) * 200, rows % 256, columns % 256), axis=-1).astype(
+        np.uint8
+    )
     image[5:30, 10:30, 0] = 255
     Image.fromarray(image).save(tmp_path / "picture.png", compress_level=1)
     page.choose(tmp_path / "picture.png")
@@ -292,7 +297,9 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 def violations(page: Page) -> list[str]:
     """Return what axe-core finds wrong with the page as it is: of any impact, not only serious."""
-    found = page.driver.execute_async_script("const done = arguments[0]; axe.run().then(result => done(result.violations))")
+    found = page.driver.execute_async_script(
+        "const done = arguments[0]; axe.run().then(result => done(result.violations))"
+    )
     return [f"{one['id']} ({one['impact']}): {node['html'][:120]}" for one in found for node in one["nodes"]]
 
 
@@ -321,8 +328,10 @@ canvas.convertToBlob().then(blob => {
 """Make a red picture in the page and hand it over as a paste or a drop."""
 
 VISIBLE_FOCUS = """
-const drawn = element => getComputedStyle(element).outlineStyle !== 'none' && parseFloat(getComputedStyle(element).outlineWidth) >= 2;
+const drawn = element => getComputedStyle(element).outlineStyle !== 'none'
+  && parseFloat(getComputedStyle(element).outlineWidth) >= 2;
 const focused = document.activeElement;
-return focused.matches(':focus-visible') && [focused, focused.nextElementSibling, focused.parentElement].some(one => one && drawn(one));
+return focused.matches(':focus-visible')
+  && [focused, focused.nextElementSibling, focused.parentElement].some(one => one && drawn(one));
 """
 """Whether the focused element, the label drawn for it, or the frame around it has an outline."""

@@ -54,9 +54,18 @@ def test_wandb_goes_on_with_the_same_run(tracked):
     assert (first.run.project, first.run.display_name, first.run.run_group) == ("run", "my_run", "")
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert wandb.run is None
-    assert [*first.series("val/s_alpha"), *second.series("val/s_alpha")] == pytest.approx(logged(tracked, "val/s_alpha"))
+    assert [*first.series("val/s_alpha"), *second.series("val/s_alpha")] == pytest.approx(
+        logged(tracked, "val/s_alpha")
+    )
     assert max(first.series("trainer/global_step")) <= 8 < max(second.series("trainer/global_step"))
-    assert {"train/structure", "train/edge", "learning_rate", "gradient_norm", "images_per_second", "unfolding/mu_0"} <= first.keys
+    assert {
+        "train/structure",
+        "train/edge",
+        "learning_rate",
+        "gradient_norm",
+        "images_per_second",
+        "unfolding/mu_0",
+    } <= first.keys
 
 
 @pytest.mark.slow
@@ -88,7 +97,9 @@ def test_wandb_has_pictures_tables_and_checkpoints(tracked):
     first, second = runs(tracked)
     for run, epoch in ((first, 0), (second, 1)):
         ((name,),) = run.series("validation.filenames")
-        assert (run.folder / "files" / name).read_bytes() == (tracked / "panels" / f"epoch_{epoch:03d}.png").read_bytes()
+        assert (run.folder / "files" / name).read_bytes() == (
+            tracked / "panels" / f"epoch_{epoch:03d}.png"
+        ).read_bytes()
     assert not first.series("test/per_image.path")
     (path,) = second.series("test/per_image.path")
     table = json.loads((second.folder / "files" / path).read_text())
@@ -133,7 +144,15 @@ def test_online_without_an_account_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     with pytest.raises(UserError, match=r"logger\.wandb.*wandb login"):
-        train(config("train", *TWO_STAGE_OVERRIDES, "logger=wandb", "logger.wandb.offline=false", f"paths.output_dir={tmp_path / 'run'}"))
+        train(
+            config(
+                "train",
+                *TWO_STAGE_OVERRIDES,
+                "logger=wandb",
+                "logger.wandb.offline=false",
+                f"paths.output_dir={tmp_path / 'run'}",
+            )
+        )
     assert wandb.run is None
 
 
@@ -141,15 +160,29 @@ def test_a_job_is_named_by_its_overrides():
     assert job_name(["ablation=no_robe", "+model.optimizer.lr=0.001", "seed=1"]) == "no_robe, lr=0.001, seed=1"
 
 
-def test_what_wandbs_own_variables_say_counts(tmp_path, monkeypatch):
-    made = {"save_dir": str(tmp_path / "run"), "project": "run", "offline": True, "checkpoints": False}
-    plain = Wandb(**made)._wandb_init
-    assert (plain["mode"], plain["project"]) == ("offline", "run")
-    variables = {"WANDB_MODE": "disabled", "WANDB_PROJECT": "mine", "WANDB_RUN_ID": "abc", "WANDB_NAME": "n", "WANDB_RUN_GROUP": "g"}
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, "offline"),
+        ({"WANDB_MODE": "disabled"}, "disabled"),
+        ({"WANDB_MODE": "online"}, "online"),
+        ({"WANDB_SWEEP_ID": "s"}, "online"),
+        ({"WANDB_SWEEP_ID": "s", "WANDB_MODE": "offline"}, "offline"),
+    ],
+)
+def test_the_variables_of_wandb_are_respected(monkeypatch, tmp_path, variables, expected):
+    for name in ("WANDB_MODE", "WANDB_SWEEP_ID"):
+        monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    logger = Wandb(**made)
-    assert (logger._wandb_init["project"], logger._wandb_init["id"]) == ("mine", "abc")
-    assert not any(logger._wandb_init.get(key) for key in ("mode", "name", "group"))
-    assert logger.experiment.disabled
-    logger.close(failed=False)
+    logger = Wandb(str(tmp_path / "folder"), "run", offline=True, checkpoints=False)
+    assert (logger._wandb_init["mode"], logger._wandb_init["name"]) == (expected, "folder")
+    monkeypatch.setenv("WANDB_NAME", "mine")
+    assert Wandb(str(tmp_path / "folder"), "run", offline=True, checkpoints=False)._wandb_init["name"] is None
+
+
+def test_a_disabled_run_leaves_no_id_to_resume(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    logger = Wandb(str(tmp_path), "run", offline=True, checkpoints=False)
+    logger.experiment.log({"x": 1})
+    assert not (tmp_path / "wandb" / "run_id.txt").exists()

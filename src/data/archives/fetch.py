@@ -1,4 +1,7 @@
-"""One file from one address: resumable, checked against its SHA-256. Nothing in training or evaluation calls this."""
+"""Download one file from one address: resumable, and checked against its SHA-256.
+
+Nothing in training or evaluation calls this.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ TIMEOUT = 60.0
 AGENT = "reversible-unfolding-network/fetch_data"
 
 Progress = Callable[[int, "int | None"], None]
-"""Told the bytes there are and, where it is known, the bytes there will be."""
+"""Called with the number of bytes received and the total number of bytes, None if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +44,19 @@ class Download:
 
 
 def probe(source: Download) -> int | None:
-    """The file's size in bytes as the server tells it without sending the file (`source.size` where it doesn't).
+    """Return the file's size in bytes as the server reports it without sending the file; else `source.size`.
 
     Raises:
-        UserError: nobody answers, the file isn't there, or its size is another one than the registry's.
+        UserError: the server does not answer, the file does not exist, or its size differs from the registry's.
     """
     try:
         with _open(source, {}, "HEAD") as answer:
             length = _length(answer.headers)
     except HTTPError as error:
         if error.code in (404, 410):
-            raise UserError(f"{source.name}: {source.url} does not exist (HTTP {error.code} {error.reason}); correct the url") from error
+            raise UserError(
+                f"{source.name}: {source.url} does not exist (HTTP {error.code} {error.reason}); correct the url"
+            ) from error
         return source.size  # many servers answer GET only
     except (OSError, HTTPException) as error:
         raise UserError(f"{source.name}: {source.url} cannot be reached ({_reason(error)})") from error
@@ -60,13 +65,20 @@ def probe(source: Download) -> int | None:
 
 
 def download(source: Download, part: Path, progress: Progress = lambda got, total: None) -> None:
-    """Fetch into `part`, going on where an earlier call stopped, and check the whole.
+    """Fetch into `part`, resuming where an earlier call stopped, and check the whole file.
 
-    Beside `part` lies a note: which file it is a part of, by the server's ETag or date. When the file has changed
-    since, or the server cannot send a rest, it begins anew. Interrupted, both stay for the next call.
+    A note beside `part` says which file it is a part of, by the server's ETag or date. If the file has changed since,
+    or the server cannot send the rest, the download starts again. When it is interrupted, `part` and its note stay for
+    the next call.
+
+    Args:
+        source: what to fetch.
+        part: the file to write.
+        progress: called after every chunk.
 
     Raises:
-        UserError: the server refuses, the connection breaks, the disk is full (`part` stays), or the SHA-256 is wrong (`part` goes).
+        UserError: the server refuses, the connection breaks, the disk is full (`part` stays), or the SHA-256 is wrong
+            (`part` is removed).
     """
     part.parent.mkdir(parents=True, exist_ok=True)
     note = _note(source, part)
@@ -95,10 +107,17 @@ def _receive(source: Download, part: Path, note: dict[str, Any], progress: Progr
         total = None if length is None else start + length
         _agree(source, total)
         if length is not None and length > (free := shutil.disk_usage(part.parent).free):
-            raise UserError(f"{source.name}: {length} bytes are to come and {free} are free in {part.parent}; make room")
-        if not start:  # the note of another file must never stand beside this part
+            raise UserError(
+                f"{source.name}: {length} bytes are to come and {free} are free in {part.parent}; make room"
+            )
+        if not start:  # this part must never get the note of another file
             forget(part)
-            content = {"sha256": source.sha256, "url": source.url, "validator": _validator(answer.headers), "size": total}
+            content = {
+                "sha256": source.sha256,
+                "url": source.url,
+                "validator": _validator(answer.headers),
+                "size": total,
+            }
             _note_path(part).write_text(json.dumps(content), encoding="utf-8")
         got = start
         with part.open("ab" if start else "wb") as file:
@@ -111,12 +130,12 @@ def _receive(source: Download, part: Path, note: dict[str, Any], progress: Progr
     if source.size is not None and got > source.size:
         forget(part)
         raise UserError(f"{source.name}: {source.url} sends more than the {source.size} bytes of the registry; removed")
-    if total is not None and got < total:  # http.client ends such a file without a word
+    if total is not None and got < total:  # http.client does not report this
         raise _stopped(source, part, total, "the connection was closed")
 
 
 def _answer(source: Download, part: Path, note: dict[str, Any]) -> tuple[int, Any]:
-    """The byte that the answer begins with, and the answer: the rest where that is possible, else the whole."""
+    """Return the offset of the answer's first byte, and the answer: the rest if possible, else the whole file."""
     start = part.stat().st_size if part.exists() and note else 0
     if not start:
         return 0, _open(source, {})
@@ -148,7 +167,9 @@ def _verify(source: Download, part: Path) -> None:
         size = part.stat().st_size
         forget(part)
         page = (
-            "; it is a web page: the url must be the file's own" if beginning.lstrip().lower().startswith((b"<!doctype", b"<html")) else ""
+            "; it is a web page: the url must be the file's own"
+            if beginning.lstrip().lower().startswith((b"<!doctype", b"<html"))
+            else ""
         )
         raise UserError(
             f"{source.name}: {source.url}: another file than the registry's, removed{page}",
@@ -157,9 +178,11 @@ def _verify(source: Download, part: Path) -> None:
 
 
 class _WebOnly(HTTPRedirectHandler):
-    """urllib would follow a redirection to ftp, and ask for the whole file where only its size was wanted."""
+    """Follows redirections to http(s) only, and keeps HEAD; urllib would follow ftp, and turn HEAD into GET."""
 
-    def redirect_request(self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str) -> Request | None:
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
         if not newurl.lower().startswith(("http://", "https://")):
             raise HTTPError(req.full_url, code, f"redirects to {newurl}, which is not http(s)", headers, fp)
         redirected = super().redirect_request(req, fp, code, msg, headers, newurl)
@@ -169,7 +192,9 @@ class _WebOnly(HTTPRedirectHandler):
 
 
 def _open(source: Download, headers: Mapping[str, str], method: str = "GET") -> Any:
-    return build_opener(_WebOnly).open(Request(source.url, headers={"User-Agent": AGENT, **headers}, method=method), timeout=TIMEOUT)
+    return build_opener(_WebOnly).open(
+        Request(source.url, headers={"User-Agent": AGENT, **headers}, method=method), timeout=TIMEOUT
+    )
 
 
 def _length(headers: Message) -> int | None:
@@ -178,14 +203,17 @@ def _length(headers: Message) -> int | None:
 
 
 def _validator(headers: Message) -> str | None:
-    """What If-Range takes: a strong ETag, else the date."""
+    """Return the value for If-Range: a strong ETag, else the date."""
     etag = headers.get("ETag")
     return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
 
 
 def _agree(source: Download, length: int | None) -> None:
     if None not in (length, source.size) and length != source.size:
-        raise UserError(f"{source.name}: {source.url} has {length} bytes, the registry says size: {source.size}; correct the registry")
+        raise UserError(
+            f"{source.name}: {source.url} has {length} bytes, the registry says size: {source.size}; "
+            "correct the registry"
+        )
 
 
 def _note_path(part: Path) -> Path:
@@ -193,7 +221,7 @@ def _note_path(part: Path) -> Path:
 
 
 def _note(source: Download, part: Path) -> dict[str, Any]:
-    """What is known of the part; empty where it is none of this file."""
+    """Return the note of the part; empty if it does not belong to this file."""
     try:
         note = json.loads(_note_path(part).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -204,7 +232,9 @@ def _note(source: Download, part: Path) -> dict[str, Any]:
 def _stopped(source: Download, part: Path, total: int | None, why: str) -> UserError:
     got = part.stat().st_size if part.exists() else 0
     of = f" of {total}" if total is not None else ""
-    return UserError(f"{source.name}: {source.url}: stopped after {got}{of} bytes ({why}); the same command resumes there")
+    return UserError(
+        f"{source.name}: {source.url}: stopped after {got}{of} bytes ({why}); the same command resumes there"
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Random natural-looking textures: one process per kind, drawn from a palette, with an orientation and a scale that can be turned."""
+"""Random natural-looking textures: one process per kind, with a palette, an orientation and a scale."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ Field = np.ndarray
 
 @dataclass(frozen=True)
 class Palette:
-    """A ramp of natural colours from dark to light; hue and its `drift` in turns, saturation and lightness in [0, 1]."""
+    """A ramp of natural colours from dark to light.
+
+    `hue` and its `drift` are in turns, saturation and lightness in [0, 1].
+    """
 
     hue: float
     drift: float
@@ -25,25 +28,39 @@ class Palette:
     light: float
 
     def ramp(self) -> np.ndarray:
-        """float32 (256, 3) RGB in [0, 1]."""
+        """Return the colours of the ramp, float32 (256, 3) RGB in [0, 1]."""
         stops = np.linspace(0, 1, 6)
         colours = [
             colorsys.hls_to_rgb(
-                (self.hue + self.drift * (t - 0.5)) % 1, self.dark + (self.light - self.dark) * t, self.saturation * (1 - 0.4 * t)
+                (self.hue + self.drift * (t - 0.5)) % 1,
+                self.dark + (self.light - self.dark) * t,
+                self.saturation * (1 - 0.4 * t),
             )
             for t in stops
         ]
         levels = np.linspace(0, 1, 256)
-        return np.stack([np.interp(levels, stops, channel) for channel in zip(*colours, strict=True)], axis=-1).astype(np.float32)
+        return np.stack([np.interp(levels, stops, channel) for channel in zip(*colours, strict=True)], axis=-1).astype(
+            np.float32
+        )
 
     def shifted(self, hue: float, lightness: float) -> Palette:
-        """The same ramp at another hue (in turns) and lightness."""
-        return replace(self, hue=self.hue + hue, dark=max(self.dark + lightness, 0.02), light=min(self.light + lightness, 0.95))
+        """Return the same ramp at another hue (in turns) and lightness."""
+        return replace(
+            self, hue=self.hue + hue, dark=max(self.dark + lightness, 0.02), light=min(self.light + lightness, 0.95)
+        )
 
 
 @dataclass(frozen=True)
 class Texture:
-    """A texture process: `angle` in radians, `scale` of its features in parts of the image's shorter side, `stretch` along the angle."""
+    """A texture process.
+
+    Attributes:
+        kind: a key of `KINDS`.
+        palette: its colours.
+        angle: orientation in radians.
+        scale: size of its features as a fraction of the image's shorter side.
+        stretch: factor of elongation along the angle.
+    """
 
     kind: str
     palette: Palette
@@ -52,7 +69,7 @@ class Texture:
     stretch: float
 
     def field(self, rng: Generator, height: int, width: int) -> Field:
-        """A fresh sample of the process as brightness order, before colours."""
+        """Return a fresh sample of the process as brightness order, before colours."""
         cell = max(self.scale * min(height, width), 2.0)
         # The canvas is drawn upright and unstretched, and covers the image however it is turned.
         reach = int(np.ceil(np.hypot(height, width))) + 2
@@ -62,19 +79,23 @@ class Texture:
         centre = np.array([canvas.shape[1] / 2, canvas.shape[0] / 2]) - turn @ np.array([width / 2, height / 2])
         matrix = np.concatenate([turn, centre[:, None]], axis=1)
         turned = cv2.warpAffine(
-            canvas, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT
+            canvas,
+            matrix,
+            (width, height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT,
         )
         return standardised(turned + 0.15 * rng.standard_normal((height, width), dtype=np.float32))
 
 
 def colourise(field: Field, palette: Palette) -> np.ndarray:
-    """float32 (H, W, 3) RGB in [0, 1]: the field's order laid on the palette's ramp."""
+    """Return the field's order laid on the palette's ramp, float32 (H, W, 3) RGB in [0, 1]."""
     levels = (127.5 * (1 + np.tanh(0.8 * field))).astype(np.uint8)
     return palette.ramp()[levels]
 
 
 def random_palette(rng: Generator) -> Palette:
-    """Leaves, grass, sand, litter, bark, stone, water or coral."""
+    """Return a palette of leaves, grass, sand, litter, bark, stone, water or coral."""
     hue, saturation = PALETTES[rng.integers(len(PALETTES))]
     return Palette(
         hue=hue + rng.uniform(-0.03, 0.03),
@@ -86,7 +107,7 @@ def random_palette(rng: Generator) -> Palette:
 
 
 def random_texture(rng: Generator) -> Texture:
-    """Any kind, colour, orientation and scale."""
+    """Return a texture of any kind, colour, orientation and scale."""
     return Texture(
         kind=str(rng.choice(sorted(KINDS))),
         palette=random_palette(rng),
@@ -97,13 +118,16 @@ def random_texture(rng: Generator) -> Texture:
 
 
 def standardised(field: Field) -> Field:
-    """Zero mean, unit variance."""
+    """Return the field with zero mean and unit variance."""
     centred = field - field.mean()
     return (centred / max(float(centred.std()), 1e-6)).astype(np.float32)
 
 
 def smooth_noise(rng: Generator, height: int, width: int, cell: float, octaves: int = 1) -> Field:
-    """Value noise: random lattices of spacing `cell`, cell/2, … pixels, interpolated; amplitudes fall by 0.6 an octave."""
+    """Return value noise: random lattices of spacing `cell`, cell/2, … pixels, interpolated and added.
+
+    Amplitudes fall by a factor of 0.6 per octave.
+    """
     total = np.zeros((height, width), dtype=np.float32)
     for octave in range(octaves):
         spacing = cell / 2**octave
@@ -143,7 +167,7 @@ def _pebbles(rng: Generator, height: int, width: int, cell: float) -> Field:
 
 
 def _voronoi(rng: Generator, height: int, width: int, cell: float) -> tuple[Field, np.ndarray]:
-    """Distance to, and label of, the nearest of random points with about `cell` pixels between them."""
+    """Return distance to, and label of, the nearest of random points about `cell` pixels apart."""
     free = np.ones((height, width), dtype=np.uint8)
     count = max(int(height * width / cell**2), 4)
     free[rng.integers(height, size=count), rng.integers(width, size=count)] = 0

@@ -1,24 +1,34 @@
-"""Remembering which folders passed the cheap checks, so that a training does not read ten thousand headers again."""
+"""Remember which sets passed the checks, so that a training need not read ten thousand headers and masks again."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from src.data.sources import FolderPairs
 from src.utils.cache_dir import cache_dir, write_whole
 
-VERSION = "1"
-"""Of the checks: a new check makes old verdicts worthless."""
+VERSION = "2"
+"""Version of the checks: raise it with every new check, which makes old verdicts worthless."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is worth knowing about a usable set: how its masks are read, and one line per kind of warning."""
+
+    reading: str
+    notes: tuple[str, ...] = ()
 
 
 def fingerprint(pairs: FolderPairs) -> str:
-    """A digest of the set's files: their names, sizes and times of change. Files are not opened.
+    """Return a digest of the set's files: their names, sizes and times of change; no file is opened.
 
-    The time of change of the entry (ctime) tells a file that was exchanged for one of the same size and date, as `cp -p` does.
+    The change time (ctime) reveals a file that was replaced by one of the same size and date, as ``cp -p`` does.
     """
-    digest = hashlib.sha256(f"{VERSION} {pairs.folders}".encode())
+    digest = hashlib.sha256(f"{VERSION} {pairs.ignore} {pairs.folders}".encode())
     for files in (pairs.images, pairs.masks, pairs.valid):
         for name in sorted(files):
             for path in files[name]:
@@ -35,14 +45,18 @@ def _state(path: Path) -> tuple[int, ...]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def known_usable(pairs: FolderPairs) -> bool:
-    """Whether these very files have passed before."""
-    return _file(pairs).is_file()
+def known_verdict(pairs: FolderPairs) -> Verdict | None:
+    """Return the verdict on exactly these files if they passed before, else None."""
+    try:
+        stored = json.loads(_file(pairs).read_text(encoding="utf-8"))
+        return Verdict(stored["reading"], tuple(stored["notes"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
-def remember_usable(pairs: FolderPairs) -> None:
-    """Keep the verdict, where the cache folder can be written."""
-    write_whole(_file(pairs), f"{pairs.folders.images}\n".encode())
+def remember(pairs: FolderPairs, verdict: Verdict) -> None:
+    """Store the verdict, if the cache folder can be written."""
+    write_whole(_file(pairs), json.dumps(asdict(verdict)).encode())
 
 
 def _file(pairs: FolderPairs) -> Path:

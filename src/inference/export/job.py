@@ -31,8 +31,13 @@ from src.inference.torch_network import TorchNetwork
 from src.ops.scan.onnx import with_own_constants
 from src.utils.errors import UserError
 
+IMPOSSIBLE = {
+    "FEDER": "its guided filters pool and resize in double precision, which onnxruntime has no operators for; "
+    "src.predict runs it from the file itself"
+}
+"""Networks that are refused before any work, and why."""
 REJECTED = ".rejected"
-"""Is added to the name of a file that does not say what its network says."""
+"""Added to the name of a file whose output differs from its network's."""
 
 
 def export_network(settings: ExportSettings, report: Callable[[str], None] = print) -> list[Comparison]:
@@ -46,12 +51,14 @@ def export_network(settings: ExportSettings, report: Callable[[str], None] = pri
         The comparisons.
 
     Raises:
-        UserError: a checkpoint that cannot be read or exported, a folder that cannot be written, or a file that differs from its network,
-            which is then kept under the name ``OUT.rejected``.
+        UserError: a checkpoint that cannot be read or exported, a folder that cannot be written, or a file that differs
+            from its network, which is then kept under the name ``OUT.rejected``.
     """
     network = _network(settings)
     side = network.image_size if settings.pre_post else settings.size
-    graph = with_own_constants(tidied(traced_graph(network.net, side, 1 if settings.pre_post else None, settings.stages)))
+    graph = with_own_constants(
+        tidied(traced_graph(network.net, side, 1 if settings.pre_post else None, settings.stages))
+    )
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "tensors.onnx"
         _save(with_probabilities(graph), plain, network, pre_post=False)
@@ -72,6 +79,9 @@ def _network(settings: ExportSettings) -> TorchNetwork:
     """Return the network to export, in float32 on the CPU."""
     checkpoint = read_checkpoint(settings.source)
     config = kept_config(checkpoint["config"])
+    name = config["model"]["net"]["_target_"].rpartition(".")[2]
+    if name in IMPOSSIBLE:
+        raise UserError(f"{settings.source}: {name} cannot be exported to ONNX: {IMPOSSIBLE[name]}")
     net = make_network(checkpoint, settings.source).requires_grad_(False)
     if settings.half:
         for tensor in net.state_dict().values():

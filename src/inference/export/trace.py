@@ -1,14 +1,17 @@
-"""A network as an ONNX graph: float pictures in, logits out, and on request what each stage of RUN made of them."""
+"""A network as an ONNX graph: float pictures in, logits out, and on request the maps of RUN's stages."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import onnx
 import torch
+from onnx.compose import add_prefix, merge_models
+from onnx.parser import parse_model
+from timm.layers import padding
 from torch import Tensor, nn
 
 from src.models.outputs import MaskOutput, RUNOutput
@@ -18,13 +21,22 @@ from src.utils.errors import UserError
 
 IMAGE, LOGITS = "image", "logits"
 NET = "net_"
-"""Begins the names of the stages' maps as the network leaves them; :mod:`src.inference.export.pictures` gives them their own."""
-CELL = 32
-"""A network of any size takes sides that are multiples of this, the coarsest stride: only then is nothing padded or cropped."""
+"""Prefix of the stages' maps as the network returns them; :mod:`src.inference.export.pictures` removes it."""
+CELLS, CELL = "cells", 32
+"""Name and side of the cells that a graph for any size reads.
+
+Such a graph takes sides that are multiples of `CELL`, the coarsest stride: only then is nothing padded or cropped. It
+is traced on pictures cut into cells, (N,3,rows,32,columns,32), so that the size of each feature is a multiple of rows
+or columns. As a function of the picture's own size it would be a floor of floors, which the tracer compares for
+minutes.
+"""
 LARGEST = 64
-"""Cells per side, 2048 pixels: an upper bound for the tracer, which the file does not check."""
-SAMPLE = (2, 3, 4 * CELL, 5 * CELL)
-"""The shape that is traced where all sizes stay open; no two axes agree, so that none is taken for another."""
+"""Most cells per side (2048 pixels): a bound that the tracer needs; the exported file does not check it."""
+SAMPLE = (2, 3, 4, CELL, 5, CELL)
+"""The shape that is traced if all sizes stay open.
+
+Number, rows and columns all differ, so that the tracer does not take one for another.
+"""
 
 
 class Traced(nn.Module):
@@ -41,16 +53,25 @@ class Traced(nn.Module):
         self.eval()
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """image: (N,3,H,W) in [0,1] → logits (N,1,H,W), then :func:`stage_maps`."""
-        output = self.net(image)
+        """image: (N,3,H,W) in [0,1], or cut into cells → logits (N,1,H,W), then :func:`stage_maps`."""
+        output = self.net(joined(image))
         return (output.mask_logits, *(stage_maps(output).values() if self.stages else ()))
+
+
+def joined(image: Tensor) -> Tensor:
+    """Return pictures cut into cells, (N,3,rows,h,columns,w), as (N,3,rows·h,columns·w); others as they are."""
+    if image.dim() == 4:
+        return image
+    batch, channels, rows, height, columns, width = image.shape
+    return image.reshape(batch, channels, rows * height, columns * width)
 
 
 def stage_maps(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
     r"""Return what the stages of a network made of an image, all in [0,1] at the unfolding resolution (h, w).
 
-    ``mask_0`` … ``mask_K``: M_0 … M_K, (N,1,h,w). ``background_1`` …: B_k, (N,3,h,w). ``edge_1`` …: E_k, (N,1,h,w). ``residual_1`` …:
-    the size of r_{k−1}, (N,1,h,w). What a network does not have is left out; without stages there is nothing.
+    ``mask_0`` … ``mask_K``: M_0 … M_K, (N,1,h,w). ``background_1`` …: B_k, (N,3,h,w). ``edge_1`` …: E_k, (N,1,h,w).
+    ``residual_1`` …: the absolute value of r_{k−1}, (N,1,h,w). Maps that a network does not have are left out; a
+    network without stages has none.
     """
     if isinstance(output, MaskOutput):
         return {}
@@ -64,41 +85,63 @@ def stage_maps(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
 
 
 def traced_graph(net: nn.Module, side: int | None, batch: int | None = None, stages: bool = False) -> onnx.ModelProto:
-    """Trace a network; what is left open makes that take several times as long.
+    """Trace a network; this takes several times as long if sizes stay open.
 
     Args:
         net: in evaluation mode, in float32 on the CPU.
-        side: H and W of its input; None leaves both open, for multiples of `CELL`.
-        batch: N; None leaves it open.
+        side: H and W of its input; None: both stay open, for multiples of `CELL`.
+        batch: N; None: it stays open.
         stages: add :func:`stage_maps` to the outputs.
 
     Returns:
-        A graph from ``image`` (N,3,H,W) float32 to ``logits`` (N,1,H,W) and the maps of the stages, whose names begin with `NET`.
+        A graph from ``image`` (N,3,H,W) float32 to ``logits`` (N,1,H,W) and the maps of the stages, whose names begin
+        with `NET`.
 
     Raises:
         UserError: the network has no stages to return, or computes what ONNX cannot express.
     """
-    shape = (batch or SAMPLE[0], 3, *(SAMPLE[2:] if side is None else (side, side)))
-    image = torch.rand(shape).contiguous(memory_format=torch.channels_last)
+    image = torch.rand(SAMPLE if side is None else (batch or SAMPLE[0], 3, side, side))
+    image = image if side is None else image.contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
-        maps = stage_maps(net(image)) if stages else {}
+        maps = stage_maps(net(joined(image))) if stages else {}
     if stages and not maps:
         raise UserError(f"stages=true: {network_name(net)} has no stages; leave it out")
     open_sizes: dict[int, Any] = {} if batch else {0: torch.export.Dim("batch", min=1, max=1024)}
     if side is None:
-        open_sizes |= {axis: CELL * torch.export.Dim(name, min=1, max=LARGEST) for axis, name in ((2, "rows"), (3, "columns"))}
+        open_sizes |= {axis: torch.export.Dim(name, min=1, max=LARGEST) for axis, name in ((2, "rows"), (4, "columns"))}
     program = _program(Traced(net, stages), image, open_sizes, network_name(net))
-    return with_scan_bodies(_converted(program, [LOGITS, *(NET + name for name in maps)], network_name(net)))
+    names = [CELLS if side is None else IMAGE], [LOGITS, *(NET + name for name in maps)]
+    graph = with_scan_bodies(_converted(program, *names, network_name(net)))
+    return _of_whole_pictures(graph) if side is None else graph
 
 
 def _program(net: nn.Module, image: Tensor, open_sizes: Mapping[int, Any], title: str) -> torch.export.ExportedProgram:
     hint = "; size=N, for one size, may do" if open_sizes.keys() - {0} else ""
-    with torch.no_grad(), scans_as_nodes(), _explained(title, hint):
+    with torch.no_grad(), scans_as_nodes(), _explained(title, hint), _constant_padding() if hint else nullcontext():
         return torch.export.export(net, (image,), dynamic_shapes={IMAGE: dict(open_sizes) or None}, strict=False)
 
 
-def _converted(program: torch.export.ExportedProgram, outputs: Sequence[str], title: str) -> onnx.ModelProto:
-    """Convert without PyTorch's optimiser, which would fold BatchNorm into weights that are then no longer those of the file."""
+@contextmanager
+def _constant_padding() -> Iterator[None]:
+    """Pad timm's ``same`` convolutions and pools as for sides that are multiples of the stride, as all are here.
+
+    Their own rule divides and rounds sizes, and the tracer compares what comes of it for minutes.
+    """
+
+    def constant(_: Any, kernel_size: int, stride: int, dilation: int) -> int:
+        return max(dilation * (kernel_size - 1) + 1 - stride, 0)
+
+    rule, padding.get_same_padding = padding.get_same_padding, constant  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        padding.get_same_padding = rule
+
+
+def _converted(
+    program: torch.export.ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], title: str
+) -> onnx.ModelProto:
+    """Convert without PyTorch's optimiser, which would fold BatchNorm into the weights and so change them."""
     with _explained(title):
         converted = torch.onnx.export(
             program,
@@ -106,16 +149,33 @@ def _converted(program: torch.export.ExportedProgram, outputs: Sequence[str], ti
             verbose=False,
             opset_version=OPSET,
             optimize=False,
-            input_names=[IMAGE],
+            input_names=list(inputs),
             output_names=list(outputs),
         )
     assert converted is not None
     return onnx.ModelProto.FromString(converted.model_proto.SerializeToString())
 
 
+def _of_whole_pictures(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Prepend the step that cuts pictures into a graph's cells; the runtime refuses sides not divisible by `CELL`."""
+    cut = parse_model(f"""<ir_version: {model.ir_version}, opset_import: ["" : {OPSET}]>
+        cut (float[batch, 3, height, width] {IMAGE}) => (float[batch, 3, rows, {CELL}, columns, {CELL}] {CELLS}) {{
+        size = Shape <start = 2> ({IMAGE})
+        cell = Constant <value_ints = [{CELL}]> ()
+        counts = Div (size, cell)
+        down, across = Split <num_outputs = 2> (counts)
+        kept = Constant <value_ints = [0, 0]> ()
+        shape = Concat <axis = 0> (kept, down, cell, across, cell)
+        {CELLS} = Reshape ({IMAGE}, shape)
+        }}""")
+    return merge_models(
+        add_prefix(cut, "cut_", rename_inputs=False, rename_outputs=False), model, io_map=[(CELLS, CELLS)]
+    )
+
+
 @contextmanager
 def _explained(title: str, hint: str = "") -> Iterator[None]:
-    """Turn what PyTorch's exporter raises, errors of any class, into a sentence, and drop its warnings."""
+    """Turn any error of PyTorch's exporter (its classes vary) into a one-line UserError, and drop its warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

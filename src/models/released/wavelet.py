@@ -21,7 +21,9 @@ WEIGHT_FLOOR, FILTER_EPS = 1e-12, 1e-2
 
 
 def haar_band(e: Tensor, band: Band) -> Tensor:
-    """Return a band of the Haar transform, (N,C,H,W) → (N,C,H/2,W/2): LL is the sum of each 2×2 cell over 2, HH its checkerboard.
+    """Return a band of the Haar transform, (N,C,H,W) → (N,C,H/2,W/2).
+
+    LL is half the sum of each 2×2 cell, HH half the sum of its diagonal minus half that of its antidiagonal.
 
     >>> haar_band(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), "LL").item()
     5.0
@@ -32,11 +34,13 @@ def haar_band(e: Tensor, band: Band) -> Tensor:
 
 
 class StatisticFilter(nn.Module):
-    """One convolution of a map of means or deviations, with reflected borders; its tensors are under ``conv2d``."""
+    """One convolution of a map of means or deviations, with reflected borders; its tensors are named ``conv2d.*``."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__()
-        self.conv2d = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, padding_mode="reflect")
+        self.conv2d = nn.Conv2d(
+            in_channels, out_channels, kernel_size, padding=kernel_size // 2, padding_mode="reflect"
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the filtered map, in the same shape."""
@@ -44,7 +48,7 @@ class StatisticFilter(nn.Module):
 
 
 class ResidualConvolution(nn.Module):
-    """ReLU(norm(conv(x))) + x; the low band is normalised by the image's own statistics, the high band by BatchNorm."""
+    """ReLU(norm(conv(x))) + x; the norm is InstanceNorm in the low band and BatchNorm in the high band."""
 
     def __init__(self, channels: int, band: Band) -> None:
         super().__init__()
@@ -96,7 +100,9 @@ class Gates(nn.Module):
 
 
 class AttentiveResidual(nn.Module):
-    """ARB: a gated residual convolution; in the low band on the map without its channel statistics, which are filtered and put back.
+    """ARB: a gated residual convolution.
+
+    In the low band the map is first standardised over its channels; mean and deviation are filtered and put back later.
 
     ``forward``: (N,C,H,W) → the same shape.
     """
@@ -128,7 +134,7 @@ class AttentiveResidual(nn.Module):
 
 
 class GuidedFusion(nn.Module):
-    """G: the coarse map fitted locally to the fine one (a guided filter weighted by ARB(coarse)), at the fine one's size.
+    """G: the coarse map fitted locally to the fine map, at its size, by a guided filter weighted by ARB(coarse).
 
     ``forward``: low (N,C,H/2,W/2), high (N,C,H,W) → (N,C,H,W).
     """
@@ -144,13 +150,14 @@ class GuidedFusion(nn.Module):
 
 
 class BandBranch(nn.Module):
-    """AGFG (released code): one band of four levels, coarse to fine, at the finest band's size.
+    """AGFG (released code): one band of four levels, fused from coarse to fine, at the finest band's size.
 
     Args:
         channels: C, of every level.
         band: LL or HH.
 
-    ``forward``: e1 … e4, (N,C,H/4,W/4) to (N,C,H/32,W/32) with sides that are multiples of 64 and at least 384 → (N,C,H/8,W/8).
+    ``forward``: e1 … e4, (N,C,H/4,W/4) to (N,C,H/32,W/32) with sides that are multiples of 64 and at least 384 →
+    (N,C,H/8,W/8).
     """
 
     def __init__(self, channels: int, band: Band) -> None:
@@ -159,7 +166,7 @@ class BandBranch(nn.Module):
         self.GF1, self.GF2, self.GF3 = (GuidedFusion(channels, band) for _ in range(3))
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """Return the fused band of the levels, which come finest first."""
+        """Return the fused band of the levels, which are given finest first."""
         *finer, fused = [haar_band(level, self.band) for level in levels]
         for fusion, level in zip((self.GF1, self.GF2, self.GF3), reversed(finer), strict=True):
             fused = fusion(fused, level)
@@ -171,10 +178,10 @@ def guided_filter(x: Tensor, y: Tensor, fine: Tensor, weight: Tensor) -> Tensor:
 
     Args:
         x: the guide at the coarse size, (N,C,h,w), sides above ``WINDOW``.
-        y: what is fitted, (N,C,h,w).
+        y: the map that is fitted, (N,C,h,w).
         fine: the guide at the fine size, (N,C,H,W).
-        weight: how much a pixel counts, by its magnitude, (N,C,h,w). The weights are shared out over the whole batch, so a result depends
-            on the other images.
+        weight: (N,C,h,w); its magnitude is the weight of a pixel. The weights are normalised over the whole batch, so a
+            result depends on the other images.
 
     Returns:
         (N,C,H,W) in the fine map's precision.
@@ -184,12 +191,17 @@ def guided_filter(x: Tensor, y: Tensor, fine: Tensor, weight: Tensor) -> Tensor:
     ones = torch.ones_like(x[:1, :1])
     count = F.avg_pool2d(ones, WINDOW, 1, WINDOW // 2, divisor_override=1)
     mean_ax, mean_ay, spread = _window_mean(a * x), _window_mean(a * y), count * _window_mean(share * a * x)
-    slope = (_window_mean(a * a * x * y) - spread * mean_ay) / ((_window_mean(a * a * x * x) - spread * mean_ax).abs() + FILTER_EPS)
+    slope = (_window_mean(a * a * x * y) - spread * mean_ay) / (
+        (_window_mean(a * a * x * x) - spread * mean_ax).abs() + FILTER_EPS
+    )
     offset = (mean_ay - slope * mean_ax) / _window_mean(a)
-    slope, offset = (F.interpolate(_window_mean(part), fine.shape[-2:], mode="bilinear", align_corners=True) for part in (slope, offset))
+    slope, offset = (
+        F.interpolate(_window_mean(part), fine.shape[-2:], mode="bilinear", align_corners=True)
+        for part in (slope, offset)
+    )
     return (slope * guide + offset).to(fine.dtype)
 
 
 def _window_mean(z: Tensor) -> Tensor:
-    """Mean over the window around each pixel, of the pixels that are inside the map."""
+    """Return the mean over the window around each pixel, without pixels outside the map."""
     return F.avg_pool2d(z, WINDOW, 1, WINDOW // 2, count_include_pad=False)

@@ -1,4 +1,4 @@
-"""Are these the arguments of a scan? Everything that is wrong is said at once."""
+"""Check the arguments of a scan, and report everything that is wrong at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REQUIRED = ("u", "delta", "A", "B", "C")
 
 
 def check(inputs: ScanInputs) -> None:
-    """Raise a ValueError that names each wrong argument, what it is and what was expected."""
+    """Raise a ValueError that lists each wrong argument, its value and what was expected."""
     given = zip(ScanInputs._fields, inputs[:-1], strict=False)
     tensors: dict[str, Any] = {name: x for name, x in given if x is not None or name in REQUIRED}
     wrong = _kinds(tensors) or _dimensions(tensors) or _shapes(tensors) or _route(inputs.order)
@@ -22,7 +22,9 @@ def check(inputs: ScanInputs) -> None:
 
 
 def _kinds(tensors: dict[str, Any]) -> list[str]:
-    wrong = [f"{name}: got {type(x).__name__}, expected a tensor" for name, x in tensors.items() if not isinstance(x, Tensor)]
+    wrong = [
+        f"{name}: got {type(x).__name__}, expected a tensor" for name, x in tensors.items() if not isinstance(x, Tensor)
+    ]
     if wrong:
         return wrong
     u = tensors["u"]
@@ -34,7 +36,10 @@ def _kinds(tensors: dict[str, Any]) -> list[str]:
             if x.dtype not in (torch.int32, torch.int64):
                 wrong.append(f"order: got {x.dtype}, expected int32 or int64")
         elif x.dtype != u.dtype and (name in ("delta", "B", "C") or x.dtype != torch.float32):
-            wrong.append(f"{name}: got {x.dtype}, expected {u.dtype} as u" + ("" if name in ("delta", "B", "C") else " (or float32)"))
+            wrong.append(
+                f"{name}: got {x.dtype}, expected {u.dtype} as u"
+                + ("" if name in ("delta", "B", "C") else " (or float32)")
+            )
     return wrong
 
 
@@ -57,7 +62,10 @@ def _shapes(tensors: dict[str, Tensor]) -> list[str]:
     if groups == 0 or rows % groups or rows == 0:
         return [f"A: got {rows} rows, expected a multiple of the {groups} groups of B"]
     if u_rows == 0 or rows % u_rows or u_rows % (rows // groups):
-        return [f"u: got {u_rows} rows, expected the {rows} rows of A, or a part of them made of whole groups of {rows // groups}"]
+        return [
+            f"u: got {u_rows} rows, expected the {rows} rows of A, "
+            f"or a part of them made of whole groups of {rows // groups}"
+        ]
     rank = tensors["delta_proj"].shape[1] if "delta_proj" in tensors else rows // groups
     expected: dict[str, tuple[int, ...]] = {
         "delta": (batch, groups * rank, length),
@@ -69,7 +77,9 @@ def _shapes(tensors: dict[str, Tensor]) -> list[str]:
         "order": (groups, length),
     }
     shapes = {name: tuple(x.shape) for name, x in tensors.items() if name in expected}
-    wrong = [f"{name}: got {shape}, expected {expected[name]}" for name, shape in shapes.items() if shape != expected[name]]
+    wrong = [
+        f"{name}: got {shape}, expected {expected[name]}" for name, shape in shapes.items() if shape != expected[name]
+    ]
     if states == 0:
         wrong.append("A: got 0 states, expected 1 or more")
     if rank == 0:
@@ -78,9 +88,9 @@ def _shapes(tensors: dict[str, Tensor]) -> list[str]:
 
 
 def _route(order: Tensor | None) -> list[str]:
-    """The kernels trust it: a token that is not there would be read and written all the same.
+    """Check that each group's order is a permutation: the kernels would read and write outside of the map.
 
-    Looked at where that costs nothing: on a GPU it would wait for the device, and what is traced has no numbers yet.
+    Only checked where it is cheap: on a GPU it would wait for the device, and a traced order has no values yet.
     """
     if order is None or order.device.type != "cpu" or type(order) is not Tensor or torch.compiler.is_compiling():
         return []
@@ -90,4 +100,6 @@ def _route(order: Tensor | None) -> list[str]:
         return [f"order: got tokens {low} … {high}, expected 0 … {length - 1}"]
     visited = torch.zeros(groups, length, dtype=torch.bool).scatter_(1, order.long(), True)
     incomplete = (~visited.all(1)).nonzero().flatten().tolist()
-    return [f"order: group {g} visits some token twice and another never, expected a permutation" for g in incomplete[:1]]
+    return [
+        f"order: group {g} visits some token twice and another never, expected a permutation" for g in incomplete[:1]
+    ]

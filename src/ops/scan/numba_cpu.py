@@ -1,7 +1,7 @@
-"""The scan on the CPU: compiled kernels, forward and analytic backward, run by plain threads.
+"""The scan on the CPU: compiled kernels, forward and analytic backward, run by ordinary threads.
 
-Nothing is compiled at import; compiled code is kept on disk. The kernels release the GIL, and as many threads as torch
-may use (``torch.set_num_threads``) share the tasks. How the work is cut into tasks depends on the shapes alone.
+Nothing is compiled at import; compiled code is cached on disk. The kernels release the GIL, and as many threads as
+torch may use (``torch.set_num_threads``) share the tasks. The division into tasks only depends on the shapes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from src.ops.scan.inputs import Gradients, ScanInputs
 from src.ops.scan.layout import CHUNK, LANES, empty_map, empty_states
 
 TASKS = 8
-"""Tasks to aim for, where samples and groups are fewer."""
+"""Minimum number of tasks to aim for if there are fewer samples and groups."""
 
 
 def unavailable() -> str | None:
-    """None where numba can be imported, else the reason."""
+    """Return None if numba can be imported, else the reason."""
     try:
         import numba  # noqa: F401
     except Exception as error:
@@ -36,7 +36,7 @@ def unavailable() -> str | None:
 
 
 def compile_now() -> None:
-    """Compile both directions in single precision and keep them on disk, as the first scan would; `make install` does it once."""
+    """Compile both directions in float32 and cache them on disk, as the first scan would; `make install` calls it."""
     one = torch.ones(1, 1, 1)
     inputs = ScanInputs(one, one, one[0], one[None], one[None], None, None, None, None, delta_softplus=True)
     y, states = forward(inputs, keep_states=True)
@@ -44,18 +44,23 @@ def compile_now() -> None:
 
 
 def forward(inputs: ScanInputs, keep_states: bool) -> tuple[Tensor, Tensor]:
-    """Return y, and the states before each chunk (no elements unless asked for)."""
+    """Return y, and the states before each chunk (empty without ``keep_states``)."""
     u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus = inputs
     sizes = _sizes(u, A, B, delta_proj)
     y, states = empty_map(u, inputs.by_token), empty_states(u, A, B) if keep_states else u.new_empty(0)
     u, delta, B, C = _readable((u, delta, B, C), inputs.by_token)
-    arguments = [*_flat(u, delta, A.contiguous(), B, C), *_optional(u, D, delta_bias, delta_proj), _route(order), *_flat(y, states)]
+    arguments = [
+        *_flat(u, delta, A.contiguous(), B, C),
+        *_optional(u, D, delta_bias, delta_proj),
+        _route(order),
+        *_flat(y, states),
+    ]
     _run("forward", sizes, arguments, u.dtype, (u, delta, B, C, y), delta_softplus)
     return y, states
 
 
 def backward(dy: Tensor, states: Tensor, inputs: ScanInputs) -> Gradients:
-    """Return the gradients, given that of y and the states before each chunk."""
+    """Return the gradients, from the gradient of y and the states before each chunk."""
     u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus = inputs
     sizes = _sizes(u, A, B, delta_proj)
     batch, parts, rank = sizes[0], sizes[-1], sizes[6]
@@ -65,12 +70,18 @@ def backward(dy: Tensor, states: Tensor, inputs: ScanInputs) -> Gradients:
     dB, dC = (u.new_empty(parts, batch, length, groups, states_a_group) for _ in "BC")
     dA, dD, d_bias, d_proj = (u.new_empty(batch, A.shape[0], *columns) for columns in (A.shape[1:], (), (), (rank,)))
     u, delta, B, C, dy = _readable((u, delta, B, C, dy), inputs.by_token)
-    arguments = [*_flat(u, delta, A.contiguous(), B, C), *_optional(u, D, delta_bias, delta_proj), _route(order), *_flat(dy, states)]
+    arguments = [
+        *_flat(u, delta, A.contiguous(), B, C),
+        *_optional(u, D, delta_bias, delta_proj),
+        _route(order),
+        *_flat(dy, states),
+    ]
     arguments += _flat(du, d_delta, dA, dB, dC, dD, d_bias, d_proj)
     _run("backward", sizes, arguments, u.dtype, (u, delta, B, C, dy, du, d_delta), delta_softplus)
     dB, dC = (_over_parts(x).permute(0, 2, 3, 1) for x in (dB, dC))
     dD, d_bias, d_proj = (
-        x.sum(0) if given is not None else u.new_empty(0) for x, given in ((dD, D), (d_bias, delta_bias), (d_proj, delta_proj))
+        x.sum(0) if given is not None else u.new_empty(0)
+        for x, given in ((dD, D), (d_bias, delta_bias), (d_proj, delta_proj))
     )
     return du, _over_parts(d_delta).mT if rank else d_delta, dA.sum(0), dB, dC, dD, d_bias, d_proj
 
@@ -83,11 +94,21 @@ def _sizes(u: Tensor, A: Tensor, B: Tensor, delta_proj: Tensor | None) -> tuple[
     shared = u_rows // width
     blocks = -(-width // LANES)
     parts = min(blocks, -(-TASKS // max(1, batch * shared)))
-    return batch, shared, groups // shared, length, width, states, 0 if delta_proj is None else delta_proj.shape[1], CHUNK, parts
+    return (
+        batch,
+        shared,
+        groups // shared,
+        length,
+        width,
+        states,
+        0 if delta_proj is None else delta_proj.shape[1],
+        CHUNK,
+        parts,
+    )
 
 
 def _readable(tensors: Sequence[Tensor], by_token: bool) -> list[Tensor]:
-    """Copies only of what the kernels cannot index."""
+    """Copy only the tensors that the kernels cannot index."""
 
     def readable(x: Tensor) -> Tensor:
         flat_rows = x.ndim == 3 or x.shape[1] == 1 or x.stride(1) == x.shape[2] * x.stride(2)
@@ -99,10 +120,14 @@ def _readable(tensors: Sequence[Tensor], by_token: bool) -> list[Tensor]:
 
 
 def _flat(*tensors: Tensor) -> list[np.ndarray]:
-    """Each tensor's memory from its first element on, as one row of numbers."""
+    """Return each tensor's memory, from its first element on, as a vector."""
     views = []
     for tensor in tensors:
-        extent = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) if tensor.numel() else 0
+        extent = (
+            1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+            if tensor.numel()
+            else 0
+        )
         views.append(tensor.detach().as_strided((extent,), (1,)).numpy())
     return views
 
@@ -120,7 +145,12 @@ def _over_parts(x: Tensor) -> Tensor:
 
 
 def _run(
-    name: str, sizes: tuple[int, ...], arguments: list[np.ndarray], dtype: torch.dtype, maps: Sequence[Tensor], softplus: bool
+    name: str,
+    sizes: tuple[int, ...],
+    arguments: list[np.ndarray],
+    dtype: torch.dtype,
+    maps: Sequence[Tensor],
+    softplus: bool,
 ) -> None:
     if not maps[0].numel():
         return
@@ -145,7 +175,7 @@ def _run(
 
 @functools.cache
 def _threads(process: int) -> ThreadPoolExecutor:
-    """One pool a process: threads do not survive a fork."""
+    """Return this process's pool: threads do not survive a fork."""
     return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix=f"selective_scan_{process}")
 
 
@@ -158,7 +188,9 @@ def _table(dtype: torch.dtype) -> np.ndarray:
 
 @functools.cache
 def _kernel(name: str) -> Callable[..., Any]:
-    logging.getLogger(__name__).debug("loading (the first time ever: compiling) the %s kernel of the selective scan", name)
+    logging.getLogger(__name__).debug(
+        "loading (the first time ever: compiling) the %s kernel of the selective scan", name
+    )
     from src.ops.scan import numba_kernels
 
     return getattr(numba_kernels, name)

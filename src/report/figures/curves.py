@@ -9,19 +9,28 @@ from src.metrics.functional import THRESHOLDS
 from src.report.figures.figure import figure_of, plain, save_figure
 from src.scoring.scores import SetScores
 
-# Okabe and Ito's colours, told apart with every common colour blindness; dashes begin a second round.
+# Okabe and Ito's colours, distinguishable with every common colour blindness; they repeat with another dash pattern.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.")
 
 
 def save_curves(path: Path, results: Sequence[SetScores], protocol: str) -> None:
-    """Write `path` (a PNG) and the same as PDF beside it."""
+    """Write the figure as PNG to `path`, and as PDF beside it."""
     figure, axes = figure_of(1, 3, 10.0, 3.4)
     precision, f_measure, e_measure = axes[0]
     for i, one in enumerate(results):
-        style = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i // len(COLOURS) % len(DASHES)], "linewidth": 1.6}
+        style = {
+            "color": COLOURS[i % len(COLOURS)],
+            "linestyle": DASHES[i // len(COLOURS) % len(DASHES)],
+            "linewidth": 1.6,
+        }
         curves = one.curves
-        precision.plot(curves["recall_curve"], curves["precision_curve"], label=f"${one.label}$" if one.map else plain(one.label), **style)
+        precision.plot(
+            curves["recall_curve"],
+            curves["precision_curve"],
+            label=f"${one.label}$" if one.map else plain(one.label),
+            **style,
+        )
         f_measure.plot(THRESHOLDS, curves["f_curve"], **style)
         e_measure.plot(THRESHOLDS, curves["e_curve"], **style)
     for axis, title, x, y in (

@@ -1,4 +1,4 @@
-"""The jobs of a multirun by configuration: which seeds there are, how they compare with a reference, what their networks cost."""
+"""The jobs of a multirun, grouped by configuration: their seeds, comparison with a reference, and network costs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ from src.utils.private import fake_tensors
 
 @dataclass
 class Group:
-    """The jobs of one configuration (they differ in their seeds) and what its network costs (NaN if that is not known)."""
+    """The jobs of one configuration, which differ in their seeds."""
 
     name: str
     jobs: list[Job]
     parameters: float = math.nan
+    """Parameters of its network; NaN if unknown."""
     gmacs: float = math.nan
+    """GMACs of its network for one image; NaN if unknown."""
 
     @property
     def finished(self) -> list[Job]:
@@ -43,13 +45,15 @@ class Group:
         return [job.best for job in self.finished if not math.isnan(job.best)]
 
     def means(self, dataset: str, measure: str) -> list[float]:
-        """The data set's number in each finished job."""
-        return [float(one.values(measure).mean()) for job in self.finished for one in job.scores if one.dataset == dataset]
+        """Return the mean over the data set's images, for each finished job."""
+        return [
+            float(one.values(measure).mean()) for job in self.finished for one in job.scores if one.dataset == dataset
+        ]
 
 
 @dataclass
 class Sweep:
-    """Groups of jobs; for each data set the comparisons of `reference` (None: there is none) with every other group."""
+    """Groups of jobs, and for each data set the comparisons of `reference` (None: no reference) with every other."""
 
     groups: list[Group]
     columns: list[str]
@@ -59,29 +63,35 @@ class Sweep:
     comparisons: dict[str, list[Comparison]]
 
     def marks(self, dataset: str) -> dict[tuple[str, str], str]:
-        """(group, measure) → ▲ better or ▼ worse than the reference, where test and interval agree."""
+        """Return (group, measure) → ▲ better or ▼ worse than the reference, where test and interval agree."""
         found = [one for one in self.comparisons.get(dataset, []) if one.better is not None]
         return {(one.second, one.measure): "▲" if one.better == one.second else "▼" for one in found}
 
 
-def collect(folder: Path, reference: str | None = None, columns: Sequence[str] | None = None, cost: bool = True) -> Sweep:
+def collect(
+    folder: Path, reference: str | None = None, columns: Sequence[str] | None = None, cost: bool = True
+) -> Sweep:
     """Read a multirun's folder.
 
     Args:
-        folder: that of the multirun.
+        folder: the multirun's folder.
         reference: the group that the others are compared with; None: ``full``, or no comparison without such a group.
         columns: measures, or the name of a list; None: those of the data sets' task.
         cost: count parameters and GMACs of each group's network.
 
     Raises:
-        UserError: no multirun, an unknown reference or measure, jobs of different protocols.
+        UserError: not a multirun, an unknown reference or measure, jobs of different protocols.
     """
     jobs = read_jobs(folder)
-    groups = [Group(name, [job for job in jobs if job.name == name]) for name in dict.fromkeys(job.name for job in jobs)]
+    groups = [
+        Group(name, [job for job in jobs if job.name == name]) for name in dict.fromkeys(job.name for job in jobs)
+    ]
     scored = [job for job in jobs if job.state == "finished" and job.scores]
     protocols = {str(job.folder): job.protocol for job in scored}
     if len(set(protocols.values())) > 1:
-        raise UserError("these jobs were tested with different protocols:", [f"{path}: {name}" for path, name in protocols.items()])
+        raise UserError(
+            "these jobs were tested with different protocols:", [f"{path}: {name}" for path, name in protocols.items()]
+        )
     names = [group.name for group in groups]
     if reference is not None and reference not in names:
         raise UserError(f"--reference {reference}: no such group; there are {', '.join(names)}")
@@ -97,7 +107,7 @@ def collect(folder: Path, reference: str | None = None, columns: Sequence[str] |
 
 
 def _columns(scores: Sequence[SetScores], wanted: Sequence[str] | None, datasets: Sequence[str]) -> list[str]:
-    """Measures that are means over images; only these can be compared image by image."""
+    """Return the columns that are means over images; only these can be compared image by image."""
     available = [name for name in scores[0].measures if has_rows(name) and all(name in one.measures for one in scores)]
     asked = wanted[0] if wanted is not None and len(wanted) == 1 else wanted
     if asked is None:
@@ -113,26 +123,33 @@ def _compare(groups: Sequence[Group], dataset: str, measures: Sequence[str], ref
 
 
 def _over_seeds(group: Group, dataset: str) -> SetScores | None:
-    """Each image's scores averaged over the seeds; images that all seeds have."""
-    runs = [{row["image"]: row for row in one.rows} for job in group.finished for one in job.scores if one.dataset == dataset]
+    """Average each image's scores over the seeds; images that some seed lacks are left out."""
+    runs = [
+        {row["image"]: row for row in one.rows}
+        for job in group.finished
+        for one in job.scores
+        if one.dataset == dataset
+    ]
     if not runs:
         return None
     merged = SetScores(dataset, group.name)
     for image, first in runs[0].items():
         if all(image in rows for rows in runs):
-            averaged = {name: float(np.mean([rows[image][name] for rows in runs])) for name in first if name not in DESCRIPTION}
+            averaged = {
+                name: float(np.mean([rows[image][name] for rows in runs])) for name in first if name not in DESCRIPTION
+            }
             merged.rows.append({name: first[name] for name in DESCRIPTION} | averaged)
     return merged
 
 
 def network_cost(config: Mapping[str, Any]) -> tuple[float, float]:
-    """Parameters and GMACs of one image, from a run's configuration; NaN if it can no longer be built."""
+    """Return parameters and GMACs for one image of a run's network; NaN if it can no longer be built."""
     try:
         plain: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(dict(config)), resolve=True)  # type: ignore[assignment]
         size = int(plain["data"]["image_size"])
         net = untrained_network(upgrade_config(plain)).eval()
         with fake_tensors():  # shapes only, no arithmetic
             total = count_parts(net, torch.rand(1, 3, size, size))[-1]
-    except Exception:  # a configuration of another version of this project; its scores still stand
+    except Exception:  # a configuration of another version of this project; its scores are still valid
         return math.nan, math.nan
     return float(total.parameters), total.gmacs

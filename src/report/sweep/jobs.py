@@ -1,4 +1,4 @@
-"""The jobs of a multirun folder: what each was, how far it came, what it scored."""
+"""The jobs of a multirun folder: configuration, progress and scores of each."""
 
 from __future__ import annotations
 
@@ -21,14 +21,26 @@ from src.scoring.scores import SetScores
 from src.utils.errors import UserError
 
 REPLICATES = frozenset({"seed", "data.seed", "ckpt_path", "paths.output_dir"})
-"""Overrides that repeat, resume or move a configuration rather than make another."""
+"""Overrides that repeat, resume or move a configuration, but do not change it."""
 
 
 @dataclass
 class Job:
-    """One folder of a multirun. `state`: finished, failed, running or stopped (its process is gone); `why`: what is known of that.
+    """One folder of a multirun.
 
-    `seconds`: of all epochs together, validation included; `epoch_seconds`: their median.
+    Attributes:
+        folder: the job's folder.
+        overrides: key → value of the job's overrides.
+        state: finished, failed, running or stopped (its process is gone).
+        why: what is known about the state.
+        config: the resolved configuration; empty if there is none.
+        epochs: the number of finished epochs.
+        epoch_seconds: the median time of an epoch.
+        seconds: the time of all epochs, validation included.
+        best: the best S_α on the hold-out.
+        protocol: of the test's scores.
+        scores: the test's scores.
+        name: the job's name in tables, as in `name_jobs`.
     """
 
     folder: Path
@@ -46,12 +58,12 @@ class Job:
 
     @property
     def seed(self) -> str:
-        """The seed as overridden or configured; – if there is none."""
+        """Return the seed as overridden or configured; – if there is none."""
         return self.overrides.get("seed", str(self.config.get("seed", "–")))
 
 
 def read_jobs(folder: Path) -> list[Job]:
-    """All jobs below a multirun's folder, in the order of their numbers, each named by what varies between them (seeds do not count).
+    """Return all jobs below a multirun's folder, by number; they are named as in `name_jobs`.
 
     Raises:
         UserError: no such folder, or no job of a multirun in it.
@@ -61,7 +73,9 @@ def read_jobs(folder: Path) -> list[Job]:
     found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")} - {folder}
     if not found:
         raise UserError(f"{folder}: holds no job of a multirun (looked for JOB/.hydra/overrides.yaml)")
-    order = sorted(found, key=lambda path: (not path.name.isdecimal(), int(path.name) if path.name.isdecimal() else 0, str(path)))
+    order = sorted(
+        found, key=lambda path: (not path.name.isdecimal(), int(path.name) if path.name.isdecimal() else 0, str(path))
+    )
     jobs = [read_job(path) for path in order]
     for job, name in zip(jobs, name_jobs([job.overrides for job in jobs]), strict=True):
         job.name = name
@@ -69,9 +83,15 @@ def read_jobs(folder: Path) -> list[Job]:
 
 
 def read_job(folder: Path) -> Job:
-    """One job. Finished means: job.json says so, or the expected output exists (test scores; with test=false, all epochs)."""
+    """Read one job.
+
+    It is finished if job.json says so or the expected output exists: the test's scores or, with ``test=false``, all
+    epochs.
+    """
     record = read_record(folder)
-    job = Job(folder, _overrides(folder / ".hydra" / "overrides.yaml", record.get("overrides")), "", config=_config(folder))
+    job = Job(
+        folder, _overrides(folder / ".hydra" / "overrides.yaml", record.get("overrides")), "", config=_config(folder)
+    )
     _read_logs(job)
     asked = int(job.config.get("trainer", {}).get("max_epochs") or 0)
     finished = _read_scores(job) if job.config.get("test", True) else 0 < asked <= job.epochs
@@ -87,7 +107,7 @@ def read_job(folder: Path) -> Job:
 
 
 def name_jobs(overrides: Sequence[dict[str, str]]) -> list[str]:
-    """A name for each job: the overrides in which the jobs differ, without seeds; for an ablation only its name.
+    """Return a name for each job: the overrides in which the jobs differ, without seeds; of an ablation just its name.
 
     >>> name_jobs([{"ablation": "full", "seed": "0"}, {"ablation": "no_robe", "seed": "0"}])
     ['full', 'no_robe']
@@ -100,7 +120,7 @@ def name_jobs(overrides: Sequence[dict[str, str]]) -> list[str]:
 
 
 def _overrides(path: Path, noted: Sequence[str] | None) -> dict[str, str]:
-    """What the job noted itself; what Hydra noted of the last command in its folder, where it did not."""
+    """Return the overrides that the job recorded; without a record, those that Hydra stored for the last command."""
     try:
         lines = OmegaConf.to_container(OmegaConf.load(path)) if noted is None else list(noted)
     except (OSError, YAMLError, OmegaConfBaseException):
@@ -110,7 +130,7 @@ def _overrides(path: Path, noted: Sequence[str] | None) -> dict[str, str]:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """The resolved configuration of the run, or what Hydra composed if the job never began."""
+    """Return the resolved configuration of the run, or what Hydra composed if the job never started."""
     for path in (folder / "config.yaml", folder / ".hydra" / "config.yaml"):
         try:
             loaded = OmegaConf.to_container(OmegaConf.load(path))
@@ -134,7 +154,7 @@ def _read_scores(job: Job) -> bool:
 
 
 def _read_logs(job: Job) -> None:
-    """Epochs done, seconds an epoch (the median) and the best hold-out S_α, from all the logs of a run and its resumptions."""
+    """Set epochs, seconds and the best hold-out S_α from all logs of a run and its resumptions."""
     seconds, alphas, epochs = list[float](), list[float](), [-1]
     for path in job.folder.glob("logs/version_*/metrics.csv"):
         try:

@@ -1,4 +1,7 @@
-"""A multirun in one table and one picture: ``python -m src.report.sweep DIR``; unfinished jobs are listed, nothing is scored again."""
+"""A multirun in one table and one picture: ``python -m src.report.sweep DIR``.
+
+Unfinished jobs are listed; nothing is scored again.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ DIGITS = 4
 
 
 def write_sweep(folder: Path, sweep: Sweep) -> list[Table]:
-    """Write sweep.md, sweep.csv, sweep_comparisons.csv and sweep.{png,pdf} into `folder`; returns the tables that are worth printing."""
+    """Write sweep.{md,csv}, sweep_comparisons.csv and sweep.{png,pdf} into `folder`; return the tables to print."""
     main, unfinished = [_main_table(sweep, dataset) for dataset in sweep.datasets or [""]], _unfinished_table(sweep)
     tables = [*main, *([unfinished] if unfinished.rows else [])]
     tests = [statistics_table(found, sweep.protocol) for found in sweep.comparisons.values() if found]
@@ -40,9 +43,9 @@ def write_sweep(folder: Path, sweep: Sweep) -> list[Table]:
 
 
 def save_picture(path: Path, sweep: Sweep) -> None:
-    """Each group's first measure on each data set, or without a test S_α on the hold-out: a dot a seed, the mean and ± std.
+    """Draw each group's first measure on each data set (without a test: S_α on the hold-out), as PNG and PDF.
 
-    The reference's mean is a line. Also as PDF.
+    One dot per seed, the mean and ± standard deviation; the reference's mean is a dotted line.
     """
     groups = [group for group in sweep.groups if group.finished]
     count = max(1, len(sweep.datasets))
@@ -53,7 +56,12 @@ def save_picture(path: Path, sweep: Sweep) -> None:
         for y, group in enumerate(groups):
             values = group.means(dataset, measure) if dataset else group.holdout
             if values:
-                _draw_seeds(axis, y, values, {"▲": "#0072b2", "▼": "#d55e00"}.get(marks.get((group.name, measure), ""), "#555555"))
+                _draw_seeds(
+                    axis,
+                    y,
+                    values,
+                    {"▲": "#0072b2", "▼": "#d55e00"}.get(marks.get((group.name, measure), ""), "#555555"),
+                )
             if values and group.name == sweep.reference:
                 axis.axvline(mean(values), color="black", linewidth=0.8, linestyle=":")
         axis.set_title(dataset or "hold-out", fontsize=10)
@@ -74,11 +82,17 @@ def _draw_seeds(axis: Axes, y: int, values: Sequence[float], color: str) -> None
 
 
 def main() -> None:
-    """The command line of :func:`collect` and :func:`write_sweep`."""
+    """Run the command line of :func:`collect` and :func:`write_sweep`."""
     parser = ScriptParser("All jobs of a multirun in one table and one picture.")
-    parser.add_argument("folder", type=Path, help="the multirun's folder (paths.output_dir of `python -m src.train -m`)")
-    parser.add_argument("--reference", help="the group that the others are tested against (default: full, if there is one)")
-    parser.add_argument("--columns", nargs="+", help="measures, or one of the lists cod, polyp, vessel (default: the data sets' task)")
+    parser.add_argument(
+        "folder", type=Path, help="the multirun's folder (paths.output_dir of `python -m src.train -m`)"
+    )
+    parser.add_argument(
+        "--reference", help="the group that the others are tested against (default: full, if there is one)"
+    )
+    parser.add_argument(
+        "--columns", nargs="+", help="measures, or one of the lists cod, polyp, vessel (default: the data sets' task)"
+    )
     parser.add_argument("--no-cost", action="store_true", help="leave parameters and GMACs out: no network is built")
     parser.run(_summarise)
 
@@ -114,14 +128,18 @@ def _main_table(sweep: Sweep, dataset: str) -> Table:
         notes.append(f"Protocol {PROTOCOLS[sweep.protocol]}.")
     if sweep.comparisons.get(dataset):
         notes.append(
-            f"▲ better, ▼ worse than {sweep.reference}: paired over images, each averaged over the seeds; Wilcoxon's test with Holm's "
-            "correction and the bootstrap agree. It speaks of these trainings: whether new seeds would repeat it, the deviation must tell."
+            f"▲ better, ▼ worse than {sweep.reference}: paired over images, each averaged over the seeds; Wilcoxon's "
+            "test with Holm's correction and the bootstrap agree. This holds for these trainings; the standard "
+            "deviation indicates whether new seeds would repeat it."
         )
     return Table(f"{dataset or 'Sweep'}: {len(sweep.groups)} configurations", header, rows, notes)
 
 
 def _unfinished_table(sweep: Sweep) -> Table:
-    header = [Head(name, is_number=name == "epochs") for name in ("job", "configuration", "seed", "state", "epochs", "what is known")]
+    header = [
+        Head(name, is_number=name == "epochs")
+        for name in ("job", "configuration", "seed", "state", "epochs", "what is known")
+    ]
     rows = [
         [Cell(job.folder.name), Cell(job.name), Cell(job.seed), Cell(job.state), Cell(_epochs(job)), Cell(job.why)]
         for group in sweep.groups
@@ -132,15 +150,25 @@ def _unfinished_table(sweep: Sweep) -> Table:
 
 
 def _rows(sweep: Sweep) -> Iterator[dict[str, Any]]:
-    """One row a configuration and data set, in full precision."""
+    """Yield one row per configuration and data set, in full precision."""
     for group in sweep.groups:
-        states = {f"jobs_{state}": sum(job.state == state for job in group.jobs) for state in ("finished", "failed", "running", "stopped")}
+        states = {
+            f"jobs_{state}": sum(job.state == state for job in group.jobs)
+            for state in ("finished", "failed", "running", "stopped")
+        }
         seconds = [job.epoch_seconds for job in group.jobs if not math.isnan(job.epoch_seconds)]
-        about: dict[str, Any] = {"configuration": group.name, **states, "parameters": group.parameters, "gmacs": group.gmacs}
+        about: dict[str, Any] = {
+            "configuration": group.name,
+            **states,
+            "parameters": group.parameters,
+            "gmacs": group.gmacs,
+        }
         about["epoch_seconds"] = mean(seconds) if seconds else math.nan
         for dataset in sweep.datasets or [""]:
             values = {name: group.means(dataset, name) for name in sweep.columns}
-            spread = {f"{name}_{kind}": of(v) for name, v in values.items() for kind, of in (("mean", _mean), ("std", _std))}
+            spread = {
+                f"{name}_{kind}": of(v) for name, v in values.items() for kind, of in (("mean", _mean), ("std", _std))
+            }
             yield about | {"dataset": dataset, "protocol": sweep.protocol} | spread
 
 
@@ -159,7 +187,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _std(values: Sequence[float]) -> float:
-    """Sample standard deviation; NaN for a single value, which has none."""
+    """Return the sample standard deviation; NaN for fewer than two values."""
     return stdev(values) if len(values) > 1 else math.nan
 
 

@@ -56,7 +56,11 @@ def test_sound_data_has_no_findings(root: Path) -> None:
     assert [str(finding) for one in report.sets for finding in one.findings] == []
     assert report.usable
     described = report.as_dict()["sets"][0]
-    assert (described["pairs"], described["image_modes"], described["mask_modes"]) == (COUNT, {"RGB": COUNT}, {"1": COUNT})
+    assert (described["pairs"], described["image_modes"], described["mask_modes"]) == (
+        COUNT,
+        {"RGB": COUNT},
+        {"1": COUNT},
+    )
     assert described["width"] == {"min": 90.0, "median": 90.0, "max": 90.0}
 
 
@@ -244,13 +248,18 @@ def test_planted_corruption_is_found_and_nothing_else(root: Path, plant: Callabl
 
 
 @pytest.mark.parametrize(
-    ("mode", "suffix"), [("RGBA", ".png"), ("P", ".png"), ("CMYK", ".jpg"), ("L", ".jpg"), ("1", ".png"), ("I;16", ".png")]
+    ("mode", "suffix"),
+    [("RGBA", ".png"), ("P", ".png"), ("CMYK", ".jpg"), ("L", ".jpg"), ("1", ".png"), ("I;16", ".png")],
 )
 def test_unusual_modes_are_no_problem(root: Path, mode: str, suffix: str) -> None:
     picture = Image.open(image(root))
     picture.load()
     image(root).unlink()
-    deep = Image.fromarray(np.array(picture.convert("L")).astype(np.uint16) * 257) if mode == "I;16" else picture.convert(mode)
+    deep = (
+        Image.fromarray(np.array(picture.convert("L")).astype(np.uint16) * 257)
+        if mode == "I;16"
+        else picture.convert(mode)
+    )
     deep.save(image(root).with_suffix(suffix))
     assert check(root) == []
     notes = [f for one in verify(root, ["MINE"], [], workers=1).sets for f in one.findings]
@@ -258,7 +267,11 @@ def test_unusual_modes_are_no_problem(root: Path, mode: str, suffix: str) -> Non
 
 
 def test_names_that_cannot_be_printed(root: Path) -> None:
-    for name in ("one\ntwo", "\udcc4\udce3"):  # a line break; bytes of another encoding, as archives from elsewhere have
+    # A line break; bytes of another encoding, as archives from elsewhere have.
+    for name in (
+        "one\ntwo",
+        "\udcc4\udce3",
+    ):
         write = Image.open(image(root)).rotate(40 + len(name))
         write.save(os.fsencode(image(root).with_name(f"{name}.jpg")), "JPEG")
         Image.open(mask(root)).save(os.fsencode(mask(root).with_name(f"{name}.png")), "PNG")
@@ -278,7 +291,10 @@ def test_bombs_are_not_decoded_by_the_search_for_damage(root: Path, monkeypatch:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     monkeypatch.setattr("src.data.verify.inspection.damage", lambda content: pytest.fail("was decoded"))
     found = inspect("n004", image(root), mask(root)).findings
-    assert [(finding.kind, finding.path) for finding in found] == [("unreadable", image(root)), ("unreadable", mask(root))]
+    assert [(finding.kind, finding.path) for finding in found] == [
+        ("unreadable", image(root)),
+        ("unreadable", mask(root)),
+    ]
 
 
 def test_a_link_to_nowhere_is_a_mistake_of_the_user(root: Path) -> None:
@@ -294,9 +310,16 @@ def test_colour_masks_are_a_note(root: Path) -> None:
 
 
 def test_zero_one_masks_are_a_note(root: Path) -> None:
-    Image.fromarray((grey_mask(root) > 0).astype(np.uint8)).save(mask(root))
+    for number in range(COUNT):
+        values = np.array(Image.open(mask(root, number)).convert("L"))
+        Image.fromarray((values > 0).astype(np.uint8)).save(mask(root, number))
     assert check(root) == []
-    assert [finding.kind for finding in verify(root, ["MINE"], [], workers=1).sets[0].findings] == ["0/1"]
+    assert {finding.kind for finding in verify(root, ["MINE"], [], workers=1).sets[0].findings} == {"0/1"}
+
+
+def test_a_zero_one_mask_among_others_is_looked_at(root: Path) -> None:
+    Image.fromarray((grey_mask(root) > 0).astype(np.uint8)).save(mask(root))
+    assert [(finding.severity, finding.kind) for finding in check(root)] == [("warning", "mixed")]
 
 
 def test_everything_at_once_and_absent_sets_listed(root: Path) -> None:
@@ -316,7 +339,7 @@ def test_an_incomplete_set_is_usable_and_said(root: Path) -> None:
 
 
 def _some_of(shared: Path, root: Path, split: str, name: str, step: int, *others: str) -> list[str]:
-    """Link every ``step``-th image and mask of a set into ``root``, and those whose names end like one of ``others``."""
+    """Link every ``step``-th image and mask of a set into ``root``, and those whose names end like ``others``."""
     taken = []
     for kind in ("Imgs", "GT"):
         source, target = (folder / split / name / kind for folder in (shared, root))
@@ -334,12 +357,15 @@ def test_real_camo_is_sound(shared_data: Path, tmp_path: Path) -> None:
     counts = [len(_some_of(shared_data, tmp_path, f"{split}Dataset", "CAMO", 8)) for split in ("Train", "Test")]
     found = verify(tmp_path, ["CAMO"], ["CAMO"], workers=2).sets
     assert [len(one.pairs) for one in found] == counts
-    assert [finding.kind for one in found for finding in one.findings if finding.severity != "note"] == ["number", "number"]
+    assert [finding.kind for one in found for finding in one.findings if finding.severity != "note"] == [
+        "number",
+        "number",
+    ]
 
 
 @pytest.mark.slow
 def test_the_leak_of_camo_is_found(shared_data: Path, tmp_path: Path) -> None:
-    """Training image 00419, which the shared copy leaves out, is test image 00120: smaller, re-encoded, and known of the official split."""
+    """Training image 00419 (not in the shared copy) is test image 00120, smaller and re-encoded: known of the split."""
     test = shared_data / "TestDataset" / "CAMO"
     for split, names in (("TrainDataset", ["00419"]), ("TestDataset", ["00120", "00012", "00018"])):
         for name in names:
@@ -359,8 +385,13 @@ def test_the_leak_of_camo_is_found(shared_data: Path, tmp_path: Path) -> None:
 
 
 def test_frames_that_the_official_split_parted_are_a_warning(root: Path) -> None:
-    """PraNet's CVC-ClinicDB test frames have neighbours of their sequence in the training set; that is no mistake of the user's."""
-    for split, old, new in (("Train", "n004", "27"), ("Train", "n005", "60"), ("Test", "t001", "28"), ("Test", "t002", "400")):
+    """PraNet's CVC-ClinicDB test frames have neighbours in the training set; that is not the user's mistake."""
+    for split, old, new in (
+        ("Train", "n004", "27"),
+        ("Train", "n005", "60"),
+        ("Test", "t001", "28"),
+        ("Test", "t002", "400"),
+    ):
         for kind, suffix in (("Imgs", ".jpg"), ("GT", ".png")):
             folder = root / f"{split}Dataset" / "MINE" / kind
             (folder / f"{old}{suffix}").rename(folder / f"{new}{suffix}")
@@ -370,7 +401,10 @@ def test_frames_that_the_official_split_parted_are_a_warning(root: Path) -> None
     for split in ("Train", "Test"):
         (root / f"{split}Dataset" / "MINE").rename(root / f"{split}Dataset" / "CVC-ClinicDB")
     findings = verify(root, ["CVC-ClinicDB"], ["CVC-ClinicDB"], workers=1).sets[1].findings
-    assert sorted((one.severity, one.path.stem) for one in findings if one.kind == "leak") == [("error", "400"), ("warning", "28")]
+    assert sorted((one.severity, one.path.stem) for one in findings if one.kind == "leak") == [
+        ("error", "400"),
+        ("warning", "28"),
+    ]
     assert any("CVC-ClinicDB sequence 2" in one.text for one in findings)
 
 
@@ -397,7 +431,9 @@ def test_copies_survive_encoding_and_scaling(scale: float, quality: int) -> None
         copies.append(np.array(Image.open(buffer)))
     found = find_copies([signature(picture) for picture in [*originals, *copies]])
     assert found == [(i, i + 12, False) for i in range(12)]
-    mirrored = find_copies([signature(picture) for picture in [*originals, *(picture[:, ::-1] for picture in originals)]])
+    mirrored = find_copies(
+        [signature(picture) for picture in [*originals, *(picture[:, ::-1] for picture in originals)]]
+    )
     assert mirrored == [(i, i + 12, True) for i in range(12)]
 
 

@@ -26,7 +26,8 @@ def test_counts_at_thresholds_by_hand():
 def test_simple_measures_by_hand():
     scalars = score(PRED, TARGET, "raw").scalars
     assert scalars["mae"] == pytest.approx((0.2 + 0.2 + 0.4) / 4, abs=1e-15)
-    assert (scalars["iou"], scalars["dice"], scalars["f_adp"]) == (1.0, 1.0, 1.0)  # 0.5 and 2 · mean = 0.7 both find the object
+    # 0.5 and 2 · mean = 0.7 both find the object.
+    assert (scalars["iou"], scalars["dice"], scalars["f_adp"]) == (1.0, 1.0, 1.0)
     assert scalars["e_adp"] == pytest.approx(4 / 3, abs=1e-14)  # four aligned pixels over H·W − 1
 
 
@@ -38,7 +39,7 @@ def test_f_curve_by_hand():
 
 
 def test_s_alpha_by_hand():
-    """Object: mean 0.8, spread 0. Outside: 1 − p = 0.8, 0.6, 1, so mean 0.8, spread 0.2. Four one-pixel regions score 1 each."""
+    """Object: mean 0.8, spread 0. Outside: 1 − p = 0.8, 0.6, 1: mean 0.8, spread 0.2. One-pixel regions score 1."""
     inside, outside = 2 * 0.8 / (0.64 + 1), 2 * 0.8 / (0.64 + 1 + 0.2)
     assert fn.s_alpha(PRED, TARGET) == pytest.approx(0.5 * (0.25 * inside + 0.75 * outside) + 0.5, abs=1e-12)
 
