@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from src.cli.command_line import override
 from src.cli.type_check import OWN
@@ -18,7 +19,7 @@ from src.utils.errors import UserError
 
 LISTS = frozenset({"data.train_sets", "data.test_sets", "metrics.extra", "type", "report.columns", "logger.wandb.tags"})
 """Settings that take a list of texts, or one."""
-TEXTS = frozenset(key for key, hint in OWN.items() if hint in (str, str | None)) | {
+TEXTS = frozenset(key for key, hint in OWN.items() if hint in (str, str | None, Path, Path | None)) | {
     *("data.root", "data.groups", "data.images", "data.masks", "background", "task_name", "report.reference"),
     *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "encoder.weights", "model.net.encoder.weights"),
     *(f"logger.wandb.{name}" for name in ("project", "entity", "name", "notes", "group", "job_type", "save_dir")),
@@ -49,7 +50,7 @@ def as_typed(words: Sequence[str]) -> list[str]:
     """Return the words of a command line as Hydra has to get them.
 
     Raises:
-        UserError: bytes that are no UTF-8.
+        UserError: bytes that are no UTF-8, or an option that is none of Hydra's.
 
     >>> as_typed(["data.root=my data (2024)", "set=1e3", "--seed=3", "data.test_sets=[007,CAMO]", "seed=0"])
     ["data.root='my data (2024)'", "set='1e3'", 'seed=3', "data.test_sets=['007',CAMO]", 'seed=0']
@@ -67,6 +68,9 @@ def as_typed(words: Sequence[str]) -> list[str]:
 def _without_dashes(word: str) -> str:
     """`--key=value`, as `wandb agent` writes it, where the key is none of Hydra's options; its None is null."""
     match = re.fullmatch(r"--([A-Za-z_][\w./@-]*)=(.*)", word, re.DOTALL)
+    name = word.removeprefix("--")
+    if match is None and name != word and "=" not in word and not any(option.startswith(name) for option in HYDRAS):
+        raise UserError(f"{word}: settings are given as {name}=VALUE")
     if match is None or match[1] in HYDRAS:
         return word
     return f"{match[1]}={'null' if match[2] == 'None' else match[2]}"

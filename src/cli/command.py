@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import functools
 import gc
+import io
 import logging
 import os
 import sys
@@ -31,6 +33,7 @@ from src.cli.override_errors import composition_mistake
 from src.cli.renamed import with_new_names
 from src.cli.run_folder import holds_training
 from src.cli.type_check import check_own_types, check_types
+from src.utils.cache_dir import name_nobody
 from src.utils.errors import UserError, user_error
 from src.utils.failures import explanation
 from src.utils.launch import global_rank, launched
@@ -49,6 +52,14 @@ NOISE = (
     ".*Converting a tensor with requires_grad=True to a scalar.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
 )
+
+REFUSALS = frozenset(
+    [
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR),
+        *(errno.ELOOP, errno.EILSEQ, errno.ENOSPC, errno.EIO),
+    ]
+)
+"""Errors of the system that are about the user's files and disks."""
 
 Task = Callable[[DictConfig], Any]
 
@@ -231,7 +242,13 @@ def _mistake(error: Exception) -> str | None:
     ):
         key = str(error).rsplit("full_key: ", 1)[-1] if "full_key: " in str(error) else "configuration"
         return f"{key}: {cause}"
-    return str(error) if refused else composition_mistake(error) or explanation(error)
+    return str(error) if refused else composition_mistake(error) or explanation(error) or _refusal(error)
+
+
+def _refusal(error: Exception) -> str | None:
+    """Return what the system says of a file that it does not give out, or whose name it does not take."""
+    is_users = isinstance(error, OSError) and error.errno in REFUSALS and error.filename
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and is_users else None
 
 
 def _is_refused_by_lightning(error: BaseException | None) -> bool:
@@ -248,6 +265,11 @@ def _plain(message: str) -> str:
 def prepare() -> None:
     """Set up a process: keep freed memory, exit quickly, and silence library warnings that nobody can act on."""
     keep_freed_memory()
+    name_nobody()
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal may know ASCII alone.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # Otherwise the interpreter spends a second at exit on collecting garbage in all imported libraries.
     atexit.register(gc.freeze)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
@@ -266,6 +288,9 @@ def silence_loggers() -> None:
 
 
 def console() -> Console:
-    """Return the console that commands print to: as wide as the terminal, or 120 columns without one."""
-    out = Console()
-    return out if out.is_terminal else Console(width=120)
+    """Return the console that commands print to: as wide as the terminal, or 120 columns without one.
+
+    `[x]` and `:x:` are no markup: paths and names may hold them.
+    """
+    out = Console(markup=False, emoji=False)
+    return out if out.is_terminal else Console(markup=False, emoji=False, width=120)

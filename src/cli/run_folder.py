@@ -52,9 +52,17 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process holds it, or it contains somebody else's files.
     """
+    existed, marked = folder.exists(), (folder / LOCK).exists()
     new = hold(folder)
     try:
         yield
+    except UserError:
+        if new and not marked:  # a mistake that was found before any work leaves nothing behind
+            release(folder, remove=True)
+            with suppress(OSError):
+                if not existed:
+                    folder.rmdir()
+        raise
     finally:
         if new:
             release(folder)

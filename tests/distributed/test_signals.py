@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -93,8 +94,8 @@ def test_a_signal_to_the_children_is_not_a_second_one():
         os.waitpid(child, 0)
         assert request._second is not None
         os.set_blocking(request._second._read, False)
-        with pytest.raises(BlockingIOError):
-            os.read(request._second._read, 1)
+        with contextlib.suppress(BlockingIOError):  # the child's end is a signal too, if anybody listens to it
+            assert signal.SIGTERM not in os.read(request._second._read, 64)
 
 
 class Unsendable:

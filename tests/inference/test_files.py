@@ -63,6 +63,12 @@ def test_folders_patterns_and_lists(tmp_path):
     assert find_sources("-") == [Source("stdin", None)]
 
 
+def test_a_folder_whose_name_could_be_a_pattern(tmp_path):
+    touch(tmp_path / "[1] *", "a.png", "b.jpg")
+    assert names(str(tmp_path / "[1] *" / "*.png")) == ["a"]
+    assert names(str(tmp_path / "[1] *")) == ["a", "b"]
+
+
 def test_inputs_that_are_not_there(tmp_path):
     touch(tmp_path, "notes.md", "deep/a.png")
     (tmp_path / "list.txt").write_text("gone.png\ndeep/a.png\nlost.png\n")

@@ -14,7 +14,6 @@ from textwrap import wrap
 from typing import Any
 
 from matplotlib.axes import Axes
-from rich.markup import escape
 
 from src.cli.command import console
 from src.cli.script import ScriptParser
@@ -104,7 +103,7 @@ def _summarise(arguments: argparse.Namespace) -> None:
     for table in write_sweep(arguments.folder, sweep):
         out.print(terminal(table))
         for note in table.notes:
-            out.print(f"[dim]{escape(note)}[/dim]", highlight=False)
+            out.print(note, style="dim", highlight=False)
     picture = ",png,pdf" if any(group.finished for group in sweep.groups) else ""
     out.print(f"Written: {arguments.folder}/sweep.{{md,csv{picture}}}, sweep_comparisons.csv", highlight=False)
 
