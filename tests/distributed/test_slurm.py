@@ -223,8 +223,8 @@ def record(folder: Path) -> dict[str, Any]:
 
 def test_a_sweep_whose_jobs_fail_run_out_of_time_and_wait(tmp_path):
     """The first job is slow, runs out of time, is saved and starts again; the second fails; the third waits."""
-    jobs = [SLOW, "+callbacks.waits.seconds=6,-1,0", "hydra.launcher.array_parallelism=2"]
-    process = sweep(tmp_path, *jobs, *ONE_MINUTE, "hydra.launcher.max_num_timeout=3")
+    jobs = [SLOW, "+callbacks.waits.seconds=1.5,-1,0", "hydra.launcher.array_parallelism=2"]
+    process = sweep(tmp_path, *jobs, *ONE_MINUTE, "hydra.launcher.max_num_timeout=9")
     wait_for(lambda: record(tmp_path / "0").get("state") == "running", 120, lambda: str(process.poll()))
     assert record(tmp_path / "2")["state"] == "waiting"
     table = subprocess.run(
@@ -247,7 +247,6 @@ def test_a_sweep_job_that_may_not_start_again_says_why(tmp_path):
     assert record(tmp_path / "0")["state"] == "failed"
     assert "its time is up" in err
     assert "max_num_timeout" in err
-    assert (tmp_path / "0" / "checkpoints" / "step.ckpt").exists()
     assert "memory" not in told(tmp_path)
 
 

@@ -62,6 +62,7 @@ def test_a_job_that_may_not_start_again_says_why(jobs, tmp_path, monkeypatch, ca
     record = read_record(tmp_path / "3")
     assert (record["state"], record["mistake"]) == ("failed", True)
     assert "hydra.launcher.max_num_timeout" in record["error"]
+    assert "nothing was saved" in record["error"]
     assert "timeout_min=60" in capsys.readouterr().err
 
 

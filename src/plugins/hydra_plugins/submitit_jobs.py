@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 
 from src.cli.command_line import shell_line
 from src.cli.job_record import amend_record, forget_waiting, note_waiting
+from src.cli.run_folder import holds_training
 from src.utils.errors import UserError
 from src.utils.launch import submitit_notice
 
@@ -92,16 +93,18 @@ if BaseSubmititLauncher is not None:
 
         def _start_again(self, folder: Path | None, requeue: Callable[[], Any]) -> JobReturn:
             """``requeue`` is submitit's: it ends this process, or raises where no further start is allowed."""
-            limit = f"its time is up (hydra.launcher.timeout_min={self.params['timeout_min']}); the state is saved"
+            limit = f"its time is up (hydra.launcher.timeout_min={self.params['timeout_min']})"
             if folder is not None:
                 amend_record(folder, state="stopped", why=f"{limit}; the cluster starts it again")
             try:
                 requeue()
             except RuntimeError:
-                text = f"{limit}, hydra.launcher.max_num_timeout allows no further start; the same multirun resumes"
+                saved = folder is None or holds_training(folder)
+                way_out = "the same multirun resumes it" if saved else "nothing was saved, it needs more time"
+                text = f"{limit}, and hydra.launcher.max_num_timeout allows no further start; {way_out}"
                 print(f"error: {text}", file=sys.stderr)
                 if folder is not None:
-                    amend_record(folder, state="failed", error=text, mistake=True)
+                    amend_record(folder, state="failed", error=text, mistake=True, why="")
             return JobReturn(status=JobStatus.COMPLETED)
 
         def _folder(self, number: int) -> Path | None:
