@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from src.checkpoints.reading import read_checkpoint
 from tests.fixtures.local_slurm import TRAINING, Job, cluster, slurm, submit, wait_for, why_not
@@ -194,9 +195,7 @@ def test_an_array_trains_one_seed_per_job(tmp_path):
     first = Job(f"{job.number}_0", tmp_path / "log_0")
     assert [one.ended()["JobState"] for one in (first, second)] == ["COMPLETED"] * 2
     assert [one.fields()["Restarts"] for one in (first, second)] == ["0", "1"]
-    assert [
-        read_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt")["hyper_parameters"]["seed"] for name in "01"
-    ] == [0, 1]
+    assert [OmegaConf.load(tmp_path / name / "config.yaml").seed for name in "01"] == [0, 1]
     refused = submit(tmp_path / "same", ["--array=0-0"], TRAINING)
     assert Job(f"{refused.number}_0", refused.log).ended()["JobState"] == "FAILED"
     assert "seed=%a" in refused.output()
