@@ -196,7 +196,7 @@ def other_rate(at: Path) -> str:
 
 def other_data(at: Path) -> str:
     """Case 8: resume with other data, in another folder."""
-    return train(draw(at / "other", 8), at / "tuned", f"ckpt_path={trained(at)}")
+    return train(draw(at / "other", 20), at / "tuned", f"ckpt_path={trained(at)}")
 
 
 def second_term(at: Path) -> str:

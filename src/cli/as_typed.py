@@ -43,6 +43,7 @@ HYDRAS = frozenset(
     ]
 )
 """Hydra's own options."""
+MULTIRUN = ("-m", "--multirun")
 SWEPT = re.compile(r".*,|(choice|range|interval|glob|sort|shuffle|tag)\(")
 
 
@@ -52,6 +53,8 @@ def as_typed(words: Sequence[str]) -> list[str]:
     Raises:
         UserError: bytes that are no UTF-8, or an option that is none of Hydra's.
 
+    >>> as_typed(["model=run", "-m", "seed=0,1"])
+    ['-m', 'model=run', 'seed=0,1']
     >>> as_typed(["data.root=my data (2024)", "set=1e3", "--seed=3", "data.test_sets=[007,CAMO]", "seed=0"])
     ["data.root='my data (2024)'", "set='1e3'", 'seed=3', "data.test_sets=['007',CAMO]", 'seed=0']
     """
@@ -61,8 +64,10 @@ def as_typed(words: Sequence[str]) -> list[str]:
         raise UserError(
             f"{shown}: holds bytes that are no UTF-8, as names of another encoding do; rename the file or folder"
         )
-    sweeps = any(word in ("-m", "--multirun", "hydra.mode=MULTIRUN") or word.startswith("sweep=") for word in words)
-    return [_override(_without_dashes(word), sweeps) for word in words]
+    flags = [word for word in words if word in MULTIRUN]
+    sweeps = bool(flags) or any(word == "hydra.mode=MULTIRUN" or word.startswith("sweep=") for word in words)
+    settings = [_override(_without_dashes(word), sweeps) for word in words if word not in MULTIRUN]
+    return [*flags, *settings]  # Hydra takes no flag between settings
 
 
 def _without_dashes(word: str) -> str:
