@@ -92,8 +92,8 @@ class JobNote:
         is_again: this very job began here before.
 
     Raises:
-        UserError: the folder holds the results or checkpoints of a job with other overrides, and there is no
-            ``ckpt_path`` to resume from.
+        UserError: the folder holds the results or checkpoints of a job with other overrides, and it does
+            not resume by ``ckpt_path=last``.
     """
 
     def __init__(self, folder: Path | None, overrides: Sequence[str] = ()) -> None:
@@ -196,5 +196,5 @@ def _typed(words: Sequence[str]) -> list[str]:
 
 
 def _own(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides that identify the job: all but ``ckpt_path``, from which it resumes."""
-    return [word for word in overrides if not word.lstrip("+").startswith("ckpt_path=")]
+    """Return the overrides that identify the job: all but ``ckpt_path=last``, by which it resumes."""
+    return [word for word in overrides if word.lstrip("+") != "ckpt_path=last"]

@@ -120,8 +120,9 @@ def _listed(path: Path) -> list[Source]:
         raise UserError(f"input: {path} lists no file; write one path per line")
     names = [_name(Path(file.name)) for file in files]
     if len(set(names)) < len(names):  # sequences: the same names in several folders
-        above = Path(os.path.commonpath([file.parent for file in files]))
-        names = [_name(file.relative_to(above)) for file in files]
+        places = [Path(os.path.abspath(file)) for file in files]
+        above = os.path.commonpath([place.parent for place in places])
+        names = [_name(place.relative_to(above)) for place in places]
     return [Source(name, file) for name, file in zip(names, files, strict=True)]
 
 
