@@ -2,9 +2,9 @@
 
     python -m scripts.bench_data data.root=FOLDER --set CAMO --size 384
 
-Everything runs in one process on one thread, so that the figures are per core; both sides read the same files in the same order, share the
-same memory settings, and are measured in turns. "Training" is the paper's recipe: flip, crop, rotation, sharpness, resize, colour, tensor;
-"evaluation" is resize and tensor, the mask untouched.
+Everything runs in one process on one thread, so that the figures are per core; both sides read the same files in the
+same order, share the same memory settings, and are measured in turns. "Training" is the paper's recipe: flip, crop,
+rotation, sharpness, resize, colour, tensor; "evaluation" is resize and tensor, the mask untouched.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ def bench(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     return found
 
 
-def _pipelines(plain: FolderPairs, fast: FolderPairs, cached: Cached, resized: Cached, size: int) -> dict[str, dict[str, Load]]:
+def _pipelines(
+    plain: FolderPairs, fast: FolderPairs, cached: Cached, resized: Cached, size: int
+) -> dict[str, dict[str, Load]]:
     def ours(source: Any, recipe: Any = paper_recipe) -> Load:
         data = COSDataset(source, recipe, size)
         return lambda index: data[SeededIndex(index, index)]
@@ -115,7 +117,11 @@ def plain_training(image_path: Path, mask_path: Path, size: int) -> tuple[Tensor
         angle = random.uniform(-15, 15)
         image, mask = F.rotate(image, angle, InterpolationMode.BILINEAR), F.rotate(mask, angle)
     image = F.resize(F.adjust_sharpness(image, random.uniform(0, 3)), [size, size])
-    for adjust, low, high in ((F.adjust_brightness, 0.5, 1.5), (F.adjust_contrast, 0.5, 1.5), (F.adjust_saturation, 0.0, 2.0)):
+    for adjust, low, high in (
+        (F.adjust_brightness, 0.5, 1.5),
+        (F.adjust_contrast, 0.5, 1.5),
+        (F.adjust_saturation, 0.0, 2.0),
+    ):
         image = adjust(image, random.uniform(low, high))
     return F.to_tensor(image), F.to_tensor(F.resize(mask, [size, size], InterpolationMode.NEAREST))
 
@@ -123,7 +129,9 @@ def plain_training(image_path: Path, mask_path: Path, size: int) -> tuple[Tensor
 def plain_resized(image_path: Path, mask_path: Path, size: int) -> tuple[Tensor, Tensor]:
     """Resize and tensor."""
     image, mask = Image.open(image_path).convert("RGB"), Image.open(mask_path).convert("L")
-    return F.to_tensor(F.resize(image, [size, size])), F.to_tensor(F.resize(mask, [size, size], InterpolationMode.NEAREST))
+    return F.to_tensor(F.resize(image, [size, size])), F.to_tensor(
+        F.resize(mask, [size, size], InterpolationMode.NEAREST)
+    )
 
 
 def plain_evaluation(image_path: Path, mask_path: Path, size: int) -> tuple[Tensor, Tensor]:

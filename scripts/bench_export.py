@@ -2,10 +2,11 @@
 
     python -m scripts.bench_export --weights FILE [--sizes 224 352] [--rounds 7] [--before] [--cold]
 
-For each size: the network in PyTorch, and its export in onnxruntime from the same float tensor; a picture of 640 × 480 through
-`Predictor`, as a checkpoint and as a file that resizes. Median CPU milliseconds. `--before` adds the export that PyTorch makes of the
-scan's tensor operations (`parallel`), which was the only one before `src.export`. `--cold` times whole processes: six lines with
-onnxruntime, and `src.predict` with the checkpoint, from the start to the first mask.
+For each size: the network in PyTorch, and its export in onnxruntime from the same float tensor; a picture of 640 × 480
+through `Predictor`, as a checkpoint and as a file that resizes. Median CPU milliseconds. `--before` adds the export
+that PyTorch makes of the scan's tensor operations (`parallel`), which was the only one before `src.export`. `--cold`
+times whole processes: six lines with onnxruntime, and `src.predict` with the checkpoint, from the start to the first
+mask.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ def pictures(weights: Path, file: Path, size: int, rounds: int) -> dict[str, flo
     """Time the way from a picture of 640 × 480 to its mask: the checkpoint by `Predictor`, and the file alone."""
     picture = made_up_picture(480, 640, seed=0)
     predictor, session = Predictor(weights, device="cpu", image_size=size), one_thread(file)
-    return interleaved({"torch": lambda: predictor(picture).mask8, "file": lambda: session.run(["mask"], {"picture": picture})}, rounds)
+    return interleaved(
+        {"torch": lambda: predictor(picture).mask8, "file": lambda: session.run(["mask"], {"picture": picture})}, rounds
+    )
 
 
 def one_thread(path: Path) -> onnxruntime.InferenceSession:
@@ -121,7 +124,9 @@ def bench(arguments: argparse.Namespace) -> None:
             reads = folder / f"pictures_{size}.onnx"
             export_network(ExportSettings(arguments.weights, reads, size), lambda line: None)
             report(f"picture at {size}", pictures(arguments.weights, reads, size, arguments.rounds))
-            print(f"file: {reads.stat().st_size / 1e6:.2f} MB, {reads.stat().st_size / arguments.weights.stat().st_size:.2f} × the weights")
+            print(
+                f"file: {reads.stat().st_size / 1e6:.2f} MB, {reads.stat().st_size / arguments.weights.stat().st_size:.2f} × the weights"
+            )
         if arguments.cold:
             report("cold start (seconds)", cold(arguments.weights, reads, folder))
 
@@ -129,7 +134,10 @@ def bench(arguments: argparse.Namespace) -> None:
 def report(what: str, times: Mapping[str, float]) -> None:
     """Print times and their ratio to the first."""
     first = next(iter(times.values()))
-    print(f"{what}: " + ", ".join(f"{name} {spent:.1f} ({spent / first:.2f} ×)" for name, spent in times.items()), flush=True)
+    print(
+        f"{what}: " + ", ".join(f"{name} {spent:.1f} ({spent / first:.2f} ×)" for name, spent in times.items()),
+        flush=True,
+    )
 
 
 def main() -> None:

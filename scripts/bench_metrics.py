@@ -37,10 +37,16 @@ def main() -> None:
     """The command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
     parser.add_data_root()
-    parser.add_argument("--sizes", nargs="+", default=[f"{h}x{w}" for h, w in SIZES], metavar="HxW", help="sizes of the synthetic maps")
+    parser.add_argument(
+        "--sizes", nargs="+", default=[f"{h}x{w}" for h, w in SIZES], metavar="HxW", help="sizes of the synthetic maps"
+    )
     parser.add_argument("--maps", type=int, default=4, help="maps of each size (default 4)")
     parser.add_argument("--repeats", type=int, default=5, help="the fastest of so many runs counts (default 5)")
-    parser.add_argument("--masks", type=Path, help=f"folder of real masks, left out where it is missing (default: {CAMO} of the data root)")
+    parser.add_argument(
+        "--masks",
+        type=Path,
+        help=f"folder of real masks, left out where it is missing (default: {CAMO} of the data root)",
+    )
     parser.add_argument("--protocol", choices=("field", "raw"), default="field")
     parser.run(bench)
 
@@ -51,8 +57,12 @@ def bench(options: argparse.Namespace) -> None:
     cases = {f"{size.replace('x', '×')}, synthetic": _synthetic(size, options.maps) for size in options.sizes}
     if masks.is_dir():
         cases[f"masks of {options.masks}" if options.masks else "real masks of CAMO-Test"] = _real(masks, options.maps)
-    print(f"Protocol {options.protocol}, one thread, {options.maps} maps a row, ms a map, fastest of {options.repeats}.\n")
-    print("| maps | pixels | pysodmetrics | ours | ratio | grey values > 0 | largest difference |\n|---|--:|--:|--:|--:|--:|--:|")
+    print(
+        f"Protocol {options.protocol}, one thread, {options.maps} maps a row, ms a map, fastest of {options.repeats}.\n"
+    )
+    print(
+        "| maps | pixels | pysodmetrics | ours | ratio | grey values > 0 | largest difference |\n|---|--:|--:|--:|--:|--:|--:|"
+    )
     for name, pairs in cases.items():
         print(_row(name, pairs, options.protocol, options.repeats), flush=True)
 
@@ -75,7 +85,9 @@ def _synthetic(size: str, count: int) -> list[Pair]:
     height, width = map(int, size.split("x"))
     pairs = []
     for seed in range(count):
-        blob = gaussian_filter(np.random.default_rng(seed).standard_normal((height, width), dtype=np.float32), min(height, width) / 9)
+        blob = gaussian_filter(
+            np.random.default_rng(seed).standard_normal((height, width), dtype=np.float32), min(height, width) / 9
+        )
         target = blob > np.quantile(blob, 0.85)
         pairs.append((network_like(target, seed), target))
     return pairs
@@ -103,7 +115,9 @@ def _row(name: str, pairs: list[Pair], protocol: str, repeats: int) -> str:
     )
 
 
-def _timed(pred: NDArray[np.float32], target: NDArray[np.bool_], protocol: str, repeats: int) -> tuple[float, float, dict, dict]:
+def _timed(
+    pred: NDArray[np.float32], target: NDArray[np.bool_], protocol: str, repeats: int
+) -> tuple[float, float, dict, dict]:
     """(their ms, our ms, their scores, ours), the fastest of `repeats` alternating runs."""
     grey, mask = np.round(pred.astype(np.float64) * 255).astype(np.uint8), target.astype(np.uint8) * 255
     exact = pred.astype(np.float64)
@@ -125,7 +139,9 @@ def _toolbox(pred: NDArray, target: NDArray, normalize: bool) -> dict[str, float
     try:
         import py_sod_metrics as sod
     except ImportError as error:
-        raise UserError("this benchmark compares with pysodmetrics: pip install pysodmetrics==1.6.2, or make install") from error
+        raise UserError(
+            "this benchmark compares with pysodmetrics: pip install pysodmetrics==1.6.2, or make install"
+        ) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Fmeasure announces its removal
         m, s, e, f, w = sod.MAE(), sod.Smeasure(), sod.Emeasure(), sod.Fmeasure(), sod.WeightedFmeasure()

@@ -2,9 +2,9 @@
 
     python -m scripts.bench_predict --weights FILE --pictures FOLDER
 
-Both write the maps of the same pictures in one process, alternating, from the first decoded file to the last written one; imports and
-loading are excluded. The table has the fastest run of each, the largest difference of the maps in grey levels, and the peak memory of a
-`src.predict` process of its own for several batch sizes (imports included).
+Both write the maps of the same pictures in one process, alternating, from the first decoded file to the last written
+one; imports and loading are excluded. The table has the fastest run of each, the largest difference of the maps in grey
+levels, and the peak memory of a `src.predict` process of its own for several batch sizes (imports included).
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ class Run(NamedTuple):
 def main() -> None:
     """The command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("--weights", type=Path, default=Path("docs/results/weights/run.safetensors"), help="the network")
+    parser.add_argument(
+        "--weights", type=Path, default=Path("docs/results/weights/run.safetensors"), help="the network"
+    )
     parser.add_argument("--pictures", default="../shared/photos", help="what `input=` of src.predict takes")
     parser.add_argument("--rounds", type=int, default=5, help="passes of each; the fastest counts")
     parser.add_argument("--threads", type=int, default=2, help="threads of either")
@@ -92,16 +94,23 @@ def bench(arguments: argparse.Namespace) -> None:
         }
         runs = alternate(passes, arguments.rounds)
         difference = largest_difference(before, now)
-        best = {name: Run(min(run.wall for run in found), min(run.cpu for run in found)) for name, found in runs.items()}
+        best = {
+            name: Run(min(run.wall for run in found), min(run.cpu for run in found)) for name, found in runs.items()
+        }
         print("| | wall s | CPU s |\n|---|--:|--:|")
         for name, run in best.items():
             print(f"| {name} | {run.wall:.2f} | {run.cpu:.2f} |")
         plain, ours = best.values()
         print(f"| ratio | {plain.wall / ours.wall:.2f} | {plain.cpu / ours.cpu:.2f} |")
-        print(f"\nLargest difference of the maps: {difference} grey levels; fastest of {arguments.rounds}, {arguments.threads} threads.")
+        print(
+            f"\nLargest difference of the maps: {difference} grey levels; fastest of {arguments.rounds}, {arguments.threads} threads."
+        )
         if not arguments.no_memory:
             for size in BATCH_SIZES:
-                print(f"Peak memory of src.predict with batch_size={size}: {peak_gib(arguments, Path(folder), size):.2f} GiB", flush=True)
+                print(
+                    f"Peak memory of src.predict with batch_size={size}: {peak_gib(arguments, Path(folder), size):.2f} GiB",
+                    flush=True,
+                )
 
 
 def alternate(passes: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[Run]]:
@@ -136,12 +145,16 @@ def plain_loop(predictor: Predictor, pictures: str, folder: Path, batch_size: in
 def overlapped(predictor: Predictor, pictures: str, folder: Path, threads: int) -> None:
     """Write maps as `src.predict` does, with as many threads."""
     checked, _ = check_sources(find_sources(pictures), SETTINGS)
-    FileRunner(PredictionJob(predictor, Outputs(folder, SETTINGS.types), SETTINGS, Progress()), workers=threads).run(checked)
+    FileRunner(PredictionJob(predictor, Outputs(folder, SETTINGS.types), SETTINGS, Progress()), workers=threads).run(
+        checked
+    )
 
 
 def largest_difference(before: Path, now: Path) -> int:
     """Return the largest difference between two folders of maps, in grey levels."""
-    pairs = [(np.asarray(Image.open(file)), np.asarray(Image.open(now / file.name))) for file in sorted(before.iterdir())]
+    pairs = [
+        (np.asarray(Image.open(file)), np.asarray(Image.open(now / file.name))) for file in sorted(before.iterdir())
+    ]
     return max(int(np.abs(one.astype(int) - other).max()) for one, other in pairs)
 
 
@@ -155,7 +168,9 @@ def peak_gib(arguments: argparse.Namespace, folder: Path, batch_size: int) -> fl
         f"batch_size={batch_size}",
         "device=cpu",
     ]
-    printed = subprocess.run([sys.executable, "-c", WATCHED, *settings], stdout=subprocess.PIPE, text=True, check=True).stdout
+    printed = subprocess.run(
+        [sys.executable, "-c", WATCHED, *settings], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
     return float(printed.splitlines()[-1])
 
 

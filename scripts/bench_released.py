@@ -2,10 +2,11 @@
 
     python -m scripts.bench_released [--checkpoint FILE] [--rounds 7] [--threads 2] [--layers]
 
-Without a checkpoint a file of the released sizes (317 MB) is made by ../shared/released/fill.py; time does not depend on the values.
-Loading and timing happen in a process of their own, with the memory settings of `src.predict`, so that the peak is theirs alone. The
-median of the rounds counts; CPU seconds and the load of the machine say how much of the wall time was others'. The arithmetic is that of
-direct convolutions: where transforms save some of it, the rate may exceed what the processor can do.
+Without a checkpoint a file of the released sizes (317 MB) is made by ../shared/released/fill.py; time does not depend
+on the values. Loading and timing happen in a process of their own, with the memory settings of `src.predict`, so that
+the peak is theirs alone. The median of the rounds counts; CPU seconds and the load of the machine say how much of the
+wall time was others'. The arithmetic is that of direct convolutions: where transforms save some of it, the rate may
+exceed what the processor can do.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def main() -> None:
     """The command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
     parser.add_argument("--checkpoint", type=Path, help="the authors' file, e.g. Net_epoch_best.pth")
-    parser.add_argument("--filling", type=Path, default=Path("../shared/released"), help="where fill.py is, without a checkpoint")
+    parser.add_argument(
+        "--filling", type=Path, default=Path("../shared/released"), help="where fill.py is, without a checkpoint"
+    )
     parser.add_argument("--rounds", type=int, default=7, help="passes; the median counts")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
     parser.add_argument("--layers", action="store_true", help="print the operations that take most of the time")
@@ -67,7 +70,9 @@ def filled_file(filling: Path, folder: Path) -> Path:
     spec.loader.exec_module(module)
     shapes = json.loads((filling / "released_state_dict.json").read_text())
     path = folder / "Net_epoch_best.pth"
-    torch.save({f"module.{name}": torch.from_numpy(value) for name, value in module.fill_state(shapes, "A").items()}, path)
+    torch.save(
+        {f"module.{name}": torch.from_numpy(value) for name, value in module.fill_state(shapes, "A").items()}, path
+    )
     return path
 
 

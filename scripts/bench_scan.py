@@ -2,11 +2,12 @@
 
     python -m scripts.bench_scan [--lengths 144 576 2304 9216] [--threads 2] [--repeats 7]
 
-Batch 1, 4 groups of 128 channels, 16 states, Δ through bias and softplus, D: what one direction-wise scan of a map needs.
-The loop (over `unbind`, as fast as eager torch gets) runs on one torch thread: on two it only waits for the other. Times
-are the best of several runs; ratios compare within this run, on this machine. "recorded": with gradients on, as a
-training pays for it. Memory: what the process grew by beyond its inputs, in a process of its own, over the bytes of u.
-Errors: against the loop in float64, relative to the largest value, for y and for the worst of all gradients.
+Batch 1, 4 groups of 128 channels, 16 states, Δ through bias and softplus, D: what one direction-wise scan of a map
+needs. The loop (over `unbind`, as fast as eager torch gets) runs on one torch thread: on two it only waits for the
+other. Times are the best of several runs; ratios compare within this run, on this machine. "recorded": with gradients
+on, as a training pays for it. Memory: what the process grew by beyond its inputs, in a process of its own, over the
+bytes of u. Errors: against the loop in float64, relative to the largest value, for y and for the worst of all
+gradients.
 """
 
 from __future__ import annotations
@@ -97,7 +98,11 @@ def _peak_memory(backend: str, length: int, threads: int, device: str) -> float:
         before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
         run(backend, arguments, backward=True)
-        peak = next(int(line.split()[1]) * 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+        peak = next(
+            int(line.split()[1]) * 1024
+            for line in Path("/proc/self/status").read_text().splitlines()
+            if line.startswith("VmHWM")
+        )
     return (peak - before) / arguments[0].nbytes
 
 
@@ -155,10 +160,23 @@ def main() -> None:
 
 def bench(arguments: argparse.Namespace) -> None:
     """Measure and print one table a length, and why a backend is not there."""
-    where = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {arguments.threads} threads (loop: 1)"
-    print(f"Selective scan, batch 1, {GROUPS} × {WIDTH} channels, {STATES} states, float32; {where}; torch {torch.__version__}.")
+    where = (
+        torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {arguments.threads} threads (loop: 1)"
+    )
+    print(
+        f"Selective scan, batch 1, {GROUPS} × {WIDTH} channels, {STATES} states, float32; {where}; torch {torch.__version__}."
+    )
     print("(… ×): times faster than the loop. fb/f: forward + backward over forward.")
-    header = ["backend", "forward", "forward, recorded", "forward + backward", "fb/f", "extra memory / u", "error y", "error gradients"]
+    header = [
+        "backend",
+        "forward",
+        "forward, recorded",
+        "forward + backward",
+        "fb/f",
+        "extra memory / u",
+        "error y",
+        "error gradients",
+    ]
     for length in arguments.lengths:
         print(f"\nL = {length}\n\n| " + " | ".join(header) + " |\n|---" + "|---:" * (len(header) - 1) + "|")
         for row in rows(length, arguments.device, arguments.threads, arguments.repeats):

@@ -2,9 +2,10 @@
 
     python -m scripts.bench_train [--models fpn fpn_ds run_quarter run] [--image-size 224] [--batch-size 8] [OVERRIDE …]
 
-Forward, loss, backward and optimiser step on random images, as `experiment=camo_lite0` trains them; weights are random. The
-models take turns, so that a noisy machine disturbs all of them alike; the median of the rounds counts. Hydra overrides go to
-every model, e.g. model.net.channels=32 (FPN has that too). Memory: what the process holds at most, on a GPU what torch does.
+Forward, loss, backward and optimiser step on random images, as `experiment=camo_lite0` trains them; weights are random.
+The models take turns, so that a noisy machine disturbs all of them alike; the median of the rounds counts. Hydra
+overrides go to every model, e.g. model.net.channels=32 (FPN has that too). Memory: what the process holds at most, on a
+GPU what torch does.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ CONFIGS = Path(__file__).resolve().parents[1] / "conf"
 def make(model: str, overrides: list[str], device: str) -> tuple[COSModule, torch.optim.Optimizer]:
     """The module that `experiment=camo_lite0 model=…` trains, with random weights, and its optimiser."""
     with initialize_config_dir(str(CONFIGS), version_base=None):
-        cfg = compose("train", overrides=["experiment=camo_lite0", f"model={model}", "encoder.weights=null", *overrides])
+        cfg = compose(
+            "train", overrides=["experiment=camo_lite0", f"model={model}", "encoder.weights=null", *overrides]
+        )
     torch.manual_seed(0)
     module: COSModule = instantiate(cfg.model).to(device).train()
     return module, module.make_optimizer(module.parameters())
@@ -46,7 +49,9 @@ def step(module: COSModule, optimizer: torch.optim.Optimizer, image: torch.Tenso
     return time.perf_counter() - start
 
 
-def table(models: list[str], size: int, batch: int, rounds: int, overrides: list[str], device: str) -> list[dict[str, Any]]:
+def table(
+    models: list[str], size: int, batch: int, rounds: int, overrides: list[str], device: str
+) -> list[dict[str, Any]]:
     """One row a model: parameters (millions), seconds a step (median, fastest), ratio of the medians to the first model's."""
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(batch, 3, size, size, generator=generator).to(device)
@@ -75,7 +80,10 @@ def main() -> None:
     """The command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
     parser.add_argument(
-        "--models", nargs="+", default=["fpn", "fpn_ds", "run_quarter", "run"], help="of conf/model; ratios are to the first"
+        "--models",
+        nargs="+",
+        default=["fpn", "fpn_ds", "run_quarter", "run"],
+        help="of conf/model; ratios are to the first",
     )
     parser.add_argument("--image-size", type=int, default=224, help="pixels")
     parser.add_argument("--batch-size", type=int, default=8)
@@ -89,12 +97,20 @@ def bench(arguments: argparse.Namespace) -> None:
     """Measure and print the table."""
     size, batch = arguments.image_size, arguments.batch_size
     rows = table(arguments.models, size, batch, arguments.rounds, arguments.overrides, arguments.device)
-    peak = torch.cuda.max_memory_allocated() if arguments.device == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = (
+        torch.cuda.max_memory_allocated()
+        if arguments.device == "cuda"
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
     where = f"{arguments.device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     print(f"Training step, {batch} images of {size} × {size} px, {where}.\n")
-    print(f"| model | parameters | seconds a step (median) | fastest | × {rows[0]['model']} |\n|---|---:|---:|---:|---:|")
+    print(
+        f"| model | parameters | seconds a step (median) | fastest | × {rows[0]['model']} |\n|---|---:|---:|---:|---:|"
+    )
     for row in rows:
-        print(f"| {row['model']} | {row['parameters']:.1f} M | {row['median']:.3f} | {row['fastest']:.3f} | {row['ratio']:.2f} |")
+        print(
+            f"| {row['model']} | {row['parameters']:.1f} M | {row['median']:.3f} | {row['fastest']:.3f} | {row['ratio']:.2f} |"
+        )
     print(f"\nPeak memory of all together: {peak / 2**30:.1f} GiB.")
 
 

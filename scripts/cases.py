@@ -1,6 +1,7 @@
 """Draw the situations in which people lost time or data, run them, and print what happens: `python -m scripts.cases`.
 
-Each situation comes from a public report; the inputs are drawn here, tiny. `python -m scripts.cases 3 10` runs some of them.
+Each situation comes from a public report; the inputs are drawn here, tiny. `python -m scripts.cases 3 10` runs some of
+them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ from PIL import Image
 
 from src.cli.script import ScriptParser
 
-TRAIN = ["src.train", "data=folder", "encoder=tf_efficientnet_lite0", "encoder.weights=null", "model=run_quarter", "trainer=cpu"]
+TRAIN = [
+    "src.train",
+    "data=folder",
+    "encoder=tf_efficientnet_lite0",
+    "encoder.weights=null",
+    "model=run_quarter",
+    "trainer=cpu",
+]
 TRAIN += ["data.image_size=64", "data.batch_size=4", "data.num_workers=0", "trainer.max_epochs=1", "test=false"]
 Mask = Callable[[np.ndarray], np.ndarray]
 
@@ -58,7 +66,9 @@ def rim(mask: np.ndarray) -> np.ndarray:
     return np.where(grown[0] != grown[1], 255, mask).astype(np.uint8)
 
 
-def draw(folder: Path, count: int = 12, made: Mask = whole, image: str = "im%03d.jpg", mask: str = "im%03d.png") -> Path:
+def draw(
+    folder: Path, count: int = 12, made: Mask = whole, image: str = "im%03d.jpg", mask: str = "im%03d.png"
+) -> Path:
     """Write ``folder/images`` and ``folder/masks``."""
     for seed in range(count):
         picture, truth = scene(seed)
@@ -118,9 +128,13 @@ def masks(made: Mask, *words: str) -> Callable[[Path], str]:
         options = [word.replace("data.", "") for word in words]
         maps = draw(at / "M") / "masks"
         told = {
-            "verify": run("scripts.verify_data", "data=folder", f"data.root={data}", f"paths.output_dir={at / 'v'}", *words),
+            "verify": run(
+                "scripts.verify_data", "data=folder", f"data.root={data}", f"paths.output_dir={at / 'v'}", *words
+            ),
             "train": train(data, at / "run", *words),
-            "score": run("src.score", f"preds={maps}", f"gts={data / 'masks'}", f"paths.output_dir={at / 's'}", *options),
+            "score": run(
+                "src.score", f"preds={maps}", f"gts={data / 'masks'}", f"paths.output_dir={at / 's'}", *options
+            ),
         }
         return "; ".join(f"{name} {words[:160]}" for name, words in told.items())
 
@@ -155,7 +169,9 @@ def drive(at: Path) -> str:
 def other_rate(at: Path) -> str:
     """Case 7."""
     checkpoint = trained(at)
-    return train(at / "trained_on", at / "run", "model.optimizer.lr=0.123", f"ckpt_path={checkpoint}", "trainer.max_epochs=2")
+    return train(
+        at / "trained_on", at / "run", "model.optimizer.lr=0.123", f"ckpt_path={checkpoint}", "trainer.max_epochs=2"
+    )
 
 
 def other_data(at: Path) -> str:
@@ -165,8 +181,17 @@ def other_data(at: Path) -> str:
 
 def second_term(at: Path) -> str:
     """Case 9, the part that needs no container: two SIGTERMs end a training."""
-    command = [sys.executable, "-m", *TRAIN, f"data.root={draw(at / 'D', 200)}", f"paths.output_dir={at / 'run'}", "data.num_workers=2"]
-    process = subprocess.Popen([*command, "trainer.max_epochs=50"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-m",
+        *TRAIN,
+        f"data.root={draw(at / 'D', 200)}",
+        f"paths.output_dir={at / 'run'}",
+        "data.num_workers=2",
+    ]
+    process = subprocess.Popen(
+        [*command, "trainer.max_epochs=50"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     time.sleep(25)
     start = time.monotonic()
     for _ in range(2):
@@ -219,13 +244,25 @@ def formats(at: Path) -> str:
 def texts(at: Path) -> str:
     """Case 15."""
     checkpoint, maps = trained(at), draw(at / "2024") / "masks"
-    told = [run("src.predict", f"ckpt_path={checkpoint}", f"input={word}", f"output={at / 'o'}")[:90] for word in ("2024", "[a.jpg,b.jpg]")]
-    return " | ".join([*told, run("src.score", f"preds={maps}", f"gts={maps}", "set=1e3", f"paths.output_dir={at / 's'}")[:90]])
+    told = [
+        run("src.predict", f"ckpt_path={checkpoint}", f"input={word}", f"output={at / 'o'}")[:90]
+        for word in ("2024", "[a.jpg,b.jpg]")
+    ]
+    return " | ".join(
+        [*told, run("src.score", f"preds={maps}", f"gts={maps}", "set=1e3", f"paths.output_dir={at / 's'}")[:90]]
+    )
 
 
 def homeless(at: Path) -> str:
     """Case 16, without HOME; the uid without an entry needs another user."""
-    return run(*TRAIN, f"data.root={draw(at / 'D')}", f"paths.output_dir={at / 'run'}", HOME=None, COS_CACHE=None, XDG_CACHE_HOME=None)
+    return run(
+        *TRAIN,
+        f"data.root={draw(at / 'D')}",
+        f"paths.output_dir={at / 'run'}",
+        HOME=None,
+        COS_CACHE=None,
+        XDG_CACHE_HOME=None,
+    )
 
 
 def more_images(at: Path) -> str:
@@ -239,9 +276,20 @@ def more_images(at: Path) -> str:
 def odd_maps(at: Path) -> str:
     """Case 18."""
     gts, told = draw(at / "D") / "masks", []
-    for name, made in (("ones", lambda mask: mask.astype(np.uint8)), ("turned", lambda mask: np.ascontiguousarray(np.rot90(whole(mask))))):
+    for name, made in (
+        ("ones", lambda mask: mask.astype(np.uint8)),
+        ("turned", lambda mask: np.ascontiguousarray(np.rot90(whole(mask)))),
+    ):
         maps = draw(at / name, made=made) / "masks"
-        told.append(run("src.score", f"preds={maps}", f"gts={gts}", f"paths.output_dir={at / f's_{name}'}", "metrics.protocol=raw"))
+        told.append(
+            run(
+                "src.score",
+                f"preds={maps}",
+                f"gts={gts}",
+                f"paths.output_dir={at / f's_{name}'}",
+                "metrics.protocol=raw",
+            )
+        )
     return " | ".join(told)
 
 
@@ -250,13 +298,19 @@ def agent(at: Path) -> str:
     data = draw(at / "D")
     words = [f"--data.root={data}", "--model.optimizer.lr=0.001", f"--paths.output_dir={at / 'run'}", "logger=wandb"]
     told = run(*TRAIN, *words, WANDB_MODE="disabled", WANDB_SILENT="true")
-    return f"{told[:120]}; {len(list((at / 'run').rglob('offline-run-*')))} offline runs written under WANDB_MODE=disabled"
+    return (
+        f"{told[:120]}; {len(list((at / 'run').rglob('offline-run-*')))} offline runs written under WANDB_MODE=disabled"
+    )
 
 
 def own_name(at: Path) -> str:
     """Case 20."""
     told = run(
-        "src.eval", f"ckpt_path={trained(at)}", f"data.root={draw(at / 'Frogs')}", "data.test_sets=[.]", f"paths.output_dir={at / 'e'}"
+        "src.eval",
+        f"ckpt_path={trained(at)}",
+        f"data.root={draw(at / 'Frogs')}",
+        "data.test_sets=[.]",
+        f"paths.output_dir={at / 'e'}",
     )
     names = {row.split(",")[2] for row in (at / "e" / "per_image.csv").read_text().splitlines()[1:]}
     return f"called {', '.join(names)}; {told[:60]}"
@@ -269,7 +323,14 @@ def half_done(at: Path) -> str:
     for path in sorted(out.glob("*.png"))[:2]:
         path.unlink()
     (photos / "broken.jpg").write_bytes(b"no picture")
-    told = run("src.predict", f"ckpt_path={checkpoint}", f"input={photos}", f"output={out}", "overwrite=missing", "on_error=skip")
+    told = run(
+        "src.predict",
+        f"ckpt_path={checkpoint}",
+        f"input={photos}",
+        f"output={out}",
+        "overwrite=missing",
+        "on_error=skip",
+    )
     return f"{len(list(out.glob('*.png')))} of 6 maps; {told}"
 
 

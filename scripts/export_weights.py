@@ -1,6 +1,7 @@
 """A checkpoint as a small file to hand on: ``python -m scripts.export_weights ckpt_path=FILE.ckpt out=FILE.safetensors``.
 
-Half precision, the configuration inside, no optimiser: a sixth of the checkpoint. `src.eval` and `src.predict` read it by `ckpt_path=…`.
+Half precision, the configuration inside, no optimiser: a sixth of the checkpoint. `src.eval` and `src.predict` read it
+by `ckpt_path=…`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def export_weights(cfg: DictConfig) -> Path:
     with problems.catch():
         if out.suffix != SUFFIX:
             raise UserError(f"out={out}: the file's name must end in {SUFFIX}")
-    if problem := new_file_problem("out", out, [Path(cfg.ckpt_path)], cfg.overwrite is True):  # `missing` is for predictions
+    if problem := new_file_problem(
+        "out", out, [Path(cfg.ckpt_path)], cfg.overwrite is True
+    ):  # `missing` is for predictions
         problems.append(problem)
     problems.raise_all()
     from src.checkpoints.atomic_io import writable

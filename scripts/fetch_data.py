@@ -8,8 +8,8 @@ This project knows no address: the registry is yours, one entry a set.
       folder: TrainDataset/CAMO       # under DATA; must not exist yet
       size: 123456                    # bytes; may be left out
 
-Interrupted, the same command resumes where it stopped. Nothing that exists is overwritten; sets that are there are skipped.
-Exit status: 0 all there, 2 something is not, 130 stopped by Ctrl-C.
+Interrupted, the same command resumes where it stopped. Nothing that exists is overwritten; sets that are there are
+skipped. Exit status: 0 all there, 2 something is not, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def fetch(registry: Path, root: Path, only: list[str] | None = None) -> list[str
     """Fetch what isn't there yet; returns the names of what came. One set's failure doesn't keep the others from coming.
 
     Raises:
-        UserError: the registry, the folders, the servers or the disk's space don't allow it, before the first byte; or what failed after.
+        UserError: the registry, the folders, the servers or the disk's space don't allow it, before the first byte; or
+            what failed after.
     """
     sources, out = read_registry(registry, only), console()
     wanted = [source for source in sources if not _is_there(source, root)]
@@ -91,7 +92,10 @@ def fetch(registry: Path, root: Path, only: list[str] | None = None) -> list[str
     with suppress(OSError):  # parts stay for the next call
         (root / PARTS).rmdir()
     problems.raise_all()
-    _say(out, f"next (data=… is the task of these sets): {shell_line('scripts.verify_data', override('data.root', root), 'data=cod')}")
+    _say(
+        out,
+        f"next (data=… is the task of these sets): {shell_line('scripts.verify_data', override('data.root', root), 'data=cod')}",
+    )
     return came
 
 
@@ -112,7 +116,9 @@ def read_registry(path: Path, only: list[str] | None = None) -> list[Download]:
     for number, one in enumerate(sources):
         for other in sources[:number]:
             if one.folder.is_relative_to(other.folder) or other.folder.is_relative_to(one.folder):
-                problems.append(f"{one.name}: folder: {one.folder} and that of {other.name}, {other.folder}, must not lie in each other")
+                problems.append(
+                    f"{one.name}: folder: {one.folder} and that of {other.name}, {other.folder}, must not lie in each other"
+                )
             if one.name.casefold() == other.name.casefold():
                 problems.append(f"{one.name}: differs from {other.name} in letter case only")
     for name in only or ():
@@ -173,9 +179,13 @@ def _check(wanted: list[Download], root: Path) -> None:
         with problems.catch():
             sizes.append(probe(source) or 0)
     free = shutil.disk_usage(next(path for path in (root, *root.absolute().parents) if path.exists())).free
-    needed = sum(sizes) + max(sizes) - already  # what images become is hardly more than their archive; one archive at a time
+    needed = (
+        sum(sizes) + max(sizes) - already
+    )  # what images become is hardly more than their archive; one archive at a time
     if needed > free:
-        problems.append(f"about {decimal(needed)} are needed, archives and contents, and {decimal(free)} are free in {root}; make room")
+        problems.append(
+            f"about {decimal(needed)} are needed, archives and contents, and {decimal(free)} are free in {root}; make room"
+        )
     problems.raise_all("nothing was fetched:")
 
 
@@ -196,7 +206,13 @@ def _part(source: Download, root: Path) -> Path:
 def _fetch_one(source: Download, root: Path, out: Console) -> None:
     part, target = _part(source, root), root / source.folder
     if out.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=out) as bar:
             task = bar.add_task(source.name, total=source.size)
             download(source, part, lambda got, total: bar.update(task, completed=got, total=total))

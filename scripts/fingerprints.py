@@ -1,12 +1,12 @@
 """What every network computes, to the bit: ``python -m scripts.fingerprints {record,compare} FOLDER [CHOICE …]``.
 
-`record` builds the network and the loss of every experiment, model, loss, encoder and ablation in `conf/`. It stores the
-seeded initialisation, the state after three training steps (γ and U are then no longer zero), and what that state computes
-on one fixed batch: evaluation outputs, loss terms and gradients, with the SHA-256 of each in a manifest.
+`record` builds the network and the loss of every experiment, model, loss, encoder and ablation in `conf/`. It stores
+the seeded initialisation, the state after three training steps (γ and U are then no longer zero), and what that state
+computes on one fixed batch: evaluation outputs, loss terms and gradients, with the SHA-256 of each in a manifest.
 
 `compare` computes the same with the code at hand, from today's configuration and from the stored one. What is stored is
-first translated by `src.checkpoints.upgrade`, if there is such a module. One line per choice says what is the same; the exit
-status is 1 if anything but an initialisation differs. The bits depend on the processor and on the versions of the
+first translated by `src.checkpoints.upgrade`, if there is such a module. One line per choice says what is the same; the
+exit status is 1 if anything but an initialisation differs. The bits depend on the processor and on the versions of the
 libraries, so record and compare on one machine.
 """
 
@@ -112,7 +112,8 @@ def computed(module: Any, state: Tensors) -> dict[str, Tensors]:
     """Load ``state`` and compute on the fixed batch.
 
     Returns:
-        ``outputs`` in evaluation mode by field, ``loss`` by term, and ``gradients`` by parameter (zero where none arrives).
+        ``outputs`` in evaluation mode by field, ``loss`` by term, and ``gradients`` by parameter (zero where none
+        arrives).
     """
     module.load_state_dict(state)
     with torch.no_grad():
@@ -186,7 +187,9 @@ def _verdict(path: Path, stored_config: dict[str, Any], config: dict[str, Any]) 
     """Compare the network of ``config`` with the tensors in ``path``, which that of ``stored_config`` has left."""
     stored: dict[str, Tensors] = torch.load(path, weights_only=True)
     state, start = (_upgraded("state", stored[part], stored_config) for part in ("state", "initialisation"))
-    gradients = _upgraded("state", {**stored["state"], **stored["gradients"]}, stored_config)  # named as the parameters are
+    gradients = _upgraded(
+        "state", {**stored["state"], **stored["gradients"]}, stored_config
+    )  # named as the parameters are
     module = _built(config)
     found = {"initialisation": _state(module), **computed(module, state)}
     expected = {**stored, "initialisation": start, "gradients": {n: gradients[n] for n in found["gradients"]}}

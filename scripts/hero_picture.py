@@ -1,7 +1,8 @@
 """Draw the picture of the README: ``python -m scripts.hero_picture PHOTOS --output FILE.webp``.
 
-One row per photograph: the picture, the stage masks M_0 … M_K and the closing mask, and the object cut out with the final mask, all at
-full size. ``PHOTOS`` is a folder with the photographs of `SCENES`, which Debian's packages lomiri-wallpapers-16.04 and -20.04 contain.
+One row per photograph: the picture, the stage masks M_0 … M_K and the closing mask, and the object cut out with the
+final mask, all at full size. ``PHOTOS`` is a folder with the photographs of `SCENES`, which Debian's packages
+lomiri-wallpapers-16.04 and -20.04 contain.
 """
 
 from __future__ import annotations

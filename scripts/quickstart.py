@@ -33,7 +33,9 @@ NEXT = """\
 def main() -> None:
     """The command line of :func:`run`."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("overrides", nargs="*", help="Hydra overrides of experiment=quickstart, e.g. trainer.max_epochs=2")
+    parser.add_argument(
+        "overrides", nargs="*", help="Hydra overrides of experiment=quickstart, e.g. trainer.max_epochs=2"
+    )
     parser.add_argument("--output", type=Path, default=Path("outputs/quickstart") / time.strftime("%Y-%m-%d_%H-%M-%S"))
     parser.run(lambda arguments: run(arguments.output, arguments.overrides))
 
@@ -46,7 +48,11 @@ def run(folder: Path, overrides: Sequence[str] = ()) -> dict[str, float]:
     checkpoint = folder / "checkpoints" / "best.ckpt"
     out.rule("predicting new scenes")
     _write_scenes(folder / "images")
-    places = [override("ckpt_path", checkpoint), override("input", folder / "images"), override("output", folder / "predictions")]
+    places = [
+        override("ckpt_path", checkpoint),
+        override("input", folder / "images"),
+        override("output", folder / "predictions"),
+    ]
     predict(_config("predict", [*places, "overlay=true"], folder))
     out.rule(f"done in {(time.perf_counter() - start) / 60:.1f} minutes")
     out.print(f"Look at {folder / 'report.html'} and {folder / 'predictions' / 'overlay'}/", highlight=False)

@@ -45,7 +45,9 @@ def verify_data(cfg: DictConfig) -> Verification:
     Raises:
         UserError: the command cannot be carried out (no root, nothing to check).
     """
-    from src.data.synthetic import SyntheticDataModule  # here, as it imports torch: help and mistakes come sooner without
+    from src.data.synthetic import (
+        SyntheticDataModule,
+    )  # here, as it imports torch: help and mistakes come sooner without
 
     data = instantiate(cfg.data)
     if isinstance(data, SyntheticDataModule):
@@ -74,7 +76,9 @@ def verify_data(cfg: DictConfig) -> Verification:
         )
     path = Path(cfg.paths.output_dir) / REPORT
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report.as_dict(), indent=1, ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
+    path.write_text(
+        json.dumps(report.as_dict(), indent=1, ensure_ascii=False), encoding="utf-8", errors="backslashreplace"
+    )
     show(report, out)
     images = sum(len(one.pairs) for one in report.sets)
     verdict = "usable" if report.usable else "not usable"
@@ -90,7 +94,11 @@ def verify_data(cfg: DictConfig) -> Verification:
 def _check(cfg: DictConfig, settings: DataSettings) -> None:
     wanted: list[tuple[Split, str]] = [("train", name) for name in settings.train_sets]
     wanted += [("test", name) for name in settings.test_sets]
-    absent = (one for one in wanted if not is_published(one[1]) and locate_set(settings.root, *one, settings.own_names) is None)
+    absent = (
+        one
+        for one in wanted
+        if not is_published(one[1]) and locate_set(settings.root, *one, settings.own_names) is None
+    )
     problems = Problems(missing_set(settings.root, *one) for one in absent)
     if not isinstance(cfg.full, bool):
         problems.append(f"full={cfg.full}: must be true or false")
@@ -110,7 +118,9 @@ def show(report: Verification, out: Console) -> None:
             out.print(_table(rows))
     else:
         for one in report.sets:
-            out.print(f"{one.label}: {len(one.pairs)} pairs in {one.pairs.folders.images}; masks: {_reading(one)}", **PLAIN)
+            out.print(
+                f"{one.label}: {len(one.pairs)} pairs in {one.pairs.folders.images}; masks: {_reading(one)}", **PLAIN
+            )
         for one, finding in rows:
             out.print(f"{finding.severity}: {one.label}: {finding.kind}: {finding}", **PLAIN)
     for split, name in report.absent:
@@ -132,7 +142,12 @@ def _gathered(one: SetReport) -> Iterator[Finding]:
     for (severity, kind), findings in sorted(kinds.items()):
         if severity == "warning" and len(findings) > max(SHOWN, SYSTEMATIC * len(one.pairs)):
             first = findings[0]
-            yield Finding("warning", kind, first.path.parent, f"{len(findings)} of {len(one.pairs)}, e.g. {first.path.name}: {first.text}")
+            yield Finding(
+                "warning",
+                kind,
+                first.path.parent,
+                f"{len(findings)} of {len(one.pairs)}, e.g. {first.path.name}: {first.text}",
+            )
         elif severity != "note":
             yield from findings
 
@@ -141,7 +156,9 @@ def _overview(report: Verification) -> Table:
     table = Table("set", "pairs", "problems", "warnings", "images", "masks", "read as", title=_cell(f"{report.root}"))
     for one in report.sets:
         counts = [sum(finding.severity == severity for finding in one.findings) for severity in ("error", "warning")]
-        folders = [_cell(f"{_relative(folder, report.root)}") for folder in (one.pairs.folders.images, one.pairs.folders.masks)]
+        folders = [
+            _cell(f"{_relative(folder, report.root)}") for folder in (one.pairs.folders.images, one.pairs.folders.masks)
+        ]
         table.add_row(one.label, str(len(one.pairs)), *map(str, counts), *folders, _reading(one))
     return table
 
@@ -157,7 +174,9 @@ def _table(rows: list[tuple[SetReport, Finding]]) -> Table:
             table.add_row(finding.severity, one.label, finding.kind, *map(_cell, (name, finding.text)), style=style)
     for (label, severity, kind), count in shown.items():
         if count > SHOWN:
-            table.add_row(severity, label, kind, f"… {count - SHOWN} more", "all of them stand in the report", style="dim")
+            table.add_row(
+                severity, label, kind, f"… {count - SHOWN} more", "all of them stand in the report", style="dim"
+            )
     return table
 
 

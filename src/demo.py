@@ -27,7 +27,9 @@ def demo(cfg: DictConfig) -> None:
         serve(SiteServer(site, cfg.port), cfg.browser, say)
         return
     site.write(Path(cfg.out), cfg.overwrite)
-    say(f"Written: {cfg.out}/ ({len(site.files)} files, {site.size / 1e6:.1f} MB), for any static host, or as a Hugging Face Space")
+    say(
+        f"Written: {cfg.out}/ ({len(site.files)} files, {site.size / 1e6:.1f} MB), for any static host, or as a Hugging Face Space"
+    )
 
 
 @command("demo")

@@ -26,7 +26,14 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         ready = prepare_test(cfg)
         maps_dir = ready.output_dir / "maps"
         return run_test(
-            ready.module, ready.datamodule, cfg.trainer, ready.output_dir, ready.ckpt_path, ready.options, cfg.workers, maps_dir
+            ready.module,
+            ready.datamodule,
+            cfg.trainer,
+            ready.output_dir,
+            ready.ckpt_path,
+            ready.options,
+            cfg.workers,
+            maps_dir,
         )
 
 

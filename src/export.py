@@ -15,8 +15,8 @@ def export(cfg: DictConfig) -> Path:
     """Write ``cfg.out``, run it in onnxruntime, and print how far it is from the network and how long both take.
 
     Raises:
-        UserError: mistakes in the settings, all at once, before anything is loaded; a network that ONNX cannot express; a file that
-            differs from its network, which is kept as ``OUT.rejected``.
+        UserError: mistakes in the settings, all at once, before anything is loaded; a network that ONNX cannot express;
+            a file that differs from its network, which is kept as ``OUT.rejected``.
     """
     from src.inference.export.settings import export_settings
 

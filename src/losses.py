@@ -23,20 +23,24 @@ WINDOW = 31
 def boundary_weight(target: Tensor, valid: Tensor | None = None) -> Tensor:
     """1 + 5·|avgpool31(G) − G|, in [1, 6]: pixels near the boundary count more. Zero padding, counted. All (N,1,H,W).
 
-    With `valid` the average is that of the window's valid pixels (outside the image counts as valid background, as without it), and
-    ignored pixels weigh 0.
+    With `valid` the average is that of the window's valid pixels (outside the image counts as valid background, as
+    without it), and ignored pixels weigh 0.
     """
     target = full_precision(target)
     if valid is None:
         return 1 + 5 * (_window_mean(target) - target).abs()
     valid = full_precision(valid)
     known = 1 - _window_mean(1 - valid)
-    mean = _window_mean(valid * target) / known.clamp(min=1 / (WINDOW * WINDOW))  # 0 where nothing is known: an ignored pixel
+    mean = _window_mean(valid * target) / known.clamp(
+        min=1 / (WINDOW * WINDOW)
+    )  # 0 where nothing is known: an ignored pixel
     return valid * (1 + 5 * (mean - target).abs())
 
 
 def _window_mean(values: Tensor) -> Tensor:
-    columns = F.avg_pool2d(values, (WINDOW, 1), stride=1, padding=(WINDOW // 2, 0))  # one axis after the other: 31 + 31 terms, not 31²
+    columns = F.avg_pool2d(
+        values, (WINDOW, 1), stride=1, padding=(WINDOW // 2, 0)
+    )  # one axis after the other: 31 + 31 terms, not 31²
     return F.avg_pool2d(columns, (1, WINDOW), stride=1, padding=(0, WINDOW // 2))
 
 
@@ -54,7 +58,9 @@ def structure_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None)
     logits, target = full_precision(logits), full_precision(target)
     weight = boundary_weight(target) if weight is None else weight
     cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    wbce = (weight * cross_entropy).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1)  # 1: the least weight of a single pixel
+    wbce = (weight * cross_entropy).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(
+        min=1
+    )  # 1: the least weight of a single pixel
     mask = logits.sigmoid()
     intersection = (weight * mask * target).sum((1, 2, 3))
     union = (weight * (mask + target)).sum((1, 2, 3)) - intersection
@@ -117,17 +123,18 @@ class _Truth(NamedTuple):
 class StagewiseLoss(nn.Module):
     """L = Σ_k 2^(k−K) [structure(M_k) + dice(E_k) + ‖Ĉ_k − C‖² + …] + 2^−K structure(M_0).
 
-    A closing step has no loss: it is the step that M_1 … M_K read and that B's target trains (measured: docs/results/camo.md).
-    Mask and edge logits go up to the input's size before σ, so that the 31-pixel window means the same for every
-    network; the two background terms are means over pixels and channels at the unfolding resolution. A network
-    without stages gets the structure loss alone. Ignored pixels count in no term that reads the truth, and not in the uncertainty.
+    A closing step has no loss: it is the step that M_1 … M_K read and that B's target trains (measured:
+    docs/results/camo.md). Mask and edge logits go up to the input's size before σ, so that the 31-pixel window means
+    the same for every network; the two background terms are means over pixels and channels at the unfolding resolution.
+    A network without stages gets the structure loss alone. Ignored pixels count in no term that reads the truth, and
+    not in the uncertainty.
 
     Args:
         edge: weight of dice(E_k, G_e).
         reconstruction: weight of ‖Ĉ_k − C‖².
         background: weight of mean |B_k − (1−G)·C| (our switch; 0 is the paper).
-        uncertainty: weight of the uncertainty loss on the final mask (M_K, in training), ramped up by a cosine over the training
-            (released code: 2; off by default).
+        uncertainty: weight of the uncertainty loss on the final mask (M_K, in training), ramped up by a cosine over the
+            training (released code: 2; off by default).
         coarse: weight of M_0's structure loss, on top of its 2^−K.
 
     Raises:
@@ -135,16 +142,32 @@ class StagewiseLoss(nn.Module):
     """
 
     def __init__(
-        self, edge: float = 1.0, reconstruction: float = 1.0, background: float = 0.0, uncertainty: float = 0.0, coarse: float = 1.0
+        self,
+        edge: float = 1.0,
+        reconstruction: float = 1.0,
+        background: float = 0.0,
+        uncertainty: float = 0.0,
+        coarse: float = 1.0,
     ) -> None:
         super().__init__()
-        weights = {"edge": edge, "reconstruction": reconstruction, "background": background, "uncertainty": uncertainty, "coarse": coarse}
+        weights = {
+            "edge": edge,
+            "reconstruction": reconstruction,
+            "background": background,
+            "uncertainty": uncertainty,
+            "coarse": coarse,
+        }
         if wrong := [f"loss.{name}={weight}: must be 0 or more" for name, weight in weights.items() if weight < 0]:
             raise UserError("\n".join(wrong))
         self.edge, self.reconstruction, self.background, self.uncertainty, self.coarse = weights.values()
 
     def forward(
-        self, output: RUNOutput | MaskOutput, image: Tensor, target: Tensor, progress: float = 1.0, valid: Tensor | None = None
+        self,
+        output: RUNOutput | MaskOutput,
+        image: Tensor,
+        target: Tensor,
+        progress: float = 1.0,
+        valid: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """All terms, already weighted and summed over stages, and their sum under ``loss``.
 
@@ -161,7 +184,9 @@ class StagewiseLoss(nn.Module):
         terms = {"structure": structure_loss(output.mask_logits, target, weight)}
         if isinstance(output, RUNOutput):
             factor = -(-target.shape[-2] // output.coarse_logits.shape[-2])
-            self._add_stages(terms, output, full_precision(image), _Truth.of(full_precision(target), valid, weight, factor))
+            self._add_stages(
+                terms, output, full_precision(image), _Truth.of(full_precision(target), valid, weight, factor)
+            )
         if self.uncertainty:
             ramp = (1 - math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
             terms["uncertainty"] = self.uncertainty * ramp * uncertainty_loss(output.mask_logits, valid)
@@ -175,7 +200,9 @@ class StagewiseLoss(nn.Module):
         for k, logits in enumerate(output.stage_logits[:-1]):
             share = 2.0 ** (k - last) * (self.coarse if k == 0 else 1.0)
             if share:
-                terms["structure"] = terms["structure"] + share * structure_loss(upsample(logits, factor, size), target, truth.weight)
+                terms["structure"] = terms["structure"] + share * structure_loss(
+                    upsample(logits, factor, size), target, truth.weight
+                )
         sums: dict[str, Tensor] = {}
         for k, stage in enumerate(output.stages, start=1):
             for name, term in self._stage_terms(stage, image, truth).items():
@@ -189,7 +216,9 @@ class StagewiseLoss(nn.Module):
             terms["edge"] = self.edge * dice_loss(logits, truth.edges, truth.edges_valid)
         if stage.reconstruction is not None:
             if self.reconstruction:
-                terms["reconstruction"] = self.reconstruction * (full_precision(stage.reconstruction) - image).square().mean()
+                terms["reconstruction"] = (
+                    self.reconstruction * (full_precision(stage.reconstruction) - image).square().mean()
+                )
             if self.background and stage.background is not None:
                 error = (full_precision(stage.background) - (1 - truth.small) * image).abs()
                 terms["background"] = self.background * _mean(error, truth.small_valid)

@@ -31,15 +31,18 @@ class COSModule(LightningModule):
 
     Args:
         net: ``net(image)`` returns an object with ``mask_logits``, and stages if it has any.
-        loss: ``loss(output, image, mask, progress)`` returns its terms and their sum ``loss``; ignored pixels come as ``valid``.
+        loss: ``loss(output, image, mask, progress)`` returns its terms and their sum ``loss``; ignored pixels come as
+            ``valid``.
         optimizer: partial of a torch optimiser.
-        scheduler: partial of a scheduler or None; one that takes ``total_steps`` is stepped every batch, else every epoch.
+        scheduler: partial of a scheduler or None; one that takes ``total_steps`` is stepped every batch, else every
+            epoch.
         metrics: the measures of validation and test.
         unfolding_lr_scale: learning rate of the network's ``unfolding_parameters()`` as a multiple of the others'.
 
     Attributes:
         config: plain dict of the run's resolved configuration; travels in every checkpoint.
-        scorer: takes the maps of a test; without one they are scored where they are made. `src.eval` gives one with workers.
+        scorer: takes the maps of a test; without one they are scored where they are made. `src.eval` gives one with
+            workers.
         selection: what the weights were selected on, in words; empty: on nothing; None: their file does not say.
         test_results: test set → stage name (``M_0`` …, the last is the final mask) → its scores.
     """
@@ -80,7 +83,13 @@ class COSModule(LightningModule):
         size = len(batch["image"])
         shown = terms if len(terms) > 2 else {"loss": terms["loss"]}  # a single term is the loss
         self.log_dict({k: v.detach() for k, v in shown.items()}, prog_bar=True, logger=False, batch_size=size)
-        self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()}, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+        self.log_dict(
+            {f"train/{k}": v.detach() for k, v in terms.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=size,
+            sync_dist=True,
+        )
         return terms["loss"]
 
     def on_train_epoch_end(self) -> None:
@@ -117,7 +126,9 @@ class COSModule(LightningModule):
         """Hand the maps of all stages of a batch to the scorer."""
         assert self.scorer is not None
         dataset = self.trainer.datamodule.test_names[dataloader_idx]  # type: ignore[attr-defined]
-        stages = {name: masks_at_size(logits, batch["mask"]) for name, logits in stage_logits(self(batch["image"])).items()}
+        stages = {
+            name: masks_at_size(logits, batch["mask"]) for name, logits in stage_logits(self(batch["image"])).items()
+        }
         valid = batch.get("valid") or [None] * len(batch["name"])
         for i, (image, target) in enumerate(zip(batch["name"], batch["mask"], strict=True)):
             self.scorer.add(dataset, image, {name: maps[i] for name, maps in stages.items()}, target, valid[i])
@@ -144,10 +155,15 @@ class COSModule(LightningModule):
             return {"optimizer": optimizer}
         if "total_steps" in inspect.signature(self.make_scheduler).parameters:
             if math.isinf(self.trainer.estimated_stepping_batches):
-                raise UserError("trainer.max_epochs=-1: this scheduler must know the end; give a number, or take scheduler=step")
+                raise UserError(
+                    "trainer.max_epochs=-1: this scheduler must know the end; give a number, or take scheduler=step"
+                )
             scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "epoch"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "epoch"},
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the configuration, the format's version, and what this training selects its best weights on."""

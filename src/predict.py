@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from src.cli.command import command, console
+from src.utils.failures import explained
 from src.utils.memory import release_freed, share_heap
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ def predict(cfg: DictConfig) -> Report:
     """Write what ``type=`` asks for of each picture or video, at its own size.
 
     Raises:
-        UserError: mistakes in the settings, no picture, unreadable pictures, or files that would be overwritten, all found before the
-            network is loaded; or an output that cannot be written.
+        UserError: mistakes in the settings, no picture, unreadable pictures, or files that would be overwritten, all
+            found before the network is loaded; or an output that cannot be written.
     """
     share_heap()
     from src.inference.plan import make_plan
@@ -36,7 +37,8 @@ def predict(cfg: DictConfig) -> Report:
     plan = make_plan(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     predictor = Predictor(plan.network, options=plan.settings.options, batch_size=plan.settings.batch_size)
     release_freed()
-    return _to_stream(predictor, plan) if plan.outputs is None else _to_files(predictor, plan)
+    with explained(f"batch_size={plan.settings.batch_size} and data.image_size={predictor.network.image_size}"):
+        return _to_stream(predictor, plan) if plan.outputs is None else _to_files(predictor, plan)
 
 
 def _to_stream(predictor: Predictor, plan: Plan) -> Report:
@@ -62,7 +64,10 @@ def _to_files(predictor: Predictor, plan: Plan) -> Report:
     rate, size = report.pictures / (time.perf_counter() - start), predictor.network.image_size
     kept = f"; {report.kept} more were there already" if report.kept else ""
     written = f"{report.pictures} maps" if plan.settings.types == ("map",) else f"{report.pictures} pictures"
-    out.print(f"Written: {written} to {plan.outputs.folder}/ ({rate:.1f} images/s at {size} × {size} px){kept}", highlight=False)
+    out.print(
+        f"Written: {written} to {plan.outputs.folder}/ ({rate:.1f} images/s at {size} × {size} px){kept}",
+        highlight=False,
+    )
     if any(one.source.is_video for one in plan.sources) and not plan.outputs.frames:
         out.print("Videos are written without sound.", highlight=False)
     report.skipped[:0] = plan.skipped

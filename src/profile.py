@@ -44,7 +44,9 @@ def profile(cfg: DictConfig) -> tuple[list[PartCost], list[Timing]]:
     timings = [measure("eval", torch.no_grad()(lambda: module.eval()(image)), device, cfg.warmup, cfg.repeats)]
     if cfg.train:
         target = (torch.rand_like(image[:, :1]) < 0.2).float()
-        timings.append(measure("train", lambda: _train_step(module.train(), image, target), device, cfg.warmup, cfg.repeats))
+        timings.append(
+            measure("train", lambda: _train_step(module.train(), image, target), device, cfg.warmup, cfg.repeats)
+        )
     name, out = f"{network_name(module.net)} ({cfg.encoder.name})", console()
     for table in (parts_table(name, parts, cfg), timings_table(name, timings, cfg, device)):
         out.print(terminal(table))
@@ -65,7 +67,9 @@ def _checked_device(cfg: DictConfig) -> torch.device:
     smallest = {"batch_size": 1, "repeats": 1, "warmup": 0, "image_size": max(STRIDES)}
     problems = Problems(f"{key}={cfg[key]}: expected at least {low}" for key, low in smallest.items() if cfg[key] < low)
     if cfg.train and cfg.batch_size == 1 and cfg.image_size == max(STRIDES):
-        problems.append(f"train=true: BatchNorm can't train on one image of {cfg.image_size} px; take batch_size=2, or train=false")
+        problems.append(
+            f"train=true: BatchNorm can't train on one image of {cfg.image_size} px; take batch_size=2, or train=false"
+        )
     if cfg.device not in ("auto", "cpu", "cuda"):
         problems.append(f"device={cfg.device}: expected auto, cpu or cuda")
     elif cfg.device == "cuda" and not torch.cuda.is_available():

@@ -43,7 +43,9 @@ def score_maps_of(cfg: DictConfig) -> dict[str, list[SetScores]]:
     with pool:
         problems += find_problems(jobs, pool)
         problems.raise_all(f"nothing was scored or written, {problems.total}:")
-        results, notes = score_all_files(jobs, ScoreSettings(protocol, tuple(cfg.metrics.extra), cfg.ignore_value), pool, problems)
+        results, notes = score_all_files(
+            jobs, ScoreSettings(protocol, tuple(cfg.metrics.extra), cfg.ignore_value), pool, problems
+        )
     problems.raise_all(f"nothing was scored or written, {problems.total}:")
     seconds = time.perf_counter() - start
 
@@ -57,11 +59,15 @@ def score_maps_of(cfg: DictConfig) -> dict[str, list[SetScores]]:
         try:
             (Path(partial) / output.name).rename(output)
         except OSError as error:  # another process has made a folder of this name meanwhile
-            raise UserError(f"paths.output_dir={output} cannot be made: {error.strerror}; choose another folder") from error
+            raise UserError(
+                f"paths.output_dir={output} cannot be made: {error.strerror}; choose another folder"
+            ) from error
     count = sum(map(len, jobs.values()))
     speed = f"{count / seconds:.0f}/s, {pool.workers} workers"
     console().print(f"Scored: {count} map{'s' * (count != 1)} in {seconds:.1f} s ({speed})", highlight=False)
-    console().print(f"Written: {output}/ (open report.html; tables: metrics.{{md,tex,csv}}; per_image.csv)", highlight=False)
+    console().print(
+        f"Written: {output}/ (open report.html; tables: metrics.{{md,tex,csv}}; per_image.csv)", highlight=False
+    )
     return results
 
 

@@ -34,7 +34,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
         with closing(trainer.loggers):
             announce(prepared, trainer)
             scores = fit(prepared, trainer, request) if cfg.train else {}
-            if cfg.test and trainer.is_global_zero:  # one process reads the test sets: the report is about single images in their order
+            if (
+                cfg.test and trainer.is_global_zero
+            ):  # one process reads the test sets: the report is about single images in their order
                 scores |= final_test(prepared, trainer)
     return scores
 

@@ -36,7 +36,12 @@ def test_out_writes_a_page_for_any_static_host(places, tmp_path, capsys):
     assert "Written" in capsys.readouterr().out
     written = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     own = {path.relative_to(PAGE).as_posix() for path in PAGE.rglob("*") if path.is_file()}
-    runtime = {"runtime/ort.wasm.min.mjs", "runtime/ort-wasm-simd-threaded.mjs", "runtime/ort-wasm-simd-threaded.wasm", "runtime/LICENSE"}
+    runtime = {
+        "runtime/ort.wasm.min.mjs",
+        "runtime/ort-wasm-simd-threaded.mjs",
+        "runtime/ort-wasm-simd-threaded.wasm",
+        "runtime/LICENSE",
+    }
     assert written == own | runtime | {"model.onnx", "site.json", "README.md"}
     assert (out / "model.onnx").read_bytes() == (tmp_path / "net.onnx").read_bytes()
     site = json.loads((out / "site.json").read_text())

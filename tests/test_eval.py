@@ -42,14 +42,25 @@ def checkpoint(root: Path, tmp_path_factory) -> Path:
         f"data.test_sets=[{','.join(SETS)}]",
         f"paths.output_dir={folder}",
     ]
-    train(config("train", *overrides, "trainer.max_epochs=1", "trainer.limit_train_batches=1", "model.net.channels=16", "test=false"))
+    train(
+        config(
+            "train",
+            *overrides,
+            "trainer.max_epochs=1",
+            "trainer.limit_train_batches=1",
+            "model.net.channels=16",
+            "test=false",
+        )
+    )
     return folder / "checkpoints" / "last.ckpt"
 
 
 @pytest.fixture(scope="module")
 def evaluated(checkpoint: Path, tmp_path_factory) -> tuple[Path, dict[str, float]]:
     folder = tmp_path_factory.mktemp("eval")
-    return folder, evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={folder}", "workers=2"))
+    return folder, evaluate(
+        config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={folder}", "workers=2")
+    )
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -59,7 +70,12 @@ def _rows(path: Path) -> list[dict[str, str]]:
 def test_the_maps_score_the_same_to_the_last_digit(evaluated, root, tmp_path):
     folder, scores = evaluated
     for dataset in SETS:
-        places = [f"preds={folder / 'maps' / dataset}", f"gts={root / 'TestDataset' / dataset / 'GT'}", f"set={dataset}", "method=net"]
+        places = [
+            f"preds={folder / 'maps' / dataset}",
+            f"gts={root / 'TestDataset' / dataset / 'GT'}",
+            f"set={dataset}",
+            "method=net",
+        ]
         results = score_maps_of(config("score", *places, f"paths.output_dir={tmp_path / dataset}", "workers=0"))
         (one,) = results[dataset]
         ours = [row for row in _rows(folder / "per_image.csv") if row["dataset"] == dataset]
@@ -67,7 +83,9 @@ def test_the_maps_score_the_same_to_the_last_digit(evaluated, root, tmp_path):
         assert [row | {"method": "net"} for row in ours] == theirs
         assert len(theirs) == 5
         for name, value in one.scalars.items():
-            (stored,) = [row for row in _rows(folder / "metrics.csv") if (row["dataset"], row["map"]) == (dataset, "M̂_5")]
+            (stored,) = [
+                row for row in _rows(folder / "metrics.csv") if (row["dataset"], row["map"]) == (dataset, "M̂_5")
+            ]
             assert float(stored[name]) == value
             assert scores[f"test/{dataset}/{name}"] == pytest.approx(value, abs=1e-6)
 
@@ -75,7 +93,9 @@ def test_the_maps_score_the_same_to_the_last_digit(evaluated, root, tmp_path):
 def test_workers_change_no_byte(evaluated, checkpoint, tmp_path):
     evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path}", "workers=0"))
     files = [path.relative_to(tmp_path) for path in sorted(tmp_path.rglob("*")) if path.is_file()]
-    assert {"report.html", "metrics.md", "metrics.tex", "per_image.csv", "camourflage_9000.png"} <= {path.name for path in files}
+    assert {"report.html", "metrics.md", "metrics.tex", "per_image.csv", "camourflage_9000.png"} <= {
+        path.name for path in files
+    }
     for path in files:
         assert (tmp_path / path).read_bytes() == (evaluated[0] / path).read_bytes(), path
 
@@ -87,11 +107,19 @@ def test_every_set_has_its_curves_gallery_and_stages(evaluated):
             assert (folder / name).stat().st_size > 1000
     rows = [row for row in _rows(folder / "metrics.csv") if row["numbers"] == "measured"]
     stages = [f"M_{k}" for k in range(5)]
-    assert [(row["dataset"], row["map"]) for row in rows] == [(dataset, name) for dataset in SETS for name in (*stages, "M̂_5")]
+    assert [(row["dataset"], row["map"]) for row in rows] == [
+        (dataset, name) for dataset in SETS for name in (*stages, "M̂_5")
+    ]
     compared = {(row["dataset"], row["first"], row["second"]) for row in _rows(folder / "comparisons.csv")}
     assert compared == {(dataset, "M̂_5", name) for dataset in SETS for name in stages}
     text = (folder / "metrics.md").read_text(encoding="utf-8")
-    for words in ("64 × 64 px", "last.ckpt, not selected", "CAMO-Test, 5 of 250 images", "RUN (test_efficientnet)", "published"):
+    for words in (
+        "64 × 64 px",
+        "last.ckpt, not selected",
+        "CAMO-Test, 5 of 250 images",
+        "RUN (test_efficientnet)",
+        "published",
+    ):
         assert words in text
     assert text.count("CAMO-Test, 5 of 250 images") == 2  # once under each of its two tables
 
@@ -105,7 +133,11 @@ def test_the_raw_protocol_and_extras_go_through(checkpoint, tmp_path):
         "report.columns=[auc,mae]",
         "report.published_settings=[]",
     ]
-    evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path}", "workers=1", *overrides))
+    evaluate(
+        config(
+            "eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path}", "workers=1", *overrides
+        )
+    )
     text = (tmp_path / "metrics.md").read_text(encoding="utf-8")
     assert "| method | AUC ↑ | MAE ↓ |" in text
     assert "Protocol raw" in text
@@ -113,7 +145,12 @@ def test_the_raw_protocol_and_extras_go_through(checkpoint, tmp_path):
 
 
 def test_what_the_report_cannot_show_is_said_before_the_network_runs(checkpoint, tmp_path):
-    overrides = ["report.columns=[hce]", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path / 'out'}"]
+    overrides = [
+        "report.columns=[hce]",
+        "trainer=cpu",
+        f"ckpt_path={checkpoint}",
+        f"paths.output_dir={tmp_path / 'out'}",
+    ]
     with pytest.raises(UserError, match=r"report\.columns"):
         evaluate(config("eval", *overrides))
     assert not (tmp_path / "out").exists()
@@ -125,7 +162,12 @@ def test_mistakes_are_told_together_and_a_report_is_not_overwritten(evaluated, c
     overrides = ["report.digits=9", "workers=-1", "metrics.extra=[context_weighted]", f"paths.output_dir={folder}"]
     with pytest.raises(UserError) as error:
         evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", *overrides))
-    for words in ("report.digits=9", "workers=-1", "context_weighted looks at the images", "holds a report or maps already"):
+    for words in (
+        "report.digits=9",
+        "workers=-1",
+        "context_weighted looks at the images",
+        "holds a report or maps already",
+    ):
         assert words in str(error.value), words
     assert (folder / "metrics.csv").read_bytes() == before
 
@@ -135,14 +177,18 @@ def test_the_holdout_is_read_as_a_test_set_and_the_test_sets_are_not(checkpoint,
     moved = root / "TestDataset"
     moved.rename(root / "elsewhere")
     try:
-        scores = evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path}", "split=holdout"))
+        scores = evaluate(
+            config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path}", "split=holdout")
+        )
     finally:
         (root / "elsewhere").rename(moved)
     rows = _rows(tmp_path / "per_image.csv")
     stems = [path.stem for path in (root / "TrainDataset" / "CAMO" / "GT").iterdir()]
     assert sorted(row["image"] for row in rows) == sorted(stem for stem in stems if name_position(stem) < 0.1) != []
     assert {row["dataset"] for row in rows} == {"CAMO-holdout"}
-    assert scores["test/CAMO-holdout/mae"] == pytest.approx(sum(float(row["mae"]) for row in rows) / len(rows), abs=1e-6)
+    assert scores["test/CAMO-holdout/mae"] == pytest.approx(
+        sum(float(row["mae"]) for row in rows) / len(rows), abs=1e-6
+    )
     text = (tmp_path / "metrics.md").read_text(encoding="utf-8")
     assert "CAMO-Test" not in text
     assert "published" not in text
@@ -169,7 +215,10 @@ def test_another_final_mask_of_the_same_network_is_told(checkpoint, evaluated, t
     assert "closing_step" not in opened
     assert "M̂<sub>" not in opened
     assert "multiplied by 2 (sharpness)" in sharper
-    rows = [[row["mae"] for row in _rows(folder / "per_image.csv") if row["dataset"] == "CAMO"] for folder in folders.values()]
+    rows = [
+        [row["mae"] for row in _rows(folder / "per_image.csv") if row["dataset"] == "CAMO"]
+        for folder in folders.values()
+    ]
     assert [len(values) for values in rows] == [5, 5, 5]
     assert len(set(map(tuple, rows))) == 3
 
@@ -177,7 +226,9 @@ def test_another_final_mask_of_the_same_network_is_told(checkpoint, evaluated, t
 @pytest.mark.usefixtures("no_pictures")
 def test_two_rounds_are_said_to_be_two(checkpoint, evaluated, tmp_path):
     folder, once = evaluated
-    scores = evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path}", "rounds=2"))
+    scores = evaluate(
+        config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path}", "rounds=2")
+    )
     assert scores.keys() == once.keys()
     text, before = ((place / "metrics.md").read_text(encoding="utf-8") for place in (tmp_path, folder))
     assert "RUN-2 (test_efficientnet)" in text
@@ -213,7 +264,13 @@ def test_what_the_parts_of_the_mask_step_gain(checkpoint):
 
 def test_only_a_run_with_mask_steps_can_be_looked_into(root, tmp_path):
     for model, words in (("fpn", "FPN has no stages"), ("fpn_ds", "mask step")):
-        small = ["experiment=camo_lite0", *TINY_OVERRIDES, f"data.root={root}", f"paths.output_dir={tmp_path}", "model.net.channels=16"]
+        small = [
+            "experiment=camo_lite0",
+            *TINY_OVERRIDES,
+            f"data.root={root}",
+            f"paths.output_dir={tmp_path}",
+            "model.net.channels=16",
+        ]
         with pytest.raises(UserError, match=words):
             mean_gains(write_untrained(config("train", *small, f"model={model}"), tmp_path / f"{model}.ckpt"), None)
 
@@ -230,5 +287,7 @@ def test_only_a_run_with_mask_steps_can_be_looked_into(root, tmp_path):
 )
 def test_splits_that_are_not_there_are_refused(checkpoint, tmp_path, overrides, words):
     with pytest.raises(UserError, match=words):
-        evaluate(config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path / 'out'}", *overrides))
+        evaluate(
+            config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path / 'out'}", *overrides)
+        )
     assert not (tmp_path / "out").exists()

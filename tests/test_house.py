@@ -12,9 +12,15 @@ LONGEST_FUNCTION, LONGEST_TRAIN, LONGEST_COMMAND = 50, 40, 90
 
 
 def test_no_function_is_longer_than_a_screen():
-    too_long = [f"{path.relative_to(SRC)}:{one.lineno} {one.name}" for path, one in _functions() if _length(one) > LONGEST_FUNCTION]
+    too_long = [
+        f"{path.relative_to(SRC)}:{one.lineno} {one.name}"
+        for path, one in _functions()
+        if _length(one) > LONGEST_FUNCTION
+    ]
     assert too_long == []
-    assert [_length(one) <= LONGEST_TRAIN for path, one in _functions() if (path.name, one.name) == ("train.py", "train")] == [True]
+    assert [
+        _length(one) <= LONGEST_TRAIN for path, one in _functions() if (path.name, one.name) == ("train.py", "train")
+    ] == [True]
 
 
 def test_commands_are_short():

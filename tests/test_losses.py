@@ -215,7 +215,9 @@ def test_a_network_without_stages_gets_the_structure_loss_alone():
     assert terms["loss"] == terms["structure"] == structure_loss(output.mask_logits, target)
 
 
-@pytest.mark.parametrize(("progress", "ramp"), [(0, 0), (0.25, (1 - math.sqrt(0.5)) / 2), (0.5, 0.5), (1, 1), (1.5, 1), (-0.5, 0)])
+@pytest.mark.parametrize(
+    ("progress", "ramp"), [(0, 0), (0.25, (1 - math.sqrt(0.5)) / 2), (0.5, 0.5), (1, 1), (1.5, 1), (-0.5, 0)]
+)
 def test_uncertainty_comes_in_along_a_cosine(progress, ramp):
     output = MaskOutput(torch.randn(2, 1, *SIZE))
     terms = StagewiseLoss(uncertainty=2.0)(output, torch.rand(2, 3, *SIZE), _targets(), progress)
@@ -264,7 +266,9 @@ def _all_terms(output: RUNOutput, image: Tensor, target: Tensor, valid: Tensor |
 def test_with_nothing_ignored_every_term_is_as_without(stride):
     output, image, target = _output(stride), torch.rand(2, 3, *SIZE), _targets()
     plain, valid = (_all_terms(output, image, target, valid) for valid in (None, torch.ones_like(target)))
-    assert {name: term.item() for name, term in valid.items()} == pytest.approx({n: t.item() for n, t in plain.items()}, rel=1e-5)
+    assert {name: term.item() for name, term in valid.items()} == pytest.approx(
+        {n: t.item() for n, t in plain.items()}, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("stride", [1, 4])

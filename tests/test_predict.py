@@ -73,7 +73,9 @@ def test_every_type_has_its_place_and_the_tree_is_kept(run, pictures, tmp_path):
     run("recursive=true", "type=[map,cutout,on,json]", "overlay=true", "background=[1,2,3]", "threshold=0.999")
     names = ["a", "b", "birds/c"]
     kinds = {"": "png", "cutout/": "png", "overlay/": "png", "on/": "png", "json/": "json"}
-    assert tree(tmp_path / "out") == sorted(f"{folder}{name}.{suffix}" for folder, suffix in kinds.items() for name in names)
+    assert tree(tmp_path / "out") == sorted(
+        f"{folder}{name}.{suffix}" for folder, suffix in kinds.items() for name in names
+    )
     image = read_image(pictures / "a.png")
     cutout = np.asarray(Image.open(tmp_path / "out" / "cutout" / "a.png"))
     np.testing.assert_array_equal(cutout[..., :3], image)
@@ -88,7 +90,12 @@ def test_webp_and_pictures_as_backgrounds(run, pictures, tmp_path):
     Image.new("RGB", (9, 9), (200, 0, 0)).save(tmp_path / "red.png")
     run("type=[map,on]", "format=webp", f"background={tmp_path / 'red.png'}", "threshold=0.999")
     assert tree(tmp_path / "out") == ["a.webp", "b.webp", "on/a.webp", "on/b.webp"]
-    assert np.abs(np.asarray(Image.open(tmp_path / "out" / "on" / "a.webp").convert("RGB")) - np.array([200.0, 0, 0])).max() < 8
+    assert (
+        np.abs(
+            np.asarray(Image.open(tmp_path / "out" / "on" / "a.webp").convert("RGB")) - np.array([200.0, 0, 0])
+        ).max()
+        < 8
+    )
 
 
 def test_pictures_of_every_kind(run, tmp_path):
@@ -182,7 +189,15 @@ def test_no_output_replaces_an_input(run, pictures, tmp_path):
 
 def test_mistakes_are_reported_together_and_first(run, pictures):
     with pytest.raises(UserError) as error:
-        run("type=[maps]", "threshold=1.5", "rounds=0", "background=[1,2]", "batch_size=0", "data.image_size=8", "format=gif")
+        run(
+            "type=[maps]",
+            "threshold=1.5",
+            "rounds=0",
+            "background=[1,2]",
+            "batch_size=0",
+            "data.image_size=8",
+            "format=gif",
+        )
     keys = [problem.partition("=")[0].partition(":")[0] for problem in error.value.problems]
     assert sorted(keys) == ["background", "batch_size", "format", "image_size", "rounds", "threshold", "type"]
     with pytest.raises(UserError, match=r"(?s)no file or folder none\.ckpt.*no file or folder nowhere"):
@@ -216,7 +231,9 @@ def test_a_video_becomes_videos_of_the_same_length(run, tmp_path, capsys):
     assert "without sound" in capsys.readouterr().out
     for path in (tmp_path / "out").rglob("*.mp4"):
         capture = cv2.VideoCapture(str(path))
-        found = [int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_WIDTH)]
+        found = [
+            int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_WIDTH)
+        ]
         assert found == [30, 10, 64]
     with pytest.raises(UserError, match=r"no video holds type=cutout,json; frames=true"):
         run("type=[map,cutout,json]", "overwrite=true")
@@ -259,7 +276,9 @@ def test_stages_are_drawn(run, pictures, tmp_path):
     run(f"input={pictures / 'a.png'}", "stages=true")
     assert tree(tmp_path / "out") == ["a.png", "stages/a.png"]
     with Image.open(tmp_path / "out" / "stages" / "a.png") as drawn:
-        columns, rows = (round(side / DPI / INCHES - margin) for side, margin in zip(drawn.size, (0.2, 0.4), strict=True))
+        columns, rows = (
+            round(side / DPI / INCHES - margin) for side, margin in zip(drawn.size, (0.2, 0.4), strict=True)
+        )
     assert (columns, rows) == (13, 3)  # two stages and the closing step
 
 
@@ -274,7 +293,9 @@ def test_an_onnx_file_is_read_too(pictures, tmp_path):
     path = write_red_onnx(tmp_path / "red.onnx", METADATA)
     report = predict(config("predict", f"ckpt_path={path}", f"input={pictures}", f"output={tmp_path / 'out'}"))
     assert len(report.written) == 2
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "a.png")), read_image(pictures / "a.png")[..., 0])
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(tmp_path / "out" / "a.png")), read_image(pictures / "a.png")[..., 0]
+    )
 
 
 def test_the_command_returns_3_where_files_were_skipped(checkpoint, pictures, tmp_path, monkeypatch):
@@ -289,7 +310,16 @@ def test_the_command_returns_3_where_files_were_skipped(checkpoint, pictures, tm
 @pytest.mark.slow
 def test_standard_input_to_standard_output(checkpoint, pictures):
     content = (pictures / "a.png").read_bytes()
-    command = [sys.executable, "-m", "src.predict", f"ckpt_path={checkpoint}", "input=-", "output=-", "type=cutout", "device=cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "src.predict",
+        f"ckpt_path={checkpoint}",
+        "input=-",
+        "output=-",
+        "type=cutout",
+        "device=cpu",
+    ]
     done = subprocess.run(command, cwd=ROOT, input=content, check=False, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     with Image.open(io.BytesIO(done.stdout)) as cutout:
@@ -299,4 +329,6 @@ def test_standard_input_to_standard_output(checkpoint, pictures):
 def test_standard_output_takes_one_picture_of_one_type(run, pictures):
     with pytest.raises(UserError) as error:
         run("output=-", "type=[map,json]")
-    assert [words in problem for words, problem in zip(("one type", "one picture"), error.value.problems, strict=True)] == [True, True]
+    assert [
+        words in problem for words, problem in zip(("one type", "one picture"), error.value.problems, strict=True)
+    ] == [True, True]

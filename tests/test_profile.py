@@ -49,7 +49,9 @@ def test_parts_have_the_counts_known_by_hand():
 @pytest.mark.slow
 def test_run_with_resnet50_keeps_the_promised_cost():
     """≤ 45 GMACs and ≤ 35 M parameters at 384 px, all of it in named parts (the released network: 180 GMACs, 79 M)."""
-    *parts, total = count_parts(RUN(PyramidEncoder("resnet50", None), channels=64, num_stages=4).eval(), torch.rand(1, 3, 384, 384))
+    *parts, total = count_parts(
+        RUN(PyramidEncoder("resnet50", None), channels=64, num_stages=4).eval(), torch.rand(1, 3, 384, 384)
+    )
     assert total.gmacs <= 45
     assert total.parameters <= 35e6
     assert sum(part.parameters for part in parts) == total.parameters

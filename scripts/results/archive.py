@@ -8,7 +8,8 @@ starts.csv     one row per start and stage mask: what the stages make of another
 gains.csv      one row per part and mask step: what the step gains by that part (scripts/results/step_gains.py)
 runs.csv       one row per training: its settings and its cost
 
-A network is named as its training (`run`, `run-robe`, `fpn_ds`, …). How it was evaluated is in columns of their own (`Variant`).
+A network is named as its training (`run`, `run-robe`, `fpn_ds`, …). How it was evaluated is in columns of their own
+(`Variant`).
 """
 
 from __future__ import annotations
@@ -115,8 +116,9 @@ def read_results(results: Path) -> Results:
     """Read the tables below ``results``; a missing one is empty.
 
     Raises:
-        UserError: all problems at once: unreadable files, unknown columns, invalid values, repeated rows, one training with two commits,
-            images that only one of two tables has, and evaluations on one split and size that were not scored on the same images.
+        UserError: all problems at once: unreadable files, unknown columns, invalid values, repeated rows, one training
+            with two commits, images that only one of two tables has, and evaluations on one split and size that were
+            not scored on the same images.
     """
     problems = Problems()
     tables = {name: read_table(results, name, problems) for name in LAYOUTS}
@@ -148,16 +150,22 @@ def read_table(results: Path, name: str, problems: list[str]) -> pd.DataFrame:
         except (OSError, EOFError, ValueError, zlib.error) as error:
             problems.append(f"{path}: cannot be read ({str(error).strip()})")
     if list(texts) != layout.columns or not isinstance(texts.index, pd.RangeIndex):
-        problems.append(f"{path}: has the columns {', '.join(texts)}; expected {', '.join(layout.columns)}, one value each")
+        problems.append(
+            f"{path}: has the columns {', '.join(texts)}; expected {', '.join(layout.columns)}, one value each"
+        )
         texts = empty
     is_wrong = np.zeros(len(texts), dtype=bool)
     for column in layout.columns:
         wrong, expected = _wrong(column, texts[column].to_numpy(dtype=object))
-        problems += [f"{path}, line {i + 2}: {column}={texts[column][i]}: expected {expected}" for i in np.flatnonzero(wrong)]
+        problems += [
+            f"{path}, line {i + 2}: {column}={texts[column][i]}: expected {expected}" for i in np.flatnonzero(wrong)
+        ]
         is_wrong |= wrong
     frame = typed(texts[~is_wrong])
     repeated = frame[frame.duplicated([*layout.group, *layout.item])]
-    problems += [f"{path}, line {i + 2}: repeats {words(row, [*layout.group, *layout.item])}" for i, row in repeated.iterrows()]
+    problems += [
+        f"{path}, line {i + 2}: repeats {words(row, [*layout.group, *layout.item])}" for i, row in repeated.iterrows()
+    ]
     return frame.reset_index(drop=True)
 
 

@@ -57,7 +57,12 @@ def draw_stages(results: Results, path: Path) -> bool:
     for line, ((dataset, size), models) in zip(axes, groups.items(), strict=True):
         for axis, measure in zip(line, SHOWN, strict=True):
             for colour, (name, rows) in zip(COLOURS, models.items(), strict=False):
-                values = rows.pivot(index="map", columns="seed", values=measure).loc[rows["map"].unique()].dropna().to_numpy()
+                values = (
+                    rows.pivot(index="map", columns="seed", values=measure)
+                    .loc[rows["map"].unique()]
+                    .dropna()
+                    .to_numpy()
+                )
                 axis.plot(range(len(values)), values.mean(1), "-", color=colour, linewidth=1.6, label=name)
                 axis.plot(range(len(values)), values, "o", color=colour, markersize=4, alpha=0.7)
             maps = models[OURS]["map"].unique()
@@ -76,7 +81,12 @@ PANELS = (
     ("gradient norm of each stage's RSS", {f"$k={k}$": f"gradient/state_spaces_{k - 1}" for k in range(1, 7)}),
     (
         "gradient norm of the other parts",
-        {"encoder": "gradient/encoder", "start": "gradient/start", "mask step": "gradient/mask_steps_0", "ROBE": "gradient/robes_0"},
+        {
+            "encoder": "gradient/encoder",
+            "start": "gradient/start",
+            "mask step": "gradient/mask_steps_0",
+            "ROBE": "gradient/robes_0",
+        },
     ),
 )
 """Of `draw_unfolding`: title, and label → logged name."""
@@ -87,7 +97,9 @@ def draw_unfolding(results: Results, path: Path) -> bool:
 
     A line of panels for every data set and input size; False (and no file) where no epochs are stored.
     """
-    groups = {f"{dataset} {size} px": rows for (dataset, size), rows in unfolding_epochs(results).groupby(["dataset", "size"])}
+    groups = {
+        f"{dataset} {size} px": rows for (dataset, size), rows in unfolding_epochs(results).groupby(["dataset", "size"])
+    }
     if not groups:
         return False
     figure, axes = figure_of(len(groups), len(PANELS), 3.1 * len(PANELS), 0.5 + 2.6 * len(groups))
@@ -98,7 +110,9 @@ def draw_unfolding(results: Results, path: Path) -> bool:
             for colour, (label, own) in zip(COLOURS, there.items(), strict=False):
                 values = own.pivot(index="epoch", columns="seed", values="value").dropna()
                 axis.plot(values.index, values.mean(axis=1), color=colour, linewidth=1.6, label=label)
-                axis.fill_between(values.index, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, linewidth=0)
+                axis.fill_between(
+                    values.index, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, linewidth=0
+                )
             axis.set_title(f"{title}, {name}", fontsize=8)
             axis.set_xlabel("epoch", fontsize=8)
             axis.set_yscale("log" if "log" in title else "linear")

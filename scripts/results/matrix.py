@@ -8,9 +8,10 @@
     tasks     run and fpn_ds on Kvasir-SEG and DRIVE, there also unet without and with skips of the image, at CAMO's rates;
               test, in all these ways but two rounds
 
-Each training has a folder of its own below --output. What is finished is skipped and what was interrupted resumes from its last checkpoint,
-so the same command again continues. As each ends, its numbers go to docs/results and the pages are made anew. Ctrl-C or SIGTERM stops after
-the running training has saved itself. Overrides go to every training, e.g. ``-- trainer=gpu data.num_workers=8``.
+Each training has a folder of its own below --output. What is finished is skipped and what was interrupted resumes from
+its last checkpoint, so the same command again continues. As each ends, its numbers go to docs/results and the pages are
+made anew. Ctrl-C or SIGTERM stops after the running training has saved itself. Overrides go to every training, e.g.
+``-- trainer=gpu data.num_workers=8``.
 """
 
 from __future__ import annotations
@@ -86,7 +87,11 @@ class Run:
     @property
     def evaluations(self) -> dict[str, list[str]]:
         """Subfolder of the run → the overrides of `src.eval`."""
-        return {f"{split}{one.suffix}": [f"split={split}", *_told(one)] for one in (Variant(), *self.variants) for split in self.splits}
+        return {
+            f"{split}{one.suffix}": [f"split={split}", *_told(one)]
+            for one in (Variant(), *self.variants)
+            for split in self.splits
+        }
 
     def is_done(self, folder: Path) -> bool:
         """Return whether the training and all its evaluations have finished in ``folder``."""
@@ -96,7 +101,12 @@ class Run:
 def rate_runs(results: Path) -> list[Run]:
     """Return the phase ``lr``: every network at every learning rate."""
     return [
-        Run(f"lr_{model}_{rate}", model, ("experiment=camo_rates", *_model(model), f"model.optimizer.lr={rate}"), splits=())
+        Run(
+            f"lr_{model}_{rate}",
+            model,
+            ("experiment=camo_rates", *_model(model), f"model.optimizer.lr={rate}"),
+            splits=(),
+        )
         for model in ("run", *RIVALS)
         for rate in RATES
     ]
@@ -105,7 +115,15 @@ def rate_runs(results: Path) -> list[Run]:
 def core_runs(results: Path) -> list[Run]:
     """Return the phase ``core``: RUN and its rivals at 224 px, each with three seeds, ``unet`` with one."""
     return [
-        Run(f"core_{model}", model, ("experiment=camo_lite0", *_model(model)), ("holdout", "test"), seed, model, _core_variants(model))
+        Run(
+            f"core_{model}",
+            model,
+            ("experiment=camo_lite0", *_model(model)),
+            ("holdout", "test"),
+            seed,
+            model,
+            _core_variants(model),
+        )
         for seed in range(3)
         for model in ("run", *RIVALS)
         if model != "unet" or seed == 0
@@ -119,7 +137,11 @@ def ablation_runs(results: Path) -> list[Run]:
     named |= {f"run+{choice}": (f"ablation={choice}",) for choice in (*CHOICES, *STAGES)}
     named |= {f"run-coupling+{choice}": (f"ablation=[no_coupling,{choice}]",) for choice in WITHOUT_UNFOLDING_TOO}
     named["run_paper"] = _model("run_paper")
-    compared = {f"run{part}{choice}" for part in ("", "-coupling") for choice in ("", *(f"+{one}" for one in WITHOUT_UNFOLDING_TOO))}
+    compared = {
+        f"run{part}{choice}"
+        for part in ("", "-coupling")
+        for choice in ("", *(f"+{one}" for one in WITHOUT_UNFOLDING_TOO))
+    }
     variants = {model: _as_sharp(model) if model in compared else () for model in named}
     return [
         Run(f"ablation_{model}", model, ("experiment=camo_ablation", *what), ("holdout",), 0, "run", variants[model])
@@ -130,7 +152,15 @@ def ablation_runs(results: Path) -> list[Run]:
 def large_runs(results: Path) -> list[Run]:
     """Return the phase ``large``: RUN and the rival that is best on the hold-out, at 352 px."""
     return [
-        Run(f"large_{model}", model, ("experiment=camo_352", *_model(model)), ("holdout", "test"), 0, model, _core_variants(model))
+        Run(
+            f"large_{model}",
+            model,
+            ("experiment=camo_352", *_model(model)),
+            ("holdout", "test"),
+            0,
+            model,
+            _core_variants(model),
+        )
         for model in ("run", best_rival(results))
     ]
 
@@ -148,7 +178,15 @@ def task_runs(results: Path) -> list[Run]:
         },
     }
     return [
-        Run(f"{task}_{model}", model, (f"experiment={task}_lite0", *told), ("test",), 0, model.split("+")[0], _as_sharp(model))
+        Run(
+            f"{task}_{model}",
+            model,
+            (f"experiment={task}_lite0", *told),
+            ("test",),
+            0,
+            model.split("+")[0],
+            _as_sharp(model),
+        )
         for task, models in trainings.items()
         for model, told in models.items()
     ]
@@ -180,7 +218,9 @@ def best_rates(results: Path, models: Sequence[str]) -> dict[str, str]:
     found = {model: short[short["network"] == model].set_index("lr")["holdout_s_alpha"] for model in models}
     lacking = [model for model, scores in found.items() if not {*map(float, RATES)} <= {*scores.index}]
     if lacking:
-        raise UserError(f"learning rates of {', '.join(lacking)} are not chosen yet: python -m scripts.results.matrix lr")
+        raise UserError(
+            f"learning rates of {', '.join(lacking)} are not chosen yet: python -m scripts.results.matrix lr"
+        )
     return {model: f"model.optimizer.lr={scores.idxmax():g}" for model, scores in found.items()}
 
 
@@ -222,12 +262,18 @@ def main() -> None:
     """The command line."""
     output = Path.home() / "run-outputs" / "camo_matrix"
     parser = ScriptParser(__doc__)
-    parser.add_argument("phases", nargs="*", metavar="PHASE", help=f"of {', '.join(PHASES)} (default: all, in this order)")
+    parser.add_argument(
+        "phases", nargs="*", metavar="PHASE", help=f"of {', '.join(PHASES)} (default: all, in this order)"
+    )
     parser.add_data_root()
     parser.add_argument("--output", type=Path, default=output, help="folder of the runs (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where numbers are stored (default: %(default)s)")
-    parser.add_argument("--pages", type=Path, default=RESULTS, help="folder of the pages that are made of them (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="networks or trainings of the phase, e.g. run run-robe drive_fpn_ds")
+    parser.add_argument(
+        "--pages", type=Path, default=RESULTS, help="folder of the pages that are made of them (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="networks or trainings of the phase, e.g. run run-robe drive_fpn_ds"
+    )
     parser.add_argument("--seed", type=int, help="in the place of the phase's own, e.g. a second one where it is close")
     parser.add_argument("--list", action="store_true", help="only print the trainings and whether they are done")
     own, overrides = _parted(sys.argv[1:])
@@ -270,7 +316,9 @@ def _call(words: Sequence[str]) -> None:
     """Run a command to its end; where it was asked to stop, so do we, with its status."""
     process = subprocess.Popen(words)
     handlers = {
-        signum: signal.signal(signum, lambda number, _: process.send_signal(number) if number == signal.SIGTERM else None)
+        signum: signal.signal(
+            signum, lambda number, _: process.send_signal(number) if number == signal.SIGTERM else None
+        )
         for signum in (signal.SIGINT, signal.SIGTERM)  # Ctrl-C reaches the child by itself
     }
     try:
@@ -287,7 +335,9 @@ def _call(words: Sequence[str]) -> None:
 
 def _as_sharp(model: str) -> tuple[Variant, ...]:
     """How a network is evaluated beside others: RUN, whose closing step sharpens, without it too, and all else with scaled logits."""
-    return (*WITHOUT_CLOSING, *SCALED_WITHOUT_CLOSING) if model.startswith("run") and "-coupling" not in model else SCALED
+    return (
+        (*WITHOUT_CLOSING, *SCALED_WITHOUT_CLOSING) if model.startswith("run") and "-coupling" not in model else SCALED
+    )
 
 
 def _core_variants(model: str) -> tuple[Variant, ...]:

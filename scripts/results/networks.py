@@ -74,7 +74,9 @@ Networks = dict[str, Network]
 """By label."""
 
 
-def networks(results: Results, split: str, tasks: bool = False, scaled: bool = False) -> dict[tuple[str, int], Networks]:
+def networks(
+    results: Results, split: str, tasks: bool = False, scaled: bool = False
+) -> dict[tuple[str, int], Networks]:
     """The networks that were evaluated on a split in one round, by data set and size.
 
     Args:
@@ -120,7 +122,10 @@ def difference_row(first: Network, second: Network, measures: Sequence[str] = SH
 
 def difference_cells(found: Sequence[Difference]) -> list[Cell]:
     """As +0.0012 [−0.0034, +0.0056], in bold where the interval excludes 0."""
-    return [Cell(f"{signed(one.mean)} [{signed(one.low)}, {signed(one.high)}]", "best" if one.excludes_zero else "") for one in found]
+    return [
+        Cell(f"{signed(one.mean)} [{signed(one.low)}, {signed(one.high)}]", "best" if one.excludes_zero else "")
+        for one in found
+    ]
 
 
 def score_row(network: Network, measures: Sequence[str] = SHOWN) -> list[Cell]:

@@ -1,9 +1,9 @@
 """What the stages make of another start: ``python -m scripts.results.other_starts CKPT [data.root=DATA] [--results docs/results]``.
 
-Unfolds every image of the hold-out of a checkpoint of RUN from its own M_0 and from others: the truth, the truth inverted, nothing,
-one half everywhere, the truth of another image. A network whose stages trust the mask keeps what it is given; one that decides by
-its features alone ends at the same place from everywhere. The mean S_α and MAE of every map are printed and stored for
-docs/results/mechanism.md.
+Unfolds every image of the hold-out of a checkpoint of RUN from its own M_0 and from others: the truth, the truth
+inverted, nothing, one half everywhere, the truth of another image. A network whose stages trust the mask keeps what it
+is given; one that decides by its features alone ends at the same place from everywhere. The mean S_α and MAE of every
+map are printed and stored for docs/results/mechanism.md.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def unfold_from_others(checkpoint_path: Path, data: Path | None, model: str = "r
         for i, (name, mask) in enumerate(zip(names, masks, strict=True)):
             for start, made in (("its own", None), *((start, make(truths, i)) for start, make in STARTS.items())):
                 logits = stage_logits(net(images[i : i + 1], made))
-                scorer.add(start, name, {k: masks_at_size(maps, [mask])[0] for k, maps in logits.items()}, mask, valid[i])
+                scorer.add(
+                    start, name, {k: masks_at_size(maps, [mask])[0] for k, maps in logits.items()}, mask, valid[i]
+                )
         scores = scorer.results()
     return pd.DataFrame(
         about | {"start": start, "map": name} | {measure: one.scalars[measure] for measure in ("s_alpha", "mae")}

@@ -2,8 +2,8 @@
 
 Nothing is scored again.
 
-The pages' own words stay: only what is between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->`` is written, for each NAME of `BLOCKS`
-and `SHORT`, wherever in the folder its page is.
+The pages' own words stay: only what is between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->`` is written, for each
+NAME of `BLOCKS` and `SHORT`, wherever in the folder its page is.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class Short(NamedTuple):
 
 SHORT = {
     "scores-short": Short(
-        "scores", ("run", "run-closing_step", "fpn_ds", "fpn"), ("model", "seeds", *map(heading, SHOWN), "params (M)", "GMACs")
+        "scores",
+        ("run", "run-closing_step", "fpn_ds", "fpn"),
+        ("model", "seeds", *map(heading, SHOWN), "params (M)", "GMACs"),
     ),
     "parts-short": Short(
         "parts",
@@ -72,7 +74,9 @@ SHORT = {
         notes=4,
     ),
     "tasks-short": Short(
-        "tasks", ("run", "run-closing_step", "fpn_ds", "unet+image_skips", "run − fpn_ds", "run-closing_step − fpn_ds"), notes=3
+        "tasks",
+        ("run", "run-closing_step", "fpn_ds", "unet+image_skips", "run − fpn_ds", "run-closing_step − fpn_ds"),
+        notes=3,
     ),
 }
 FIGURES: dict[str, tuple[str, Callable[[Results, Path], bool], str]] = {
@@ -109,9 +113,15 @@ def page_texts(pages: Path, results: Path) -> dict[Path, str]:
 def main() -> None:
     """The command line of :func:`write_pages`."""
     parser = ScriptParser("Tables and figures of the pages in docs/results.")
-    parser.add_argument("--results", type=Path, default=RESULTS, help=f"folder of the stored results (default: {RESULTS})")
-    parser.add_argument("--pages", type=Path, default=RESULTS, help=f"folder of the pages to renew (default: {RESULTS})")
-    parser.add_argument("--check", action="store_true", help="write nothing; status 1 if a page is not what the results say")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help=f"folder of the stored results (default: {RESULTS})"
+    )
+    parser.add_argument(
+        "--pages", type=Path, default=RESULTS, help=f"folder of the pages to renew (default: {RESULTS})"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; status 1 if a page is not what the results say"
+    )
     parser.run(_check_or_write)
 
 
@@ -132,7 +142,9 @@ def _renewed(pages: Path, stored: Results, results: Path) -> dict[Path, str]:
     found = [match["name"] for text in texts.values() for match in _BLOCK.finditer(text)]
     names = [*BLOCKS, *SHORT]
     missing = (name for name in names if name not in found)
-    problems = Problems(f"no block {name}: add the lines <!-- begin: {name} --> and <!-- end: {name} -->" for name in missing)
+    problems = Problems(
+        f"no block {name}: add the lines <!-- begin: {name} --> and <!-- end: {name} -->" for name in missing
+    )
     unknown = [name for name in dict.fromkeys(found) if name not in names]
     problems += [f"block {name}: there is no such block; choose from {', '.join(names)}" for name in unknown]
     problems += [f"block {name} occurs twice" for name in names if found.count(name) > 1]

@@ -25,12 +25,14 @@ class Difference(NamedTuple):
         return self.low * self.high > 0
 
 
-def paired_differences(ours: NDArray[np.float64], theirs: NDArray[np.float64], resamples: int = RESAMPLES) -> list[Difference]:
+def paired_differences(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], resamples: int = RESAMPLES
+) -> list[Difference]:
     """Difference of the grand means of each measure, with its 95 % interval.
 
-    Each resample draws images with replacement, the same for both networks (they are paired by image), and each network's seeds with
-    replacement (their trainings are not paired). A network with one seed contributes no spread of seeds: then the interval speaks of new
-    images only. Every measure is resampled in the same way.
+    Each resample draws images with replacement, the same for both networks (they are paired by image), and each
+    network's seeds with replacement (their trainings are not paired). A network with one seed contributes no spread of
+    seeds: then the interval speaks of new images only. Every measure is resampled in the same way.
 
     Args:
         ours: (measures, seeds, images).
@@ -56,7 +58,9 @@ def _image_draws(images: int, resamples: int) -> tuple[NDArray[np.float64], Mapp
     return draws, rng.bit_generator.state
 
 
-def _resampled(rng: np.random.Generator, values: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.float64]:
+def _resampled(
+    rng: np.random.Generator, values: NDArray[np.float64], draws: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Means over drawn images and drawn seeds, (resamples, measures)."""
     measures, seeds, images = values.shape
     chosen = rng.multinomial(seeds, np.full(seeds, 1 / seeds), len(draws)) / seeds

@@ -1,8 +1,8 @@
 """Right and wrong images, stage by stage: ``python -m scripts.results.pictures CKPT --out FOLDER [data.root=DATA] [--photographs]``.
 
-Of the hold-out of a checkpoint of RUN, at the network's input size: the images where the mask gained most IoU from M_0 to the end,
-those where it lost most, and those with the lowest IoU at the end; chosen by these numbers alone. Without ``--photographs`` the
-pictures show masks, steps and weights only, for pages that may not show the images.
+Of the hold-out of a checkpoint of RUN, at the network's input size: the images where the mask gained most IoU from M_0
+to the end, those where it lost most, and those with the lowest IoU at the end; chosen by these numbers alone. Without
+``--photographs`` the pictures show masks, steps and weights only, for pages that may not show the images.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What each part of the mask step gains: ``python -m scripts.results.step_gains CKPT [data.root=DATA] [--results docs/results]``.
 
-M̂_k is M_{k−1} plus four things: the evidence of U, λ's memory, ∇S and the L_S term (method.md 3.5). For every image of the hold-out of
-a checkpoint of RUN each of them is added alone, and the two that bring something new, U's evidence and ∇S, together. The mean gains
-are printed and stored for docs/results/mechanism.md. Under 0.001 a step is idle (docs/explanation/method.md 3.5).
+M̂_k is M_{k−1} plus four things: the evidence of U, λ's memory, ∇S and the L_S term (method.md 3.5). For every image of
+the hold-out of a checkpoint of RUN each of them is added alone, and the two that bring something new, U's evidence and
+∇S, together. The mean gains are printed and stored for docs/results/mechanism.md. Under 0.001 a step is idle
+(docs/explanation/method.md 3.5).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def mean_gains(checkpoint_path: Path, data: Path | None, model: str = "run") -> 
         model: the network's name in the tables.
 
     Raises:
-        UserError: no checkpoint of RUN, one without a mask step or that does not say of which commit it is, or data that cannot be used.
+        UserError: no checkpoint of RUN, one without a mask step or that does not say of which commit it is, or data
+            that cannot be used.
     """
     net, config, datamodule = load_trained_run(checkpoint_path, data)
     if not net.mask_steps:

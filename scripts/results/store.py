@@ -1,11 +1,12 @@
 """Keep a finished run's numbers: ``python -m scripts.results.store RUN --model fpn_ds``; the pages in docs/results are made of it.
 
-``RUN`` is a training's folder. Test scores are read from it or from ``RUN/test``, those of the hold-out from ``RUN/holdout``:
+``RUN`` is a training's folder. Test scores are read from it or from ``RUN/test``, those of the hold-out from
+``RUN/holdout``:
 
     python -m src.eval ckpt_path=RUN/checkpoints/best.ckpt split=holdout paths.output_dir=RUN/holdout
 
-Evaluation variants (``rounds=2``, ``closing_step=false``, ``sharpness=2``) are read from every other folder in ``RUN`` that `src.eval`
-wrote.
+Evaluation variants (``rounds=2``, ``closing_step=false``, ``sharpness=2``) are read from every other folder in ``RUN``
+that `src.eval` wrote.
 """
 
 from __future__ import annotations
@@ -22,7 +23,18 @@ from typing import Any
 
 import pandas as pd
 
-from scripts.results.archive import LAYOUTS, MEASURED, PROTOCOL, TASKS, TRAINING, Layout, Variant, read_table, typed, words
+from scripts.results.archive import (
+    LAYOUTS,
+    MEASURED,
+    PROTOCOL,
+    TASKS,
+    TRAINING,
+    Layout,
+    Variant,
+    read_table,
+    typed,
+    words,
+)
 from src.checkpoints.atomic_io import writable
 from src.cli.command import console
 from src.cli.script import ScriptParser
@@ -39,7 +51,9 @@ DIGITS = 6
 WATCHED = r"unfolding/|val/gain_|gradient/|val/s_alpha|val/mae"
 
 
-def store_run(run: Path, model: str, results: Path = DEFAULT, commit: str | None = None, replace: bool = False) -> list[Path]:
+def store_run(
+    run: Path, model: str, results: Path = DEFAULT, commit: str | None = None, replace: bool = False
+) -> list[Path]:
     """Store the numbers of one run; of a run without scores, the row of its training alone.
 
     Args:
@@ -53,8 +67,8 @@ def store_run(run: Path, model: str, results: Path = DEFAULT, commit: str | None
         The tables that have the numbers now.
 
     Raises:
-        UserError: no run, unknown commit, scores of another protocol, two evaluations of one kind, or other numbers of it are stored.
-            Nothing is written then.
+        UserError: no run, unknown commit, scores of another protocol, two evaluations of one kind, or other numbers of
+            it are stored. Nothing is written then.
     """
     job = read_job(run)
     if "model" not in job.config or "data" not in job.config:
@@ -92,7 +106,9 @@ def store(new: Mapping[str, pd.DataFrame], results: Path = DEFAULT, replace: boo
     rows = {name: typed(frame[LAYOUTS[name].columns]) for name, frame in new.items()}
     with writable(folder), _locked(folder):
         stored = {name: read_table(results, name, problems) for name in rows}
-        problems += [] if replace else [line for name in rows for line in _differing(LAYOUTS[name], stored[name], rows[name])]
+        problems += (
+            [] if replace else [line for name in rows for line in _differing(LAYOUTS[name], stored[name], rows[name])]
+        )
         problems.raise_all(f"{folder}: nothing was stored:")
         for name in rows:
             _write(folder / LAYOUTS[name].file, _text(_merged(LAYOUTS[name].group, stored[name], rows[name])))
@@ -118,21 +134,27 @@ def identity(config: Mapping[str, Any], test_set: str, model: str, source: Path)
 
 
 def store_findings(
-    description: str | None, name: str, measure: Callable[[Path, Path | None, str], pd.DataFrame], show: Callable[[pd.DataFrame], Table]
+    description: str | None,
+    name: str,
+    measure: Callable[[Path, Path | None, str], pd.DataFrame],
+    show: Callable[[pd.DataFrame], Table],
 ) -> None:
     """The command line of a script that looks into a checkpoint of RUN, prints what it finds and stores it.
 
     Args:
         description: the script's.
         name: of the table that the rows are stored in.
-        measure: makes the rows, of a checkpoint, the data root (None: that of the training) and the network's name in the tables.
+        measure: makes the rows, of a checkpoint, the data root (None: that of the training) and the network's name in
+            the tables.
         show: makes a table to print of the rows.
     """
     parser = ScriptParser(description)
     parser.add_argument("checkpoint", type=Path)
     parser.add_data_root(of_training=True)
     parser.add_argument("--model", default="run", help="its name in the tables (default: %(default)s)")
-    parser.add_argument("--results", type=Path, default=DEFAULT, help="where the numbers are stored (default: %(default)s)")
+    parser.add_argument(
+        "--results", type=Path, default=DEFAULT, help="where the numbers are stored (default: %(default)s)"
+    )
     parser.add_argument("--replace", action="store_true", help="put these numbers in the place of stored ones")
 
     def look(arguments: argparse.Namespace) -> None:
@@ -147,7 +169,9 @@ def main() -> None:
     """The command line of :func:`store_run`."""
     parser = ScriptParser("Keep a finished run's numbers in docs/results.")
     parser.add_argument("run", type=Path, help="the training's folder")
-    parser.add_argument("--model", required=True, help="its name in the tables: run, fpn_ds, …; run-X: without X, run+X: with X")
+    parser.add_argument(
+        "--model", required=True, help="its name in the tables: run, fpn_ds, …; run-X: without X, run+X: with X"
+    )
     parser.add_argument("--results", type=Path, default=DEFAULT, help=f"default: {DEFAULT}")
     parser.add_argument("--commit", help="for a run that did not note its own")
     parser.add_argument("--replace", action="store_true", help="put these numbers in the place of stored ones")
@@ -171,7 +195,9 @@ def _evaluations(run: Path) -> list[tuple[Path, str, Variant]]:
         if not {"split", *Variant._fields} <= config.keys():
             raise UserError(f"{folder}: was not written by src.eval, or has lost its .hydra/config.yaml")
         closing_step = {None: "null", True: "true", False: "false"}[config["closing_step"]]
-        same = found.setdefault((config["split"], Variant(config["rounds"], closing_step, float(config["sharpness"]))), folder)
+        same = found.setdefault(
+            (config["split"], Variant(config["rounds"], closing_step, float(config["sharpness"]))), folder
+        )
         if same != folder:
             raise UserError(f"{same} and {folder} were evaluated in the same way: remove one of them")
     if (run / "per_image.csv").is_file():
@@ -198,7 +224,10 @@ def _scores(folder: Path, variant: Variant, gains: Mapping[str, float]) -> Itera
         if variant == Variant():
             own = stages[(stages["numbers"] == "measured") & (stages["dataset"] == scores.dataset)]
             maps = own["map"].astype(object).fillna("M")
-            yield "stages", own.round(DIGITS).assign(dataset=dataset, map=maps, gain=maps.map(gains).astype(float).round(DIGITS))
+            yield (
+                "stages",
+                own.round(DIGITS).assign(dataset=dataset, map=maps, gain=maps.map(gains).astype(float).round(DIGITS)),
+            )
 
 
 def _log(run: Path) -> pd.DataFrame:
@@ -212,7 +241,9 @@ def _gains(log: pd.DataFrame) -> dict[str, float]:
     scored = log.dropna(subset="val/s_alpha").sort_values("val/s_alpha", ascending=False, kind="stable")
     best = scored.filter(like="val/gain_").head(1).melt(value_name="gain").dropna()
     gains = dict(zip(best["variable"].str.removeprefix("val/gain_"), best["gain"], strict=True))
-    return {f"{symbol}_{k}": gain for k, gain in gains.items() for symbol in ("M", "M̂")}  # of the closing step, M̂_{K+1} alone is a map
+    return {
+        f"{symbol}_{k}": gain for k, gain in gains.items() for symbol in ("M", "M̂")
+    }  # of the closing step, M̂_{K+1} alone is a map
 
 
 def _epochs(log: pd.DataFrame) -> pd.DataFrame:

@@ -73,7 +73,9 @@ def difference_tables(results: Results) -> list[Table]:
     holdout = networks(results, "holdout")
     for place, models in networks(results, "test").items():
         rivals = {label: one for label, one in models.items() if not one.is_ours}
-        selected = {label: mean(one.means("s_alpha")) for label, one in holdout.get(place, {}).items() if label in rivals}
+        selected = {
+            label: mean(one.means("s_alpha")) for label, one in holdout.get(place, {}).items() if label in rivals
+        }
         best = max(selected, key=lambda label: selected[label], default=None)
         rows = [
             difference_row(models[ours], one, ending=" (best rival)" * (label == best))
@@ -83,12 +85,16 @@ def difference_tables(results: Results) -> list[Table]:
         ]
         notes = [f"{images(models)}. {INTERVAL}"]
         notes += [f"Best rival: the highest mean S_α on the hold-out, `{best}`."] if best else []
-        notes += [f"`{WITHOUT_CLOSING}`: the same trainings, the final mask M_K: as sharp as its rivals."] * (WITHOUT_CLOSING in models)
+        notes += [f"`{WITHOUT_CLOSING}`: the same trainings, the final mask M_K: as sharp as its rivals."] * (
+            WITHOUT_CLOSING in models
+        )
         tables += _differences("{}-Test at {} px: RUN minus its rivals".format(*place), rows, notes)
     return tables
 
 
-def _differences(title: str, rows: Sequence[Sequence[Cell]], notes: Sequence[str], measures: Sequence[str] = SHOWN) -> list[Table]:
+def _differences(
+    title: str, rows: Sequence[Sequence[Cell]], notes: Sequence[str], measures: Sequence[str] = SHOWN
+) -> list[Table]:
     """A table of rows of differences; none without rows."""
     return [Table(title, heads("networks", "seeds", *measures), rows, notes)] if rows else []
 
@@ -126,7 +132,9 @@ def round_tables(results: Results) -> list[Table]:
     """The same in two rounds, and what the second round adds to each network."""
     twice = results._replace(images=results.images[results.images["rounds"] == 2].assign(rounds=1))
     of_one = "Parameters and GMACs: of one look."
-    tables = [replace(table, title=f"{table.title}, two rounds", notes=[*table.notes, of_one]) for table in main_tables(twice)]
+    tables = [
+        replace(table, title=f"{table.title}, two rounds", notes=[*table.notes, of_one]) for table in main_tables(twice)
+    ]
     tables += [replace(table, title=f"{table.title}, two rounds") for table in difference_tables(twice)]
     gains = results._replace(images=_round_gains(results.images))
     for split, named in SPLIT_NAMES.items():
@@ -163,19 +171,28 @@ def compared_stages(results: Results, split: str) -> dict[tuple[str, int], dict[
     """(data set, size) → RUN and, where it was trained too, the control → its rows of `Results.stages`."""
     stages = results.stages[(results.stages["split"] == split) & ~results.stages["dataset"].isin(TASKS)]
     groups = {place: dict(iter(rows.groupby("network"))) for place, rows in stages.groupby(["dataset", "size"])}
-    return {place: {name: models[name] for name in (OURS, CONTROL) if name in models} for place, models in groups.items() if OURS in models}
+    return {
+        place: {name: models[name] for name in (OURS, CONTROL) if name in models}
+        for place, models in groups.items()
+        if OURS in models
+    }
 
 
 def _stage_table(title: str, models: Mapping[str, pd.DataFrame]) -> Table:
     maps = models[OURS]["map"].unique()
-    means = {name: rows.groupby("map").agg(dict.fromkeys((*SHOWN, "gain"), _strict_mean)).reindex(maps) for name, rows in models.items()}
+    means = {
+        name: rows.groupby("map").agg(dict.fromkeys((*SHOWN, "gain"), _strict_mean)).reindex(maps)
+        for name, rows in models.items()
+    }
     columns = {f"{name}: {heading(measure)}": means[name][measure].map(_digits) for name in models for measure in SHOWN}
     if CONTROL in means:
         columns[f"S_α: {OURS} − {CONTROL}"] = (means[OURS]["s_alpha"] - means[CONTROL]["s_alpha"]).map(signed)
     notes = ["Means over seeds and images."]
     if means[OURS]["gain"].notna().any():
         columns["gain of the mask step"] = means[OURS]["gain"].map(signed)
-        notes.append("Gain of the mask step: mean|M_{k−1} − G| − mean|M̂_k − G| on the hold-out, at the best checkpoint's epoch.")
+        notes.append(
+            "Gain of the mask step: mean|M_{k−1} − G| − mean|M̂_k − G| on the hold-out, at the best checkpoint's epoch."
+        )
     return _table(title, "map", pd.DataFrame(columns), notes)
 
 
@@ -200,8 +217,12 @@ def start_tables(results: Results) -> list[Table]:
 def start_table(rows: pd.DataFrame) -> Table:
     """S_α and MAE of every stage mask, one row per start, from one network's rows of the table `starts`."""
     scores = {measure: _in_order(rows, "start", "map", measure) for measure in ("s_alpha", "mae")}
-    texts = pd.concat([found.add_suffix(f": {heading(name)}") for name, found in scores.items()], axis=1).map(number, digits=3)
-    notes = ["Means over the images of the hold-out. Starts go in at the resolution of the unfolding, between 0.01 and 0.99."]
+    texts = pd.concat([found.add_suffix(f": {heading(name)}") for name, found in scores.items()], axis=1).map(
+        number, digits=3
+    )
+    notes = [
+        "Means over the images of the hold-out. Starts go in at the resolution of the unfolding, between 0.01 and 0.99."
+    ]
     return _table(f"{_network_of(rows)}: the stages from other starts", "M_0 is", texts, notes)
 
 
@@ -236,7 +257,9 @@ def unfolding_tables(results: Results) -> list[Table]:
         seeds, ends = rows["seed"].nunique(), {}
         for name, own in rows[rows["name"].str.startswith(("unfolding/", "val/gain_"))].groupby("name", sort=False):
             if own["seed"].nunique() == seeds:
-                ends[_symbol(name)] = own.sort_values("epoch").groupby("seed")["value"].agg(["first", "last"]).agg(spread)
+                ends[_symbol(name)] = (
+                    own.sort_values("epoch").groupby("seed")["value"].agg(["first", "last"]).agg(spread)
+                )
         texts = pd.DataFrame(ends).T.rename(columns={"first": "after the first epoch", "last": "after the last"})
         notes = [f"Mean over {seeds} seed{'s'[: seeds > 1]} ± standard deviation. The gains are those of the hold-out."]
         tables += [_table(f"{dataset}, {size} px: the unfolding's own numbers", "number", texts, notes)] if ends else []
@@ -264,13 +287,19 @@ def part_tables(results: Results) -> list[Table]:
     for place, models in networks(results, "holdout").items():
         if OURS in models:
             title = "{} hold-out at {} px".format(*place)
-            tables += [*_part_table(title, models), *_whole_unfolding_table(title, models), *_stage_count_table(title, models, results)]
+            tables += [
+                *_part_table(title, models),
+                *_whole_unfolding_table(title, models),
+                *_stage_count_table(title, models, results),
+            ]
     return tables
 
 
 def _part_table(title: str, models: Networks) -> list[Table]:
     ours = models[OURS]
-    rows = [[one.cells[0], *difference_row(one, ours)[1:]] for label, one in models.items() if one.is_ours and label != OURS]
+    rows = [
+        [one.cells[0], *difference_row(one, ours)[1:]] for label, one in models.items() if one.is_ours and label != OURS
+    ]
     notes = [
         f"{images(models)}. First row: the scores; the others: the variant minus `{OURS}` (a minus in S_α speaks for RUN).",
         "`run-X`: without X (`ablation=no_X`; `…-closing_step`: an evaluation variant of the same training); "
@@ -283,7 +312,12 @@ def _part_table(title: str, models: Networks) -> list[Table]:
 
 def _whole_unfolding_table(title: str, models: Networks) -> list[Table]:
     ending = WITHOUT_CLOSING.removeprefix(OURS)
-    pairs = [(_with_unfolding(label) + end, label) for label in models if label.startswith(NO_UNFOLDING) for end in (ending, "")]
+    pairs = [
+        (_with_unfolding(label) + end, label)
+        for label in models
+        if label.startswith(NO_UNFOLDING)
+        for end in (ending, "")
+    ]
     rows = [difference_row(models[on], models[off]) for on, off in pairs if on in models]
     sharpens = f"Like for like: the rows with `{ending}`, a step that sharpens."
     notes = [f"{images(models)}. A plus in S_α speaks for the unfolding.", sharpens, INTERVAL]
@@ -308,7 +342,9 @@ def task_tables(results: Results) -> list[Table]:
         rows += [difference_row(models[ours], models[label], measures) for ours, label in pairs if ours in models]
         inside = " Inside the field of view; means over images, AUC too." if "auc" in measures else ""
         notes = [f"{images(models)}, at original size, protocol {PROTOCOLS[PROTOCOL]}.{inside}"]
-        notes += [f"`{WITHOUT_CLOSING}`: the same training, the final mask M_K: as soft as its rivals."] * (WITHOUT_CLOSING in models)
+        notes += [f"`{WITHOUT_CLOSING}`: the same training, the final mask M_K: as soft as its rivals."] * (
+            WITHOUT_CLOSING in models
+        )
         notes += [INTERVAL, commits(models)]
         tables += _differences(f"{dataset}, test, input {size} × {size} px", rows, notes, measures)
     return tables
@@ -325,7 +361,9 @@ def rate_tables(results: Results) -> list[Table]:
             values = [own[own["lr"] == lr]["holdout_s_alpha"].tolist() for lr in rates]
             marks = ranks([mean(found) if found else None for found in values], True, DIGITS)
             rows.append([Cell(f"`{model}`"), *map(Cell, map(spread, values), marks)])
-        notes = ["Best S_α on the hold-out (validation, at the masks' size) over the epochs; the best rate of each row is taken."]
+        notes = [
+            "Best S_α on the hold-out (validation, at the masks' size) over the epochs; the best rate of each row is taken."
+        ]
         header = heads("model", *(f"lr {lr:g}" for lr in rates))
         tables += [Table(f"{dataset}, {size} px, {epochs} epochs: learning rates", header, rows, notes)] if rows else []
     return tables
@@ -337,7 +375,9 @@ def cost_tables(results: Results) -> list[Table]:
     if runs.empty:
         return []
     groups = [*runs.groupby(["dataset", "size", "epochs"]), (("all", "", ""), runs)]
-    rows = [[Cell(str(text)) for text in (*key, len(own), number(own["hours"].sum(min_count=1), 2))] for key, own in groups]
+    rows = [
+        [Cell(str(text)) for text in (*key, len(own), number(own["hours"].sum(min_count=1), 2))] for key, own in groups
+    ]
     notes = ["Wall clock of all epochs, validation included, of all trainings behind these results."]
     unknown = runs["hours"].isna().sum()
     notes += [f"{unknown} of them left no times."] if unknown else []

@@ -19,5 +19,7 @@ class EarlyStopping(callbacks.EarlyStopping):
     def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
         """Stop before the first epoch if the patience was used up when the run ended."""
         if self.wait_count >= self.patience:
-            rank_zero_warn("nothing is left to train: early stopping ended this run; a larger callbacks.early_stopping.patience trains on")
+            rank_zero_warn(
+                "nothing is left to train: early stopping ended this run; a larger callbacks.early_stopping.patience trains on"
+            )
             trainer.should_stop = True

@@ -46,7 +46,9 @@ class ExactResume(Callback):
         if self._random:
             set_random_states(self._random, pl_module.device)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Add the stored epoch sums to the metrics that the first batch has logged."""
         if not self._sums:
             return

@@ -14,8 +14,9 @@ from src.utils.errors import UserError
 class FreezeEncoder(Callback):
     """Trains everything but ``net.encoder`` for the first ``epochs`` epochs, then everything.
 
-    While frozen, weights and BatchNorm statistics of the encoder do not change: it is in evaluation mode, and the optimiser, which skips
-    what has no gradient, keeps no state of it. What is frozen depends on the epoch alone, so a resumed training is the unbroken one.
+    While frozen, weights and BatchNorm statistics of the encoder do not change: it is in evaluation mode, and the
+    optimiser, which skips what has no gradient, keeps no state of it. What is frozen depends on the epoch alone, so a
+    resumed training is the unbroken one.
 
     Args:
         epochs: how many, at least 1.
@@ -26,7 +27,9 @@ class FreezeEncoder(Callback):
 
     def __init__(self, epochs: int) -> None:
         if epochs < 1:
-            raise UserError(f"callbacks.freeze.epochs={epochs}: must be 1 or more; callbacks.freeze=null trains everything from the start")
+            raise UserError(
+                f"callbacks.freeze.epochs={epochs}: must be 1 or more; callbacks.freeze=null trains everything from the start"
+            )
         self.epochs = epochs
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -44,7 +47,9 @@ class FreezeEncoder(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Drop the frozen encoder's gradients."""
-        if self._is_frozen(trainer):  # of several processes, where DDP wants a gradient of every weight that will ever learn
+        if self._is_frozen(
+            trainer
+        ):  # of several processes, where DDP wants a gradient of every weight that will ever learn
             for parameter in _encoder(pl_module).parameters():
                 parameter.grad = None
 

@@ -19,8 +19,9 @@ from src.utils.private import accumulates
 class Gradients(Callback):
     """Logs ``gradient_norm`` (L2, before clipping; mean over the epoch), ``gradient/PART`` of every part, and watches for NaN and infinity.
 
-    The first one raises a UserError that names the images, before the weights take the step. ``nonfinite.pt`` in ``dirpath``
-    is then a checkpoint of that moment (`src.checkpoints.reading.read_checkpoint`) with the batch beside the weights, under ``batch``.
+    The first one raises a UserError that names the images, before the weights take the step. ``nonfinite.pt`` in
+    ``dirpath`` is then a checkpoint of that moment (`src.checkpoints.reading.read_checkpoint`) with the batch beside
+    the weights, under ``batch``.
     """
 
     def __init__(self, dirpath: str) -> None:
@@ -28,7 +29,9 @@ class Gradients(Callback):
         self._batches: list[dict[str, Any]] = []
         self._guilty = False
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], batch_idx: int
+    ) -> None:
         """Keep the batch, for the file that is written if its loss is not finite."""
         self._batches.append(batch)
 
@@ -42,11 +45,17 @@ class Gradients(Callback):
         norms = gradient_norms(pl_module.net)  # type: ignore[arg-type]
         norm = torch.stack(list(norms.values())).norm()
         pl_module.log("gradient_norm", norm, on_step=False, on_epoch=True, batch_size=1)
-        pl_module.log_dict({f"gradient/{part}": value for part, value in norms.items()}, on_step=False, on_epoch=True, batch_size=1)
-        if getattr(trainer.precision_plugin, "scaler", None) is None:  # fp16's scaler expects infinities, and skips those steps
+        pl_module.log_dict(
+            {f"gradient/{part}": value for part, value in norms.items()}, on_step=False, on_epoch=True, batch_size=1
+        )
+        if (
+            getattr(trainer.precision_plugin, "scaler", None) is None
+        ):  # fp16's scaler expects infinities, and skips those steps
             self._check("gradient", norm, trainer)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Drop the batches once the optimiser has used their gradients."""
         if not accumulates(trainer):
             self._batches = []

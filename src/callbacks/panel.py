@@ -31,7 +31,9 @@ class ValidationPanel(Callback):
 
     def __init__(self, dirpath: str, every_n_epochs: int, images: int = 4) -> None:
         given = {"every_n_epochs": every_n_epochs, "images": images}
-        Problems(f"callbacks.panel.{name}={value}: must be 1 or more" for name, value in given.items() if value < 1).raise_all()
+        Problems(
+            f"callbacks.panel.{name}={value}: must be 1 or more" for name, value in given.items() if value < 1
+        ).raise_all()
         self.folder, self.every_n_epochs, self.images = Path(dirpath), every_n_epochs, images
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -77,7 +79,10 @@ def _panels(module: COSModule, sample: dict[str, Any]) -> tuple[list[Panel], flo
         if reconstruction is not None:
             picture = reconstruction[0].float().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
             panels.append((f"$\\hat{{C}}_{len(output.stages)}$", picture))
-        panels = [(_with_values(title, unfolding_values(module.net), len(output.stages)), picture) for title, picture in panels]
+        panels = [
+            (_with_values(title, unfolding_values(module.net), len(output.stages)), picture)
+            for title, picture in panels
+        ]
     return panels, float(s_alpha)
 
 

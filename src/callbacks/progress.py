@@ -37,11 +37,15 @@ class ProgressBar(RichProgressBar):
         super().on_train_start(trainer, pl_module)
         self._start, self._done = time.perf_counter(), _epochs_done(trainer)
 
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | dict[str, float]]:
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
         """Return the figures shown behind the bar."""
         figures: dict[str, Any] = {}
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            speed = next((callback.images_per_second for callback in trainer.callbacks if isinstance(callback, Resources)), 0.0)  # type: ignore[attr-defined]
+            speed = next(
+                (callback.images_per_second for callback in trainer.callbacks if isinstance(callback, Resources)), 0.0
+            )  # type: ignore[attr-defined]
             figures = {"img/s": f"{speed:.1f}"} if speed else {}
             left = self._seconds_left(trainer)
             figures |= {} if left is None else {"ETA": str(timedelta(seconds=round(left)))}
@@ -58,4 +62,6 @@ class ProgressBar(RichProgressBar):
 
 def _epochs_done(trainer: Trainer) -> float:
     batches = float(trainer.num_training_batches)
-    return trainer.current_epoch + (trainer.fit_loop.epoch_loop.batch_progress.current.completed / batches if batches else 0.0)
+    return trainer.current_epoch + (
+        trainer.fit_loop.epoch_loop.batch_progress.current.completed / batches if batches else 0.0
+    )

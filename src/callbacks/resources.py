@@ -29,7 +29,9 @@ class Resources(Callback):
         self._start = time.perf_counter()
         self._images = 0
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: dict, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: dict, batch_idx: int
+    ) -> None:
         """Count the images and the seconds so far."""
         self._images += len(batch["name"])
         self._seconds = time.perf_counter() - self._start  # not in on_train_epoch_end: validation comes before it

@@ -19,18 +19,22 @@ FILE = "step.ckpt"
 class StepCheckpoint(Checkpoint):
     """Writes ``step.ckpt`` every ``every_n_steps`` optimiser steps, and removes it when the training is complete.
 
-    The last step of an epoch is left to the checkpoint of the epoch's end: a training resumed between the two would miss
-    the epoch's validation.
+    The last step of an epoch is left to the checkpoint of the epoch's end: a training resumed between the two would
+    miss the epoch's validation.
     """
 
     def __init__(self, dirpath: str, every_n_steps: int) -> None:
         if every_n_steps < 1:
-            raise UserError(f"callbacks.step.every_n_steps={every_n_steps}: must be 1 or more; callbacks.step=null writes no step.ckpt")
+            raise UserError(
+                f"callbacks.step.every_n_steps={every_n_steps}: must be 1 or more; callbacks.step=null writes no step.ckpt"
+            )
         self.path = Path(dirpath) / FILE
         self.every_n_steps = every_n_steps
         self._saved = -1
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Write the checkpoint every ``every_n_steps`` optimiser steps."""
         step = trainer.global_step
         if between_steps(trainer) and step % self.every_n_steps == 0 and step != self._saved:
@@ -46,7 +50,8 @@ class StepCheckpoint(Checkpoint):
 class StopWhenAsked(Checkpoint):
     """Answers a `StopRequest` with a checkpoint and `Interrupted`, on all ranks as soon as one of them was asked.
 
-    In the middle of an epoch after the step under way; a validation is finished first, as its epoch ends with a checkpoint.
+    In the middle of an epoch after the step under way; a validation is finished first, as its epoch ends with a
+    checkpoint.
     """
 
     def __init__(self, dirpath: Path, request: StopRequest) -> None:
@@ -61,7 +66,9 @@ class StopWhenAsked(Checkpoint):
         """Listen for signals again, after Lightning has installed its own handler."""
         self.request.listen()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Write a checkpoint and stop between two optimiser steps, if asked."""
         if between_steps(trainer) and self._asked(trainer):
             trainer.save_checkpoint(self.path)

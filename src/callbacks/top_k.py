@@ -10,4 +10,6 @@ class TopCheckpoints(ModelCheckpoint):
 
     def __init__(self, dirpath: str, monitor: str, mode: str, k: int) -> None:
         name = "top_{epoch:03d}_{" + monitor + ":.4f}"
-        super().__init__(dirpath=dirpath, filename=name, monitor=monitor, mode=mode, save_top_k=k, auto_insert_metric_name=False)
+        super().__init__(
+            dirpath=dirpath, filename=name, monitor=monitor, mode=mode, save_top_k=k, auto_insert_metric_name=False
+        )

@@ -45,7 +45,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(self, path: str | Path, *arguments: Any, **options: Any) -> dict[str, Any]:
         """After a run folder was moved or copied, update the paths in the callbacks' states.
 
-        Lightning forgets the best score where a folder has another name than before: a worse epoch would take `best.ckpt`'s place.
+        Lightning forgets the best score where a folder has another name than before: a worse epoch would take
+        `best.ckpt`'s place.
         """
         checkpoint: dict[str, Any] = super().load_checkpoint(path, *arguments, **options)
         folder = os.path.realpath(Path(path).parent)
@@ -62,8 +63,12 @@ def selection(checkpoint: Mapping[str, Any], path: str) -> str:
         checkpoint: with its callbacks' states; a ModelCheckpoint notes a file as one of its best before it writes it.
         path: where it is being written.
     """
-    states = [state for state in checkpoint.get("callbacks", {}).values() if isinstance(state, dict) and state.get("monitor")]
-    return str(checkpoint.get(SELECTS_ON, "")) if any(path in state.get("best_k_models", {}) for state in states) else ""
+    states = [
+        state for state in checkpoint.get("callbacks", {}).values() if isinstance(state, dict) and state.get("monitor")
+    ]
+    return (
+        str(checkpoint.get(SELECTS_ON, "")) if any(path in state.get("best_k_models", {}) for state in states) else ""
+    )
 
 
 def _move(state: dict[str, Any], before: str, now: str) -> None:

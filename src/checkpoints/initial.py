@@ -28,7 +28,9 @@ def read_initial(path: Path) -> dict[str, Any]:
         raise UserError(str(error).replace("ckpt_path:", "init:", 1)) from error
 
 
-def take_weights(net: nn.Module, config: Mapping[str, Any], checkpoint: Mapping[str, Any], path: Path, strict: bool = True) -> list[str]:
+def take_weights(
+    net: nn.Module, config: Mapping[str, Any], checkpoint: Mapping[str, Any], path: Path, strict: bool = True
+) -> list[str]:
     """Load the weights of a file into a network, all of them or, if not ``strict``, those of the same name and shape.
 
     Args:
@@ -52,7 +54,9 @@ def take_weights(net: nn.Module, config: Mapping[str, Any], checkpoint: Mapping[
         way_out = "init_strict=false takes what fits" if fitting else "choose the architecture of the file"
         raise UserError(f"init: the weights of {path} do not fit this network; {way_out}:", lines, limit=len(lines))
     if not fitting:
-        raise UserError(f"init: no tensor of {path} fits this network; choose the architecture of the file, or leave init out")
+        raise UserError(
+            f"init: no tensor of {path} fits this network; choose the architecture of the file, or leave init out"
+        )
     net.load_state_dict(fitting, strict=False)
     return rest
 
@@ -61,7 +65,9 @@ def lacks_encoder(net: nn.Module, checkpoint: Mapping[str, Any]) -> bool:
     """Return whether some tensor of the network's encoder is not in a file, or has another shape there."""
     stored = checkpoint["state_dict"]
     own = {f"{PREFIX}{name}": value.shape for name, value in net.state_dict().items()}
-    return any(name not in stored or stored[name].shape != shape for name, shape in own.items() if name.startswith(ENCODER))
+    return any(
+        name not in stored or stored[name].shape != shape for name, shape in own.items() if name.startswith(ENCODER)
+    )
 
 
 def differing_settings(config: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
@@ -89,7 +95,11 @@ def _mismatches(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> list
             if here.shape != there.shape:
                 lines[name] = f"{name}: {_size(there)} there, {_size(here)} here"
             continue
-        part, lacking, where = name.partition(".")[0], own if here is None else stored, "network" if here is None else "file"
+        part, lacking, where = (
+            name.partition(".")[0],
+            own if here is None else stored,
+            "network" if here is None else "file",
+        )
         tensors = [key for key in (stored if here is None else own) if key.partition(".")[0] == part]
         if any(key.partition(".")[0] == part for key in lacking):
             lines[name] = f"{name}: not in the {where}"

@@ -50,8 +50,8 @@ def make_network(checkpoint: Mapping[str, Any], path: Path, variant: Variant = A
         variant: how it is evaluated.
 
     Raises:
-        UserError: settings that this version does not have, weights of another architecture, or a variant that the network
-            cannot have.
+        UserError: settings that this version does not have, weights of another architecture, or a variant that the
+            network cannot have.
     """
     try:  # the released networks need no random weights: nothing in them is computed when they are made
         with torch.device("meta") if RELEASED in checkpoint["config"] else nullcontext():
@@ -108,7 +108,9 @@ def build(node: Any) -> Any:
     return functools.partial(target, **settings) if node.get("_partial_") else target(**settings)
 
 
-def check_weights(own: Mapping[str, Tensor], own_config: Mapping[str, Any], checkpoint: Mapping[str, Any], path: Path) -> None:
+def check_weights(
+    own: Mapping[str, Tensor], own_config: Mapping[str, Any], checkpoint: Mapping[str, Any], path: Path
+) -> None:
     """Raise a UserError if a checkpoint's weights belong to another architecture; it names the settings and the parts that differ.
 
     Args:
@@ -123,8 +125,13 @@ def check_weights(own: Mapping[str, Tensor], own_config: Mapping[str, Any], chec
     if not differing:
         return
     parts = Counter(".".join(key.split(".")[:2]) for key in differing)
-    there, here = (flat_settings(config.get("model", {}).get("net", {}), "model.net") for config in (checkpoint["config"], own_config))
-    settings = [f"{key}={there[key]} there, {here[key]} here" for key in there if key in here and there[key] != here[key]]
+    there, here = (
+        flat_settings(config.get("model", {}).get("net", {}), "model.net")
+        for config in (checkpoint["config"], own_config)
+    )
+    settings = [
+        f"{key}={there[key]} there, {here[key]} here" for key in there if key in here and there[key] != here[key]
+    ]
     why = f"; {', '.join(settings)}" if settings else ""
     names = ", ".join(f"{part} ({count})" for part, count in parts.items())
     raise UserError(f"ckpt_path: {path} belongs to another architecture{why}; tensors that differ: {names}")

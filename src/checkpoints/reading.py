@@ -15,12 +15,12 @@ from src.utils.errors import UserError
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint's plain values and tensors, on the CPU; of weights alone ``state_dict`` and ``config``.
 
-    Weights alone are what `scripts.export_weights` wrote, and the authors' own files (:mod:`src.checkpoints.released`). The
-    configuration of an older file comes as this version would have written it (:mod:`src.checkpoints.upgrade`).
+    Weights alone are what `scripts.export_weights` wrote, and the authors' own files (:mod:`src.checkpoints.released`).
+    The configuration of an older file comes as this version would have written it (:mod:`src.checkpoints.upgrade`).
 
     Raises:
-        UserError: not a checkpoint, cut short, one that neither this project nor the authors of RUN wrote, or one whose settings no
-            longer exist.
+        UserError: not a checkpoint, cut short, one that neither this project nor the authors of RUN wrote, or one whose
+            settings no longer exist.
     """
     checkpoint = read_exported(path) if path.suffix == SUFFIX else _read_pickled(path)
     try:

@@ -16,7 +16,9 @@ from src.utils.errors import UserError
 from src.utils.revision import FORMAT
 
 
-def rebuild(checkpoint: dict[str, Any], path: Path, metrics: dict[str, Any] | None = None, variant: Variant = AS_TRAINED) -> COSModule:
+def rebuild(
+    checkpoint: dict[str, Any], path: Path, metrics: dict[str, Any] | None = None, variant: Variant = AS_TRAINED
+) -> COSModule:
     """Make the module of a checkpoint: its network (:func:`src.checkpoints.network.make_network`), its loss, its measures.
 
     Args:
@@ -26,7 +28,8 @@ def rebuild(checkpoint: dict[str, Any], path: Path, metrics: dict[str, Any] | No
         variant: how the network is evaluated.
 
     Raises:
-        UserError: the weights do not fit the network that the configuration describes, or the network cannot have the variant.
+        UserError: the weights do not fit the network that the configuration describes, or the network cannot have the
+            variant.
     """
     config = checkpoint["config"]
     net = make_network(checkpoint, path, variant)
@@ -45,7 +48,9 @@ def check_fits(module: COSModule, checkpoint: dict[str, Any], path: Path) -> Non
 def check_epochs(max_epochs: int | None, checkpoint: dict[str, Any], path: Path) -> None:
     """Raise a UserError if no training can resume from the checkpoint: of an older version, or of more epochs than it shall have."""
     if "loops" not in checkpoint:
-        raise UserError(f"ckpt_path: {path} holds weights alone; a training resumes from a .ckpt, init={path} begins a new one with them")
+        raise UserError(
+            f"ckpt_path: {path} holds weights alone; a training resumes from a .ckpt, init={path} begins a new one with them"
+        )
     if (written := checkpoint["config"].get("format", 1)) < FORMAT:
         older = f"was written by an older version (format {written}, now {FORMAT}) and cannot be resumed"
         raise UserError(f"ckpt_path: {path} {older}; init={path} begins a new training with its weights")

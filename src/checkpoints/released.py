@@ -1,7 +1,7 @@
 """The authors' files: recognise one, say what it is, and give its tensors the names that our networks have for them.
 
-A file is a state dict, bare or wrapped, whose keys may begin with ``module.`` and may include the counters of a FLOP counter. The tensors
-that masks depend on must all be there in the right shape; what else a file holds is not read.
+A file is a state dict, bare or wrapped, whose keys may begin with ``module.`` and may include the counters of a FLOP
+counter. The tensors that masks depend on must all be there in the right shape; what else a file holds is not read.
 """
 
 from __future__ import annotations
@@ -77,13 +77,15 @@ FEDER_VARIANT = Variant("FEDER", "resnet50", "shared_encoder", "feder")
 def load_released(path: str | Path) -> ReleasedRUN:
     """Return the network of an authors' RUN checkpoint, in float32 on the CPU and in evaluation mode.
 
-    Its weights are mapped from the file: they take no memory twice, and the file must stay as it is while the network is in use.
+    Its weights are mapped from the file: they take no memory twice, and the file must stay as it is while the network
+    is in use.
 
     Args:
         path: the file as downloaded, e.g. ``Net_epoch_best.pth``.
 
     Raises:
-        UserError: unreadable, another network's file (which one it is, is said), or tensors missing or of another shape, all named.
+        UserError: unreadable, another network's file (which one it is, is said), or tensors missing or of another
+            shape, all named.
     """
     net, variant = released_network(read_torch_file(Path(path)), Path(path))
     if not isinstance(net, ReleasedRUN):
@@ -115,7 +117,9 @@ def released_network(content: Any, path: Path) -> tuple[ReleasedRUN | FEDER, Var
     variant = recognised(state, path)
     with torch.device("meta"):  # neither memory nor random numbers for weights that are replaced
         encoder = PyramidEncoder(variant.encoder, None)
-        net = FEDER(encoder, _width(state, 96)) if variant.model == "feder" else ReleasedRUN(encoder, _width(state, 192))
+        net = (
+            FEDER(encoder, _width(state, 96)) if variant.model == "feder" else ReleasedRUN(encoder, _width(state, 192))
+        )
     net.load_state_dict(_own_state(net, state, variant, path), assign=True)
     return net, variant
 
@@ -123,19 +127,26 @@ def released_network(content: Any, path: Path) -> tuple[ReleasedRUN | FEDER, Var
 def released_checkpoint(content: Any, path: Path) -> dict[str, Any]:
     """Return an authors' file in the form of our checkpoints: ``state_dict``, the ``config`` that the file itself lacks, and a ``note``.
 
-    The configuration is that of ``model=released data=cod`` (or ``model=feder``) with the file's encoder and width, at 384 × 384 pixels.
+    The configuration is that of ``model=released data=cod`` (or ``model=feder``) with the file's encoder and width, at
+    384 × 384 pixels.
 
     Args and errors as :func:`released_network`.
     """
     net, variant = released_network(content, path)
     config = _configuration(variant, net.channels) | {RELEASED: variant.name}
     weights = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
-    return {"state_dict": weights, "config": config, "note": f"weights by the authors of {variant.name}, under their terms"}
+    return {
+        "state_dict": weights,
+        "config": config,
+        "note": f"weights by the authors of {variant.name}, under their terms",
+    }
 
 
 def bare_state(content: Any) -> dict[str, Tensor]:
     """Return the state dict in a file's content: unwrapped, without ``module.`` prefixes and FLOP counters; empty if there is none."""
-    while isinstance(content, Mapping) and (inner := [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]):
+    while isinstance(content, Mapping) and (
+        inner := [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]
+    ):
         content = content[inner[0]]
     items = content.items() if isinstance(content, Mapping) else ()
     tensors = {str(name): value for name, value in items if isinstance(value, Tensor)}
@@ -152,7 +163,9 @@ def recognised(state: State, path: Path) -> Variant:
     parts = {name.partition(".")[0] for name in state}
     shown = ", ".join(sorted(parts)[:6])
     if not parts:
-        raise UserError(f"ckpt_path: {path} holds no state dict; take the file as the authors published it, or one that src.train wrote")
+        raise UserError(
+            f"ckpt_path: {path} holds no state dict; take the file as the authors published it, or one that src.train wrote"
+        )
     if parts & {"IAF", "CAF", "conv3_fea"}:
         found = next((variant for variant in VARIANTS if variant.prefix in parts), None)
         if found is None:
@@ -161,8 +174,12 @@ def recognised(state: State, path: Path) -> Variant:
     if parts & {"one_conv_f4_ll", "one_conv_f1_hh", "LL_down"}:
         return FEDER_VARIANT
     if {"conv1", "layer1"} <= parts or parts & {"patch_embed", "patch_embed1", "features", "conv_stem"}:
-        raise UserError(f"ckpt_path: {path} is a plain image backbone without a decoder; train on it with encoder.weights={path}")
-    raise UserError(f"ckpt_path: {path} holds a state dict of a network unknown here ({len(state)} tensors; parts: {shown})")
+        raise UserError(
+            f"ckpt_path: {path} is a plain image backbone without a decoder; train on it with encoder.weights={path}"
+        )
+    raise UserError(
+        f"ckpt_path: {path} holds a state dict of a network unknown here ({len(state)} tensors; parts: {shown})"
+    )
 
 
 def name_in_file(name: str, variant: Variant) -> str:

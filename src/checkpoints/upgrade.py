@@ -97,7 +97,10 @@ def upgrade_state(state: Mapping[str, Any], config: Mapping[str, Any]) -> dict[s
     """
     target = config["model"].get("net", {}).get("_target_", "")
     renamed = TENSORS.get(TARGETS.get(target, target), {})
-    names = {name: next((new + name[len(old) :] for old, new in renamed.items() if name.startswith(old)), name) for name in state}
+    names = {
+        name: next((new + name[len(old) :] for old, new in renamed.items() if name.startswith(old)), name)
+        for name in state
+    }
     return {names[name]: value for name, value in state.items()}
 
 
@@ -114,7 +117,11 @@ def _upgraded_class(node: dict[str, Any], path: str, written: int, problems: lis
     """Settings of one class, in their order."""
     target = TARGETS.get(node["_target_"], node["_target_"])
     removed, renamed = REMOVED.get(target, {}), RENAMED.get(target, {})
-    problems += [f"{path}{name}={node[name]} (only {value} is left)" for name, value in removed.items() if node.get(name, value) != value]
+    problems += [
+        f"{path}{name}={node[name]} (only {value} is left)"
+        for name, value in removed.items()
+        if node.get(name, value) != value
+    ]
     kept = {renamed.get(name, name): value for name, value in node.items() if name not in removed}
     upgraded = kept | {"_target_": target}
     is_composed = written >= 2 or isinstance(node.get("state_space"), Mapping)

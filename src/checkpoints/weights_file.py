@@ -24,10 +24,11 @@ KEPT = ("seed", "encoder", "model", "data", "commit", "released", "started_from"
 def export_bytes(checkpoint: Mapping[str, Any], path: Path, exact: bool = False) -> bytes:
     """A checkpoint (`checkpoints.read_checkpoint`) as the bytes of a safetensors file: floats in half precision, everything else as it is.
 
-    Floats of the authors' files (``released`` in the configuration) stay in single precision where half would change them.
+    Floats of the authors' files (``released`` in the configuration) stay in single precision where half would change
+    them.
 
-    The header holds ``config`` (JSON; ``data.root`` left out, it names the trainer's own folder) and ``note``: the field's sets are for
-    research use, and so is what was trained on them.
+    The header holds ``config`` (JSON; ``data.root`` left out, it names the trainer's own folder) and ``note``: the
+    field's sets are for research use, and so is what was trained on them.
 
     Args:
         checkpoint: plain values and tensors.
@@ -43,7 +44,11 @@ def export_bytes(checkpoint: Mapping[str, Any], path: Path, exact: bool = False)
     state = {name: shorten(tensor) for name, tensor in checkpoint["state_dict"].items()}
     broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
     if broken:
-        raise UserError(f"ckpt_path: {path} cannot be exported; {len(broken)} tensors are not finite in half precision:", broken, limit=5)
+        raise UserError(
+            f"ckpt_path: {path} cannot be exported; {len(broken)} tensors are not finite in half precision:",
+            broken,
+            limit=5,
+        )
     config = kept_config(checkpoint["config"])
     header = {"config": json.dumps(config), "note": checkpoint.get("note") or licence_note(config)}
     return save(state, header | {key: str(checkpoint[key]) for key in CARRIED if key in checkpoint})
@@ -87,11 +92,15 @@ def read_exported(path: Path) -> dict[str, Any]:
     except ValueError:
         config = None
     if not isinstance(config, dict) or not {"model", "data"} <= config.keys():
-        raise UserError(f"ckpt_path: the header of {path} holds no `config`; take a file that scripts.export_weights wrote")
+        raise UserError(
+            f"ckpt_path: the header of {path} holds no `config`; take a file that scripts.export_weights wrote"
+        )
     if "train_sets" in config["data"]:  # the synthetic set has no root
         config["data"]["root"] = os.environ.get("COS_DATA", "data")
     single = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    return {"state_dict": single, "config": config, "note": header.get("note", "")} | {key: header[key] for key in CARRIED if key in header}
+    return {"state_dict": single, "config": config, "note": header.get("note", "")} | {
+        key: header[key] for key in CARRIED if key in header
+    }
 
 
 def _half(tensor: Tensor) -> Tensor:

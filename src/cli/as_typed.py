@@ -1,8 +1,8 @@
 r"""Command lines mean what was typed: text settings are text, paths are paths, and `--key=value` is an override.
 
-Hydra has a grammar for values, in which `2024` is a number, `a=b` and `größe` are mistakes, and a trailing blank is lost. Values of
-settings that are text are therefore quoted for it here, unless they are quoted already, hold an interpolation (`${…}`), or are swept in a
-multirun.
+Hydra has a grammar for values, in which `2024` is a number, `a=b` and `größe` are mistakes, and a trailing blank is
+lost. Values of settings that are text are therefore quoted for it here, unless they are quoted already, hold an
+interpolation (`${…}`), or are swept in a multirun.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def as_typed(words: Sequence[str]) -> list[str]:
     broken = [word for word in words if any("\ud800" <= letter <= "\udfff" for letter in word)]
     if broken:
         shown = ", ".join(ascii(word) for word in broken)
-        raise UserError(f"{shown}: holds bytes that are no UTF-8, as names of another encoding do; rename the file or folder")
+        raise UserError(
+            f"{shown}: holds bytes that are no UTF-8, as names of another encoding do; rename the file or folder"
+        )
     sweeps = any(word in ("-m", "--multirun", "hydra.mode=MULTIRUN") or word.startswith("sweep=") for word in words)
     return [_override(_without_dashes(word), sweeps) for word in words]
 
@@ -77,7 +79,11 @@ def _override(word: str, sweeps: bool) -> str:
         return word
     if name in LISTS and value.startswith("[") and value.endswith("]"):
         is_plain = not re.search(r"['\"\[\]{}]", value[1:-1])
-        return f"{key}=[{','.join(_quoted(part.strip()) for part in value[1:-1].split(','))}]" if is_plain and value != "[]" else word
+        return (
+            f"{key}=[{','.join(_quoted(part.strip()) for part in value[1:-1].split(','))}]"
+            if is_plain and value != "[]"
+            else word
+        )
     if name == "background" and value.startswith("["):
         return word
     return f"{key}={_quoted(os.path.expanduser(value) if value == '~' or value.startswith('~/') else value)}"

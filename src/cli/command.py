@@ -59,8 +59,8 @@ def command(config_name: str, check_files: Task | None = None) -> Callable[[Task
 
     Args:
         config_name: a file in ``conf/``, without its extension.
-        check_files: raises a UserError for a file that is missing. It runs before the types of classes are compared, so that
-            such a mistake does not wait for the import of torch; it must not import anything heavy itself.
+        check_files: raises a UserError for a file that is missing. It runs before the types of classes are compared, so
+            that such a mistake does not wait for the import of torch; it must not import anything heavy itself.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -103,7 +103,9 @@ def _is_composed_by_hydra() -> bool:
     if launch is None or launch.processes == 1:
         return True
     if any(word.startswith("-") for word in sys.argv[1:]):
-        sys.exit(f"error: under {launch.by} only overrides can be given; a multirun starts its processes itself: python -m … -m …")
+        sys.exit(
+            f"error: under {launch.by} only overrides can be given; a multirun starts its processes itself: python -m … -m …"
+        )
     return global_rank() == 0
 
 
@@ -200,7 +202,9 @@ def _mistake(error: Exception) -> str | None:
         return _plain(str(mistake))
     cause = error.__cause__ if isinstance(error, InstantiationException) else error
     refused = _is_refused_by_lightning(cause)
-    if isinstance(error, InstantiationException) and (refused or isinstance(cause, (ValueError, TypeError, ImportError))):
+    if isinstance(error, InstantiationException) and (
+        refused or isinstance(cause, (ValueError, TypeError, ImportError))
+    ):
         key = str(error).rsplit("full_key: ", 1)[-1] if "full_key: " in str(error) else "configuration"
         return f"{key}: {cause}"
     return str(error) if refused else composition_mistake(error) or explanation(error)
@@ -220,7 +224,9 @@ def _plain(message: str) -> str:
 def prepare() -> None:
     """What every process does first: keep freed memory, leave quickly, and silence what libraries say that nobody can act on."""
     keep_freed_memory()
-    atexit.register(gc.freeze)  # or the interpreter looks through all imported libraries for garbage, for a second, only to end
+    atexit.register(
+        gc.freeze
+    )  # or the interpreter looks through all imported libraries for garbage, for a second, only to end
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     for pattern in NOISE:
         warnings.filterwarnings("ignore", pattern)

@@ -49,5 +49,7 @@ def _start() -> str:
         here = launch.here == launch.processes
         return f"torchrun --nproc-per-node={launch.here}" if here else f"torchrun --nproc-per-node={launch.here} …"
     found = shutil.which("python")
-    python = "python" if found and Path(found).absolute() == Path(sys.executable).absolute() else shlex.quote(sys.executable)
+    python = (
+        "python" if found and Path(found).absolute() == Path(sys.executable).absolute() else shlex.quote(sys.executable)
+    )
     return f"srun {python}" if launch is not None else python

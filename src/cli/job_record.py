@@ -38,8 +38,12 @@ class FailedJobs(Callback):
         folder = Path(config.hydra.sweep.dir)
         start = folder / "multirun.yaml"  # notes older than it are of an earlier multirun in this folder
         began = start.stat().st_mtime_ns if start.exists() else 0
-        notes = {path.parent: read_record(path.parent) for path in folder.rglob(FILE) if path.stat().st_mtime_ns >= began}
-        failed = {path.relative_to(folder): note for path, note in sorted(notes.items()) if note.get("state") == "failed"}
+        notes = {
+            path.parent: read_record(path.parent) for path in folder.rglob(FILE) if path.stat().st_mtime_ns >= began
+        }
+        failed = {
+            path.relative_to(folder): note for path, note in sorted(notes.items()) if note.get("state") == "failed"
+        }
         if failed:
             print(f"error: {len(failed)} of the {len(notes)} jobs failed:", file=sys.stderr)
             for path, note in failed.items():
@@ -51,8 +55,8 @@ class FailedJobs(Callback):
 def recorded() -> Iterator[JobNote]:
     """What happens in this block becomes the note of the multirun's job that runs here; outside of multiruns nothing is written.
 
-    The job's folder is held meanwhile. Whoever reports an error that was raised here calls `failed` of what this yields. A finished job's
-    note stays as it is: look at ``is_done`` first.
+    The job's folder is held meanwhile. Whoever reports an error that was raised here calls `failed` of what this
+    yields. A finished job's note stays as it is: look at ``is_done`` first.
 
     Raises:
         UserError: another process runs in the job's folder, or the folder is that of another job.
@@ -84,7 +88,8 @@ class JobNote:
         is_again: this very job began here before.
 
     Raises:
-        UserError: a job with other overrides has left something in the folder, and no ``ckpt_path`` says what to do with that.
+        UserError: a job with other overrides has left something in the folder, and no ``ckpt_path`` says what to do
+            with that.
     """
 
     def __init__(self, folder: Path | None, overrides: Sequence[str] = ()) -> None:
@@ -96,19 +101,25 @@ class JobNote:
         is_another = "overrides" in before and not self.is_again and self.overrides == _own(self.overrides)
         if folder is not None and is_another and (finished or holds_training(folder)):
             differing = sorted({*before["overrides"]} ^ {*self.overrides})
-            raise UserError(f"{folder} holds another job (these differ: {', '.join(differing)}); name another paths.output_dir")
+            raise UserError(
+                f"{folder} holds another job (these differ: {', '.join(differing)}); name another paths.output_dir"
+            )
 
     def failed(self, error: BaseException, text: str, mistake: bool) -> None:
         """Note an error: its ``text`` in a line, the whole traceback beside it; ``mistake``: one that the user can mend."""
         self.has_failed = True
         trace = "".join(traceback.format_exception(error))
-        self.write({"state": "failed", "error": shorten(text, 300, placeholder=" …"), "mistake": mistake, "traceback": trace})
+        self.write(
+            {"state": "failed", "error": shorten(text, 300, placeholder=" …"), "mistake": mistake, "traceback": trace}
+        )
 
     def write(self, record: dict[str, Any]) -> None:
         """Written whole or not at all: `src.report.sweep.summary` reads while jobs run."""
         if self.folder is not None:
             temporary = self.folder / f".{FILE}"
-            temporary.write_text(json.dumps(record | {"overrides": _own(self.overrides)}, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(
+                json.dumps(record | {"overrides": _own(self.overrides)}, indent=1) + "\n", encoding="utf-8"
+            )
             temporary.replace(self.folder / FILE)
 
 
@@ -118,14 +129,22 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    if record.get("state") == "running" and record.get("host") == socket.gethostname() and not is_alive(int(record.get("pid", -1))):
+    if (
+        record.get("state") == "running"
+        and record.get("host") == socket.gethostname()
+        and not is_alive(int(record.get("pid", -1)))
+    ):
         record["state"] = "stopped"
     return record
 
 
 def _job_folder() -> Path | None:
     """None for commands whose jobs have no folder of their own (`python -m src.profile -m`), and for all ranks but the first."""
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN or HydraConfig.get().output_subdir is None:
+    if (
+        not HydraConfig.initialized()
+        or HydraConfig.get().mode != RunMode.MULTIRUN
+        or HydraConfig.get().output_subdir is None
+    ):
         return None
     return Path(HydraConfig.get().runtime.output_dir) if global_rank() == 0 else None
 

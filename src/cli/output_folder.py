@@ -34,7 +34,8 @@ _before: list[Before] = []
 class CheckOutputFolder(Callback):
     """Makes ``paths.output_dir`` and holds it for this process (`src.cli.run_folder`); where this fails the process ends with status 2.
 
-    Where nobody named the folder it is a new one: of two processes that start in the same second one takes the next free name.
+    Where nobody named the folder it is a new one: of two processes that start in the same second one takes the next
+    free name.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -43,7 +44,9 @@ class CheckOutputFolder(Callback):
         folder, subdir = Path(config.hydra.run.dir), config.hydra.get("output_subdir")
         notes = folder / (subdir or "")
         noted = {path.name: path.read_bytes() for path in notes.glob("*.yaml")} if subdir is not None else {}
-        before = Before(folder, folder.exists() and not new, (folder / LOCK).exists(), _content(folder, notes), notes, noted)
+        before = Before(
+            folder, folder.exists() and not new, (folder / LOCK).exists(), _content(folder, notes), notes, noted
+        )
         _check(config.hydra.run.dir)
         if subdir is not None:
             _before[:] = [before]
@@ -83,7 +86,9 @@ def _claim(config: DictConfig) -> bool:
     if f"${{{START_NAME}:" not in written or not has_time_for_name():
         return False
     folder, number = Path(config.paths.output_dir), 1
-    names = OmegaConf.get_cache(config)[START_NAME]  # so that all configurations of this command, and of its jobs, say the same
+    names = OmegaConf.get_cache(config)[
+        START_NAME
+    ]  # so that all configurations of this command, and of its jobs, say the same
     key, first = next(iter(names.items()))
     with suppress(OSError):  # `_check` says it
         while not _made(folder):
@@ -117,5 +122,8 @@ def _check(place: str) -> None:
         print(f"error: paths.output_dir: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        print(f"error: paths.output_dir: {folder} cannot be written: {error.strerror}; choose another paths.output_dir", file=sys.stderr)
+        print(
+            f"error: paths.output_dir: {folder} cannot be written: {error.strerror}; choose another paths.output_dir",
+            file=sys.stderr,
+        )
         sys.exit(2)

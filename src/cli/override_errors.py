@@ -25,7 +25,9 @@ FORMER = {
 
 def composition_mistake(error: BaseException) -> str | None:
     """One line for an error of Hydra's own while it composes; None for any other."""
-    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):  # Hydra doesn't say which
+    if isinstance(error, ValueError) and str(error).startswith(
+        "Config group override must be"
+    ):  # Hydra doesn't say which
         return "null is no choice of a group: take an empty list (logger=[], callbacks=[]), or ~GROUP"
     if isinstance(error, UserError):
         return str(error)
@@ -34,20 +36,32 @@ def composition_mistake(error: BaseException) -> str | None:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _no_such_choice(error.missing_cfg_file, error.options or [])
     cause = error.__cause__
-    if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, Container) and "not in struct" in str(cause):
+    if (
+        isinstance(cause, OmegaConfBaseException)
+        and isinstance(cause.parent_node, Container)
+        and "not in struct" in str(cause)
+    ):
         return _no_such_key(str(cause.full_key), cause.parent_node)
     text = str(error) if cause is None or isinstance(error, OverrideParseException) else f"{error} ({cause})"
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("See https://", "Set the environment"))]
+    lines = [
+        line.strip()
+        for line in text.splitlines()
+        if line.strip() and not line.startswith(("See https://", "Set the environment"))
+    ]
     shown = "; ".join(lines)
     if not isinstance(error, OverrideParseException):
         return shown
-    way = f"; if the value is a text, quote it for Hydra too: {typable(error.override)}" if "=" in error.override else ""
+    way = (
+        f"; if the value is a text, quote it for Hydra too: {typable(error.override)}" if "=" in error.override else ""
+    )
     return f"{error.override}: {shown}{way}"
 
 
 def _no_such_choice(missing: str, options: Sequence[str]) -> str:
     group, _, name = missing.removesuffix(".yaml").rpartition("/")
-    options = options or sorted(path.stem for path in (CONF / group).glob("*.yaml"))  # of a list of choices Hydra names none
+    options = options or sorted(
+        path.stem for path in (CONF / group).glob("*.yaml")
+    )  # of a list of choices Hydra names none
     close = difflib.get_close_matches(name, options, n=3)
     there = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(options) or 'none'}"
     return f"{group}={name}: no such choice; {there}"
@@ -69,7 +83,11 @@ def _no_such_key(key: str, parent: Container) -> str:
     close = [path for path in everywhere if path.startswith(f"{prefix}.") and path.rpartition(".")[2] == name]
     close = close or [path for path in beside if path.rpartition(".")[2] in nearest]
     close = close or [path for path in everywhere if path.rpartition(".")[2] == name]
-    close = close or [path for path in everywhere if path.rpartition(".")[2] in difflib.get_close_matches(name, _names(everywhere), n=1)]
+    close = close or [
+        path
+        for path in everywhere
+        if path.rpartition(".")[2] in difflib.get_close_matches(name, _names(everywhere), n=1)
+    ]
     way = f"did you mean {' or '.join(close[:3])}?" if close else f"add it with +{key}=… if it is meant to be new"
     return f"{key}: there is no such setting; {way}"
 

@@ -20,7 +20,8 @@ RENAMED = {
 def with_new_names(words: Sequence[str]) -> list[str]:
     """Return the overrides with new names in place of old ones, and print one line per name that was replaced.
 
-    This comes before composition: what is stored has the new names only, and `ablation=glob(*)` finds every choice once.
+    This comes before composition: what is stored has the new names only, and `ablation=glob(*)` finds every choice
+    once.
 
     >>> with_new_names(["seed=0,1", "ablation=[no_phi,finest_twice]"])
     ['seed=0,1', 'ablation=[no_phi,levels_stride4_twice]']

@@ -1,8 +1,9 @@
 """A run's folder belongs to one live process, and nothing of anybody else's in it is overwritten.
 
-The lock is `fcntl.lockf` on one file of the folder, which the process opens once. The system frees it with the process, however that
-ends; unlike `flock` it is not inherited by the processes that load data, which can outlive a killed training by seconds. (A file that is
-opened and closed a second time frees it too: hence the table of what is held.) It holds between machines where the file system has locks.
+The lock is `fcntl.lockf` on one file of the folder, which the process opens once. The system frees it with the process,
+however that ends; unlike `flock` it is not inherited by the processes that load data, which can outlive a killed
+training by seconds. (A file that is opened and closed a second time frees it too: hence the table of what is held.) It
+holds between machines where the file system has locks.
 """
 
 from __future__ import annotations
@@ -25,7 +26,16 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
-REPORT = ("report.html", "metrics.csv", "metrics.md", "metrics.tex", "per_image.csv", "curves.csv", "breakdown.csv", "comparisons.csv")
+REPORT = (
+    "report.html",
+    "metrics.csv",
+    "metrics.md",
+    "metrics.tex",
+    "per_image.csv",
+    "curves.csv",
+    "breakdown.csv",
+    "comparisons.csv",
+)
 """What a test leaves in its folder."""
 WRITTEN = ("config.yaml", *REPORT)
 """What a run writes over without a look: in a folder that is no run's these files are somebody else's."""
@@ -104,7 +114,11 @@ def _locked_file(folder: Path) -> int:
         with suppress(OSError):
             if os.fstat(file).st_ino == (folder / LOCK).stat().st_ino:
                 os.ftruncate(file, 0)
-                os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S}".encode(), 0)
+                os.pwrite(
+                    file,
+                    f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S}".encode(),
+                    0,
+                )
                 return file
         os.close(file)
 
@@ -117,5 +131,10 @@ def _lock(file: int, folder: Path) -> None:
     except OSError as error:
         if error.errno in (EACCES, EAGAIN):
             holder = os.pread(file, 200, 0).decode(errors="replace") or "another process"
-            raise UserError(f"{folder} is in use by {holder}: wait for its end, or name another paths.output_dir") from error
-        warnings.warn(f"{folder}: this file system has no locks ({error.strerror}): start nothing else in this folder", stacklevel=2)
+            raise UserError(
+                f"{folder} is in use by {holder}: wait for its end, or name another paths.output_dir"
+            ) from error
+        warnings.warn(
+            f"{folder}: this file system has no locks ({error.strerror}): start nothing else in this folder",
+            stacklevel=2,
+        )

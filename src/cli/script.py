@@ -39,8 +39,8 @@ class ScriptParser(argparse.ArgumentParser):
         """Accept `data.root=FOLDER`, as the commands do; it becomes `arguments.data_root`.
 
         Args:
-            of_training: None is the default, for scripts that open a checkpoint and the data that it was trained on; else it is
-                `$COS_DATA`, or `data` without that variable.
+            of_training: None is the default, for scripts that open a checkpoint and the data that it was trained on;
+                else it is `$COS_DATA`, or `data` without that variable.
         """
         default = None if of_training else _path(os.environ.get("COS_DATA", "data"))
         words = "that of the training" if of_training else "$COS_DATA, or data"
@@ -57,7 +57,8 @@ class ScriptParser(argparse.ArgumentParser):
     def run(self, task: Callable[[argparse.Namespace], Any], words: Sequence[str] | None = None) -> NoReturn:
         """Call `task` with the arguments and end the process.
 
-        The exit status is the int that `task` returns, else 0. A UserError is printed without a traceback, and the status is 2.
+        The exit status is the int that `task` returns, else 0. A UserError is printed without a traceback, and the
+        status is 2.
 
         Args:
             task: what the script does; it is given the parsed arguments.

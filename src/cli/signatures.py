@@ -36,7 +36,11 @@ def _of(definition: Definition, module: str, steps: int) -> set[str] | None:
             names = _arguments(statement)
             return names and names - {"self"}
     if any("dataclass" in ast.unparse(decorator) for decorator in definition.decorator_list):
-        return {one.target.id for one in definition.body if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)}
+        return {
+            one.target.id
+            for one in definition.body
+            if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
+        }
     if not definition.bases or not steps:
         raise Unreadable(definition.name)
     return _of(*_named(ast.unparse(definition.bases[0]), module, steps - 1), steps - 1)

@@ -82,7 +82,14 @@ OWN: dict[str, Any] = {
 NARROWER: dict[str, Any] = {"trainer.precision": Literal["32-true", "bf16-mixed", "16-mixed"]}
 """Where we take less than the class does: the closed-form steps divide in float32, and so the weights stay float32."""
 LISTS = (list, tuple, set, Sequence, Collection, Iterable)
-IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path", type(None): "null"}
+IN_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    Path: "a path",
+    type(None): "null",
+}
 MADE = "a configuration with _target_"
 
 
@@ -90,7 +97,8 @@ def check_own_types(cfg: DictConfig) -> None:
     """Compare the settings of the commands themselves with `OWN`; no class is imported for it.
 
     Raises:
-        UserError: all values of a wrong type, unless settings of classes were typed too: then `check_types` reports both together.
+        UserError: all values of a wrong type, unless settings of classes were typed too: then `check_types` reports
+            both together.
     """
     if not _classes_are_set():
         _raise_all(_plain_problems(cfg, OWN))
@@ -102,8 +110,8 @@ def check_types(cfg: DictConfig) -> None:
     Every node with a ``_target_`` is looked at, which imports its class; those without annotations take anything.
 
     Raises:
-        UserError: all values of a wrong type and all settings that a ``_target_`` does not have: the key, the value, what was
-            expected, and the file of ``conf/`` that says so if it was not typed.
+        UserError: all values of a wrong type and all settings that a ``_target_`` does not have: the key, the value,
+            what was expected, and the file of ``conf/`` that says so if it was not typed.
     """
     _raise_all([*_plain_problems(cfg, NARROWER), *_node_problems(cfg, ""), *_plain_problems(cfg, OWN)])
 
@@ -119,7 +127,11 @@ def _raise_all(problems: Iterable[tuple[str, str]]) -> None:
 
 def _classes_are_set() -> bool:
     """Whether a value was typed that is not a command's own."""
-    typed = [word.lstrip("+~").partition("=")[0] for word in HydraConfig.get().overrides.task] if HydraConfig.initialized() else []
+    typed = (
+        [word.lstrip("+~").partition("=")[0] for word in HydraConfig.get().overrides.task]
+        if HydraConfig.initialized()
+        else []
+    )
     return any("." in key and key not in OWN for key in typed)
 
 

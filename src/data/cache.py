@@ -1,8 +1,9 @@
 """A cache of decoded images: one memory-mapped file a set, so that the second epoch decodes nothing.
 
-A file is found by the content of the set's files (and the size, the decoder's version), never by their place: data that changes gets a new
-one, data that moves keeps its own. It is written beside its place and then moved there, so that processes see all of it or nothing; it may
-be deleted at any time, even while it is read. Layout: samples, a table of int64 (`COLUMNS`) with a row a sample, the number of rows.
+A file is found by the content of the set's files (and the size, the decoder's version), never by their place: data that
+changes gets a new one, data that moves keeps its own. It is written beside its place and then moved there, so that
+processes see all of it or nothing; it may be deleted at any time, even while it is read. Layout: samples, a table of
+int64 (`COLUMNS`) with a row a sample, the number of rows.
 """
 
 from __future__ import annotations

@@ -31,11 +31,12 @@ HOLDOUT = "-holdout"
 class COSDataModule(LightningDataModule):
     """Concealed object segmentation from folders, `<root>/{TrainDataset,TestDataset}/<SET>/{Imgs,GT}` (see `layouts`).
 
-    `setup` raises one `UserError` that lists everything wrong with the settings and the sets a stage needs: "fit" and "validate" need all
-    of them (better a mistake before a long training than after), "test" the test sets only.
+    `setup` raises one `UserError` that lists everything wrong with the settings and the sets a stage needs: "fit" and
+    "validate" need all of them (better a mistake before a long training than after), "test" the test sets only.
 
     Args:
-        root, …: see :class:`~src.data.settings.DataSettings`. A single set needs no list; `eval_batch_size` is `batch_size` by default.
+        root, …: see :class:`~src.data.settings.DataSettings`. A single set needs no list; `eval_batch_size` is
+        `batch_size` by default.
 
     Attributes:
         settings: what it was made with.
@@ -127,7 +128,9 @@ class COSDataModule(LightningDataModule):
         if self._parts is not None:
             problems.extend(self.folders.overlaps(self._tests))
         if settings.selection == "field" and not self._tests:
-            problems.append("data.selection=field validates on the first test set, and there is none; use data.selection=holdout")
+            problems.append(
+                "data.selection=field validates on the first test set, and there is none; use data.selection=holdout"
+            )
         if stage == "test" and not self.test_names:
             problems.append("data.test_sets is empty and data.test_fraction is 0; nothing to test on")
 
@@ -146,7 +149,9 @@ class COSDataModule(LightningDataModule):
         """
         selection = self.settings.selection
         if selection != "holdout":
-            raise UserError(f"data.selection={selection}: this training held nothing out; only its test sets can be read")
+            raise UserError(
+                f"data.selection={selection}: this training held nothing out; only its test sets can be read"
+            )
         self._tests_holdout = True
         self.setup("validate")
         if not self._opened_parts().val:
@@ -171,8 +176,12 @@ class COSDataModule(LightningDataModule):
         data = COSDataset(train, settings.augmentation, settings.image_size, settings.ignore_value is not None)
         epoch, batch = self._resume_at
         self._resume_at = (0, 0)
-        sampler = EpochSampler(data, torch.initial_seed(), epoch, settings.train_sizes, settings.batch_size, batch, drop_last)
-        return DataLoader(data, batch_size=settings.batch_size, sampler=sampler, drop_last=drop_last, **self._loader_options())
+        sampler = EpochSampler(
+            data, torch.initial_seed(), epoch, settings.train_sizes, settings.batch_size, batch, drop_last
+        )
+        return DataLoader(
+            data, batch_size=settings.batch_size, sampler=sampler, drop_last=drop_last, **self._loader_options()
+        )
 
     def split_record(self) -> dict[str, str]:
         """Return which images train and which are held out, as `split_record.changed_images` compares them."""
@@ -202,7 +211,9 @@ class COSDataModule(LightningDataModule):
         if not self.validates:
             return []
         selects_on_tests = self.settings.selection == "field"
-        return self._eval_loader(next(iter(self._test_sources().values())) if selects_on_tests else self._opened_parts().val)
+        return self._eval_loader(
+            next(iter(self._test_sources().values())) if selects_on_tests else self._opened_parts().val
+        )
 
     def test_dataloader(self) -> list[DataLoader[Any]]:
         """Return one loader per test set, in the order of `test_names`."""
@@ -212,12 +223,16 @@ class COSDataModule(LightningDataModule):
         """Return what reports say about the data, in plain values (`description.describe`)."""
         counts = None if self._parts is None else self._parts.counts
         test_counts = {name: len(source) for name, source in self._test_sources().items()}
-        return describe(self.settings, counts, test_counts, self.selected_on(), self.folders.notes, self.folders.readings)
+        return describe(
+            self.settings, counts, test_counts, self.selected_on(), self.folders.notes, self.folders.readings
+        )
 
     def sizes(self, train: bool = True) -> str:
         """Return the settings that memory depends on, in words, for messages."""
         settings = self.settings
-        batch = f"data.batch_size={settings.batch_size}" if train else f"data.eval_batch_size={settings.eval_batch_size}"
+        batch = (
+            f"data.batch_size={settings.batch_size}" if train else f"data.eval_batch_size={settings.eval_batch_size}"
+        )
         return f"{batch} and data.image_size={settings.image_size}"
 
     def check_shared_memory(self, train: bool, processes: int = 1) -> None:
@@ -256,9 +271,13 @@ class COSDataModule(LightningDataModule):
         data: Dataset[Any] = COSEvalDataset(source, self.settings.image_size)
         sampler = EvalSampler(data)
         if len(data) < sampler.num_replicas:  # type: ignore[arg-type]
-            raise UserError(f"{len(data)} images to evaluate on for {sampler.num_replicas} processes; use fewer devices")  # type: ignore[arg-type]
+            raise UserError(
+                f"{len(data)} images to evaluate on for {sampler.num_replicas} processes; use fewer devices"
+            )  # type: ignore[arg-type]
         options = self._loader_options(train=False)
-        return DataLoader(data, batch_size=self.settings.eval_batch_size, sampler=sampler, collate_fn=collate_eval, **options)
+        return DataLoader(
+            data, batch_size=self.settings.eval_batch_size, sampler=sampler, collate_fn=collate_eval, **options
+        )
 
     def _loader_options(self, train: bool = True) -> dict[str, Any]:
         settings = self.settings
@@ -266,4 +285,8 @@ class COSDataModule(LightningDataModule):
         persistent = train and settings.persistent_workers and settings.num_workers > 0
         # A generator of its own: a loader that draws from the global one shifts the network's random numbers when it starts anew.
         own = {"generator": torch.Generator(), "worker_init_fn": shield_worker}
-        return own | {"num_workers": settings.num_workers, "pin_memory": settings.pin_memory, "persistent_workers": persistent}
+        return own | {
+            "num_workers": settings.num_workers,
+            "pin_memory": settings.pin_memory,
+            "persistent_workers": persistent,
+        }

@@ -62,10 +62,13 @@ class COSDataset(Dataset[TrainSample]):
 
     Args:
         recipe: makes the training transform for a size (`transforms.Recipe`).
-        ignores: samples have `valid`: pixels that are not valid in the source, or come from outside the image, count in no loss.
+        ignores: samples have `valid`: pixels that are not valid in the source, or come from outside the image, count in
+            no loss.
     """
 
-    def __init__(self, source: Source, recipe: Callable[[int], A.Compose], image_size: int, ignores: bool = False) -> None:
+    def __init__(
+        self, source: Source, recipe: Callable[[int], A.Compose], image_size: int, ignores: bool = False
+    ) -> None:
         self.source, self.ignores = source, ignores
         self.recipe, self.image_size = recipe, image_size
         self._transforms: dict[int, A.Compose] = {}

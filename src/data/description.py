@@ -10,7 +10,9 @@ from src.data.settings import DataSettings
 
 FAST_DECODE_NOTE = "data.fast_decode: large JPEGs were decoded at a part of their size"
 EXIF_NOTE = "data.exif=false: test images as they are stored, not turned by their EXIF orientation"
-FIELD_NOTE = "data.selection=field: the model is chosen on a test set, whose figures are then better than on unseen images"
+FIELD_NOTE = (
+    "data.selection=field: the model is chosen on a test set, whose figures are then better than on unseen images"
+)
 
 
 def describe(
@@ -32,7 +34,11 @@ def describe(
         readings: how the masks of each set are read, in words.
     """
     train, val, _ = part_counts or (None, None, None)
-    own_notes = [(FAST_DECODE_NOTE, settings.fast_decode), (EXIF_NOTE, not settings.exif), (FIELD_NOTE, settings.selection == "field")]
+    own_notes = [
+        (FAST_DECODE_NOTE, settings.fast_decode),
+        (EXIF_NOTE, not settings.exif),
+        (FIELD_NOTE, settings.selection == "field"),
+    ]
     return {
         "root": str(settings.root),
         "image_size": settings.image_size,

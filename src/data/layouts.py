@@ -22,7 +22,10 @@ from src.data.names import stem_pattern, without
 from src.data.published_sets import ANY, SETS, SetSpec, Split, is_published, nearest, spec_of
 
 SPLIT_FOLDERS: dict[Split, str] = {"train": "TrainDataset", "test": "TestDataset"}
-SPLIT_WORDS: dict[Split, tuple[str, ...]] = {"train": ("traindataset", "train", "training"), "test": ("testdataset", "test", "testing")}
+SPLIT_WORDS: dict[Split, tuple[str, ...]] = {
+    "train": ("traindataset", "train", "training"),
+    "test": ("testdataset", "test", "testing"),
+}
 IMAGE_FOLDERS = ("imgs", "image", "images", "img", "original", "stare-images")
 MASK_FOLDERS = ("gt_object", "1st_manual", "gt", "mask", "masks", "gts", "ground truth", "labels-ah")
 WHOLE_FOLDER = "."
@@ -34,8 +37,9 @@ ONE_FOLDER_SETS = ("CHASE_DB1",)
 class SetFolders:
     """Where a set was found, and the patterns of stems (`tasks.SetSpec`) that pair its files.
 
-    `valid`: masks of the pixels that count (fields of view). `shared_masks`: the folder of masks serves other splits, too. `image_suffix`,
-    `mask_suffix`: the only extension that counts, if there is one. `nested`: files in subfolders are of the set, too.
+    `valid`: masks of the pixels that count (fields of view). `shared_masks`: the folder of masks serves other splits,
+    too. `image_suffix`, `mask_suffix`: the only extension that counts, if there is one. `nested`: files in subfolders
+    are of the set, too.
     """
 
     images: Path
@@ -156,13 +160,21 @@ def _folders_in(base: Path, split: Split, spec: SetSpec) -> SetFolders | None:
     }
     children = {child.name.lower(): child for child in _subfolders(base)}
     images = next((children[name] for name in IMAGE_FOLDERS if name in children), None)
-    masks = next((children[name] for name in MASK_FOLDERS if name in children and not _is_view(children[name], spec)), None)
+    masks = next(
+        (children[name] for name in MASK_FOLDERS if name in children and not _is_view(children[name], spec)), None
+    )
     if images is None or masks is None:
         return SetFolders(base, base, shared_masks=True, **patterns) if spec.name in ONE_FOLDER_SETS else None  # type: ignore[arg-type]
     halves = list(_split_dirs(images, split))
     # DRIVE's folder `mask` holds the fields of view, beside the vessels in `1st_manual`.
     valid = children.get("fov") or (children.get("mask") if masks.name.lower() == "1st_manual" else None)
-    return SetFolders(halves[0] if halves else images, masks, valid, shared_masks=bool(halves) or spec.image_splits is not None, **patterns)  # type: ignore[arg-type]
+    return SetFolders(
+        halves[0] if halves else images,
+        masks,
+        valid,
+        shared_masks=bool(halves) or spec.image_splits is not None,
+        **patterns,
+    )  # type: ignore[arg-type]
 
 
 def _own_folders(base: Path, split: Split, own: OwnNames) -> SetFolders | None:
@@ -195,7 +207,9 @@ def _is_own(base: Path, spec: SetSpec) -> bool:
 
 
 def _has_image_splits(folder: Path) -> bool:
-    return any(next(_split_dirs(child, "train"), None) for child in _subfolders(folder) if child.name.lower() in IMAGE_FOLDERS)
+    return any(
+        next(_split_dirs(child, "train"), None) for child in _subfolders(folder) if child.name.lower() in IMAGE_FOLDERS
+    )
 
 
 def _split_dirs(folder: Path, split: Split) -> Iterator[Path]:

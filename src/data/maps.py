@@ -45,7 +45,9 @@ def read_stored_map(path: Path) -> StoredMap:
     if np.isnan(values).any():
         raise UserError(f"{path}: {np.count_nonzero(np.isnan(values))} NaN of {values.size} values")
     if values.min() < 0 or values.max() > 1:
-        raise UserError(f"{path}: values from {values.min():.6g} to {values.max():.6g}, outside [0, 1]; save probabilities, not logits")
+        raise UserError(
+            f"{path}: values from {values.min():.6g} to {values.max():.6g}, outside [0, 1]; save probabilities, not logits"
+        )
     return StoredMap(values.astype(np.float64), 1.0)
 
 
@@ -65,7 +67,9 @@ def _array_file(path: Path) -> np.ndarray:
     except UNREADABLE as error:
         raise UserError(f"{path}: cannot be read ({error}); replace or remove it") from error
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "buf":
-        raise UserError(f"{path}: {values.dtype} array of shape {values.shape}; expected one (H, W) map, bool, unsigned or float")
+        raise UserError(
+            f"{path}: {values.dtype} array of shape {values.shape}; expected one (H, W) map, bool, unsigned or float"
+        )
     return values
 
 

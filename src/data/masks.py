@@ -1,8 +1,9 @@
 """How a mask file is read: the one place that decides what its values mean, and what looks as if they meant something else.
 
-A pixel is object above half of the file's range, and the range is the smallest of 1, 255, 65535 that holds the file's maximum. Colour
-counts by its strongest channel. Transparent pixels are background; where only the transparency varies, it is the mask. With an ignore value
-the file is a map of labels: palettes count by their index, and pixels of that value are neither object nor background.
+A pixel is object above half of the file's range, and the range is the smallest of 1, 255, 65535 that holds the file's
+maximum. Colour counts by its strongest channel. Transparent pixels are background; where only the transparency varies,
+it is the mask. With an ignore value the file is a map of labels: palettes count by their index, and pixels of that
+value are neither object nor background.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ THUMB_SIDE = 16
 class MaskValues(NamedTuple):
     """The values of a mask: `values` (H, W) uint8, or float32 of deeper files, with 0 where ignored; `top` is full foreground.
 
-    `source`: what they are of the file, `grey`, `colour`, `transparency` or `index`. `ignored`: bool (H, W), None without an ignore value.
+    `source`: what they are of the file, `grey`, `colour`, `transparency` or `index`. `ignored`: bool (H, W), None
+    without an ignore value.
     """
 
     values: np.ndarray
@@ -88,7 +90,12 @@ class MaskFacts:
         """Return in words how the file is read."""
         limit = f"{np.floor(self.top / 2):g}" if self.top > 1 else "0"
         scale = "0/1" if self.top == 1 else f"0 to {self.top:g}"
-        what = {"grey": "values", "colour": "strongest channel", "transparency": "transparency", "index": "palette index"}[self.source]
+        what = {
+            "grey": "values",
+            "colour": "strongest channel",
+            "transparency": "transparency",
+            "index": "palette index",
+        }[self.source]
         return f"{what} {scale}, object above {limit}"
 
 

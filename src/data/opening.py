@@ -94,7 +94,15 @@ class FolderSets:
     def _open(self, split: Split, name: str, problems: list[str], size: int, exif: bool = True) -> FolderPairs | None:
         settings, notes = self.settings, list[str]()
         source = open_set(
-            settings.root, split, name, problems, notes, settings.shrink_to(size), exif, settings.ignore_value, settings.own_names
+            settings.root,
+            split,
+            name,
+            problems,
+            notes,
+            settings.shrink_to(size),
+            exif,
+            settings.ignore_value,
+            settings.own_names,
         )
         for note in notes:
             self.note(note)
@@ -117,7 +125,9 @@ class FolderSets:
         problems.extend(missing_set(root, "test", name) for name in (unknown if some_found else absent))
         if absent and not some_found:
             problems.extend(self._unlabelled(absent))
-            problems.append(f"{root / SPLIT_FOLDERS['test']}: none of the test sets is there; data.test_sets=[] works without")
+            problems.append(
+                f"{root / SPLIT_FOLDERS['test']}: none of the test sets is there; data.test_sets=[] works without"
+            )
         elif absent and not unknown:
             found = f"test sets not found under {root / SPLIT_FOLDERS['test']}, left out: {', '.join(absent)}"
             self.note("; ".join([found, *self._unlabelled(absent)]))
@@ -130,11 +140,14 @@ class FolderSets:
 def held_out(settings: DataSettings, sources: Sequence[FolderPairs]) -> Holdout:
     """Return the indices into the joined training sets that train, validate and test.
 
-    Settings that do not say how to split are reported elsewhere; all images train then, so that the sets can be opened and checked.
+    Settings that do not say how to split are reported elsewhere; all images train then, so that the sets can be opened
+    and checked.
     """
     if settings.split_problems():
         return Holdout(list(range(sum(map(len, sources)))), [], [])
     groups = [group_of(source.name, name, settings.groups) for source in sources for name in source.names]
     if settings.folds is not None:
         return fold_names(groups, settings.fold, settings.folds)
-    return split_names(groups, settings.val_fraction if settings.selection == "holdout" else 0.0, settings.test_fraction)
+    return split_names(
+        groups, settings.val_fraction if settings.selection == "holdout" else 0.0, settings.test_fraction
+    )

@@ -1,8 +1,9 @@
 """Pillow's antialiased bilinear resize, bit for bit, several times as fast.
 
-Pillow resizes with weights of 22 bits, first along one side, then along the other, rounding in between. The same sums are formed here over
-whole rows at once (the width by transposing), which the compiler turns into vector instructions. Which side comes first matters to the last
-bit and depends on Pillow's version (since 13, the height if it shrinks much more), so the installed one is asked.
+Pillow resizes with weights of 22 bits, first along one side, then along the other, rounding in between. The same sums
+are formed here over whole rows at once (the width by transposing), which the compiler turns into vector instructions.
+Which side comes first matters to the last bit and depends on Pillow's version (since 13, the height if it shrinks much
+more), so the installed one is asked.
 """
 
 from __future__ import annotations

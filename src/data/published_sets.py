@@ -22,10 +22,11 @@ class SetSpec:
     """A published data set.
 
     `train` and `test` are its official numbers of images (None: no such split, or no number that everybody agrees on).
-    `images`, `masks`, `valid` are patterns of file stems; group 1 is the name by which the files of a sample find each other, and files
-    that don't match are not of the set. `image_splits` narrows `images` for archives that keep both splits in one folder. `flat` picks the
-    set's training images out of a `TrainDataset` that mixes sets. `folders`: other names of its folder in public archives. `group` says
-    which names belong together (frames of one video). `known_leaks`: (train, test) names of one photograph in the official split.
+    `images`, `masks`, `valid` are patterns of file stems; group 1 is the name by which the files of a sample find each
+    other, and files that don't match are not of the set. `image_splits` narrows `images` for archives that keep both
+    splits in one folder. `flat` picks the set's training images out of a `TrainDataset` that mixes sets. `folders`:
+    other names of its folder in public archives. `group` says which names belong together (frames of one video).
+    `known_leaks`: (train, test) names of one photograph in the official split.
     """
 
     name: str
@@ -162,7 +163,10 @@ SETS = {
             train=20,
             masks=r"(im\d+)(?:\.ah)?",
         ),
-        SetSpec("CORN", "CORN (CORN-1), corneal confocal microscopy; on request from the authors of CS²-Net (Mou et al., MedIA 2021)"),
+        SetSpec(
+            "CORN",
+            "CORN (CORN-1), corneal confocal microscopy; on request from the authors of CS²-Net (Mou et al., MedIA 2021)",
+        ),
         SetSpec(
             "GDD",
             "GDD, Mei et al., 'Don't Hit Me! Glass Detection in Real-world Scenes', CVPR 2020; on request from the authors",

@@ -1,6 +1,7 @@
 """Image files to arrays: one way to read an image; how a mask is read is decided in `masks`.
 
-Formats: those that Pillow reads (`EXTENSIONS`), in any of its modes; of an animation or a multi-page file the first frame.
+Formats: those that Pillow reads (`EXTENSIONS`), in any of its modes; of an animation or a multi-page file the first
+frame.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ _TRANSPOSE = {
 class Header:
     """What a file says before its pixels are read.
 
-    `size` is (width, height) as stored, `orientation` the EXIF tag (1 = upright), `mode` Pillow's name of the pixels' kind.
+    `size` is (width, height) as stored, `orientation` the EXIF tag (1 = upright), `mode` Pillow's name of the pixels'
+    kind.
     """
 
     size: tuple[int, int]
@@ -77,7 +79,8 @@ def read_header(path: Path | str) -> Header:
 def read_whole_header(path: Path | str) -> Header:
     """`read_header`, and a look at whether the file is all there; `UserError` if it was cut short.
 
-    A JPEG or PNG is whole when its end marker stands in its last bytes; what lacks it, and every other format, is decoded.
+    A JPEG or PNG is whole when its end marker stands in its last bytes; what lacks it, and every other format, is
+    decoded.
     """
     header = read_header(path)
     with open(path, "rb") as file:
@@ -95,8 +98,9 @@ def read_whole_header(path: Path | str) -> Header:
 def mask_orientation(image: Header, mask: Header) -> int:
     """The orientation to apply to a mask, given the headers of its image and of itself.
 
-    A mask with a tag of its own keeps it. Without one (PNG masks), the field's readers decide: they ignore the image's tag, so a mask
-    that works with them lies over the stored pixels and must turn with the image, unless its size fits the upright image only.
+    A mask with a tag of its own keeps it. Without one (PNG masks), the field's readers decide: they ignore the image's
+    tag, so a mask that works with them lies over the stored pixels and must turn with the image, unless its size fits
+    the upright image only.
     """
     if mask.orientation != 1 or mask.size != image.size:
         return mask.orientation
@@ -106,11 +110,13 @@ def mask_orientation(image: Header, mask: Header) -> int:
 def read_image(path: Path | str, shrink_to: int | None = None) -> np.ndarray:
     """Return an image file as uint8 (H, W, 3) RGB, upright.
 
-    Grey, palette, bilevel, CMYK and 16-bit files are converted; transparency is dropped, as the field's `convert("RGB")` does.
+    Grey, palette, bilevel, CMYK and 16-bit files are converted; transparency is dropped, as the field's
+    `convert("RGB")` does.
 
     Args:
         path: the file.
-        shrink_to: a JPEG may come at a half, a quarter or an eighth of its size, as long as no side gets smaller than this.
+        shrink_to: a JPEG may come at a half, a quarter or an eighth of its size, as long as no side gets smaller than
+            this.
     """
     with open_image(path) as file:
         return upright_rgb(file, shrink_to)

@@ -23,13 +23,15 @@ class EpochSampler(DistributedSampler):
     """Shuffles differently in every epoch and yields :class:`SeededIndex`.
 
     The epoch travels with the index because persistent workers hold a copy of the data set that nobody can tell it.
-    Each rank draws every n-th sample, so that the i-th batches of n ranks are together the i-th batch of one process that takes
-    n times as many.
+    Each rank draws every n-th sample, so that the i-th batches of n ranks are together the i-th batch of one process
+    that takes n times as many.
 
     Args:
-        epoch, batch: the first epoch, and how many of its batches to leave out: a resumed training starts in the middle.
+        epoch, batch: the first epoch, and how many of its batches to leave out: a resumed training starts in the
+            middle.
         sizes: sides to train at; each batch of `batch_size` draws one, the same on every rank.
-        drop_last: where the count does not divide by the ranks, leave a few samples out of the epoch (else draw a few twice).
+        drop_last: where the count does not divide by the ranks, leave a few samples out of the epoch (else draw a few
+            twice).
     """
 
     def __init__(

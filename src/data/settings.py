@@ -22,31 +22,35 @@ class DataSettings:
     Attributes:
         root: folder that holds `TrainDataset` and `TestDataset`.
         train_sets: names of the sets that are joined to train on.
-        test_sets: names of the sets to test on, each with a loader of its own. Published sets that are absent are skipped with a warning as
-            long as one is there. Empty: no test.
-        images: what the images of your own sets are called, such as `%s_image.jpg`; `%s` is the name that images and masks share. None: by
-            that name alone.
+        test_sets: names of the sets to test on, each with a loader of its own. Published sets that are absent are
+            skipped with a warning as long as one is there. Empty: no test.
+        images: what the images of your own sets are called, such as `%s_image.jpg`; `%s` is the name that images and
+            masks share. None: by that name alone.
         masks: what their masks are called, such as `%s_segmentation.png`; they may then be in the images' folder.
         image_size: side of the square that the network sees, in pixels.
         batch_size: images per training step and process.
         eval_batch_size: images per validation and test step and process.
         num_workers: loading processes per loader; 0 loads in the main process.
         val_fraction: part of the training images held out to validate, by a hash of their names (`splits.split_names`).
-        test_fraction: part held out to test; it becomes one more test set, of the training set's name ("held-out" where a test set has it).
-        folds: number of folds of a cross-validation, in place of `val_fraction` (`splits.fold_names`); None: no cross-validation.
+        test_fraction: part held out to test; it becomes one more test set, of the training set's name ("held-out" where
+            a test set has it).
+        folds: number of folds of a cross-validation, in place of `val_fraction` (`splits.fold_names`); None: no
+            cross-validation.
         fold: the fold that validates, from 0.
-        groups: regular expression whose group 1 names what stays on one side of a split; published sets have their own rule
-            (`published_sets.group_of`).
-        selection: what the model is chosen on. `holdout`: the part held out. `field`: the first test set, as the literature does, and all
-            training images train; reports say so.
-        augmentation: makes the training transform for a size in pixels: a `transforms.Recipe`, which may ask for several sizes.
-        fast_decode: decode a JPEG at a half, a quarter or an eighth of its size where that is still no smaller than needed. Changes pixels
-            in training and evaluation; reports say so.
-        exif: turn the images of the test sets as their EXIF orientation says. False: as they are stored, as the authors of RUN test.
-        ignore_value: masks are maps of labels, in which pixels of this value (255, say) are neither object nor background; they count in
-            no loss and no measure. None: masks have object and background alone.
-        cache: keep decoded training images in memory-mapped files (`cache.Cached`), with the same bits as without. One process writes them
-            before the first epoch.
+        groups: regular expression whose group 1 names what stays on one side of a split; published sets have their own
+            rule (`published_sets.group_of`).
+        selection: what the model is chosen on. `holdout`: the part held out. `field`: the first test set, as the
+            literature does, and all training images train; reports say so.
+        augmentation: makes the training transform for a size in pixels: a `transforms.Recipe`, which may ask for
+            several sizes.
+        fast_decode: decode a JPEG at a half, a quarter or an eighth of its size where that is still no smaller than
+            needed. Changes pixels in training and evaluation; reports say so.
+        exif: turn the images of the test sets as their EXIF orientation says. False: as they are stored, as the authors
+            of RUN test.
+        ignore_value: masks are maps of labels, in which pixels of this value (255, say) are neither object nor
+            background; they count in no loss and no measure. None: masks have object and background alone.
+        cache: keep decoded training images in memory-mapped files (`cache.Cached`), with the same bits as without. One
+            process writes them before the first epoch.
         cache_gb: size of these files at most, in GB.
         pin_memory: see `torch.utils.data.DataLoader`.
         persistent_workers: keep the training loader's processes between epochs.
@@ -111,7 +115,11 @@ class DataSettings:
             return f"test set {next(iter(test_names), '?')}, as the literature does"
         if self.folds is not None:
             return f"fold {self.fold} (of 0 to {self.folds - 1}) of the training images"
-        return f"held-out {self.val_fraction:.0%} of the training images" if self.val_fraction else "nothing, the last epoch counts"
+        return (
+            f"held-out {self.val_fraction:.0%} of the training images"
+            if self.val_fraction
+            else "nothing, the last epoch counts"
+        )
 
     def problems(self) -> list[str]:
         """Return every setting that cannot be meant so, one line each."""
@@ -127,19 +135,31 @@ class DataSettings:
         for count, kind, fraction in ((val, "val", self.val_fraction), (test, "test", self.test_fraction)):
             wanted = fraction > 0 and self.folds is None and (kind == "test" or self.selection == "holdout")
             if wanted and count == 0:
-                problems.append(f"data.{kind}_fraction={fraction} holds out none of {total} training images; raise it, or set it to 0")
+                problems.append(
+                    f"data.{kind}_fraction={fraction} holds out none of {total} training images; raise it, or set it to 0"
+                )
         if self.folds is not None and val == 0:
-            problems.append(f"data.folds={self.folds}: more folds than the {total} training images have groups; lower it")
+            problems.append(
+                f"data.folds={self.folds}: more folds than the {total} training images have groups; lower it"
+            )
         if train == 0:
-            problems.append("no training image is left after the hold-out; lower data.val_fraction or data.test_fraction")
+            problems.append(
+                "no training image is left after the hold-out; lower data.val_fraction or data.test_fraction"
+            )
         return problems
 
     def _size_problems(self) -> list[str]:
         least = {"image_size": MIN_IMAGE_SIZE, "batch_size": 1, "eval_batch_size": 1, "num_workers": 0}
         values = {key: getattr(self, key) for key in least}
-        problems = [f"data.{key}={value}: must be {least[key]} or more" for key, value in values.items() if value < least[key]]
-        if not (0 <= self.val_fraction < 1 and 0 <= self.test_fraction < 1 and self.val_fraction + self.test_fraction < 1):
-            problems.append(f"data.val_fraction={self.val_fraction}, data.test_fraction={self.test_fraction}: not negative, sum below 1")
+        problems = [
+            f"data.{key}={value}: must be {least[key]} or more" for key, value in values.items() if value < least[key]
+        ]
+        if not (
+            0 <= self.val_fraction < 1 and 0 <= self.test_fraction < 1 and self.val_fraction + self.test_fraction < 1
+        ):
+            problems.append(
+                f"data.val_fraction={self.val_fraction}, data.test_fraction={self.test_fraction}: not negative, sum below 1"
+            )
         if self.cache_gb <= 0:
             problems.append(f"data.cache_gb={self.cache_gb}: must be above 0; data.cache=false works without")
         return problems
@@ -169,7 +189,9 @@ class DataSettings:
         elif not 0 <= self.fold < self.folds:
             problems.append(f"data.fold={self.fold}: must be 0 to {self.folds - 1} with {given}")
         if self.test_fraction > 0:
-            problems.append(f"{given} with data.test_fraction={self.test_fraction}: folds hold out no test part; set it to 0")
+            problems.append(
+                f"{given} with data.test_fraction={self.test_fraction}: folds hold out no test part; set it to 0"
+            )
         if self.selection == "field":
             problems.append(f"{given} validates on a fold, data.selection=field on a test set; choose one")
         return problems
@@ -191,4 +213,8 @@ def _group_problems(groups: str | None) -> list[str]:
         count = re.compile(groups).groups
     except re.error as error:
         return [f"data.groups={groups}: is no regular expression ({error})"]
-    return [] if count else [f"data.groups={groups}: needs a group in parentheses that names what stays together, e.g. '(video\\d+)_'"]
+    return (
+        []
+        if count
+        else [f"data.groups={groups}: needs a group in parentheses that names what stays together, e.g. '(video\\d+)_'"]
+    )

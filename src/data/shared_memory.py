@@ -16,7 +16,9 @@ LOOKED_AT = 3
 """Images of a set whose masks are measured."""
 
 
-def shared_memory_problem(settings: DataSettings, trained: Source | None, evaluated: Sequence[Source], processes: int) -> str | None:
+def shared_memory_problem(
+    settings: DataSettings, trained: Source | None, evaluated: Sequence[Source], processes: int
+) -> str | None:
     """Return that the batches in flight need more of ``/dev/shm`` than is free there, and the way out; None if they fit.
 
     Args:
@@ -28,7 +30,9 @@ def shared_memory_problem(settings: DataSettings, trained: Source | None, evalua
     if settings.num_workers == 0 or not PLACE.is_dir():
         return None
     pixels = max(settings.train_sizes) ** 2
-    loaders = [0 if trained is None else min(settings.batch_size, len(trained)) * 16 * pixels]  # three planes and a mask, float32
+    loaders = [
+        0 if trained is None else min(settings.batch_size, len(trained)) * 16 * pixels
+    ]  # three planes and a mask, float32
     for source in evaluated:
         largest = 12 * settings.image_size**2 + _largest_mask(source)
         loaders.append(min(settings.eval_batch_size, len(source)) * largest)
@@ -45,5 +49,7 @@ def shared_memory_problem(settings: DataSettings, trained: Source | None, evalua
 def _largest_mask(source: Source) -> int:
     """Bytes of the largest mask, with its valid pixels, among a few images of a set."""
     count = len(source)
-    samples = [source[index] for index in sorted({count * place // LOOKED_AT for place in range(LOOKED_AT)} if count else ())]
+    samples = [
+        source[index] for index in sorted({count * place // LOOKED_AT for place in range(LOOKED_AT)} if count else ())
+    ]
     return max((sample.mask.size * (1 if sample.valid is None else 2) for sample in samples), default=0)

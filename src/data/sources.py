@@ -22,7 +22,8 @@ LEFTOVERS = frozenset({"thumbs.db", "desktop.ini"})
 class RawSample(NamedTuple):
     """`image` uint8 (H, W, 3) RGB; `mask` bool (H, W), of the same size; `name` the file's stem.
 
-    `valid`: bool (H, W), the pixels that measures count (a retina's field of view); None where a set has no such masks: all of them.
+    `valid`: bool (H, W), the pixels that measures count (a retina's field of view); None where a set has no such masks:
+    all of them.
     """
 
     image: np.ndarray
@@ -48,24 +49,32 @@ class Source(Protocol):
 class FolderPairs:
     """Images and masks of two folders, paired by name (never by sort order) and sorted by it.
 
-    A name is a file's stem, or the part of it that the set's patterns select. Only names present on both sides, and among the fields of
-    view where there are any, are in the set; `src.data.verify.checks` reports the others. `shrink_to`, `exif`,
-    `ignore`: see `readers.read_sample`.
+    A name is a file's stem, or the part of it that the set's patterns select. Only names present on both sides, and
+    among the fields of view where there are any, are in the set; `src.data.verify.checks` reports the others.
+    `shrink_to`, `exif`, `ignore`: see `readers.read_sample`.
 
     Attributes:
         reading: in words how its masks are read, once they were checked.
     """
 
-    def __init__(self, folders: SetFolders, name: str, shrink_to: int | None = None, exif: bool = True, ignore: int | None = None) -> None:
+    def __init__(
+        self, folders: SetFolders, name: str, shrink_to: int | None = None, exif: bool = True, ignore: int | None = None
+    ) -> None:
         self.name, self.folders = name, folders
         self.shrink_to, self.exif, self.ignore = shrink_to, exif, ignore
         self.reading = ""
-        self.images = list_images(folders.images, folders.image_pattern, folders.nested, _suffixes(folders.image_suffix))
+        self.images = list_images(
+            folders.images, folders.image_pattern, folders.nested, _suffixes(folders.image_suffix)
+        )
         self.masks = list_images(folders.masks, folders.mask_pattern, folders.nested, _suffixes(folders.mask_suffix))
         if folders.shared_masks:
             self.masks = {key: files for key, files in self.masks.items() if key in self.images}
         if folders.images == folders.masks:  # one folder: an image is no mask of its own
-            self.masks = {key: others for key, files in self.masks.items() if (others := [f for f in files if f not in self.images[key]])}
+            self.masks = {
+                key: others
+                for key, files in self.masks.items()
+                if (others := [f for f in files if f not in self.images[key]])
+            }
         self.valid = {} if folders.valid is None else list_images(folders.valid, folders.valid_pattern, folders.nested)
         self._names = sorted(self.images.keys() & self.masks.keys())
         if folders.valid is not None:
@@ -81,7 +90,9 @@ class FolderPairs:
 
     def __getitem__(self, index: int) -> RawSample:
         name = self._names[index]
-        image, mask, valid = read_sample(*self.paths(name), self.valid_path(name), self.shrink_to, self.exif, self.ignore)
+        image, mask, valid = read_sample(
+            *self.paths(name), self.valid_path(name), self.shrink_to, self.exif, self.ignore
+        )
         return RawSample(image, mask, name, valid)
 
     def paths(self, name: str) -> tuple[Path, Path]:
@@ -104,8 +115,14 @@ class Concat:
     def __init__(self, sources: Sequence[Source], labels: Sequence[str] | None = None) -> None:
         self.sources = list(sources)
         self._ends = list(accumulate(len(source) for source in self.sources))
-        prefixes = [f"{label}/" for label in labels] if labels is not None and len(self.sources) > 1 else [""] * len(self.sources)
-        self._names = [prefix + name for source, prefix in zip(self.sources, prefixes, strict=True) for name in source.names]
+        prefixes = (
+            [f"{label}/" for label in labels]
+            if labels is not None and len(self.sources) > 1
+            else [""] * len(self.sources)
+        )
+        self._names = [
+            prefix + name for source, prefix in zip(self.sources, prefixes, strict=True) for name in source.names
+        ]
 
     @property
     def names(self) -> Sequence[str]:
@@ -146,11 +163,13 @@ def _suffixes(only: str) -> Collection[str]:
     return (only,) if only else EXTENSIONS
 
 
-def list_images(folder: Path, pattern: str = ANY, nested: bool = False, suffixes: Collection[str] = EXTENSIONS) -> dict[str, list[Path]]:
+def list_images(
+    folder: Path, pattern: str = ANY, nested: bool = False, suffixes: Collection[str] = EXTENSIONS
+) -> dict[str, list[Path]]:
     """Image files of a folder by name, several where formats compete; hidden files (macOS `._x.jpg`) are no images.
 
-    The name is group 1 of `pattern` in the stem, and what doesn't match is left out. It is composed (NFC), so that names written by macOS
-    and by other systems meet, and the hold-out is the same on all of them.
+    The name is group 1 of `pattern` in the stem, and what doesn't match is left out. It is composed (NFC), so that
+    names written by macOS and by other systems meet, and the hold-out is the same on all of them.
 
     Args:
         folder: where to look.
@@ -179,7 +198,11 @@ def _is_hidden(path: Path) -> bool:
 
 def unread_files(folder: Path, nested: bool = False) -> list[Path]:
     """The files that no reader takes; the leftovers of file managers aside."""
-    return [path for path in list_files(folder, nested) if path.suffix.lower() not in EXTENSIONS and path.name.lower() not in LEFTOVERS]
+    return [
+        path
+        for path in list_files(folder, nested)
+        if path.suffix.lower() not in EXTENSIONS and path.name.lower() not in LEFTOVERS
+    ]
 
 
 def count_suffixes(paths: Sequence[Path]) -> str:
@@ -191,4 +214,6 @@ def count_suffixes(paths: Sequence[Path]) -> str:
     groups: dict[str, list[Path]] = {}
     for path in paths:
         groups.setdefault(path.suffix.lower() or "without extension", []).append(path)
-    return ", ".join(f"{len(group)} {suffix} ({group[0].name}{' …' * (len(group) > 1)})" for suffix, group in groups.items())
+    return ", ".join(
+        f"{len(group)} {suffix} ({group[0].name}{' …' * (len(group) > 1)})" for suffix, group in groups.items()
+    )

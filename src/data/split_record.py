@@ -35,13 +35,28 @@ def changed_images(before: Mapping[str, str] | None, now: Mapping[str, str], not
     common = all_then.keys() & all_here.keys()
     altered = sorted(name for name in common if all_then[name] != all_here[name])
     if all_then and (not common or len(altered) > len(common) / 2):
-        return [f"data: these are other training images ({_some(sorted(all_here))}) than the checkpoint's ({_some(sorted(all_then))})"]
+        return [
+            f"data: these are other training images ({_some(sorted(all_here))}) than the checkpoint's ({_some(sorted(all_then))})"
+        ]
     problems = []
-    for first, second, what in (("train", "val", "were trained on and would validate"), ("val", "train", "were held out and would train")):
+    for first, second, what in (
+        ("train", "val", "were trained on and would validate"),
+        ("val", "train", "were held out and would train"),
+    ):
         if moved := sorted(then[first].keys() & here[second].keys()):
-            problems.append(f"data: images {what}, as there are others than before: {_some(moved)}; restore the files that were there")
-    changes = {"new": all_here.keys() - all_then.keys(), "gone": all_then.keys() - all_here.keys(), "with other bytes": altered}
-    notes += [f"training images that are {what} since the checkpoint: {_some(sorted(names))}" for what, names in changes.items() if names]
+            problems.append(
+                f"data: images {what}, as there are others than before: {_some(moved)}; restore the files that were there"
+            )
+    changes = {
+        "new": all_here.keys() - all_then.keys(),
+        "gone": all_then.keys() - all_here.keys(),
+        "with other bytes": altered,
+    }
+    notes += [
+        f"training images that are {what} since the checkpoint: {_some(sorted(names))}"
+        for what, names in changes.items()
+        if names
+    ]
     return problems
 
 

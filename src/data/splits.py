@@ -1,7 +1,7 @@
 """The hold-out: which training images are kept for validation (and testing), decided by names alone.
 
-SHA-256 of the stem gives the same answer on every machine, in every process and whatever other files are present; Python's `hash` is
-salted per process, and a shuffled index changes with every file added.
+SHA-256 of the stem gives the same answer on every machine, in every process and whatever other files are present;
+Python's `hash` is salted per process, and a shuffled index changes with every file added.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def name_position(stem: str) -> float:
 def split_names(names: Sequence[str], val_fraction: float, test_fraction: float = 0.0) -> Holdout:
     """Validation takes the positions [0, val_fraction), the test part the band of width `test_fraction` after it, training the rest.
 
-    Equal names stay on one side; so what belongs together (frames of one video) is given the name of its group (`tasks.group_of`).
+    Equal names stay on one side; so what belongs together (frames of one video) is given the name of its group
+    (`tasks.group_of`).
     """
     split = Holdout([], [], [])
     for index, name in enumerate(names):
@@ -48,8 +49,8 @@ def split_names(names: Sequence[str], val_fraction: float, test_fraction: float 
 def fold_names(names: Sequence[str], fold: int, folds: int) -> Holdout:
     """Cross-validation: `fold` (0 … folds − 1) validates, the others train.
 
-    Distinct names are dealt out in the order of their positions, so folds differ by one name at most, and as many folds as names leave one
-    out. Unlike `split_names` this depends on which files there are.
+    Distinct names are dealt out in the order of their positions, so folds differ by one name at most, and as many folds
+    as names leave one out. Unlike `split_names` this depends on which files there are.
     """
     order = sorted(set(names), key=lambda name: (name_position(name), name))
     held_out = set(order[fold::folds])

@@ -18,7 +18,9 @@ from pydantic import BaseModel
 
 from src.data.pillow_resize import resize_bilinear
 
-cv2.setNumThreads(0)  # images are small and the loader's workers are the parallelism; nested threads only fight over the cores
+cv2.setNumThreads(
+    0
+)  # images are small and the loader's workers are the parallelism; nested threads only fight over the cores
 
 SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], dtype=np.float32) / 13  # the kernel behind Pillow's sharpness
 
@@ -26,8 +28,9 @@ SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], dtype=np.float32) / 13  # t
 def resize_image(image: np.ndarray, size: int) -> np.ndarray:
     """uint8 (H, W, 3) to (size, size, 3): bilinear, antialiased along every axis that shrinks.
 
-    Pillow's filter, which the field's `transforms.Resize` on Pillow images is, bit for bit. OpenCV's INTER_LINEAR aliases: 3 to 6 grey
-    levels away on average (CAMO to 224 px); INTER_AREA is 1 to 2 away and no filter at all where one axis grows.
+    Pillow's filter, which the field's `transforms.Resize` on Pillow images is, bit for bit. OpenCV's INTER_LINEAR
+    aliases: 3 to 6 grey levels away on average (CAMO to 224 px); INTER_AREA is 1 to 2 away and no filter at all where
+    one axis grows.
     """
     return resize_bilinear(image, size, size)
 
@@ -125,11 +128,15 @@ class Recipe:
     Args:
         before: steps at the file's resolution, before the resize.
         after: steps at the network's resolution.
-        scales: the sides that batches are trained at, as multiples of `data.image_size`, each to the nearest 32 px; drawn per batch.
+        scales: the sides that batches are trained at, as multiples of `data.image_size`, each to the nearest 32 px;
+            drawn per batch.
     """
 
     def __init__(
-        self, before: Sequence[A.BasicTransform] = (), after: Sequence[A.BasicTransform] = (), scales: Sequence[float] = (1.0,)
+        self,
+        before: Sequence[A.BasicTransform] = (),
+        after: Sequence[A.BasicTransform] = (),
+        scales: Sequence[float] = (1.0,),
     ) -> None:
         self.before, self.after, self.scales = list(before), list(after), tuple(scales)
 
@@ -145,9 +152,9 @@ class Recipe:
 def paper_recipe(size: int) -> A.Compose:
     """The released code's augmentation (method.md §5), less its faults: crops are not centred, masks not bicubic, labels get no noise.
 
-    Geometry and sharpness act at the file's resolution, where their pixels are meant; colour acts after the resize, which it commutes with
-    up to rounding. What turns in from outside the image is black and background, as in the code. The same as
-    `conf/data/augmentation/paper.yaml`, for use without Hydra.
+    Geometry and sharpness act at the file's resolution, where their pixels are meant; colour acts after the resize,
+    which it commutes with up to rounding. What turns in from outside the image is black and background, as in the code.
+    The same as `conf/data/augmentation/paper.yaml`, for use without Hydra.
     """
     geometry = [
         A.HorizontalFlip(p=0.5),
@@ -167,7 +174,8 @@ def resize_only(size: int) -> A.Compose:
 def reseed(transform: A.Compose, seed: int) -> None:
     """Make the transform's next call depend on `seed` alone.
 
-    Not `set_random_seed`: albumentations 2.0.8 then starts every step at the same state, and the steps' draws are no longer independent
-    (with it, the rotation of p 0.2 happens to flipped images only). One generator shared by all steps is what is wanted.
+    Not `set_random_seed`: albumentations 2.0.8 then starts every step at the same state, and the steps' draws are no
+    longer independent (with it, the rotation of p 0.2 happens to flipped images only). One generator shared by all
+    steps is what is wanted.
     """
     transform.set_random_state(np.random.default_rng(seed), random.Random(seed))

@@ -6,7 +6,12 @@ import os
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from omegaconf import DictConfig
 
 from src.utils.errors import Problems, UserError
@@ -25,24 +30,34 @@ def check_devices(trainer: DictConfig, launch: Launch | None) -> dict[str, Any]:
     on_gpu = wants_gpu or (accelerator == "auto" and gpus > 0)
     problems = Problems()
     if wants_gpu and not gpus:
-        asked = f"trainer.accelerator={accelerator}" + (f", trainer.devices={devices}" if str(devices) not in ("auto", "-1") else "")
-        problems.append(f"{asked}: this machine has no GPU that torch can use; trainer=cpu (one process) and trainer=ddp_cpu need none")
+        asked = f"trainer.accelerator={accelerator}" + (
+            f", trainer.devices={devices}" if str(devices) not in ("auto", "-1") else ""
+        )
+        problems.append(
+            f"{asked}: this machine has no GPU that torch can use; trainer=cpu (one process) and trainer=ddp_cpu need none"
+        )
     count = _count(devices, gpus if on_gpu else 1)
     if count is None:
         problems.append(f"trainer.devices={devices}: a number of devices, a list of their indices, or auto")
     elif on_gpu and gpus and max(count, *_indices(devices), 1) > gpus:
         problems.append(f"trainer.devices={devices}: this machine has {gpus} GPU{'s'[: gpus > 1]}")
     if trainer.get("check_val_every_n_epoch", 1) == 0:
-        problems.append("trainer.check_val_every_n_epoch=0: must be 1 or more; trainer.limit_val_batches=0 leaves validation out")
+        problems.append(
+            "trainer.check_val_every_n_epoch=0: must be 1 or more; trainer.limit_val_batches=0 leaves validation out"
+        )
     if launch is None and nodes > 1:
         problems.append(f"trainer.num_nodes={nodes}: several machines need torchrun or srun (docs/how-to/scale-out.md)")
     if launch is not None:
         if str(devices) not in ("auto", "-1") and count != launch.here:
-            problems.append(f"trainer.devices={devices}: {launch.by} has started {launch.here} processes on this machine; devices=auto")
+            problems.append(
+                f"trainer.devices={devices}: {launch.by} has started {launch.here} processes on this machine; devices=auto"
+            )
         if launch.by == "srun" and "SLURM_NTASKS_PER_NODE" not in os.environ:
             problems.append("srun has started several processes: say how many on each machine with --ntasks-per-node")
         if on_gpu and gpus and launch.here > gpus:
-            problems.append(f"{launch.by} has started {launch.here} processes on this machine, which has {gpus} GPU{'s'[: gpus > 1]}")
+            problems.append(
+                f"{launch.by} has started {launch.here} processes on this machine, which has {gpus} GPU{'s'[: gpus > 1]}"
+            )
     several = nodes > 1 or (launch.processes if launch else count or 1) > 1
     if several and not on_gpu and trainer.get("sync_batchnorm"):
         problems.append("trainer.sync_batchnorm=true: works between GPUs only; trainer=ddp_cpu leaves it off")
@@ -73,7 +88,9 @@ def accumulation(effective: int, batch_size: int, devices: int) -> int:
     else:
         way = f"data.batch_size={max(size for size in range(1, min(batch_size, each) + 1) if each % size == 0)}"
     made = f"data.batch_size={batch_size} on {devices} device{'s'[: devices > 1]}"
-    raise UserError(f"effective_batch={effective} can't be made of {made}; take {way}, or effective_batch=null for one batch a step")
+    raise UserError(
+        f"effective_batch={effective} can't be made of {made}; take {way}, or effective_batch=null for one batch a step"
+    )
 
 
 def cluster(launch: Launch | None) -> ClusterEnvironment:

@@ -1,7 +1,7 @@
 """Starts the other processes of a DDP training on this machine, and sees to it that none is left behind.
 
-Each is `python -m src.distributed.ranks FOLDER PID`, a training by the resolved configuration of rank 0. Lightning would run the
-command line again, and Hydra would then make an output folder, or a whole multirun, in every process.
+Each is `python -m src.distributed.ranks FOLDER PID`, a training by the resolved configuration of rank 0. Lightning
+would run the command line again, and Hydra would then make an output folder, or a whole multirun, in every process.
 """
 
 from __future__ import annotations
@@ -55,9 +55,16 @@ def other_ranks(trainer: L.Trainer, cfg: DictConfig, ckpt_path: str | None) -> I
         if environment is None or trainer.world_size == 1 or environment.creates_processes_externally:
             yield
         else:
-            places = {"MASTER_ADDR": environment.main_address, "MASTER_PORT": str(environment.main_port), "NODE_RANK": "0"}
+            places = {
+                "MASTER_ADDR": environment.main_address,
+                "MASTER_PORT": str(environment.main_port),
+                "NODE_RANK": "0",
+            }
             os.environ.update(places | {"LOCAL_RANK": "0", "WORLD_SIZE": str(trainer.world_size)})
-            with tempfile.TemporaryDirectory(prefix="ranks_") as folder, _started(trainer.world_size, cfg, ckpt_path, Path(folder)):
+            with (
+                tempfile.TemporaryDirectory(prefix="ranks_") as folder,
+                _started(trainer.world_size, cfg, ckpt_path, Path(folder)),
+            ):
                 yield
     finally:
         if dist.is_initialized():
@@ -76,7 +83,9 @@ def _started(count: int, cfg: DictConfig, ckpt_path: str | None, folder: Path) -
     command = [sys.executable, "-m", "src.distributed.ranks", str(folder), str(os.getpid())]
     # In sessions of their own: Ctrl-C is for rank 0, which tells the others.
     processes = [
-        subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path, "LOCAL_RANK": str(rank)}, start_new_session=True)
+        subprocess.Popen(
+            command, env=os.environ | {"PYTHONPATH": path, "LOCAL_RANK": str(rank)}, start_new_session=True
+        )
         for rank in range(1, count)
     ]
     left = threading.Event()
@@ -106,7 +115,10 @@ def _watch(processes: list[subprocess.Popen[bytes]], folder: Path, left: threadi
         if any(process.poll() not in (None, 0) for process in processes):
             if left.wait(GRACE):
                 return
-            print(f"error: {_mistake(processes, folder) or _told(folder, 'error') or 'another process has ended'}", file=sys.stderr)
+            print(
+                f"error: {_mistake(processes, folder) or _told(folder, 'error') or 'another process has ended'}",
+                file=sys.stderr,
+            )
             _kill(processes)
             os._exit(2)
 
@@ -127,8 +139,12 @@ def _mistake(processes: list[subprocess.Popen[bytes]], folder: Path) -> str:
     """What the user can do something about: wrong input, or a process that was killed; empty if it is neither."""
     codes = [process.poll() or 0 for process in processes]
     killed = [f"rank {rank} by {signal.Signals(-code).name}" for rank, code in enumerate(codes, 1) if code < 0]
-    way_out = "where the memory was full a smaller data.batch_size or fewer data.num_workers help; ckpt_path=last resumes"
-    return _told(folder, "mistake") or (f"processes of this training were killed, {', '.join(killed)}; {way_out}" if killed else "")
+    way_out = (
+        "where the memory was full a smaller data.batch_size or fewer data.num_workers help; ckpt_path=last resumes"
+    )
+    return _told(folder, "mistake") or (
+        f"processes of this training were killed, {', '.join(killed)}; {way_out}" if killed else ""
+    )
 
 
 def _told(folder: Path, kind: str) -> str:
@@ -153,7 +169,11 @@ def main() -> None:
         raise
     except Exception as error:
         mistake = user_error(error)
-        kind, text = ("mistake", str(mistake)) if mistake is not None else ("error", f"rank {global_rank()}:\n{traceback.format_exc()}")
+        kind, text = (
+            ("mistake", str(mistake))
+            if mistake is not None
+            else ("error", f"rank {global_rank()}:\n{traceback.format_exc()}")
+        )
         (folder / f"{kind}_{global_rank()}.txt").write_text(text, encoding="utf-8")
         sys.exit(2 if mistake is not None else 1)
 

@@ -68,9 +68,14 @@ class StopRequest:
             self.signum = signum
             if self.at_once:
                 raise Interrupted(signum)
-            again = "stop at once, without saving" if signum == signal.SIGINT else f"stop in {PATIENCE:g} s, saved or not"
+            again = (
+                "stop at once, without saving" if signum == signal.SIGINT else f"stop in {PATIENCE:g} s, saved or not"
+            )
             if global_rank() == 0:
-                print(f"\n{signal.Signals(signum).name}: stopping after this step, the state is saved; again: {again}", file=sys.stderr)
+                print(
+                    f"\n{signal.Signals(signum).name}: stopping after this step, the state is saved; again: {again}",
+                    file=sys.stderr,
+                )
 
 
 PATIENCE = 8.0
@@ -80,8 +85,8 @@ PATIENCE = 8.0
 class SecondSignal:
     """Ends the process after a second signal, whatever the main thread waits for.
 
-    A handler in Python only runs between two steps of the main thread, which may wait for ever inside a library. The interpreter's own
-    handler, in C, writes the signal's number into a pipe, which a thread reads.
+    A handler in Python only runs between two steps of the main thread, which may wait for ever inside a library. The
+    interpreter's own handler, in C, writes the signal's number into a pipe, which a thread reads.
     """
 
     active: SecondSignal | None = None
@@ -107,7 +112,11 @@ class SecondSignal:
             for signum in numbers:
                 seen += signum in (signal.SIGINT, signal.SIGTERM)
                 if seen > 1 and not self._left.wait(1.0 if signum == signal.SIGINT else PATIENCE):
-                    print(f"{signal.Signals(signum).name} again: stopped at once; ckpt_path=last resumes", file=sys.stderr, flush=True)
+                    print(
+                        f"{signal.Signals(signum).name} again: stopped at once; ckpt_path=last resumes",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                     os._exit(128 + signum)
         os.close(self._read)
 

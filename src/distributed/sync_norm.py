@@ -13,7 +13,8 @@ from torch import nn
 class SyncNorm(TorchSyncBatchNorm):
     """For `Trainer(plugins=…)` with `sync_batchnorm=true`: by timm's conversion, which knows norms that hold an activation.
 
-    PyTorch's own conversion drops these activations without a word: all 48 of EfficientNet-Lite0, all 44 of MobileNetV4-small.
+    PyTorch's own conversion drops these activations without a word: all 48 of EfficientNet-Lite0, all 44 of
+    MobileNetV4-small.
     """
 
     def apply(self, model: nn.Module) -> nn.Module:

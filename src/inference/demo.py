@@ -20,8 +20,8 @@ def demo_site(source: str, runtime: str | None = None, say: Callable[[str], None
     """Return the page for a trained network.
 
     Args:
-        source: what :func:`src.inference.opening.open_network` takes. An ``.onnx`` file is used as it is (with its stages, if it was
-            exported with ``stages=true``); another one is exported once and kept in the cache.
+        source: what :func:`src.inference.opening.open_network` takes. An ``.onnx`` file is used as it is (with its
+            stages, if it was exported with ``stages=true``); another one is exported once and kept in the cache.
         runtime: see :func:`src.inference.runtime.web_runtime`.
         say: prints a line.
 

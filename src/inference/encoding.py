@@ -45,10 +45,14 @@ def encode_webp(picture: np.ndarray) -> bytes:
     """Return a uint8 picture as WebP, without loss unless it is RGB."""
     if max(picture.shape[:2]) > LARGEST_WEBP:
         size = f"{picture.shape[1]}×{picture.shape[0]}"
-        raise UserError(f"a WebP file holds at most {LARGEST_WEBP} pixels on a side, the picture is {size}; take format=png")
+        raise UserError(
+            f"a WebP file holds at most {LARGEST_WEBP} pixels on a side, the picture is {size}; take format=png"
+        )
     memory = io.BytesIO()
     is_rgb = picture.ndim == 3 and picture.shape[2] == 3
-    options: dict[str, Any] = {"quality": WEBP_QUALITY} if is_rgb else {"lossless": True, "exact": True, "quality": 0, "method": 0}
+    options: dict[str, Any] = (
+        {"quality": WEBP_QUALITY} if is_rgb else {"lossless": True, "exact": True, "quality": 0, "method": 0}
+    )
     Image.fromarray(picture).save(memory, "WEBP", **options)
     return memory.getvalue()
 

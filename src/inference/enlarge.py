@@ -1,7 +1,7 @@
 """Bring a network's logits to a picture's size as 8-bit levels: one pass, no float map of the picture's size.
 
-A map of 20 megapixels costs 80 MB in float32 and most of a second in separate steps (interpolate, sigmoid, round). Here each row is
-interpolated, and its logits are looked up in a table of levels.
+A map of 20 megapixels costs 80 MB in float32 and most of a second in separate steps (interpolate, sigmoid, round). Here
+each row is interpolated, and its logits are looked up in a table of levels.
 """
 
 from __future__ import annotations

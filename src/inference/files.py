@@ -71,7 +71,9 @@ def _pixels(source: Source, settings: PredictSettings) -> int:
         return 0
     width, height = read_whole_header(source.path).size
     if settings.file_format == "webp" and max(width, height) > LARGEST_WEBP:
-        raise UserError(f"{source.path}: {width}×{height} pixels, and WebP holds at most {LARGEST_WEBP} on a side; take format=png")
+        raise UserError(
+            f"{source.path}: {width}×{height} pixels, and WebP holds at most {LARGEST_WEBP} on a side; take format=png"
+        )
     return width * height
 
 
@@ -97,7 +99,9 @@ class FileRunner:
         report = Report(kept=len(sources) - len(wanted))
         pictures = [one for one in wanted if not one.source.is_video]
         self.job.progress.expect(len(pictures))
-        for problems in self.job.predictor.map(self._predict_chunk, in_chunks(pictures, self.job.predictor.batch_size), self._workers):
+        for problems in self.job.predictor.map(
+            self._predict_chunk, in_chunks(pictures, self.job.predictor.batch_size), self._workers
+        ):
             report.skipped += [problem for problem in problems if problem is not None]
             report.pictures += sum(problem is None for problem in problems)
             self.job.progress.advance(len(problems))
@@ -131,7 +135,9 @@ class FileRunner:
     def _prepared(self, one: Checked) -> Prepared:
         path = one.source.path
         with self._room.taken(one.pixels):
-            return self.job.predictor.prepare(sys.stdin.buffer.read() if path is None else path, self.job.settings.needs_image)
+            return self.job.predictor.prepare(
+                sys.stdin.buffer.read() if path is None else path, self.job.settings.needs_image
+            )
 
     def _predict_video(self, source: Source, report: Report) -> None:
         try:

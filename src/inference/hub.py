@@ -35,7 +35,9 @@ class HubFolder(ModelHubMixin):
 
     def __init__(self, network: Network, name: str, metrics: Metrics | Path | None = None) -> None:
         if not isinstance(network, TorchNetwork):
-            raise UserError("an exported network (.onnx) is handed on as the file that it is; save the checkpoint that it was made of")
+            raise UserError(
+                "an exported network (.onnx) is handed on as the file that it is; save the checkpoint that it was made of"
+            )
         state = {f"{PREFIX}{key}": value.detach().cpu() for key, value in network.net.state_dict().items()}
         checkpoint = {"state_dict": state, "config": network.config, "note": network.note}
         self.weights = export_bytes(checkpoint, Path(name), exact=True)
@@ -62,7 +64,8 @@ def save_folder(network: Network, folder: Path, metrics: Metrics | Path | None, 
     """Write ``model.safetensors``, ``config.json`` and ``README.md``; what is wrong is found before anything is written.
 
     Raises:
-        UserError: as `HubFolder`; files that are there already, unless they may be overwritten; a folder that cannot be written.
+        UserError: as `HubFolder`; files that are there already, unless they may be overwritten; a folder that cannot be
+            written.
     """
     problems = Problems()
     with problems.catch():
@@ -82,7 +85,8 @@ def download(repo_id: str, **options: Any) -> Path:
 
     Args:
         repo_id: ``owner/name``.
-        options: ``revision``, ``cache_dir``, ``token``, ``force_download`` and ``local_files_only`` of `hf_hub_download`.
+        options: ``revision``, ``cache_dir``, ``token``, ``force_download`` and ``local_files_only`` of
+            `hf_hub_download`.
 
     Raises:
         UserError: no such repository, no weights in it, no network.

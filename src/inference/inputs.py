@@ -41,8 +41,8 @@ def find_sources(text: str, recursive: bool = False, without: Path | None = None
     """Return what an ``input=`` names, by name.
 
     Args:
-        text: a picture, a video, a folder, a pattern (``photos/**/*.jpg``), a ``.txt`` file with one path per line (relative to its own
-            folder; lines that begin with ``#`` are comments), or ``-``.
+        text: a picture, a video, a folder, a pattern (``photos/**/*.jpg``), a ``.txt`` file with one path per line
+            (relative to its own folder; lines that begin with ``#`` are comments), or ``-``.
         recursive: look into a folder's subfolders.
         without: a folder whose files are left out: the output's, where it is inside the input's.
 
@@ -73,12 +73,17 @@ def _readable(found: Iterable[Path], without: Path | None) -> list[Path]:
     files = sorted(path for path in files if without is None or without not in path.resolve().parents)
     left_out = [path for path in files if path.suffix.lower() not in suffixes and path.name.lower() not in LEFTOVERS]
     if left_out and len(left_out) < len(files):
-        warnings.warn(f"input: left out, as they are no pictures or videos that can be read: {count_suffixes(left_out)}", stacklevel=2)
+        warnings.warn(
+            f"input: left out, as they are no pictures or videos that can be read: {count_suffixes(left_out)}",
+            stacklevel=2,
+        )
     return [path for path in files if path.suffix.lower() in suffixes]
 
 
 def _warn_of_subfolders(folder: Path, without: Path | None) -> None:
-    inside = (path for child in folder.iterdir() if child.is_dir() and child.resolve() != without for path in child.rglob("*"))
+    inside = (
+        path for child in folder.iterdir() if child.is_dir() and child.resolve() != without for path in child.rglob("*")
+    )
     first = next((path for path in inside if path.suffix.lower() in EXTENSIONS | VIDEO_SUFFIXES), None)
     if first is not None:
         warnings.warn(f"input: subfolders are left out ({first} …); recursive=true includes them", stacklevel=2)

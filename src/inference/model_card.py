@@ -69,7 +69,10 @@ def _table(metrics: Metrics) -> str:
     if unknown := [name for name in names if name not in MEASURES]:
         raise UserError(f"metrics: there is no measure {', '.join(unknown)}; known are {', '.join(MEASURES)}")
     header = ["test set", *(f"{MEASURES[name].label} {MEASURES[name].arrow}" for name in names)]
-    rows = [[dataset, *(f"{values[name]:.4f}" if name in values else "" for name in names)] for dataset, values in metrics.items()]
+    rows = [
+        [dataset, *(f"{values[name]:.4f}" if name in values else "" for name in names)]
+        for dataset, values in metrics.items()
+    ]
     ruler = ["---", *["---:"] * len(names)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, ruler, *rows))
 

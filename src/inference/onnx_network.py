@@ -1,8 +1,9 @@
 """The network of an exported ``.onnx`` file, run by onnxruntime: no torch.
 
-The contract with `src.inference.export`: an input ``picture``, uint8 (height, width, 3) RGB of any size, and an output ``mask``, uint8
-(height, width) of the same size; further outputs are not read here. The metadata hold ``config`` (the resolved configuration, JSON),
-``note`` (the licence note), ``image_size`` and ``pre_post`` (``true``: resizing is part of the file).
+The contract with `src.inference.export`: an input ``picture``, uint8 (height, width, 3) RGB of any size, and an output
+``mask``, uint8 (height, width) of the same size; further outputs are not read here. The metadata hold ``config`` (the
+resolved configuration, JSON), ``note`` (the licence note), ``image_size`` and ``pre_post`` (``true``: resizing is part
+of the file).
 """
 
 from __future__ import annotations
@@ -122,7 +123,11 @@ def _config(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     except ValueError:
         config = None
     if not isinstance(config, dict) or "image_size" not in metadata:
-        raise UserError(f"{path} holds no `config` in its metadata: it is not one that this project exported (python -m src.export)")
+        raise UserError(
+            f"{path} holds no `config` in its metadata: it is not one that this project exported (python -m src.export)"
+        )
     if metadata.get("pre_post") != "true":
-        raise UserError(f"{path} was exported without pre_post, so it reads no pictures; export it again with pre_post=true")
+        raise UserError(
+            f"{path} was exported without pre_post, so it reads no pictures; export it again with pre_post=true"
+        )
     return config

@@ -40,7 +40,9 @@ def open_network(source: str | PathLike[str], options: Options | None = None) ->
     from src.inference.torch_network import TorchNetwork
 
     checkpoint = read_checkpoint(path)
-    return TorchNetwork(make_network(checkpoint, path, options.variant), checkpoint["config"], checkpoint.get("note", ""), options)
+    return TorchNetwork(
+        make_network(checkpoint, path, options.variant), checkpoint["config"], checkpoint.get("note", ""), options
+    )
 
 
 def network_file(source: str | PathLike[str], **hub: Any) -> Path:
@@ -65,7 +67,9 @@ def network_file(source: str | PathLike[str], **hub: Any) -> Path:
     if not path.is_file():
         raise UserError(f"ckpt_path: no file or folder {path}")
     if path.suffix not in SUFFIXES:
-        raise UserError(f"ckpt_path: {path}: a network is a file with the suffix {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+        raise UserError(
+            f"ckpt_path: {path}: a network is a file with the suffix {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+        )
     return path
 
 
@@ -84,4 +88,6 @@ def _in_folder(folder: Path) -> Path:
     if len(found) == 1:
         return found[0]
     names = ", ".join(path.name for path in found) or f"looked for {', '.join(IN_FOLDERS)} and *{', *'.join(SUFFIXES)}"
-    raise UserError(f"ckpt_path: the folder {folder} holds {'several networks' if found else 'no network'} ({names}); name the file")
+    raise UserError(
+        f"ckpt_path: the folder {folder} holds {'several networks' if found else 'no network'} ({names}); name the file"
+    )

@@ -85,9 +85,13 @@ class Outputs:
         if self.folder.exists() and not self.folder.is_dir():
             return [f"output: {self.folder} is a file; name a folder"]
         targets = [(source, path) for source in sources for path in self.paths(source).values()]
-        problems = [f"output: {path} is an input; choose another folder" for _, path in targets if self.protected.holds(path)]
+        problems = [
+            f"output: {path} is an input; choose another folder" for _, path in targets if self.protected.holds(path)
+        ]
         problems += _shared(targets)
-        existing = [] if overwrite else [path for _, path in targets if path.exists() and not self.protected.holds(path)]
+        existing = (
+            [] if overwrite else [path for _, path in targets if path.exists() and not self.protected.holds(path)]
+        )
         if existing:
             ways = "choose another folder, overwrite=true, or overwrite=missing for the others"
             problems.append(f"output: {existing[0]} exists ({len(existing)} such files); {ways}")

@@ -41,7 +41,8 @@ class Picture(NamedTuple):
 def read_picture(source: AnyPicture) -> Picture:
     """Decode a picture as `src.data.readers.read_image` does, whatever it is given as.
 
-    Pillow images are turned as their EXIF tag says. Grey, palette, CMYK and 16-bit pictures are converted; transparency is dropped.
+    Pillow images are turned as their EXIF tag says. Grey, palette, CMYK and 16-bit pictures are converted; transparency
+    is dropped.
 
     Args:
         source: a file, the bytes of one, a Pillow image, or an RGB array, uint8 (H, W, 3).
@@ -59,13 +60,17 @@ def read_picture(source: AnyPicture) -> Picture:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else f'cannot be read ({error})'}") from error
+        raise UserError(
+            f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else f'cannot be read ({error})'}"
+        ) from error
     return Picture(path.name, _decode(content, str(path)))
 
 
 def _checked(array: np.ndarray) -> np.ndarray:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
-        raise UserError(f"a picture as an array must be uint8 (height, width, 3) in RGB; this one is {array.dtype} {array.shape}")
+        raise UserError(
+            f"a picture as an array must be uint8 (height, width, 3) in RGB; this one is {array.dtype} {array.shape}"
+        )
     return np.ascontiguousarray(array)
 
 

@@ -70,7 +70,9 @@ def make_plan(cfg: Mapping[str, Any]) -> Plan:
 
 def _network(cfg: Mapping[str, Any]) -> Path:
     if cfg["ckpt_path"] is None:
-        raise UserError("ckpt_path: name the checkpoint to predict with, e.g. ckpt_path=outputs/…/checkpoints/best.ckpt")
+        raise UserError(
+            "ckpt_path: name the checkpoint to predict with, e.g. ckpt_path=outputs/…/checkpoints/best.ckpt"
+        )
     if cfg["ckpt_path"] == LAST:
         from src.checkpoints.finding import resolve_checkpoint
 
@@ -83,7 +85,9 @@ def _outputs(cfg: Mapping[str, Any], settings: PredictSettings, network: Path, s
     background = cfg["background"]
     others = [network, Path(cfg["input"]), *([Path(background)] if isinstance(background, str) else [])]
     inputs = [source.path for source in sources if source.path is not None]
-    return Outputs(Path(cfg["output"]), settings.types, settings.file_format, settings.frames, Protected([*inputs, *others]))
+    return Outputs(
+        Path(cfg["output"]), settings.types, settings.file_format, settings.frames, Protected([*inputs, *others])
+    )
 
 
 def _stream_problems(sources: Sequence[Source], settings: PredictSettings) -> list[str]:

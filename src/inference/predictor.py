@@ -36,20 +36,22 @@ class Predictor:
     """A trained network that segments pictures; loaded once, used as often as you like, by several threads if you like.
 
     Args:
-        source: a checkpoint (``.ckpt``), exported weights (``.safetensors``), an exported network (``.onnx``, run without torch), a
-            folder with one of them, such as that of a training, or a repository of the Hugging Face Hub (``owner/name``).
+        source: a checkpoint (``.ckpt``), exported weights (``.safetensors``), an exported network (``.onnx``, run
+            without torch), a folder with one of them, such as that of a training, or a repository of the Hugging Face
+            Hub (``owner/name``).
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         half: compute in half precision.
         rounds: 2: segment, enlarge what was found, segment again; twice the time.
         closing_step: False evaluates RUN at M_K instead of M̂_{K+1}.
         sharpness: what the final logits are multiplied by.
         image_size: side of the network's input; None is as trained.
-        batch_size: pictures per call of the network on a GPU. On a CPU every thread takes one picture, which is as fast and takes less
-            memory.
+        batch_size: pictures per call of the network on a GPU. On a CPU every thread takes one picture, which is as fast
+            and takes less memory.
         options: ``device`` to ``image_size`` in one object, in place of them.
 
     Attributes:
-        network: what runs, see `src.inference.network.Network`; its ``config`` is that of the training, its ``note`` the licence.
+        network: what runs, see `src.inference.network.Network`; its ``config`` is that of the training, its ``note``
+            the licence.
 
     Raises:
         UserError: no such file, one that this project did not write, or options that cannot be meant.
@@ -70,7 +72,9 @@ class Predictor:
     ) -> None:
         if batch_size < 1:
             raise UserError(f"batch_size={batch_size}: expected at least 1")
-        self.network = open_network(source, options or Options(device, half, rounds, closing_step, sharpness, image_size))
+        self.network = open_network(
+            source, options or Options(device, half, rounds, closing_step, sharpness, image_size)
+        )
         self.batch_size = batch_size if self.network.batched else 1
 
     @classmethod
@@ -105,15 +109,18 @@ class Predictor:
     ) -> None:
         """Write the network as a folder to hand on: ``model.safetensors``, ``config.json`` and a model card, ``README.md``.
 
-        Weights are stored in half precision where that loses nothing, else in single precision: what is read back has the same bits.
+        Weights are stored in half precision where that loses nothing, else in single precision: what is read back has
+        the same bits.
 
         Args:
             folder: made if it does not exist.
-            metrics: for the card, ``{test set: {measure: value}}`` or the ``metrics.csv`` of a training or an evaluation.
+            metrics: for the card, ``{test set: {measure: value}}`` or the ``metrics.csv`` of a training or an
+                evaluation.
             overwrite: replace those three files.
 
         Raises:
-            UserError: an ``.onnx`` network, metrics that cannot be meant, files that exist, a folder that cannot be written.
+            UserError: an ``.onnx`` network, metrics that cannot be meant, files that exist, a folder that cannot be
+                written.
         """
         from src.inference.hub import save_folder
 
@@ -125,7 +132,8 @@ class Predictor:
         Args:
             repo_id: ``owner/name``.
             metrics: as of :meth:`save_pretrained`.
-            options: ``private``, ``token``, ``branch``, ``create_pr``, ``commit_message`` of `huggingface_hub.ModelHubMixin.push_to_hub`.
+            options: ``private``, ``token``, ``branch``, ``create_pr``, ``commit_message`` of
+                `huggingface_hub.ModelHubMixin.push_to_hub`.
 
         Returns:
             The address of the commit.
@@ -145,11 +153,12 @@ class Predictor:
         """Segment one picture, a list of them, or all pictures of a folder.
 
         Args:
-            pictures: a path, the bytes of a file, a Pillow image (turned as its EXIF tag says), an RGB array uint8 (H, W, 3), or a list
-                of these; a folder's pictures are taken by name, those of its subfolders not.
+            pictures: a path, the bytes of a file, a Pillow image (turned as its EXIF tag says), an RGB array uint8 (H,
+                W, 3), or a list of these; a folder's pictures are taken by name, those of its subfolders not.
 
         Returns:
-            A :class:`Result` for one picture, a list of them for a list or a folder. :meth:`stream` does not keep them all in memory.
+            A :class:`Result` for one picture, a list of them for a list or a folder. :meth:`stream` does not keep them
+            all in memory.
 
         Raises:
             UserError: something is no picture, or a folder holds none.
@@ -176,7 +185,8 @@ class Predictor:
     def map(self, function: Callable[[A], B], items: Iterable[A], workers: int | None = None) -> Iterator[B]:
         """Yield ``function(item)`` in order, computed by threads that share the cores; the function may call :meth:`segment`.
 
-        What the function does besides (decoding before, encoding after) then overlaps with the network's work for other items.
+        What the function does besides (decoding before, encoding after) then overlaps with the network's work for other
+        items.
         """
         workers = workers or default_workers()
         with self.network.shared_by(workers):
@@ -191,7 +201,8 @@ class Predictor:
 
         Args:
             picture: as for a call, or a decoded one.
-            keep_image: False, for those who only want masks, frees a photograph as soon as the input is made; the result's image is black.
+            keep_image: False, for those who only want masks, frees a photograph as soon as the input is made; the
+                result's image is black.
         """
         start = time.perf_counter()
         decoded = picture if isinstance(picture, Picture) else read_picture(picture)
@@ -211,7 +222,9 @@ def _given(metrics: Metrics | str | PathLike[str] | None) -> Metrics | Path | No
 
 
 def _pictures_of(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS and not path.name.startswith("."))
+    found = sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
+    )
     if not found:
         raise UserError(f"{folder} holds no picture (looked for {COMMON}; not in subfolders)")
     return found

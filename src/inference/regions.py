@@ -55,7 +55,11 @@ def find_regions(mask: np.ndarray, threshold: float = 0.5, smallest_share: float
     foreground = (mask > 255 * threshold).astype(np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(foreground, connectivity=8)
     smallest = max(1.0, smallest_share * mask.size)
-    found = [_region(mask, labels, label, row) for label, row in enumerate(stats) if label and row[cv2.CC_STAT_AREA] >= smallest]
+    found = [
+        _region(mask, labels, label, row)
+        for label, row in enumerate(stats)
+        if label and row[cv2.CC_STAT_AREA] >= smallest
+    ]
     return sorted(found, key=lambda region: -region.area)
 
 
@@ -69,8 +73,8 @@ def _region(mask: np.ndarray, labels: np.ndarray, label: int, row: np.ndarray) -
 def _border(pixels: np.ndarray) -> np.ndarray:
     """Return the outer border of one connected part as corner points, int (n, 2), x and y.
 
-    OpenCV walks through the pixels' centres. On a map of twice the size, pixel x covers the columns 2x and 2x + 1, and (c + 1) // 2
-    turns these into the edges x and x + 1.
+    OpenCV walks through the pixels' centres. On a map of twice the size, pixel x covers the columns 2x and 2x + 1, and
+    (c + 1) // 2 turns these into the edges x and x + 1.
     """
     double = np.repeat(np.repeat(pixels.astype(np.uint8), 2, axis=0), 2, axis=1)
     contours, _ = cv2.findContours(double, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

@@ -74,8 +74,8 @@ class Result:
         """Return the object before another background, uint8 RGB (H, W, 3).
 
         Args:
-            background: ``white``, ``green``, ``blur`` (the picture itself), three values 0 … 255 (RGB), or a picture, which is scaled
-                to cover this one and cut to its size.
+            background: ``white``, ``green``, ``blur`` (the picture itself), three values 0 … 255 (RGB), or a picture,
+                which is scaled to cover this one and cut to its size.
             threshold: cut hard there; None mixes by probability.
         """
         return _mixed(self.image, _background(background, self.image), self.levels(threshold))
@@ -108,11 +108,14 @@ class Result:
     def to_json(self, threshold: float = 0.5, tolerance: float = TOLERANCE) -> dict[str, Any]:
         """Return the regions in COCO's form: ``images``, ``annotations`` (polygons, boxes, areas), ``categories``.
 
-        Each annotation has a ``score`` beside COCO's keys: the mean probability inside. Areas exclude holes, polygons fill them.
+        Each annotation has a ``score`` beside COCO's keys: the mean probability inside. Areas exclude holes, polygons
+        fill them.
         """
         height, width = self.image.shape[:2]
         image = {"id": 1, "file_name": self.name, "width": width, "height": height}
-        annotations = [_annotation(number, region, tolerance) for number, region in enumerate(self.regions(threshold), start=1)]
+        annotations = [
+            _annotation(number, region, tolerance) for number, region in enumerate(self.regions(threshold), start=1)
+        ]
         return {"images": [image], "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
 
     def drawn(self, kind: str, background: Background = "white", threshold: float | None = None) -> np.ndarray:
@@ -129,14 +132,20 @@ class Result:
             return self.on(background, threshold)
         return self.cutout(threshold) if kind == "cutout" else self.levels(threshold)
 
-    def encoded(self, kind: str, file_format: str = "png", background: Background = "white", threshold: float | None = None) -> bytes:
+    def encoded(
+        self, kind: str, file_format: str = "png", background: Background = "white", threshold: float | None = None
+    ) -> bytes:
         """Return the file of one of `TYPES` as bytes; see :meth:`drawn`."""
         if kind == "json":
             return json.dumps(self.to_json(0.5 if threshold is None else threshold)).encode()
         return encode(self.drawn(kind, background, threshold), file_format)
 
     def save(
-        self, path: str | PathLike[str], kind: str | None = None, background: Background = "white", threshold: float | None = None
+        self,
+        path: str | PathLike[str],
+        kind: str | None = None,
+        background: Background = "white",
+        threshold: float | None = None,
     ) -> None:
         """Write a file, whole or not at all, and its folder if need be; an existing one is replaced.
 
@@ -154,7 +163,9 @@ class Result:
         suffix = target.suffix.lower().removeprefix(".")
         kind = kind or ("json" if suffix == "json" else "map")
         if kind not in TYPES or suffix not in (("json",) if kind == "json" else FORMATS):
-            raise UserError(f"{target}: cannot save {kind!r} there; types are {', '.join(TYPES)}; suffixes .png, .webp, and .json for json")
+            raise UserError(
+                f"{target}: cannot save {kind!r} there; types are {', '.join(TYPES)}; suffixes .png, .webp, and .json for json"
+            )
         write_whole(target, self.encoded(kind, suffix, background, threshold))
 
 
@@ -216,7 +227,9 @@ def _blurred(image: np.ndarray, side: int = 256) -> np.ndarray:
     """Return a picture out of focus: reduced to ``side`` pixels, blurred there, enlarged again; the cost does not grow with the blur."""
     height, width = image.shape[:2]
     factor = min(1.0, side / max(height, width))
-    small = cv2.resize(image, (max(1, round(width * factor)), max(1, round(height * factor))), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        image, (max(1, round(width * factor)), max(1, round(height * factor))), interpolation=cv2.INTER_AREA
+    )
     sigma = max(small.shape[:2]) / 50
     return cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma), (width, height), interpolation=cv2.INTER_LINEAR)
 

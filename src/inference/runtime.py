@@ -68,12 +68,18 @@ def _fetch(target: Path) -> None:
         raise UserError("the page needs onnxruntime-web, and npm, which fetches it, is not installed. Ways out:", WAYS)
     with tempfile.TemporaryDirectory() as folder:
         files = _read(npm_pack(npm, PACKAGE, Path(folder)))
-    wrong = [f"{name} has another checksum, or is missing" for name in CHECKSUMS if not _is_right(name, files.get(name, b""))]
+    wrong = [
+        f"{name} has another checksum, or is missing" for name in CHECKSUMS if not _is_right(name, files.get(name, b""))
+    ]
     if wrong:
-        raise UserError(f"what npm fetched is not {PACKAGE} as this page was made for it; nothing of it is used:", [*wrong, WAYS[1]])
+        raise UserError(
+            f"what npm fetched is not {PACKAGE} as this page was made for it; nothing of it is used:", [*wrong, WAYS[1]]
+        )
     for name, content in files.items():
         if not write_whole(target / name, content):
-            raise UserError(f"{target / name} cannot be written; choose another cache folder by $COS_CACHE, or give runtime=FOLDER")
+            raise UserError(
+                f"{target / name} cannot be written; choose another cache folder by $COS_CACHE, or give runtime=FOLDER"
+            )
 
 
 def npm_pack(npm: str, package: str, folder: Path) -> Path:
@@ -90,7 +96,9 @@ def npm_pack(npm: str, package: str, folder: Path) -> Path:
         said = str(error)
     archives = sorted(folder.glob("*.tgz"))
     if not archives:
-        raise UserError(f"npm could not fetch {package} ({said[:200]}). Ways out:", ["run this again with a network", WAYS[1]])
+        raise UserError(
+            f"npm could not fetch {package} ({said[:200]}). Ways out:", ["run this again with a network", WAYS[1]]
+        )
     return archives[0]
 
 

@@ -52,7 +52,11 @@ class SiteServer(ThreadingHTTPServer):
         try:
             super().__init__((HOST, port), SiteHandler)
         except OSError as error:
-            why = "is taken by another program" if error.errno == errno.EADDRINUSE else f"cannot be had ({error.strerror})"
+            why = (
+                "is taken by another program"
+                if error.errno == errno.EADDRINUSE
+                else f"cannot be had ({error.strerror})"
+            )
             raise UserError(f"port={port} {why}; port=0 takes a free one") from error
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -77,7 +77,9 @@ class Site:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"out={folder} is a file; name a folder")
         if not overwrite and folder.is_dir() and any(folder.iterdir()):
-            raise UserError(f"out={folder} holds files already; overwrite=true replaces those of the page, or name another folder")
+            raise UserError(
+                f"out={folder} holds files already; overwrite=true replaces those of the page, or name another folder"
+            )
         inputs = Protected(file for file in self.files.values() if isinstance(file, Path))
         for name in self.files:
             source = self.files[name]
@@ -105,7 +107,13 @@ def make_site(model: Path, runtime: Path, network: OnnxNetwork) -> Site:
     files["runtime/LICENSE"] = RUNTIME_LICENSE.encode()
     files[MODEL] = model
     loaded = sum((runtime / name).stat().st_size for name in CHECKSUMS if name.endswith(".wasm")) + model.stat().st_size
-    about = {"model": MODEL, "bytes": loaded, "side": network.image_size, "name": _name(network.config), "note": network.note}
+    about = {
+        "model": MODEL,
+        "bytes": loaded,
+        "side": network.image_size,
+        "name": _name(network.config),
+        "note": network.note,
+    }
     files["site.json"] = json.dumps(about).encode()
     files["README.md"] = README.format(note=network.note or "see where they come from").encode()
     return Site(files)

@@ -41,8 +41,8 @@ class TorchNetwork:
     """A segmentation network in evaluation mode behind the interface `Network`.
 
     Args:
-        net: ``net(image)`` returns an object with ``mask_logits``; it is moved to the device. Rounds, closing step and sharpness are its
-            own (:func:`src.checkpoints.network.make_network`).
+        net: ``net(image)`` returns an object with ``mask_logits``; it is moved to the device. Rounds, closing step and
+            sharpness are its own (:func:`src.checkpoints.network.make_network`).
         config: the resolved configuration of its training.
         note: the licence note of its file.
         options: how to run it.
@@ -55,7 +55,9 @@ class TorchNetwork:
         UserError: options that this network or this machine does not have.
     """
 
-    def __init__(self, net: nn.Module, config: Mapping[str, Any], note: str = "", options: Options | None = None) -> None:
+    def __init__(
+        self, net: nn.Module, config: Mapping[str, Any], note: str = "", options: Options | None = None
+    ) -> None:
         options = options or Options()
         options.check()
         self.config, self.note, self._options = config, note, options
@@ -110,7 +112,9 @@ def chosen_device(name: str) -> torch.device:
     if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
         raise UserError(f"device={name}: expected auto, cpu, cuda or cuda:N")
     if kind == "cuda" and int(index or 0) >= count:
-        raise UserError(f"device={name}: there {'is no CUDA device' if not count else f'are {count} CUDA devices'} here")
+        raise UserError(
+            f"device={name}: there {'is no CUDA device' if not count else f'are {count} CUDA devices'} here"
+        )
     return torch.device(name)
 
 

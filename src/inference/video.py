@@ -58,7 +58,9 @@ class VideoReader:
         self.path = path
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
-            raise UserError(f"{path}: cannot be opened as a video; it may be cut short, or of a kind that OpenCV does not read")
+            raise UserError(
+                f"{path}: cannot be opened as a video; it may be cut short, or of a kind that OpenCV does not read"
+            )
         rate, count = self._capture.get(cv2.CAP_PROP_FPS), self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         usable = math.isfinite(rate) and 0 < rate <= 1000
         self.header = VideoHeader(rate if usable else USUAL_RATE, max(0, int(count)))
@@ -131,10 +133,14 @@ class VideoWriter:
     def _opened(self, width: int, height: int) -> cv2.VideoWriter:
         writer = cv2.VideoWriter(str(self._temporary), cv2.VideoWriter_fourcc(*CODEC), self._rate, (width, height))  # type: ignore[attr-defined]
         if not writer.isOpened():
-            raise UserError(f"output: {self.path} cannot be written: OpenCV opens no {CODEC} video of {width}×{height} pixels there")
+            raise UserError(
+                f"output: {self.path} cannot be written: OpenCV opens no {CODEC} video of {width}×{height} pixels there"
+            )
         return writer
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._writer is not None:
             self._writer.release()
         try:

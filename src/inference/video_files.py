@@ -35,7 +35,8 @@ def predict_video(job: PredictionJob, source: Source) -> tuple[int, str | None]:
         The number of frames, and what is missing of the video, if it is cut short and the job skips errors.
 
     Raises:
-        UserError: a video that cannot be opened, holds no frame or is cut short (then nothing is written under its name).
+        UserError: a video that cannot be opened, holds no frame or is cut short (then nothing is written under its
+            name).
     """
     assert source.path is not None
     reader = VideoReader(source.path)
@@ -55,7 +56,9 @@ def _write_videos(job: PredictionJob, reader: VideoReader, paths: Mapping[str, P
 
     def draw(chunk: Sequence[_Numbered]) -> list[_Drawn]:
         results = job.predictor.segment([Picture("", one.frame.image) for one in chunk])
-        pictures = [{kind: result.drawn(kind, settings.background, settings.threshold) for kind in paths} for result in results]
+        pictures = [
+            {kind: result.drawn(kind, settings.background, settings.threshold) for kind in paths} for result in results
+        ]
         return [_Drawn(drawn, one.frame.seconds) for drawn, one in zip(pictures, chunk, strict=True)]
 
     with ExitStack() as stack:

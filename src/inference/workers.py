@@ -27,8 +27,9 @@ def default_workers() -> int:
 def in_order(function: Callable[[A], B], items: Iterable[A], workers: int, ahead: int = 1) -> Iterator[B]:
     """Yield ``function(item)`` for each item, in order, computed by ``workers`` threads.
 
-    An item is taken from ``items`` only when a thread can soon work on it, so an endless iterable is fine. The first error is
-    raised in its turn; items that no thread has begun are then dropped. The same happens when the consumer stops early.
+    An item is taken from ``items`` only when a thread can soon work on it, so an endless iterable is fine. The first
+    error is raised in its turn; items that no thread has begun are then dropped. The same happens when the consumer
+    stops early.
 
     Args:
         function: called by several threads at once.

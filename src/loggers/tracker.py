@@ -56,7 +56,9 @@ def sweep_and_name(folder: Path) -> tuple[str | None, str]:
         return None, f"{experiment} {folder.name}" if experiment else folder.name
     sweep = Path(hydra.sweep.dir)
     typed = OverridesParser.create().parse_overrides(list(OmegaConf.load(sweep / "multirun.yaml").hydra.overrides.task))
-    common = {f"{one.get_key_element()}={one.get_value_element_as_str()}" for one in typed if not one.is_sweep_override()}
+    common = {
+        f"{one.get_key_element()}={one.get_value_element_as_str()}" for one in typed if not one.is_sweep_override()
+    }
     return sweep.name, job_name([word for word in hydra.overrides.task if word not in common]) or folder.name
 
 

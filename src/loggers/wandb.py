@@ -36,7 +36,9 @@ class Wandb(WandbLogger, Tracker):
         group, name = sweep_and_name(Path(save_dir))
         self._id_file = Path(save_dir) / "wandb" / ID_FILE
         run_id = self._id_file.read_text().strip() if self._id_file.is_file() else secrets.token_hex(4)
-        chosen: dict[str, Any] = _unless_in_environment({"group": group, "name": name, "mode": _mode(offline)}) | options
+        chosen: dict[str, Any] = (
+            _unless_in_environment({"group": group, "name": name, "mode": _mode(offline)}) | options
+        )
         # Lightning's own `offline` would stay in the environment, and refuses artifacts, which `wandb sync` does send later
         super().__init__(save_dir=save_dir, project=project, id=run_id, log_model=checkpoints, **chosen)
         without_anonymous(self)
@@ -66,7 +68,11 @@ class Wandb(WandbLogger, Tracker):
     def log_report(self, folder: Path, scores: dict[str, float]) -> None:
         """Log the test's scores, its tables, galleries and curves."""
         found: dict[str, Any] = {name: value for name, value in scores.items() if name.startswith("test/")}
-        found |= {f"test/{path.stem}": _table(path) for path in (folder / "metrics.csv", folder / "per_image.csv") if path.is_file()}
+        found |= {
+            f"test/{path.stem}": _table(path)
+            for path in (folder / "metrics.csv", folder / "per_image.csv")
+            if path.is_file()
+        }
         for kind in ("gallery", "curves"):
             found |= {f"test/{path.stem}": wandb.Image(str(path)) for path in sorted(folder.glob(f"{kind}_*.png"))}
         self.experiment.log(found)

@@ -1,7 +1,7 @@
 """The field's measures: `score` for one map, `score_many` for several, `COSMetrics` for a data set, `MEASURES` for what each key means.
 
-Masks and predictions are (H, W); predictions are floats in [0, 1]. Every key, its source, range and direction: the table
-in `src.metrics.functional`.
+Masks and predictions are (H, W); predictions are floats in [0, 1]. Every key, its source, range and direction: the
+table in `src.metrics.functional`.
 """
 
 from __future__ import annotations

@@ -50,7 +50,9 @@ def check_extra(extra: Sequence[str]) -> tuple[str, ...]:
     names = [extra] if isinstance(extra, str) else list(extra)
     unknown = [name for name in names if name not in EXTRAS]
     if unknown:
-        raise UserError(f"metrics.extra names unknown measures: {', '.join(map(repr, unknown))}. Available: {', '.join(EXTRAS)}")
+        raise UserError(
+            f"metrics.extra names unknown measures: {', '.join(map(repr, unknown))}. Available: {', '.join(EXTRAS)}"
+        )
     return tuple(name for name in EXTRAS if name in names)
 
 
@@ -76,7 +78,9 @@ def checked_maps(
     problems = Problems()
     looking = [name for name in extra if MEASURES[name].needs_image]
     if looking and images is None:
-        problems.append(f"{', '.join(looking)} of metrics.extra needs the images, (H, W, 3) uint8 RGB: pass them, or leave it out")
+        problems.append(
+            f"{', '.join(looking)} of metrics.extra needs the images, (H, W, 3) uint8 RGB: pass them, or leave it out"
+        )
     pred_maps = _split(preds, "predictions", problems)
     target_maps = _split(targets, "targets", problems)
     valid_maps = [None] * len(pred_maps) if valid is None else _split(valid, "validity masks", problems, optional=True)
@@ -89,14 +93,20 @@ def checked_maps(
             problems.append(f"{len(pred_maps)} predictions but {len(images)} images")
     image_maps = [None] * len(pred_maps) if images is None else [_to_array(image) for image in images]
     checked = []
-    for index, (pred, target, inside, image) in enumerate(zip(pred_maps, target_maps, valid_maps, image_maps, strict=False)):
+    for index, (pred, target, inside, image) in enumerate(
+        zip(pred_maps, target_maps, valid_maps, image_maps, strict=False)
+    ):
         faults = [*_pred_faults(pred), *_target_faults(target), *_valid_faults(inside)]
         if pred.shape != target.shape and pred.ndim and target.ndim:
-            faults.append(f"prediction is {_size(pred)}, target is {_size(target)}; resize the prediction to the mask's size")
+            faults.append(
+                f"prediction is {_size(pred)}, target is {_size(target)}; resize the prediction to the mask's size"
+            )
         if inside is not None and inside.shape != target.shape:
             faults.append(f"validity mask is {_size(inside)}, target is {_size(target)}")
         if image is not None and (image.dtype != np.uint8 or image.shape != (*target.shape, 3)):
-            faults.append(f"image is {_size(image)} {image.dtype}, target is {_size(target)}; expected (H, W, 3) uint8 of the same size")
+            faults.append(
+                f"image is {_size(image)} {image.dtype}, target is {_size(target)}; expected (H, W, 3) uint8 of the same size"
+            )
         problems.extend(f"map {index}: {fault}" for fault in faults)
         checked.append(Checked(pred, target, inside, image))
     problems.raise_all("These maps cannot be scored, and nothing of this call was counted:")
@@ -105,7 +115,9 @@ def checked_maps(
 
 def _split(maps: Maps | Sequence[Map | None], name: str, problems: list[str], optional: bool = False) -> list[Any]:
     if (_is_tensor(maps) or isinstance(maps, np.ndarray)) and maps.ndim not in (3, 4):
-        problems.append(f"{name} have shape {tuple(maps.shape)}; expected a list of (H, W) maps, (N, H, W) or (N, 1, H, W)")
+        problems.append(
+            f"{name} have shape {tuple(maps.shape)}; expected a list of (H, W) maps, (N, H, W) or (N, 1, H, W)"
+        )
         return []
     if _is_tensor(maps):
         maps = maps.detach().cpu()  # one transfer, not one a map

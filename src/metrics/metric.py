@@ -21,19 +21,19 @@ class COSMetrics(Metric):
     """Every measure of `MEASURES`, over images: MAE, S_α, E_φ, F_β, weighted F_β, IoU, Dice, SE, SP, ACC, BER.
 
     Args:
-        protocol: `field` (8-bit rounding, then min–max per map, as the field's toolbox), `raw` (as given) or `released` (as the authors of
-            RUN test); see `functional.prepare`.
+        protocol: `field` (8-bit rounding, then min–max per map, as the field's toolbox), `raw` (as given) or `released`
+            (as the authors of RUN test); see `functional.prepare`.
         extra: names of slow measures to add, of `EXTRAS`: auc, boundary_iou, ms_iou, hce, context, context_weighted.
         workers: threads that share the maps of one `update`.
 
-    One instance judges one kind of map: an unfolded network keeps one per stage (`copy.deepcopy` of an empty metric makes
-    the next).
+    One instance judges one kind of map: an unfolded network keeps one per stage (`copy.deepcopy` of an empty metric
+    makes the next).
 
     The states are float64 sums of fixed shape and a count, so a distributed sum is the sum of one process, whatever
     number of images each rank saw; they stay float64 when the module that holds the metric is cast.
 
-    After `update`, `last_scores` holds the scalars of its images in order (`MapScores.scalars`; the `*_max` there are of
-    the image's own curve), for per-image tables. Only of this process, and not a state.
+    After `update`, `last_scores` holds the scalars of its images in order (`MapScores.scalars`; the `*_max` there are
+    of the image's own curve), for per-image tables. Only of this process, and not a state.
 
     Raises:
         UserError: unknown protocol or extra, no worker.
@@ -72,7 +72,8 @@ class COSMetrics(Metric):
         """Score maps and add them to the sums.
 
         Args:
-            preds: list of (H, W) maps of any sizes, or a batch (N, H, W) or (N, 1, H, W); floats in [0, 1], torch or NumPy.
+            preds: list of (H, W) maps of any sizes, or a batch (N, H, W) or (N, 1, H, W); floats in [0, 1], torch or
+                NumPy.
             targets: bool maps of the same sizes.
             valid: bool maps of the same sizes, False where nothing is judged (see `score`); None, or None for single
                 images: everywhere valid.
@@ -81,7 +82,9 @@ class COSMetrics(Metric):
         Raises:
             UserError: names every map that cannot be scored and why; the sums are then unchanged.
         """
-        scores = score_all(checked_maps(preds, targets, valid, images, self.extra), self.protocol, self.extra, self.workers)
+        scores = score_all(
+            checked_maps(preds, targets, valid, images, self.extra), self.protocol, self.extra, self.workers
+        )
         scalars, curves = np.zeros(len(self.names)), np.zeros((len(CURVES), 256))
         for single in scores:
             scalars += [single.scalars[name] for name in self.names]
@@ -95,8 +98,9 @@ class COSMetrics(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Means over all images of all processes: float64 scalars (0-d) and curves (256,) along `functional.THRESHOLDS`.
 
-        The scalars are the keys of `MEASURES` (its `meaning` says how each is computed), those of `extra` last; the curves
-        those of `CURVES`. Images are averaged first; `*_max` is the maximum of the mean curve, `*_mean` its mean.
+        The scalars are the keys of `MEASURES` (its `meaning` says how each is computed), those of `extra` last; the
+        curves those of `CURVES`. Images are averaged first; `*_max` is the maximum of the mean curve, `*_mean` its
+        mean.
 
         Raises:
             UserError: no image was scored, on any process.
@@ -104,14 +108,18 @@ class COSMetrics(Metric):
         if self.count == 0:
             if is_synced(self):  # torchmetrics does not undo its sync when compute raises
                 self.unsync()
-            raise UserError("No image was scored: COSMetrics.compute() was called before any update(); is the data set empty?")
+            raise UserError(
+                "No image was scored: COSMetrics.compute() was called before any update(); is the data set empty?"
+            )
         scalars = dict(zip(self.names, self.scalar_sum / self.count, strict=True))
         curves = dict(zip(CURVES, self.curve_sum / self.count, strict=True))
         for name, curve in OF_CURVES.items():
             scalars[name] = curves[curve].max() if name.endswith("_max") else curves[curve].mean()
         return {**scalars, **curves}
 
-    def forward(self, preds: Maps, targets: Maps, valid: Validity = None, images: Sequence[Map] | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, preds: Maps, targets: Maps, valid: Validity = None, images: Sequence[Map] | None = None
+    ) -> dict[str, Tensor]:
         """Update the measures and return the result of these maps only."""
         # torchmetrics resets the sums before it updates: bad maps must be found earlier.
         checked_maps(preds, targets, valid, images, self.extra)

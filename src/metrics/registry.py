@@ -10,8 +10,8 @@ class Measure:
     """One scalar of `COSMetrics.compute()`.
 
     `name`: its key. `label`: for text and terminals. `latex`: for a table in a paper. `higher_is_better`: its arrow.
-    `meaning`: one line, threshold rule included. `extra`: must be named in `metrics.extra`. `needs_image`: and wants the
-    images beside the maps.
+    `meaning`: one line, threshold rule included. `extra`: must be named in `metrics.extra`. `needs_image`: and wants
+    the images beside the maps.
     """
 
     name: str
@@ -35,9 +35,23 @@ _MAX = "maximum over 256 thresholds of the curve that is averaged over images"
 
 _ALL = (
     Measure("mae", "MAE", r"$\mathrm{MAE}$", False, "mean absolute error of the map"),
-    Measure("s_alpha", "S_α", r"$S_\alpha$", True, "structure measure, half object part, half region part (Fan et al., ICCV 2017)"),
-    Measure("s_object", "S_object", r"$S_o$", True, "object part of S_α: high and even on the object, low and even off it"),
-    Measure("s_region", "S_region", r"$S_r$", True, "region part of S_α: structural similarity in the four regions around the centroid"),
+    Measure(
+        "s_alpha",
+        "S_α",
+        r"$S_\alpha$",
+        True,
+        "structure measure, half object part, half region part (Fan et al., ICCV 2017)",
+    ),
+    Measure(
+        "s_object", "S_object", r"$S_o$", True, "object part of S_α: high and even on the object, low and even off it"
+    ),
+    Measure(
+        "s_region",
+        "S_region",
+        r"$S_r$",
+        True,
+        "region part of S_α: structural similarity in the four regions around the centroid",
+    ),
     Measure("e_mean", "E_φ mean", r"$E_\phi^{mn}$", True, f"enhanced alignment (Fan et al., IJCAI 2018), {_MEAN}"),
     Measure("e_max", "E_φ max", r"$E_\phi^{mx}$", True, f"enhanced alignment, {_MAX}"),
     Measure("e_adp", "E_φ adp", r"$E_\phi^{ad}$", True, f"enhanced alignment {_ADAPTIVE}"),
@@ -45,7 +59,11 @@ _ALL = (
     Measure("f_max", "F_β max", r"$F_\beta^{mx}$", True, f"F-measure with β² = 0.3, {_MAX}"),
     Measure("f_adp", "F_β adp", r"$F_\beta^{ad}$", True, f"F-measure with β² = 0.3 {_ADAPTIVE}"),
     Measure(
-        "f_weighted", "F_β^w", r"$F_\beta^w$", True, "weighted F-measure with β = 1 on the map, no threshold (Margolin et al., CVPR 2014)"
+        "f_weighted",
+        "F_β^w",
+        r"$F_\beta^w$",
+        True,
+        "weighted F-measure with β = 1 on the map, no threshold (Margolin et al., CVPR 2014)",
     ),
     Measure("iou", "IoU@0.5", r"$\mathrm{IoU}_{0.5}$", True, f"intersection over union {_HALF}"),
     Measure("iou_mean", "mIoU", r"$\mathrm{mIoU}$", True, f"IoU, {_MEAN} (the polyp literature's mIoU)"),
@@ -54,7 +72,9 @@ _ALL = (
     Measure("dice_mean", "mDice", r"$\mathrm{mDice}$", True, f"Dice, {_MEAN} (the polyp literature's mDice)"),
     Measure("dice_max", "Dice max", r"$\mathrm{Dice}^{mx}$", True, f"Dice, {_MAX}"),
     Measure("sensitivity", "SE", r"$\mathrm{SE}$", True, f"share of the object found {_HALF}; 0 for an empty mask"),
-    Measure("specificity", "SP", r"$\mathrm{SP}$", True, f"share of the background left alone {_HALF}; 0 for a full mask"),
+    Measure(
+        "specificity", "SP", r"$\mathrm{SP}$", True, f"share of the background left alone {_HALF}; 0 for a full mask"
+    ),
     Measure("accuracy", "ACC", r"$\mathrm{ACC}$", True, f"share of pixels on the right side {_HALF}"),
     Measure("ber", "BER", r"$\mathrm{BER}$", False, f"balanced error rate 1 − (SE + SP) / 2 in [0, 1] {_HALF}"),
     Measure(

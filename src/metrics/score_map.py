@@ -30,9 +30,9 @@ _ON_FOREGROUND: dict[str, Callable[[BoolMap, BoolMap], float]] = {
 class MapScores:
     """What one map scored.
 
-    `scalars`: the keys `STANDARD` and the extras asked for. `e_max`, `f_max`, `iou_max` and `dice_max` are the maxima of
-    this map's own curves; their mean over images is not the data set's maximum (that of the mean curve).
-    `curves`: `CURVES`, (256,) float64 each.
+    `scalars`: the keys `STANDARD` and the extras asked for. `e_max`, `f_max`, `iou_max` and `dice_max` are the maxima
+    of this map's own curves; their mean over images is not the data set's maximum (that of the mean curve). `curves`:
+    `CURVES`, (256,) float64 each.
     """
 
     scalars: dict[str, float]
@@ -40,26 +40,32 @@ class MapScores:
 
 
 def score(
-    pred: Map, target: Map, protocol: str = "field", valid: Map | None = None, extra: Sequence[str] = (), image: Map | None = None
+    pred: Map,
+    target: Map,
+    protocol: str = "field",
+    valid: Map | None = None,
+    extra: Sequence[str] = (),
+    image: Map | None = None,
 ) -> MapScores:
     """Score one (H, W) prediction in [0, 1] against a bool mask of the same size (torch or NumPy).
 
-    All measures are taken on the map that the protocol makes; so IoU, Dice and the rates call foreground what exceeds 0.5
-    after min–max under `field`, and as given under `raw`.
+    All measures are taken on the map that the protocol makes; so IoU, Dice and the rates call foreground what exceeds
+    0.5 after min–max under `field`, and as given under `raw`.
 
     Args:
         pred: probabilities in [0, 1].
         target: the mask.
         protocol: `field`, `raw` or `released`, see `functional.prepare`.
-        valid: bool map, False where nothing is to be judged (outside a retina's field of view), or None. What is counted
-            over pixels (MAE, every curve, E and F, IoU, Dice, the rates, AUC) knows the valid pixels only, min–max and
-            adaptive threshold included. What needs a map (S, weighted F, the boundary measures, HCE, context) sees the
-            invalid part as background that was predicted as background.
+        valid: bool map, False where nothing is to be judged (outside a retina's field of view), or None. What is
+            counted over pixels (MAE, every curve, E and F, IoU, Dice, the rates, AUC) knows the valid pixels only,
+            min–max and adaptive threshold included. What needs a map (S, weighted F, the boundary measures, HCE,
+            context) sees the invalid part as background that was predicted as background.
         extra: names of slow measures, see `EXTRAS`.
         image: (H, W, 3) uint8 RGB, for `context_weighted` alone.
 
     Raises:
-        UserError: unknown protocol or extra; shapes that differ, NaN, values outside [0, 1], wrong types, all listed at once.
+        UserError: unknown protocol or extra; shapes that differ, NaN, values outside [0, 1], wrong types, all listed at
+            once.
 
     >>> import numpy as np
     >>> target = np.array([[True, True, False, False]])
@@ -72,7 +78,9 @@ def score(
     """
     check_protocol(protocol)
     extra = check_extra(extra)
-    (single,) = checked_maps([pred], [target], None if valid is None else [valid], None if image is None else [image], extra)
+    (single,) = checked_maps(
+        [pred], [target], None if valid is None else [valid], None if image is None else [image], extra
+    )
     return score_checked(single, protocol, extra)
 
 

@@ -32,7 +32,9 @@ def at_least_one(**settings: int) -> list[Expectation]:
 
 def one_of(choices: tuple[Any, ...], **settings: Any) -> list[Expectation]:
     """Expect one of some values."""
-    return [Expectation(name, value, value in choices, " or ".join(map(str, choices))) for name, value in settings.items()]
+    return [
+        Expectation(name, value, value in choices, " or ".join(map(str, choices))) for name, value in settings.items()
+    ]
 
 
 def check(owner: str, *expectations: Expectation) -> None:

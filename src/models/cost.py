@@ -46,9 +46,9 @@ class Timing:
 def count_parts(net: nn.Module, image: Tensor) -> list[PartCost]:
     """Parameters and GMACs of every part of ``net`` for ``image`` (1,3,H,W), and the total as the last.
 
-    Multiply-accumulates of convolutions, matrix products and the selective scan (half the operations that torch's counter finds);
-    element-wise operations, normalisation, pooling and resizing are not counted, as everywhere in the field. Attention is
-    counted as its two matrix products.
+    Multiply-accumulates of convolutions, matrix products and the selective scan (half the operations that torch's
+    counter finds); element-wise operations, normalisation, pooling and resizing are not counted, as everywhere in the
+    field. Attention is counted as its two matrix products.
     """
     operations: dict[str, int] = {}
     starts: list[int] = []

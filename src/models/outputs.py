@@ -14,7 +14,8 @@ from src.models.resample import upsample
 class StageOutput(NamedTuple):
     """One stage k at the unfolding resolution (h, w) = (⌈H/u⌉, ⌈W/u⌉); the next step reads these very tensors.
 
-    A network that refines masks without unfolding (``model=released``) has stages of masks alone: all other fields are None.
+    A network that refines masks without unfolding (``model=released``) has stages of masks alone: all other fields are
+    None.
 
     Attributes:
         mask_hat: M̂_k, (N,1,h,w) in [0,1].
@@ -92,14 +93,20 @@ def stage_logits(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
         return {"M": output.mask_logits}
     height, width = output.mask_logits.shape[-2:]
     factor = -(-height // output.coarse_logits.shape[-2])
-    before = output.stage_logits[: len(output.stages) + (output.closing is not None)]  # M_K is the final mask itself where nothing closes
+    before = output.stage_logits[
+        : len(output.stages) + (output.closing is not None)
+    ]  # M_K is the final mask itself where nothing closes
     final = f"M_{len(output.stages)}" if output.closing is None else f"{CLOSING_PREFIX}{len(output.stages) + 1}"
-    return {f"M_{k}": upsample(logits, factor, (height, width)) for k, logits in enumerate(before)} | {final: output.mask_logits}
+    return {f"M_{k}": upsample(logits, factor, (height, width)) for k, logits in enumerate(before)} | {
+        final: output.mask_logits
+    }
 
 
 def masks_at_size(logits: Tensor, targets: Sequence[Tensor]) -> list[Tensor]:
     """Logits (N,1,H,W), bilinearly brought to the size of each target (h, w), then σ: one (h, w) map an image."""
     return [
-        F.interpolate(row.unsqueeze(0).float(), size=tuple(target.shape[-2:]), mode="bilinear", align_corners=False).sigmoid()[0, 0]
+        F.interpolate(
+            row.unsqueeze(0).float(), size=tuple(target.shape[-2:]), mode="bilinear", align_corners=False
+        ).sigmoid()[0, 0]
         for row, target in zip(logits, targets, strict=True)
     ]

@@ -78,7 +78,9 @@ class ROBE(nn.Module):
     def __init__(self, lam: float = 0.01, widths: Sequence[int] = (16, 32, 48), reads_image: bool = True) -> None:
         super().__init__()
         are_three = len(widths) == 3 and min(widths) >= 1
-        check("ROBE", *above_floor(lam=lam), Expectation("widths", list(widths), are_three, "three widths of at least 1"))
+        check(
+            "ROBE", *above_floor(lam=lam), Expectation("widths", list(widths), are_three, "three widths of at least 1")
+        )
         self.lam = PositiveScalar(lam)
         self.network = BackgroundNetwork(widths, reads_image)
 

@@ -1,9 +1,10 @@
 """What wraps a trained network: several rounds, and sharper logits.
 
-Rounds are the paper's setting of RUN-4, after SegMaR, for any network: segment, magnify on what was found, segment again.
+Rounds are the paper's setting of RUN-4, after SegMaR, for any network: segment, magnify on what was found, segment
+again.
 
-A later round sees the same image, but the object fills its input: details that the first round's features could not hold. It is what
-reading a mask again cannot give (docs/results/mechanism.md).
+A later round sees the same image, but the object fills its input: details that the first round's features could not
+hold. It is what reading a mask again cannot give (docs/results/mechanism.md).
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ LARGEST = 2
 class InRounds(nn.Module):
     """Segment, then look again at the box around what is found so far, ``rounds − 1`` times.
 
-    Inside the box the result is the mean of the earlier logits and those of the new look: with three rounds the looks weigh ¼, ¼ and
-    ½. Where nothing is found nothing changes, and where the box is the whole image the next look is the first again. The image is
-    magnified from the network's own input, so that a network is judged by the pixels that it was given (our choice), rows and columns
-    each by their own factor.
+    Inside the box the result is the mean of the earlier logits and those of the new look: with three rounds the looks
+    weigh ¼, ¼ and ½. Where nothing is found nothing changes, and where the box is the whole image the next look is the
+    first again. The image is magnified from the network's own input, so that a network is judged by the pixels that it
+    was given (our choice), rows and columns each by their own factor.
 
     Args:
         net: ``net(image)`` returns an object with ``mask_logits`` (N,1,H,W).
         rounds: 2 or more.
 
-    ``forward(image)``: (N,3,H,W) in [0,1] → :class:`MaskOutput`, the last mask alone, as the stages of different looks do not fit
-    together.
+    ``forward(image)``: (N,3,H,W) in [0,1] → :class:`MaskOutput`, the last mask alone, as the stages of different looks
+    do not fit together.
     """
 
     def __init__(self, net: nn.Module, rounds: int) -> None:
@@ -82,7 +83,9 @@ def apply_variant(net: nn.Module, variant: Variant) -> nn.Module:
     """
     problems = Problems(variant.problems())
     if variant.closing_step is not None and not getattr(net, "mask_steps", ()):
-        problems.append(f"closing_step={str(variant.closing_step).lower()}: {network_name(net)} has no mask step; leave it out")
+        problems.append(
+            f"closing_step={str(variant.closing_step).lower()}: {network_name(net)} has no mask step; leave it out"
+        )
     problems.raise_all()
     if variant.rounds > 1:
         net = InRounds(net, variant.rounds)
@@ -142,7 +145,9 @@ def _look_again(net: nn.Module, image: Tensor, logits: Tensor) -> Tensor:
     boxes = {i: box for i, row in enumerate(logits) if (box := object_box(row[0] > 0)) is not None}
     if not boxes:
         return logits
-    crops = [F.interpolate(image[i : i + 1, :, rows, columns], size, mode="bilinear") for i, (rows, columns) in boxes.items()]
+    crops = [
+        F.interpolate(image[i : i + 1, :, rows, columns], size, mode="bilinear") for i, (rows, columns) in boxes.items()
+    ]
     found = net(torch.cat(crops).contiguous(memory_format=torch.channels_last)).mask_logits
     logits = logits.clone()
     for (i, (rows, columns)), seen in zip(boxes.items(), found, strict=True):

@@ -27,8 +27,8 @@ ShareStages = Literal["unfolding", "all", "none"]
 class RUN(nn.Module):
     """The unfolded network (method.md 3), composed of its parts; ``RUN(encoder)`` is `model=run`.
 
-    A part is a factory that RUN calls once for each stage that has its own: a class, or a `functools.partial` of it with settings. A part
-    that is off is None and creates no parameters.
+    A part is a factory that RUN calls once for each stage that has its own: a class, or a `functools.partial` of it
+    with settings. A part that is off is None and creates no parameters.
 
     Args:
         encoder: a :class:`PyramidEncoder`.
@@ -36,22 +36,24 @@ class RUN(nn.Module):
         num_stages: K ≥ 1.
         levels: feature stride of each stage, or an order: see :func:`stage_levels`.
         unfold_stride: C, M and B live at 1/1 (the paper) or 1/4 of the image's resolution.
-        share_stages: ``unfolding``: mask step and ROBE are shared over stages, the state space is not (released code); ``all``: the
-            state space too; ``none``: nothing. γ never is.
+        share_stages: ``unfolding``: mask step and ROBE are shared over stages, the state space is not (released code);
+            ``all``: the state space too; ``none``: nothing. γ never is.
         mask_step: makes a :class:`MaskStep`. None: M̂_k := M_{k−1}. Off too where the state space does not read M̂.
         state_space: makes a :class:`ReversibleStateSpace`, from ``channels``, ``coupling`` and ``call``.
         robe: makes a :class:`ROBE`. None: B_k := (1 − M_k)·C, and R := 1 − M_{k−1} in the state space.
         background_evidence: False: R := 1 − M_{k−1} in the state space.
-        coupling: False is the no-unfolding control ``fpn_ds``: both branches read E alone and every part of the unfolding is off.
+        coupling: False is the no-unfolding control ``fpn_ds``: both branches read E alone and every part of the
+            unfolding is off.
         context: False leaves the top-down merging out of E(C): each level is reduced to ``channels`` by itself.
-        closing_step: the final mask is M̂_{K+1}, one more mask step (that of stage K) after the last stage, which reads B_K (our
-            switch; the paper: False, M_K). It has no parameters and no loss of its own, so in training mode the output is M_K. False
-            too where the mask step is off.
-        gradient_checkpointing: recompute the parts of each stage (mask step, either branch, ROBE) in the backward instead of keeping them.
+        closing_step: the final mask is M̂_{K+1}, one more mask step (that of stage K) after the last stage, which reads
+            B_K (our switch; the paper: False, M_K). It has no parameters and no loss of its own, so in training mode
+            the output is M_K. False too where the mask step is off.
+        gradient_checkpointing: recompute the parts of each stage (mask step, either branch, ROBE) in the backward
+            instead of keeping them.
 
-    ``forward(image, start=None)``: image (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`RUNOutput`. ``start``: a mask (N,1,H,W) in
-    [0,1] that takes M_0's place, averaged down to the unfolding resolution and kept within 0.01 … 0.99, to ask what the stages make of
-    it (:mod:`scripts.results.other_starts`).
+    ``forward(image, start=None)``: image (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`RUNOutput`. ``start``: a mask
+    (N,1,H,W) in [0,1] that takes M_0's place, averaged down to the unfolding resolution and kept within 0.01 … 0.99, to
+    ask what the stages make of it (:mod:`scripts.results.other_starts`).
 
     Raises:
         UserError: all impossible settings at once, those of the parts included.
@@ -90,7 +92,9 @@ class RUN(nn.Module):
         self.start = CoarseHead(channels)
         copies = num_stages if share_stages == "none" else 1
         self.mask_steps = _copies(mask_step if space.reads_mask_hat else None, copies)
-        self.state_spaces = _copies(functools.partial(state_space, channels), 1 if share_stages == "all" else num_stages)
+        self.state_spaces = _copies(
+            functools.partial(state_space, channels), 1 if share_stages == "all" else num_stages
+        )
         self.robes = _copies(robe if coupling else None, copies)
         gammas = [] if space.gamma is None or not coupling else [float(space.gamma)] * num_stages
         self.gammas = nn.ParameterList(nn.Parameter(torch.tensor(gamma)) for gamma in gammas)
@@ -134,14 +138,18 @@ class RUN(nn.Module):
                 yield module.scale
         yield from self.gammas
 
-    def _stage(self, k: int, feature: Tensor, image: Tensor, mask: Tensor, mask_prev: Tensor, background: Tensor) -> StageOutput:
+    def _stage(
+        self, k: int, feature: Tensor, image: Tensor, mask: Tensor, mask_prev: Tensor, background: Tensor
+    ) -> StageOutput:
         level = self.levels[k]
         mask_hat, residual = mask, torch.zeros_like(mask)
         if self.mask_steps:
             mask_hat, residual = self.call(module_of_stage(self.mask_steps, k), image, background, mask, mask_prev)
         reverse = reversed_mask(image, background, mask) if self.background_evidence else 1 - mask
         factor = level // self.unfold_stride
-        logits, edge_logits = module_of_stage(self.state_spaces, k)(feature, pool(mask_hat, factor), pool(reverse, factor))
+        logits, edge_logits = module_of_stage(self.state_spaces, k)(
+            feature, pool(mask_hat, factor), pool(reverse, factor)
+        )
         mask_logits = self._to_unfolding(logits, level, image)
         if self.gammas:
             mask_logits = mask_logits + self.gammas[k] * _clipped_logit(mask_hat)

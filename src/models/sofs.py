@@ -19,16 +19,20 @@ Branches = Literal["both", "small", "large"]
 REVERSED_PRIOR = 1e-3
 
 
-def residual_filter(mask: Tensor, uncertain_band: UncertainBand = "zero", softness: float = 0.0) -> tuple[Tensor, Tensor]:
+def residual_filter(
+    mask: Tensor, uncertain_band: UncertainBand = "zero", softness: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """The filter F: mask p → (w, M̃), so that w·(p − M̃) is non-zero only for half-decided pixels.
 
     Args:
         mask: probabilities in [0,1], any shape.
         uncertain_band: ``zero``: w = 0 where 0.4 < p < 0.6 (released code); ``one``: w = 1 everywhere (our switch).
-        softness: 0: hard thresholds (released code); else the width of sigmoids in their place, through which gradients flow (our switch).
+        softness: 0: hard thresholds (released code); else the width of sigmoids in their place, through which gradients
+            flow (our switch).
 
     Returns:
-        w (0 or 1; between them where soft) and M̃ (0.1 where 0.1 < p < 0.4, 0.9 where 0.6 < p < 0.9, p elsewhere), both of ``mask``'s shape.
+        w (0 or 1; between them where soft) and M̃ (0.1 where 0.1 < p < 0.4, 0.9 where 0.6 < p < 0.9, p elsewhere), both
+        of ``mask``'s shape.
     """
     undecided = _between(mask, 0.4, 0.6, softness) if uncertain_band == "zero" else torch.zeros_like(mask)
     low, high = _between(mask, 0.1, 0.4, softness), _between(mask, 0.6, 0.9, softness)
@@ -44,7 +48,9 @@ def _between(x: Tensor, low: float, high: float, softness: float) -> Tensor:
     return torch.sigmoid((x - low) / softness) * torch.sigmoid((high - x) / softness)
 
 
-def filtered_residual(mask: Tensor, mask_prev: Tensor, uncertain_band: UncertainBand = "zero", softness: float = 0.0) -> Tensor:
+def filtered_residual(
+    mask: Tensor, mask_prev: Tensor, uncertain_band: UncertainBand = "zero", softness: float = 0.0
+) -> Tensor:
     """r_{k−1} = w_{k−1}·(M_{k−1} − M̃_{k−1}) with (w_{k−1}, M̃_{k−1}) = F(M_{k−2}); shape of ``mask`` (M_{k−1})."""
     weight, tilde = residual_filter(mask_prev, uncertain_band, softness)
     return weight * (mask - tilde)
@@ -156,7 +162,9 @@ class MaskStep(nn.Module):
         residual = filtered_residual(mask, mask_prev, self.uncertain_band, self.softness)
         grad_s = self.scale * self.gradient(residual).float()
         filtering = (self.uncertain_band, self.softness)
-        mask_hat = mask_step(image, background, mask, mask_prev, grad_s, self.mu(), self.alpha(), self.lipschitz, *filtering)
+        mask_hat = mask_step(
+            image, background, mask, mask_prev, grad_s, self.mu(), self.alpha(), self.lipschitz, *filtering
+        )
         return mask_hat, residual
 
 
@@ -173,8 +181,9 @@ class ReversibleStateSpace(nn.Module):
         edge_head: False leaves the edge head out; edge logits are then None.
         branches: ``small`` leaves VSS_l and with it R out of T, ``large`` VSS_s and M̂.
         phi: False leaves φ out of both branches: LayerNorm then cancels most of what the mask says.
-        gamma: initial γ of the mask's residual, M_k = σ(up(conv(T)) + γ·logit(clip(M̂_k, .01, .99))) (our switch); None: without
-            it, as in the paper. RUN holds γ and adds the term: every stage has its own, at the unfolding resolution.
+        gamma: initial γ of the mask's residual, M_k = σ(up(conv(T)) + γ·logit(clip(M̂_k, .01, .99))) (our switch);
+            None: without it, as in the paper. RUN holds γ and adds the term: every stage has its own, at the unfolding
+            resolution.
         coupling: False lets both branches read E alone (the no-unfolding control ``fpn_ds``).
         call: what calls a branch (:mod:`src.models.gradient_checkpointing`).
 

@@ -21,14 +21,15 @@ IMAGE_SKIPS = {1: 16, 2: 32}
 class UNet(nn.Module):
     """A U-Net decoder (Ronneberger et al., MICCAI 2015) on the pyramid of a pretrained encoder.
 
-    Each block doubles the resolution bilinearly, concatenates the encoder's feature of that stride and applies two Conv-BN-ReLU. The
-    pyramid ends at stride 4, so the last two blocks have no skip connection unless they are made of the image, as the original's are.
-    Widths as `segmentation_models_pytorch` has them.
+    Each block doubles the resolution bilinearly, concatenates the encoder's feature of that stride and applies two
+    Conv-BN-ReLU. The pyramid ends at stride 4, so the last two blocks have no skip connection unless they are made of
+    the image, as the original's are. Widths as `segmentation_models_pytorch` has them.
 
     Args:
         encoder: a :class:`PyramidEncoder`.
         channels: width of each block, at strides 16, 8, 4, 2 and 1.
-        image_skips: two Conv-BN-ReLU, with a 2×2 average between them, read the image for the blocks at strides 1 and 2.
+        image_skips: two Conv-BN-ReLU, with a 2×2 average between them, read the image for the blocks at strides 1 and
+            2.
 
     ``forward(image)``: (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`MaskOutput`.
 
@@ -36,14 +37,20 @@ class UNet(nn.Module):
         UserError: another number of widths.
     """
 
-    def __init__(self, encoder: PyramidEncoder, channels: Sequence[int] = (256, 128, 64, 32, 16), image_skips: bool = False) -> None:
+    def __init__(
+        self, encoder: PyramidEncoder, channels: Sequence[int] = (256, 128, 64, 32, 16), image_skips: bool = False
+    ) -> None:
         super().__init__()
         if len(channels) != len(BLOCK_STRIDES) or min(channels) < 1:
-            raise UserError(f"model.net.channels: got {list(channels)}, expected {len(BLOCK_STRIDES)} widths, at strides {BLOCK_STRIDES}")
+            raise UserError(
+                f"model.net.channels: got {list(channels)}, expected {len(BLOCK_STRIDES)} widths, at strides {BLOCK_STRIDES}"
+            )
         self.encoder = encoder
         widths = [encoder.channels[max(STRIDES)], *channels]
         skips = encoder.channels | (IMAGE_SKIPS if image_skips else {})
-        self.stem = nn.ModuleList([conv_bn_relu(3, IMAGE_SKIPS[1]), conv_bn_relu(IMAGE_SKIPS[1], IMAGE_SKIPS[2])] if image_skips else [])
+        self.stem = nn.ModuleList(
+            [conv_bn_relu(3, IMAGE_SKIPS[1]), conv_bn_relu(IMAGE_SKIPS[1], IMAGE_SKIPS[2])] if image_skips else []
+        )
         self.blocks = nn.ModuleList(
             nn.Sequential(conv_bn_relu(before + skips.get(stride, 0), after), conv_bn_relu(after, after))
             for stride, before, after in zip(BLOCK_STRIDES, widths[:-1], widths[1:], strict=True)

@@ -39,7 +39,9 @@ class SS2D(nn.Module):
 
     directions = 4
 
-    def __init__(self, channels: int, d_state: int = 16, expand: int = 2, dt_init: tuple[float, float] = (1e-3, 1e-1)) -> None:
+    def __init__(
+        self, channels: int, d_state: int = 16, expand: int = 2, dt_init: tuple[float, float] = (1e-3, 1e-1)
+    ) -> None:
         super().__init__()
         inner, rank = expand * channels, math.ceil(channels / 16)
         self.rank, self.d_state = rank, d_state
@@ -68,7 +70,8 @@ class SS2D(nn.Module):
     def _scan(self, x: Tensor) -> Tensor:
         """All four directions in one call: tokens stay in place, Δ, B and C are read from one projection of the map.
 
-        In float32 under autocast too: Δ stands in an exponent, and sums over thousands of tokens leave the range of fp16.
+        In float32 under autocast too: Δ stands in an exponent, and sums over thousands of tokens leave the range of
+        fp16.
         """
         height, width = x.shape[2:]
         tokens = full_precision(x.flatten(2))
@@ -111,7 +114,11 @@ class ChannelAttention(nn.Module):
         super().__init__()
         squeezed = max(8, channels // 4)
         self.gate = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, squeezed, 1), nn.GELU(), nn.Conv2d(squeezed, channels, 1), nn.Sigmoid()
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, squeezed, 1),
+            nn.GELU(),
+            nn.Conv2d(squeezed, channels, 1),
+            nn.Sigmoid(),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -122,8 +129,8 @@ class ChannelAttention(nn.Module):
 class DilatedDepthwise(nn.Conv2d):
     """Depthwise 3×3 convolution of dilation 2, (N,C,H,W) → (N,C,H,W); on a CPU in float32 under autocast too.
 
-    There, in bf16 and channels_last, oneDNN's gradient of these weights (torch 2.14) reads memory that nobody wrote: off by
-    100 %, at times by 10¹⁵.
+    There, in bf16 and channels_last, oneDNN's gradient of these weights (torch 2.14) reads memory that nobody wrote:
+    off by 100 %, at times by 10¹⁵.
     """
 
     def __init__(self, channels: int) -> None:

@@ -61,7 +61,9 @@ def announce(prepared: Prepared, trainer: L.Trainer) -> None:
         out.print("compile=true: the first training and the first validation step take minutes", highlight=False)
     out.print(_summary(prepared), *prepared.notes, sep="\n", highlight=False, markup=False)
     if prepared.accumulated is not None:
-        parts = f"{cfg.data.batch_size} (a batch) × {trainer.world_size} (devices) × {prepared.accumulated} (accumulated)"
+        parts = (
+            f"{cfg.data.batch_size} (a batch) × {trainer.world_size} (devices) × {prepared.accumulated} (accumulated)"
+        )
         out.print(f"images a step of the optimiser: {cfg.effective_batch} = {parts}", highlight=False)
 
 
@@ -74,12 +76,19 @@ def fit(prepared: Prepared, trainer: L.Trainer, request: StopRequest) -> dict[st
     """
     start = str(prepared.ckpt_path) if prepared.ckpt_path else None
     try:
-        with writable(prepared.output_dir), request, other_ranks(trainer, prepared.cfg, start), explained(prepared.datamodule.sizes()):
+        with (
+            writable(prepared.output_dir),
+            request,
+            other_ranks(trainer, prepared.cfg, start),
+            explained(prepared.datamodule.sizes()),
+        ):
             trainer.fit(prepared.module, datamodule=prepared.datamodule, ckpt_path=start)
     except Interrupted as stop:
         if trainer.is_global_zero:
             command = command_line(prepared.output_dir, "ckpt_path=last")
-            print(f"stopped by {stop.signal.name} at step {trainer.global_step}; resume with: {command}", file=sys.stderr)
+            print(
+                f"stopped by {stop.signal.name} at step {trainer.global_step}; resume with: {command}", file=sys.stderr
+            )
         raise
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
@@ -87,7 +96,9 @@ def fit(prepared: Prepared, trainer: L.Trainer, request: StopRequest) -> dict[st
 def _callbacks(prepared: Prepared) -> list[L.Callback]:
     """The configured callbacks; without validation none that waits for its measures."""
     validates = prepared.cfg.train and prepared.datamodule.validates
-    callbacks = [one for one in prepared.callbacks if validates or not str(getattr(one, "monitor", "")).startswith("val/")]
+    callbacks = [
+        one for one in prepared.callbacks if validates or not str(getattr(one, "monitor", "")).startswith("val/")
+    ]
     if prepared.cfg.train and not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
         rank_zero_warn("no checkpoint will be written: best.ckpt and last.ckpt are callbacks=[default,…]")
     return callbacks

@@ -17,8 +17,8 @@ from src.utils.launch import global_rank
 def initial_module(cfg: DictConfig) -> COSModule:
     """Make the network that ``cfg.model`` describes and give it the weights of ``cfg.init``; optimiser and epoch begin anew.
 
-    The encoder's own weights (``encoder.weights``) are only fetched where the file does not hold them all, which ``init_strict=false``
-    allows. What does not fit is then reported as a warning.
+    The encoder's own weights (``encoder.weights``) are only fetched where the file does not hold them all, which
+    ``init_strict=false`` allows. What does not fit is then reported as a warning.
 
     Raises:
         UserError: a file that cannot be read or belongs to another project; a mismatch, all of it listed.

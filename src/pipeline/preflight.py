@@ -66,7 +66,8 @@ def prepare(cfg: DictConfig) -> Prepared:
     """Make and check everything that a training needs; seeds the random numbers.
 
     Raises:
-        UserError: all mistakes in devices, data, network, callbacks and loggers at once; a checkpoint that does not fit.
+        UserError: all mistakes in devices, data, network, callbacks and loggers at once; a checkpoint that does not
+            fit.
     """
     silence_loggers()
     ckpt_path = starting_checkpoint(cfg)
@@ -89,7 +90,9 @@ def prepare(cfg: DictConfig) -> Prepared:
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     module.config = config | {"commit": revision()} | module.config
     notes = [] if ckpt_path is None else _check_checkpoint(cfg, module, datamodule, ckpt_path)
-    return Prepared(cfg, Path(cfg.paths.output_dir), ckpt_path, devices, accumulated, datamodule, module, callbacks, loggers, notes)
+    return Prepared(
+        cfg, Path(cfg.paths.output_dir), ckpt_path, devices, accumulated, datamodule, module, callbacks, loggers, notes
+    )
 
 
 def _seed(seed: int) -> None:
@@ -199,7 +202,9 @@ def _data_overrides(cfg: DictConfig, data: dict[str, Any]) -> dict[str, Any]:
     """What ``cfg`` sets of the checkpoint's ``data``, if these have such settings."""
     overrides = _given(cfg.data)
     if unknown := [f"data.{key}" for key in overrides if key not in data and not takes(data["_target_"], key)]:
-        raise UserError(f"{', '.join(unknown)}: the data of this checkpoint ({data['_target_'].split('.')[-1]}) has no such setting")
+        raise UserError(
+            f"{', '.join(unknown)}: the data of this checkpoint ({data['_target_'].split('.')[-1]}) has no such setting"
+        )
     if cfg.metrics.protocol == "released" and "train_sets" in data:  # of folders; made-up scenes have no EXIF
         return {"exif": False} | overrides
     return overrides
@@ -213,4 +218,6 @@ def _check_blind(measures: list[str]) -> None:
     """An evaluation scores masks without their images at full size."""
     if looking := [name for name in measures if MEASURES[name].needs_image]:
         how = "python -m src.score preds=MAPS gts=MASKS images=IMAGES"
-        raise UserError(f"metrics.extra: {', '.join(looking)} looks at the images at full size: leave it out, then {how}")
+        raise UserError(
+            f"metrics.extra: {', '.join(looking)} looks at the images at full size: leave it out, then {how}"
+        )

@@ -28,7 +28,9 @@ def open_split(data: dict[str, Any], overrides: dict[str, Any], split: str) -> C
     if "test_sets" in overrides:
         raise UserError("data.test_sets: split=holdout reads no test set; leave one of the two out")
     unread = {"test_sets": [], "cache": False}  # neither has to be there
-    datamodule = instantiate(OmegaConf.merge(data, {key: value for key, value in unread.items() if key in data}, overrides))
+    datamodule = instantiate(
+        OmegaConf.merge(data, {key: value for key, value in unread.items() if key in data}, overrides)
+    )
     datamodule.test_on_holdout()
     return datamodule
 

@@ -47,16 +47,19 @@ def check_resume(module: COSModule, datamodule: Any, checkpoint: Mapping[str, An
     """Compare a training with the checkpoint that it shall resume from.
 
     Args:
-        module: its ``config`` is the configuration of this command; ``init`` and ``started_from`` become those of the checkpoint.
+        module: its ``config`` is the configuration of this command; ``init`` and ``started_from`` become those of the
+            checkpoint.
         datamodule: set up.
         checkpoint: what `read_checkpoint` has read.
         path: where it came from.
 
     Returns:
-        What has to be said before the work: what is taken from the command line, which images are new, that nothing is left to train.
+        What has to be said before the work: what is taken from the command line, which images are new, that nothing is
+        left to train.
 
     Raises:
-        UserError: another architecture, settings that are the checkpoint's, other training images or another hold-out; all at once.
+        UserError: another architecture, settings that are the checkpoint's, other training images or another hold-out;
+            all at once.
     """
     problems, notes = Problems(), list[str]()
     began = checkpoint["config"].get("init")
@@ -71,11 +74,17 @@ def check_resume(module: COSModule, datamodule: Any, checkpoint: Mapping[str, An
         check_epochs(module.config["trainer"].get("max_epochs"), dict(checkpoint), path)
     problems.raise_all()
     problems += refused_settings(checkpoint["config"], module.config)
-    problems += changed_images(checkpoint.get(type(datamodule).__qualname__, {}).get("split"), datamodule.split_record(), notes)
+    problems += changed_images(
+        checkpoint.get(type(datamodule).__qualname__, {}).get("split"), datamodule.split_record(), notes
+    )
     way_out = "resume with the command that began it, or begin a new training with its weights"
     problems.raise_all(f"{path} cannot be resumed like this; {way_out}, init={path}:")
     module.config |= {key: checkpoint["config"][key] for key in ("init", "started_from") if key in checkpoint["config"]}
-    return [*_used_settings(checkpoint["config"], module.config), *notes, *_nothing_left(module.config["trainer"], checkpoint, path)]
+    return [
+        *_used_settings(checkpoint["config"], module.config),
+        *notes,
+        *_nothing_left(module.config["trainer"], checkpoint, path),
+    ]
 
 
 def refused_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
@@ -93,7 +102,11 @@ def differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, tu
     """Return dotted key → the two values, for all settings on which a number depends. What is null is not set."""
     before, now = _flat(there), _flat(here)
     keys = [key for key in dict.fromkeys([*before, *now]) if before.get(key) != now.get(key)]
-    told = [key for key in keys if not any(_is_below(key, prefix) for prefix in NO_NUMBER) and key.rpartition(".")[2] not in UNTOLD]
+    told = [
+        key
+        for key in keys
+        if not any(_is_below(key, prefix) for prefix in NO_NUMBER) and key.rpartition(".")[2] not in UNTOLD
+    ]
     return {key: (before.get(key), now.get(key)) for key in told}
 
 
@@ -127,4 +140,6 @@ def _is_below(key: str, prefix: str) -> bool:
 def _word(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {None: "null", True: "true", False: "false"}[value]
-    return f"[{','.join(map(_word, value))}]" if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+    return (
+        f"[{','.join(map(_word, value))}]" if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+    )

@@ -19,8 +19,8 @@ def check_start(cfg: DictConfig) -> None:
     """Check what can be checked by names and paths alone.
 
     Raises:
-        UserError: a group that was removed, a checkpoint or weights that do not exist, a checkpoint that cannot be resumed from, a folder
-            that holds a run.
+        UserError: a group that was removed, a checkpoint or weights that do not exist, a checkpoint that cannot be
+            resumed from, a folder that holds a run.
     """
     if removed := [name for name in NEEDED if "_target_" not in (cfg.get(name) or {})]:
         way_out = "training needs it. It was removed with ~GROUP; choose one with GROUP=CHOICE"
@@ -34,13 +34,17 @@ def check_start(cfg: DictConfig) -> None:
         problems.append(f"init: no file {cfg.init}")
     if _begun(cfg) and cfg.ckpt_path is None:
         folder = cfg.paths.output_dir
-        problems.append(f"{folder} already holds a training: ckpt_path=last resumes it, another paths.output_dir starts a new one")
+        problems.append(
+            f"{folder} already holds a training: ckpt_path=last resumes it, another paths.output_dir starts a new one"
+        )
     problems += _of_another_run(cfg)
     if not cfg.train and cfg.ckpt_path is None:
         problems.append("train=false needs a ckpt_path to test")
     if cfg.train and cfg.ckpt_path is not None and Path(cfg.ckpt_path).suffix == SUFFIX:
         only_weights = f"ckpt_path: {cfg.ckpt_path} holds weights alone"
-        problems.append(f"{only_weights}; a training resumes from a .ckpt, init={cfg.ckpt_path} begins a new one with them")
+        problems.append(
+            f"{only_weights}; a training resumes from a .ckpt, init={cfg.ckpt_path} begins a new one with them"
+        )
     problems.raise_all()
 
 
@@ -61,7 +65,9 @@ def _of_another_run(cfg: DictConfig) -> list[str]:
     if cfg.ckpt_path in (None, "last") or Path(cfg.ckpt_path).resolve().parent == (folder / "checkpoints").resolve():
         return []
     if _begun(cfg):
-        return [f"{folder} already holds another training than that of ckpt_path={cfg.ckpt_path}; name another paths.output_dir"]
+        return [
+            f"{folder} already holds another training than that of ckpt_path={cfg.ckpt_path}; name another paths.output_dir"
+        ]
     if not cfg.train and any((folder / name).exists() for name in REPORT):
         return [f"{folder} already holds a report; name another paths.output_dir for that of ckpt_path={cfg.ckpt_path}"]
     return []

@@ -79,7 +79,12 @@ def run_test(
         workers: threads that score (None: one per core); the numbers do not depend on it.
         maps_dir: where the maps go, ``<maps_dir>/<SET>/<image>.png``; None: nowhere.
     """
-    alone = {"devices": 1, "num_nodes": 1, "strategy": "auto", "plugins": [LightningEnvironment()]}  # also in a job of several processes
+    alone = {
+        "devices": 1,
+        "num_nodes": 1,
+        "strategy": "auto",
+        "plugins": [LightningEnvironment()],
+    }  # also in a job of several processes
     callbacks = [ProgressBar()] if trainer_cfg.get("enable_progress_bar", True) else []
     trainer: L.Trainer = instantiate(trainer_cfg, **alone, logger=False, callbacks=callbacks)
     metrics = module.val_metrics

@@ -34,14 +34,18 @@ def compare(
     problems.raise_all()
     protocols = {str(path): protocol for path, protocol, _ in found}
     if len(set(protocols.values())) > 1:
-        raise UserError("these files were made with different protocols:", [f"{path}: {name}" for path, name in protocols.items()])
+        raise UserError(
+            "these files were made with different protocols:", [f"{path}: {name}" for path, name in protocols.items()]
+        )
     methods = [(path, method) for path, _, group in found for method in {one.method for one in group}]
     names = [method for _, method in methods]
     by_set: dict[str, list[SetScores]] = {}
     for path, _, group in found:
         for one in group:
             twice = names.count(one.method) > 1
-            by_set.setdefault(one.dataset, []).append(replace(one, method=f"{one.method} [{path.parent}]" if twice else one.method))
+            by_set.setdefault(one.dataset, []).append(
+                replace(one, method=f"{one.method} [{path.parent}]" if twice else one.method)
+            )
     shared = {dataset: group for dataset, group in by_set.items() if len(group) > 1}
     if not shared:
         raise UserError("nothing to compare: no data set has two methods in these files")
@@ -49,7 +53,9 @@ def compare(
     for dataset, group in shared.items():
         _warn_of_missing(dataset, group)
     if not all(compared.values()):
-        raise UserError("nothing to compare: these columns are maxima of mean curves, not means over images; choose others with --columns")
+        raise UserError(
+            "nothing to compare: these columns are maxima of mean curves, not means over images; choose others with --columns"
+        )
     return found[0][1], compared
 
 
@@ -57,7 +63,9 @@ def main() -> None:
     """The command line of :func:`compare`."""
     parser = ScriptParser("Paired bootstrap and Wilcoxon tests between runs.")
     parser.add_argument("files", nargs="+", type=Path, help="per_image.csv files of src.score, src.eval or src.train")
-    parser.add_argument("--columns", nargs="+", help="measures, or one of the lists cod, polyp, vessel (default: the data set's task)")
+    parser.add_argument(
+        "--columns", nargs="+", help="measures, or one of the lists cod, polyp, vessel (default: the data set's task)"
+    )
     parser.add_argument("--reference", help="the method that the others are compared with (default: all pairs)")
     parser.add_argument("--csv", type=Path, help="write the comparisons there, in full precision")
     parser.run(_compare_files)
@@ -82,14 +90,17 @@ def _warn_of_missing(dataset: str, group: Sequence[SetScores]) -> None:
     if shared != every:
         counts = ", ".join(f"{len(own)} of {one.method}" for own, one in zip(names, group, strict=True))
         warnings.warn(
-            f"{dataset}: images differ ({counts}; {len(shared)} in all); each pair is compared on those that both have", stacklevel=2
+            f"{dataset}: images differ ({counts}; {len(shared)} in all); each pair is compared on those that both have",
+            stacklevel=2,
         )
 
 
 def _compare(group: list[SetScores], columns: Sequence[str] | None, reference: str | None) -> list[Comparison]:
     available = [name for name in group[0].measures if has_rows(name) and all(name in one.measures for one in group)]
     wanted = columns[0] if columns is not None and len(columns) == 1 else columns
-    chosen = choose_columns(wanted, [*available, *(name for name in group[0].measures if not has_rows(name))], [group[0].dataset])
+    chosen = choose_columns(
+        wanted, [*available, *(name for name in group[0].measures if not has_rows(name))], [group[0].dataset]
+    )
     return compare_methods(group, chosen, reference)
 
 

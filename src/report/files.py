@@ -62,7 +62,13 @@ def write_parquet(path: Path, rows: Rows) -> None:
 def metric_rows(results: Sequence[SetScores], published: Sequence[PublishedRow], protocol: str) -> Rows:
     """Every measure of every method (and stage, in `map`) on every data set; published rows say so in `numbers`."""
     for one in results:
-        names = {"numbers": "measured", "protocol": protocol, "dataset": one.dataset, "method": one.method, "map": one.map}
+        names = {
+            "numbers": "measured",
+            "protocol": protocol,
+            "dataset": one.dataset,
+            "method": one.method,
+            "map": one.map,
+        }
         yield names | {"images": len(one.rows), "resized": one.resized} | one.scalars
     for row in published:
         for dataset in dict.fromkeys(one.dataset for one in results):
@@ -82,7 +88,9 @@ def curve_rows(results: Sequence[SetScores], protocol: str) -> Rows:
     for one in results:
         names = {"protocol": protocol, "dataset": one.dataset, "method": one.method, "map": one.map}
         for i, threshold in enumerate(THRESHOLDS):
-            yield names | {"threshold": float(threshold)} | {name: float(curve[i]) for name, curve in one.curves.items()}
+            yield (
+                names | {"threshold": float(threshold)} | {name: float(curve[i]) for name, curve in one.curves.items()}
+            )
 
 
 def read_image_rows(path: Path) -> tuple[str, list[SetScores]]:
@@ -98,7 +106,9 @@ def read_image_rows(path: Path) -> tuple[str, list[SetScores]]:
         raise UserError(f"{path}: cannot be read ({error})") from error
     keys = ("protocol", "method", "dataset")
     if not rows or not {*keys, *DESCRIPTION} <= rows[0].keys():
-        raise UserError(f"{path}: not a per_image.csv of src.score or src.eval (needs the columns {', '.join((*keys, *DESCRIPTION))})")
+        raise UserError(
+            f"{path}: not a per_image.csv of src.score or src.eval (needs the columns {', '.join((*keys, *DESCRIPTION))})"
+        )
     protocols = {row["protocol"] for row in rows}
     if len(protocols) > 1:
         raise UserError(f"{path}: mixes the protocols {', '.join(sorted(protocols))}")
@@ -106,7 +116,9 @@ def read_image_rows(path: Path) -> tuple[str, list[SetScores]]:
     for row in rows:
         one = found.setdefault((row["dataset"], row["method"]), SetScores(row["dataset"], row["method"]))
         try:
-            one.rows.append({name: value if name == "image" else float(value) for name, value in row.items() if name not in keys})
+            one.rows.append(
+                {name: value if name == "image" else float(value) for name, value in row.items() if name not in keys}
+            )
         except (TypeError, ValueError) as error:
             raise UserError(f"{path}: the row of {row['image']} is not whole ({error})") from error
     _check_names(path, found.values())

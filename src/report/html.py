@@ -64,5 +64,10 @@ class Page:
         links = "".join(f'<a href="#s{i}">{escape(name)}</a>' for i, name in enumerate(self._sections))
         head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(self.title)}</title>'
         body = f"<h1>{escape(self.title)}</h1><p>{escape(self.subtitle)}</p><nav>{links}</nav>"
-        page = [f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head><body>', body, *self._parts, "</body></html>"]
+        page = [
+            f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head><body>',
+            body,
+            *self._parts,
+            "</body></html>",
+        ]
         path.write_text("\n".join(page) + "\n", encoding="utf-8")

@@ -35,7 +35,9 @@ def checked_spec(cfg: DictConfig, options: ReportOptions, problems: Problems) ->
     blind = [name for name, folders in spec.sets.items() if folders.images is None]
     with problems.catch():
         if looking and blind:
-            raise UserError(f"metrics.extra: {', '.join(looking)} looks at the images of {', '.join(blind)}: add images=FOLDER")
+            raise UserError(
+                f"metrics.extra: {', '.join(looking)} looks at the images of {', '.join(blind)}: add images=FOLDER"
+            )
     with problems.catch():
         options.check(measures, list(spec.sets), list(spec.methods))
     with problems.catch():
@@ -61,10 +63,16 @@ def _spec(cfg: DictConfig) -> Spec:
 
 
 def map_panels(
-    jobs: Mapping[tuple[str, str], Sequence[MapFiles]], dataset: str, image: str, protocol: str, ignore: int | None = None
+    jobs: Mapping[tuple[str, str], Sequence[MapFiles]],
+    dataset: str,
+    image: str,
+    protocol: str,
+    ignore: int | None = None,
 ) -> list[Panel]:
     """Return the row of an image: itself where there is one, the truth, and each method's errors; of a single method its map too."""
-    group = {method: next(f for f in files if f.image == image) for (name, method), files in jobs.items() if name == dataset}
+    group = {
+        method: next(f for f in files if f.image == image) for (name, method), files in jobs.items() if name == dataset
+    }
     truth, known = read_truth(next(iter(group.values())).gt, ignore=ignore)
     source = next(iter(group.values())).source
     panels: list[Panel] = [] if source is None else [("image", read_image(source))]

@@ -19,20 +19,29 @@ from src.report.write import Report, ReportOptions, write_report
 
 
 def write_results(
-    output_dir: Path, module: COSModule, datamodule: Any, ckpt_path: Path | None, console: Console, options: ReportOptions | None = None
+    output_dir: Path,
+    module: COSModule,
+    datamodule: Any,
+    ckpt_path: Path | None,
+    console: Console,
+    options: ReportOptions | None = None,
 ) -> None:
     """Write the report (`report.write_report`) of a test into ``output_dir`` and print its tables.
 
     Args:
         output_dir: where the report goes.
         module: after ``trainer.test``: its ``test_results`` are read.
-        datamodule: its ``describe()`` says what was tested and how the model was selected; its test loaders give the gallery's images.
+        datamodule: its ``describe()`` says what was tested and how the model was selected; its test loaders give the
+            gallery's images.
         ckpt_path: the checkpoint that was tested, or None.
         console: where the tables are printed.
         options: columns, decimals and published rows; None: the defaults.
     """
     method = _method(module)
-    stages = {dataset: [replace(one, method=method) for one in by_stage.values()] for dataset, by_stage in module.test_results.items()}
+    stages = {
+        dataset: [replace(one, method=method) for one in by_stage.values()]
+        for dataset, by_stage in module.test_results.items()
+    }
     results = {dataset: [replace(group[-1], map="")] for dataset, group in stages.items()}
     sources = dict(zip(datamodule.test_names, (loader.dataset for loader in datamodule.test_dataloader()), strict=True))
     indices = {dataset: {name: i for i, name in enumerate(sources[dataset].source.names)} for dataset in results}
@@ -45,14 +54,18 @@ def write_results(
         context.append(f"The training began with the weights of another one ({start}).")
     variant = variant_of(module.net)
     if variant.rounds > 1:
-        context.append(f"{variant.rounds} rounds: each further one magnifies the box around what was found, out of the same input.")
+        context.append(
+            f"{variant.rounds} rounds: each further one magnifies the box around what was found, out of the same input."
+        )
     if variant.closing_step:
         context.append("The final mask is M̂ of one more mask step after the last stage (closing_step).")
     if variant.sharpness != 1:
         context.append(f"The logits of the final mask were multiplied by {variant.sharpness:g} (sharpness).")
     report = Report(f"{method}: test", module.val_metrics.protocol, results, panels, stages, context)
     write_report(output_dir, report, options or ReportOptions(), console)
-    console.print(f"Written: {output_dir}/ (open report.html; tables: metrics.{{md,tex,csv}}; per_image.csv)", highlight=False)
+    console.print(
+        f"Written: {output_dir}/ (open report.html; tables: metrics.{{md,tex,csv}}; per_image.csv)", highlight=False
+    )
 
 
 def _method(module: COSModule) -> str:
@@ -61,20 +74,30 @@ def _method(module: COSModule) -> str:
     return network_name(module.net) + (f"-{rounds}" if rounds > 1 else "") + (f" ({encoder})" if encoder else "")
 
 
-def _context(data: Mapping[str, Any], ckpt_path: Path | None, released: str | None = None, selection: str | None = None) -> Iterable[str]:
+def _context(
+    data: Mapping[str, Any], ckpt_path: Path | None, released: str | None = None, selection: str | None = None
+) -> Iterable[str]:
     """Sentences about input, checkpoint and data.
 
-    ``released``: which of the authors' files the weights are from; ``selection``: what they were selected on, None where their file
-    does not say.
+    ``released``: which of the authors' files the weights are from; ``selection``: what they were selected on, None
+    where their file does not say.
     """
     yield f"Input {data['image_size']} × {data['image_size']} px; the network's map is brought bilinearly to the mask's size."
     if ckpt_path is not None:
         if selection is None and ckpt_path.suffix != SUFFIX:  # of an older version, which left it to the file's name
             selection = data["selected_on"] if ckpt_path.stem == "best" else ""
-        chosen = "" if selection is None else f", selected on: {selection}" if selection else ", not selected on anything"
-        source = f", as the authors of RUN published it ({released}); how it was selected is not known" if released else chosen
+        chosen = (
+            "" if selection is None else f", selected on: {selection}" if selection else ", not selected on anything"
+        )
+        source = (
+            f", as the authors of RUN published it ({released}); how it was selected is not known"
+            if released
+            else chosen
+        )
         yield f"Checkpoint: {ckpt_path.name}{source}."
     readings = {set_name: words for set_name, words in data.get("masks", {}).items() if set_name.endswith("-Test")}
     yield from (f"Masks of {set_name}: {words}." for set_name, words in readings.items())
-    told = {count_note(dataset, "test", count) for dataset, count in data["test_images"].items()}  # stands under every table already
+    told = {
+        count_note(dataset, "test", count) for dataset, count in data["test_images"].items()
+    }  # stands under every table already
     yield from (f"{note}." for note in data["notes"] if note not in told)

@@ -50,15 +50,17 @@ def compare_methods(
 ) -> list[Comparison]:
     """All pairs of methods on one data set, or `reference` against each other one, on the images that both have.
 
-    Interval: percentile bootstrap over images, `resamples` resamples, seed fixed. Test: Wilcoxon's signed-rank, two-sided, images
-    without a difference dropped (p = 1 if there is no other). Holm's correction runs over all comparisons of the list. Measures that
-    are no mean over images (`*_max`) are left out.
+    Interval: percentile bootstrap over images, `resamples` resamples, seed fixed. Test: Wilcoxon's signed-rank,
+    two-sided, images without a difference dropped (p = 1 if there is no other). Holm's correction runs over all
+    comparisons of the list. Measures that are no mean over images (`*_max`) are left out.
 
     Raises:
         UserError: no image in common, an unknown reference.
     """
     found = [
-        comparison for pair in _pairs(results, reference) for comparison in _compare(*pair, list(filter(has_rows, measures)), resamples)
+        comparison
+        for pair in _pairs(results, reference)
+        for comparison in _compare(*pair, list(filter(has_rows, measures)), resamples)
     ]
     return [replace(one, p_holm=p) for one, p in zip(found, holm([one.p for one in found]), strict=True)]
 
@@ -106,7 +108,9 @@ def _pairs(results: Sequence[SetScores], reference: str | None) -> Iterator[tupl
         return
     chosen = [one for one in results if one.label == reference]
     if not chosen:
-        raise UserError(f"report.reference={reference}: no such method; there are {', '.join(one.label for one in results)}")
+        raise UserError(
+            f"report.reference={reference}: no such method; there are {', '.join(one.label for one in results)}"
+        )
     yield from ((chosen[0], other) for other in results if other is not chosen[0])
 
 

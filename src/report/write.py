@@ -63,7 +63,8 @@ class Report:
 
     Args:
         results: data set → methods.
-        stages: data set → the maps M_0 … M_K (and M̂_{K+1}) of one network, the last of which is the method's; empty for other maps.
+        stages: data set → the maps M_0 … M_K (and M̂_{K+1}) of one network, the last of which is the method's; empty
+            for other maps.
         context: notes under every main table.
         panels: (data set, image) → the pictures of one row of the gallery.
     """
@@ -79,8 +80,8 @@ class Report:
 def write_report(folder: Path, report: Report, options: ReportOptions, console: Console) -> None:
     """Write everything into `folder` and print the tables of what was measured.
 
-    Files: metrics.{md,tex,csv}, per_image.csv, curves.csv, comparisons.csv, breakdown.csv, curves_SET.{png,pdf}, gallery_SET.png and
-    report.html. They are the same byte for byte for the same scores.
+    Files: metrics.{md,tex,csv}, per_image.csv, curves.csv, comparisons.csv, breakdown.csv, curves_SET.{png,pdf},
+    gallery_SET.png and report.html. They are the same byte for byte for the same scores.
     """
     folder.mkdir(parents=True, exist_ok=True)
     datasets, results = list(report.results), [one for group in report.results.values() for one in group]
@@ -111,7 +112,9 @@ def write_report(folder: Path, report: Report, options: ReportOptions, console: 
     for note in [*set_notes(report.results), f"Protocol {PROTOCOLS[report.protocol]}.", *report.context]:
         console.print(f"[dim]{escape(note)}[/dim]", highlight=False)
     (folder / "metrics.md").write_text("\n".join(text), encoding="utf-8")
-    (folder / "metrics.tex").write_text("% needs \\usepackage{booktabs,graphicx}\n\n" + "\n".join(tex), encoding="utf-8")
+    (folder / "metrics.tex").write_text(
+        "% needs \\usepackage{booktabs,graphicx}\n\n" + "\n".join(tex), encoding="utf-8"
+    )
     page.write(folder / "report.html")
     files.write_csv(folder / "metrics.csv", files.metric_rows(maps, published, report.protocol))
     files.write_csv(folder / "per_image.csv", files.image_rows(results, report.protocol))
@@ -123,7 +126,11 @@ def write_report(folder: Path, report: Report, options: ReportOptions, console: 
 
 
 def _main_table(
-    report: Report, datasets: Sequence[str], columns: Sequence[str], options: ReportOptions, published: Sequence[PublishedRow]
+    report: Report,
+    datasets: Sequence[str],
+    columns: Sequence[str],
+    options: ReportOptions,
+    published: Sequence[PublishedRow],
 ) -> Table:
     chosen = {dataset: report.results[dataset] for dataset in datasets}
     title = f"{', '.join(datasets)}: scores"
@@ -134,7 +141,16 @@ def _stage_tables(report: Report, dataset: str, columns: Sequence[str]) -> list[
     stages = report.stages.get(dataset, [])
     if len(stages) < 2:
         return []
-    return [scores_table(f"{dataset}: stage by stage", {dataset: stages}, columns, report.protocol, STAGE_DIGITS, context=report.context)]
+    return [
+        scores_table(
+            f"{dataset}: stage by stage",
+            {dataset: stages},
+            columns,
+            report.protocol,
+            STAGE_DIGITS,
+            context=report.context,
+        )
+    ]
 
 
 def _comparisons(report: Report, dataset: str, columns: Sequence[str], options: ReportOptions) -> list[Comparison]:

@@ -57,7 +57,9 @@ def score_files(files: MapFiles, settings: ScoreSettings) -> ScoredFiles | str:
         pred = resize_map(stored.values, target.shape) if resized else stored.values
         looks = any(MEASURES[name].needs_image for name in settings.extra)
         picture = read_image(files.source) if looks and files.source is not None else None
-        scored = score_maps(files.image, {"": pred}, target, valid, settings.protocol, settings.extra, picture=picture)[""]
+        scored = score_maps(files.image, {"": pred}, target, valid, settings.protocol, settings.extra, picture=picture)[
+            ""
+        ]
     except UserError as error:
         return str(error)
     return ScoredFiles(replace(scored, resized=resized), map_facts(stored, target), facts)
@@ -94,12 +96,16 @@ def score_all_files(
     return results, _notes(seen, settings.protocol, problems)
 
 
-def _notes(seen: Mapping[tuple[str, str], list[tuple[Path, ScoredFiles]]], protocol: str, problems: list[str]) -> list[str]:
+def _notes(
+    seen: Mapping[tuple[str, str], list[tuple[Path, ScoredFiles]]], protocol: str, problems: list[str]
+) -> list[str]:
     """How the masks of each set are read, and what looks wrong, which is warned of as well."""
     notes, suspicious = dict[str, str](), list[str]()
     for (dataset, method), group in seen.items():
         if dataset not in notes:  # all methods share the masks
-            notes[dataset], found = mask_notes(dataset, group[0][0].parent, [(path, one.mask) for path, one in group], problems)
+            notes[dataset], found = mask_notes(
+                dataset, group[0][0].parent, [(path, one.mask) for path, one in group], problems
+            )
             suspicious += found
         suspicious += map_warnings(method, dataset, [one.map for _, one in group], protocol)
     for line in suspicious:

@@ -36,7 +36,9 @@ class MapFiles:
 def pair_files(spec: Spec, problems: list[str]) -> dict[tuple[str, str], list[MapFiles]]:
     """(data set, method) → its maps in the order of their names; unpaired and doubled files are added to `problems`."""
     problems += [
-        f"data set {name!r}: its name goes into file names; leave / and \\ out" for name in spec.sets if "/" in name or "\\" in name
+        f"data set {name!r}: its name goes into file names; leave / and \\ out"
+        for name in spec.sets
+        if "/" in name or "\\" in name
     ]
     masks = {name: _files(folders.gts, problems) for name, folders in spec.sets.items()}
     fovs = {name: _beside(folders.fovs, "field of view", masks[name], problems) for name, folders in spec.sets.items()}
@@ -50,7 +52,9 @@ def pair_files(spec: Spec, problems: list[str]) -> dict[tuple[str, str], list[Ma
             if maps and gts:
                 problems += _unpaired(spec.sets[dataset].gts, gts, folders[dataset], maps)
             pairs[dataset, method] = [
-                MapFiles(stem, maps[stem], gts[stem], fovs[dataset].get(stem), images[dataset].get(stem)) for stem in gts if stem in maps
+                MapFiles(stem, maps[stem], gts[stem], fovs[dataset].get(stem), images[dataset].get(stem))
+                for stem in gts
+                if stem in maps
             ]
     return pairs
 
@@ -65,7 +69,9 @@ def _unpaired(gts_place: Place, gts: Mapping[str, Path], maps_place: Place, maps
                 named = f"{paired} of {len(gts)} masks have a map of the same name"
                 return [f"{where}: {named}; {key} are called {pattern}: add {key}_pattern={pattern}"]
     missing = [f"{maps_place}: no map for {gts[stem].name}" for stem in gts if stem not in maps]
-    return missing + [f"{maps[stem]}: no mask for this map in {gts_place}; remove it" for stem in maps if stem not in gts]
+    return missing + [
+        f"{maps[stem]}: no mask for this map in {gts_place}; remove it" for stem in maps if stem not in gts
+    ]
 
 
 def check_files(files: MapFiles) -> list[str]:
@@ -105,12 +111,16 @@ def _files(place: Place, problems: list[str], without_types: bool = False) -> di
         problems.append(f"{folder}: holds no file to read{called} (looked for {COMMON}, {ARRAY}){_others(folder)}")
     for paths in found.values():
         if len(paths) > 1:
-            problems.append(f"{paths[0]}: the same stem also in {', '.join(path.name for path in paths[1:])}; pairs go by stem, keep one")
+            problems.append(
+                f"{paths[0]}: the same stem also in {', '.join(path.name for path in paths[1:])}; pairs go by stem, keep one"
+            )
     return {stem: paths[0] for stem, paths in sorted(found.items())}
 
 
 def _others(folder: Path) -> str:
-    others = [path for path in unread_files(folder, nested=True) if path.suffix.lower() != ARRAY] or list_files(folder, nested=True)
+    others = [path for path in unread_files(folder, nested=True) if path.suffix.lower() != ARRAY] or list_files(
+        folder, nested=True
+    )
     return f"; there are {count_suffixes(others)}" if others else ""
 
 

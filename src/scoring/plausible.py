@@ -44,7 +44,11 @@ def map_facts(stored: StoredMap, target: np.ndarray) -> MapFacts:
     """What a map (h, w) says beside its mask, bool (H, W); `fits` is NaN where either is constant."""
     small = _small(stored.values.astype(np.float32))
     truth = _small(target.astype(np.float32))
-    return MapFacts(float(stored.values.max()) * stored.full, stored.full, np.array([_correlation(one, truth) for one in _turned(small)]))
+    return MapFacts(
+        float(stored.values.max()) * stored.full,
+        stored.full,
+        np.array([_correlation(one, truth) for one in _turned(small)]),
+    )
 
 
 def _small(values: np.ndarray) -> np.ndarray:
@@ -70,7 +74,9 @@ def map_warnings(method: str, dataset: str, maps: Sequence[MapFacts], protocol: 
     if highest == 0:
         found.append(f"{name}: every map is 0 everywhere")
     elif full > 255 and highest <= 255:
-        found.append(f"{name}: maps in {int(full).bit_length()} bits, but with values up to {highest:g}; 8-bit values? save them in 8 bits")
+        found.append(
+            f"{name}: maps in {int(full).bit_length()} bits, but with values up to {highest:g}; 8-bit values? save them in 8 bits"
+        )
     elif full == 255 and highest == 1 and protocol == "raw":
         found.append(f"{name}: maps with the values 0 and 1 of 255; masks of 0/1? multiply them by 255")
     elif full == 255 and highest <= 100 and protocol == "raw":
@@ -89,7 +95,9 @@ def _turn_warnings(fits: np.ndarray) -> list[str]:
     if mean[0] < INVERTED:
         return [f"the maps look inverted (correlation with the masks {mean[0]:.2f}); the object must be bright"]
     if best and mean[best] > max(INVERTED + 0.6, mean[0] + margin):
-        return [f"the maps look {TURNS[best]}: turned back they fit the masks far better (correlation {mean[best]:.2f}, not {mean[0]:.2f})"]
+        return [
+            f"the maps look {TURNS[best]}: turned back they fit the masks far better (correlation {mean[best]:.2f}, not {mean[0]:.2f})"
+        ]
     return []
 
 
@@ -98,7 +106,9 @@ def mask_problems(path: Path, facts: MaskFacts) -> list[str]:
     return errors(list(judge_mask(path, facts)))
 
 
-def mask_notes(dataset: str, folder: Path, masks: Sequence[tuple[Path, MaskFacts]], problems: list[str]) -> tuple[str, tuple[str, ...]]:
+def mask_notes(
+    dataset: str, folder: Path, masks: Sequence[tuple[Path, MaskFacts]], problems: list[str]
+) -> tuple[str, tuple[str, ...]]:
     """How the masks of a set are read, and warnings about them; what forbids to use them is added to ``problems``."""
     findings = [*judge_set(folder, masks), *(one for path, facts in masks for one in judge_mask(path, facts))]
     problems += [line for line in errors(findings) if line not in problems]

@@ -16,7 +16,8 @@ Result = TypeVar("Result")
 class WorkerPool:
     """Runs functions in `workers` threads (None: one per core; 0: in this one, at once), with a bounded queue.
 
-    Threads, since decoding files and the loops over pixels run without the interpreter's lock, and nothing has to be copied or forked.
+    Threads, since decoding files and the loops over pixels run without the interpreter's lock, and nothing has to be
+    copied or forked.
     """
 
     def __init__(self, workers: int | None = None) -> None:

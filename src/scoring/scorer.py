@@ -27,8 +27,9 @@ class MapScorer:
     """Takes the maps of a test as the network makes them and scores them in a pool.
 
     Args:
-        maps_dir: where the last map of each image is written, ``<maps_dir>/<dataset>/<image>.png``, 8-bit at the mask's size; with the
-            `field` protocol `src.score` finds the same numbers in these files, to the last digit. None: nowhere.
+        maps_dir: where the last map of each image is written, ``<maps_dir>/<dataset>/<image>.png``, 8-bit at the mask's
+            size; with the `field` protocol `src.score` finds the same numbers in these files, to the last digit. None:
+            nowhere.
     """
 
     def __init__(self, protocol: str, extra: Sequence[str], pool: WorkerPool, maps_dir: Path | None = None) -> None:
@@ -38,10 +39,14 @@ class MapScorer:
         self._results: dict[str, dict[str, SetScores]] = {}
         self._names: set[tuple[str, str]] = set()
 
-    def add(self, dataset: str, image: str, maps: Mapping[str, Tensor], target: Tensor, valid: Tensor | None = None) -> None:
+    def add(
+        self, dataset: str, image: str, maps: Mapping[str, Tensor], target: Tensor, valid: Tensor | None = None
+    ) -> None:
         """Score the maps (h, w) of one image, by stage, the final one last, against its bool mask (h, w)."""
         if (dataset, image) in self._names:
-            raise UserError(f"{dataset}: two images are called {image}; rename one, or put the sets into folders of other names")
+            raise UserError(
+                f"{dataset}: two images are called {image}; rename one, or put the sets into folders of other names"
+            )
         self._names.add((dataset, image))
         path = None
         if self.maps_dir is not None:
@@ -81,7 +86,10 @@ def score_maps(
 
     ``picture``: the image itself, (H, W, 3) uint8, for the measures that look at it.
     """
-    share, objects = float((target if valid is None else target[valid]).mean()), count_objects(target if valid is None else target & valid)
+    share, objects = (
+        float((target if valid is None else target[valid]).mean()),
+        count_objects(target if valid is None else target & valid),
+    )
     try:
         found = {name: score(map_, target, protocol, valid, extra, picture) for name, map_ in maps.items()}
     except UserError as error:

@@ -21,7 +21,8 @@ DESCRIPTION = ("image", "object_share", "objects")
 class ImageScores:
     """One image: share of object pixels in [0, 1], number of objects (see `SPECK`), and what its map scored.
 
-    `resized`: the map had another size than the mask. `in_view`: only a field of view was judged, the share counts its pixels.
+    `resized`: the map had another size than the mask. `in_view`: only a field of view was judged, the share counts its
+    pixels.
     """
 
     image: str
@@ -36,7 +37,8 @@ class ImageScores:
 class SetScores:
     """One method on one data set: the scalars of every image in `rows`, and the sums of the curves.
 
-    `map` names a stage (``M_0`` …) where a network's stages are told apart; `resized` and `in_view` count images, see `ImageScores`.
+    `map` names a stage (``M_0`` …) where a network's stages are told apart; `resized` and `in_view` count images, see
+    `ImageScores`.
     """
 
     dataset: str

@@ -92,11 +92,20 @@ def read_spec(path: Path) -> Spec:
         loaded = OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"spec: {path} cannot be read ({error})") from error
-    if not isinstance(loaded, dict) or loaded.keys() != {"sets", "methods"} or not all(isinstance(v, dict) and v for v in loaded.values()):
-        raise UserError(f"spec: {path} must hold two mappings, `sets` (NAME: FOLDER of masks) and `methods` (NAME: FOLDER with {{set}})")
+    if (
+        not isinstance(loaded, dict)
+        or loaded.keys() != {"sets", "methods"}
+        or not all(isinstance(v, dict) and v for v in loaded.values())
+    ):
+        raise UserError(
+            f"spec: {path} must hold two mappings, `sets` (NAME: FOLDER of masks) and `methods` (NAME: FOLDER with {{set}})"
+        )
     base, problems = path.parent, Problems()
     sets = {str(name): _scored_set(base, str(name), entry, problems) for name, entry in loaded["sets"].items()}
-    methods = {str(name): _method_folders(base, str(name), entry, list(sets), problems) for name, entry in loaded["methods"].items()}
+    methods = {
+        str(name): _method_folders(base, str(name), entry, list(sets), problems)
+        for name, entry in loaded["methods"].items()
+    }
     problems.raise_all(f"spec: {path} has problems:")
     return Spec(sets, methods)
 
@@ -118,7 +127,9 @@ def _method_folders(base: Path, name: str, entry: Any, sets: list[str], problems
     if not isinstance(entry, dict) or not entry:
         problems.append(f"methods.{name}: expected a folder with {{set}}, or SET: FOLDER for each set")
         return {}
-    problems += [f"methods.{name}.{key}: no such set; there are {', '.join(sets)}" for key in entry if str(key) not in sets]
+    problems += [
+        f"methods.{name}.{key}: no such set; there are {', '.join(sets)}" for key in entry if str(key) not in sets
+    ]
     return {str(key): _place(base, folder, problems) for key, folder in entry.items() if str(key) in sets}
 
 

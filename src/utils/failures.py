@@ -42,8 +42,8 @@ def explained(sizes: str) -> Iterator[None]:
 
 def explanation(error: BaseException, sizes: str = "") -> str | None:
     """Return what has happened and the way out; None for an error of another kind."""
-    said = str(error)
-    cause = said.strip().splitlines()[-1].removeprefix("RuntimeError: ").strip()[:200] if said.strip() else type(error).__name__
+    said = _said(error)
+    cause = said.splitlines()[-1].removeprefix("RuntimeError: ").strip()[:200] if said else type(error).__name__
     at, lower = (f" with {sizes}", "lower one of these") if sizes else ("", "use smaller pictures or batches")
     if any(word in said.lower() for word in (*SHARED_MEMORY, f"exit code {LOST_BATCH}.")):
         way_out = "fewer data.num_workers (0 needs none), or docker run --shm-size=2g"
@@ -52,5 +52,18 @@ def explanation(error: BaseException, sizes: str = "") -> str | None:
         way_out = f"where memory was full, {lower} or data.num_workers; ckpt_path=last resumes"
         return f"a process that loads images has died{at}: {cause}; {way_out}"
     if isinstance(error, MemoryError) or any(word in said.lower() for word in OUT_OF_MEMORY):
-        return f"memory is full{at}: {cause}; {lower} (a smaller data.batch_size with effective_batch=… learns the same)"
+        same = (
+            " (with effective_batch=… a smaller data.batch_size learns the same)" if "data.batch_size" in sizes else ""
+        )
+        return f"memory is full{at}: {cause}; {lower}{same}"
     return None
+
+
+def _said(error: BaseException) -> str:
+    """Return the words of an error and of its causes: of a process that died, torch says there how."""
+    words = list[str]()
+    one: BaseException | None = error
+    while one is not None:
+        words.append(str(one).strip())
+        one = one.__cause__
+    return "\n".join(filter(None, words))

@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 def compiled(*files: str | Path, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator like `njit(nogil=True, error_model="numpy", cache=True, **options)`.
 
-    The code is kept beside the source, or where Numba caches for the user. Where neither can be written, or the disk is full,
-    each process compiles anew and only a debug line says so.
+    The code is kept beside the source, or where Numba caches for the user. Where neither can be written, or the disk is
+    full, each process compiles anew and only a debug line says so.
 
     Args:
-        files: other source files that the function is made of. Numba watches the function's own file alone; compiled code
-            that is older than one of these is thrown away.
+        files: other source files that the function is made of. Numba watches the function's own file alone; compiled
+            code that is older than one of these is thrown away.
         **options: of `numba.njit`.
     """
     njit: Any = numba.njit

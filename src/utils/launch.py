@@ -22,7 +22,8 @@ class Launch(NamedTuple):
 def launched() -> Launch | None:
     """What torchrun or srun has started this process as a part of; None where neither has.
 
-    An allocation of SLURM without srun, and a step of one task, are as good as no cluster: this process may start others.
+    An allocation of SLURM without srun, and a step of one task, are as good as no cluster: this process may start
+    others.
     """
     env = os.environ
     if "TORCHELASTIC_RUN_ID" in env:
@@ -36,7 +37,9 @@ def launched() -> Launch | None:
 def global_rank() -> int:
     """Rank of this process among all of its training; 0 where it is alone."""
     launch = launched()
-    return int(os.environ.get({"torchrun": "RANK", "srun": "SLURM_PROCID"}.get(launch.by if launch else "", "LOCAL_RANK"), 0))
+    return int(
+        os.environ.get({"torchrun": "RANK", "srun": "SLURM_PROCID"}.get(launch.by if launch else "", "LOCAL_RANK"), 0)
+    )
 
 
 def restarted() -> bool:
@@ -83,7 +86,9 @@ def share_start_name(name: str) -> None:
 def _store() -> Any:
     from torch.distributed import TCPStore
 
-    return TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(minutes=5))
+    return TCPStore(
+        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(minutes=5)
+    )
 
 
 def _store_key() -> str:

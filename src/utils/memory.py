@@ -25,9 +25,9 @@ def keep_freed_memory() -> bool:
 def share_heap() -> bool:
     """Tell glibc to serve all threads from one heap, before they start: what one has freed another can use.
 
-    Each thread otherwise has a heap of its own, and each keeps the largest picture that it has met. Pictures and large maps are mapped
-    by themselves, so that they leave no holes in the heap: this takes the place of :func:`keep_freed_memory`. Returns whether the C
-    library took it.
+    Each thread otherwise has a heap of its own, and each keeps the largest picture that it has met. Pictures and large
+    maps are mapped by themselves, so that they leave no holes in the heap: this takes the place of
+    :func:`keep_freed_memory`. Returns whether the C library took it.
     """
     libc = _glibc()
     settings = ((M_ARENA_MAX, 1), (M_MMAP_MAX, 65536), (M_MMAP_THRESHOLD, LARGE), (M_TRIM_THRESHOLD, 4 * LARGE))

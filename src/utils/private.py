@@ -1,7 +1,7 @@
 """Every private attribute of another library that this project touches, in one place: a new release may move them without notice.
 
-`TOUCHED` lists them, and `tests/utils/test_private.py` names those that an installed version no longer has. Libraries are imported
-inside the functions, as commands that only report a mistake start without them.
+`TOUCHED` lists them, and `tests/utils/test_private.py` names those that an installed version no longer has. Libraries
+are imported inside the functions, as commands that only report a mistake start without them.
 """
 
 from __future__ import annotations
@@ -127,4 +127,4 @@ def on_lost_item(handler: Callable[[Exception, Any], None]) -> None:
     """Call ``handler(error, item)`` where a queue of this process cannot send an item; by default it is printed and forgotten."""
     from multiprocessing.queues import Queue
 
-    Queue._on_queue_feeder_error = staticmethod(handler)  # type: ignore[method-assign, assignment]
+    Queue._on_queue_feeder_error = staticmethod(handler)  # type: ignore[attr-defined]

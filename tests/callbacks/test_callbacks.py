@@ -25,7 +25,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 def run(folder: Path, *overrides: str) -> dict[str, float]:
-    return train(config("train", *TWO_STAGE_OVERRIDES, "trainer.max_epochs=1", f"paths.output_dir={folder}", *overrides))
+    return train(
+        config("train", *TWO_STAGE_OVERRIDES, "trainer.max_epochs=1", f"paths.output_dir={folder}", *overrides)
+    )
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -46,8 +48,12 @@ def test_the_gradient_norm_is_the_mean_of_the_norms_before_clipping(tmp_path, mo
     assert scores["gradient_norm"] == pytest.approx(np.mean(norms), rel=1e-5)
     assert max(norms) > 1  # where clipping starts
     parts = [value for name, value in scores.items() if name.startswith("gradient/")]
-    assert {"encoder", "start", "state_spaces_0", "robes_0", "gammas_0"} <= {n.split("/")[1] for n in scores if n.startswith("gradient/")}
-    assert max(parts) <= scores["gradient_norm"] <= np.linalg.norm(parts) * 1.3  # of the means, not the mean of the norms
+    assert {"encoder", "start", "state_spaces_0", "robes_0", "gammas_0"} <= {
+        n.split("/")[1] for n in scores if n.startswith("gradient/")
+    }
+    assert (
+        max(parts) <= scores["gradient_norm"] <= np.linalg.norm(parts) * 1.3
+    )  # of the means, not the mean of the norms
     assert scores["images_per_second"] > 0
 
 
@@ -60,7 +66,9 @@ def test_a_loss_that_is_no_number_names_its_images_and_keeps_the_state(where, tm
         terms = whole(loss, output, image, *rest)
         steps.append(image)
         if len(steps) == 5:
-            wrong = torch.tensor(float("nan")) if where == "loss" else (output.mask_logits.sum() * 0).sqrt()  # 0, with slope 0 · ∞
+            wrong = (
+                torch.tensor(float("nan")) if where == "loss" else (output.mask_logits.sum() * 0).sqrt()
+            )  # 0, with slope 0 · ∞
             terms["loss"] = terms["loss"] + wrong
         return terms
 
@@ -79,7 +87,9 @@ def test_a_loss_that_is_no_number_names_its_images_and_keeps_the_state(where, tm
 @pytest.mark.slow
 def test_the_average_is_what_is_validated_and_stored(tmp_path, monkeypatch):
     weights = []
-    monkeypatch.setattr(COSModule, "on_before_zero_grad", lambda module, _: weights.append(copy_of(module)), raising=False)
+    monkeypatch.setattr(
+        COSModule, "on_before_zero_grad", lambda module, _: weights.append(copy_of(module)), raising=False
+    )
     scores = run(tmp_path, "callbacks=[default,ema]", "callbacks.ema.decay=0.5")
     path = tmp_path / "checkpoints" / "last.ckpt"
     checkpoint = read_checkpoint(path)
@@ -91,7 +101,9 @@ def test_the_average_is_what_is_validated_and_stored(tmp_path, monkeypatch):
     torch.testing.assert_close(checkpoint["state_dict"][name], average)
     assert not torch.equal(average, after[-1])
     module = rebuild(checkpoint, path).eval()
-    assert validated(module, tmp_path) == pytest.approx({"mae": scores["val/mae"], "s_alpha": scores["val/s_alpha"]}, abs=1e-6)
+    assert validated(module, tmp_path) == pytest.approx(
+        {"mae": scores["val/mae"], "s_alpha": scores["val/s_alpha"]}, abs=1e-6
+    )
 
 
 def copy_of(module: COSModule) -> dict[str, torch.Tensor]:
@@ -103,9 +115,9 @@ def validated(module: COSModule, folder: Path) -> dict[str, float]:
     from lightning import Trainer
 
     data = instantiate(config("train", *TWO_STAGE_OVERRIDES, f"paths.output_dir={folder}").data)
-    (scores,) = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False).validate(
-        module, data, verbose=False
-    )
+    (scores,) = Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False
+    ).validate(module, data, verbose=False)
     return {name: scores[f"val/{name}"] for name in ("mae", "s_alpha")}
 
 
@@ -122,7 +134,9 @@ def test_the_bar_shows_the_loss_and_its_terms_the_holdout_speed_and_time_left(tm
     last = shown[-1]
     assert list(last) == ["img/s", "ETA", "loss", "structure", "edge", "recon", "back", "S_α", "MAE"]
     assert last["loss"] == pytest.approx(last["structure"] + last["edge"] + last["recon"] + last["back"], rel=1e-5)
-    assert last["S_α"] == pytest.approx(float([row["val/s_alpha"] for row in rows(tmp_path) if row["val/s_alpha"]][-1]), abs=1e-5)
+    assert last["S_α"] == pytest.approx(
+        float([row["val/s_alpha"] for row in rows(tmp_path) if row["val/s_alpha"]][-1]), abs=1e-5
+    )
     assert float(last["img/s"]) > 0
     assert last["ETA"] == "0:00:00"
     middle = next(figures for figures in shown if "ETA" in figures and "S_α" in figures)
@@ -131,7 +145,11 @@ def test_the_bar_shows_the_loss_and_its_terms_the_holdout_speed_and_time_left(tm
 
 @pytest.mark.slow
 def test_top_k_early_stopping_and_panel(tmp_path):
-    more = ["callbacks=[default,early_stopping,top_k,panel]", "callbacks.early_stopping.patience=1", "callbacks.top_k.k=2"]
+    more = [
+        "callbacks=[default,early_stopping,top_k,panel]",
+        "callbacks.early_stopping.patience=1",
+        "callbacks.top_k.k=2",
+    ]
     run(tmp_path, *more, "trainer.max_epochs=9", "model.optimizer.lr=0", "callbacks.panel.every_n_epochs=2")
     seen = [float(row["val/s_alpha"]) for row in rows(tmp_path) if row.get("val/s_alpha")]
     assert 2 <= len(seen) < 9

@@ -37,7 +37,9 @@ print(type(net).__name__, config["data"]["image_size"], tuple(net(torch.rand(1, 
 
 @pytest.mark.slow
 def test_it_needs_neither_lightning_nor_hydra_nor_torchmetrics():
-    done = subprocess.run([sys.executable, "-c", BLOCKED, str(WEIGHTS)], cwd=ROOT, check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED, str(WEIGHTS)], cwd=ROOT, check=False, capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout) == (0, "RUN 224 (1, 1, 64, 64)\n"), done.stderr
 
 

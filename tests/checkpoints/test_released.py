@@ -48,7 +48,10 @@ def state() -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     values = {name: 0.05 * torch.randn(tensor.shape, generator=generator) for name, tensor in zero_state().items()}
     values |= {name: torch.ones_like(value) for name, value in values.items() if name.endswith("running_var")}
-    return {name: torch.zeros((), dtype=torch.int64) if name.endswith("num_batches_tracked") else t for name, t in values.items()}
+    return {
+        name: torch.zeros((), dtype=torch.int64) if name.endswith("num_batches_tracked") else t
+        for name, t in values.items()
+    }
 
 
 def weights(content: Any) -> dict[str, Tensor]:
@@ -67,7 +70,9 @@ def path(state, tmp_path_factory) -> Path:
 def test_every_tensor_of_the_file_is_where_it_belongs(state, path):
     own = load_released(path).state_dict()
     assert len(own) == 861
-    assert torch.equal(own["encoder.backbone.layer4.2.bn3.running_var"], state["shared_encoder.layer4.2.bn3.running_var"])
+    assert torch.equal(
+        own["encoder.backbone.layer4.2.bn3.running_var"], state["shared_encoder.layer4.2.bn3.running_var"]
+    )
     assert torch.equal(own["refine.3.ode.getalpha.fc1.weight"], state["REM11.REU_f4.ode.getalpha.fc1.weight"])
     assert torch.equal(own["texture.0.branch2.1.conv.weight"], state["GCM3.T1.branch2.1.conv.weight"])
     assert {tensor.dtype for tensor in own.values()} == {torch.float32, torch.int64}
@@ -93,11 +98,17 @@ def test_only_batch_counters_may_be_missing(state):
     without = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
     assert len(state) - len(without) == 129
     assert len(weights(without)) == 861
-    wrong = {name: tensor for name, tensor in state.items() if name not in ("conv3_fea.bias", "shared_encoder.conv1.weight")}
+    wrong = {
+        name: tensor for name, tensor in state.items() if name not in ("conv3_fea.bias", "shared_encoder.conv1.weight")
+    }
     wrong["GPM.head.1.gamma"] = torch.zeros(2)
     with pytest.raises(UserError, match=r"checkpoint of RUN/ResNet50, but 3 tensors do not fit") as error:
         weights(wrong)
-    for words in ("shared_encoder.conv1.weight is missing", "conv3_fea.bias is missing", "GPM.head.1.gamma has shape (2,), expected (1,)"):
+    for words in (
+        "shared_encoder.conv1.weight is missing",
+        "conv3_fea.bias is missing",
+        "GPM.head.1.gamma has shape (2,), expected (1,)",
+    ):
         assert words in str(error.value)
 
 
@@ -131,7 +142,9 @@ def test_feder_is_no_run_and_the_reverse(path, tmp_path):
     names = json.loads((SHARED / "feder_state_dict.json").read_text()).keys()
     assert content.keys() <= names
     assert {name for name in names - content.keys() if not name.startswith(("GCM3.AGFG_LH.", "GCM3.AGFG_HL."))} == {
-        name for name in names if ".TFD." in name or ".out_B." in name or re.match(r"GCM3\.AGFG_HH\..*(mean|std)_conv", name)
+        name
+        for name in names
+        if ".TFD." in name or ".out_B." in name or re.match(r"GCM3\.AGFG_HH\..*(mean|std)_conv", name)
     }
 
 
@@ -156,7 +169,10 @@ def test_pvt_names_are_the_inverse_of_timms_own_renaming():
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["conv1.weight", "layer1.0.conv1.weight", "fc.weight"], r"plain image backbone.*encoder\.weights=Net_epoch_best\.pth"),
+        (
+            ["conv1.weight", "layer1.0.conv1.weight", "fc.weight"],
+            r"plain image backbone.*encoder\.weights=Net_epoch_best\.pth",
+        ),
         (["patch_embed1.proj.weight", "block1.0.norm1.weight"], "plain image backbone"),
         (["backbone.conv1.weight", "IAF.conv1.weight"], "encoder unknown here; its parts: IAF, backbone"),
         (["decoder.weight", "encoder.weight"], r"network unknown here \(2 tensors; parts: decoder, encoder\)"),
@@ -186,7 +202,9 @@ def test_it_is_rebuilt_like_a_checkpoint_of_ours(path):
     assert isinstance(module.net, ReleasedRUN)
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(module(image).mask_logits, load_released(path)(image).mask_logits, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            module(image).mask_logits, load_released(path)(image).mask_logits, rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.fixture(scope="module")
@@ -206,12 +224,22 @@ def test_commands_take_the_file(path, exported, tmp_path):
     for name, file in {"file": path, "exported": exported}.items():
         source = f"input={tmp_path / 'TestDataset' / 'CAMO' / 'Imgs'}"
         stages = f"stages={str(name == 'file').lower()}"
-        predict(config("predict", f"ckpt_path={file}", source, f"output={tmp_path / name}", "data.image_size=64", stages))
+        predict(
+            config("predict", f"ckpt_path={file}", source, f"output={tmp_path / name}", "data.image_size=64", stages)
+        )
     out = tmp_path / "eval"
-    overrides = [f"data.root={tmp_path}", "data.test_sets=[CAMO]", "data.image_size=64", "data.num_workers=0", f"paths.output_dir={out}"]
+    overrides = [
+        f"data.root={tmp_path}",
+        "data.test_sets=[CAMO]",
+        "data.image_size=64",
+        "data.num_workers=0",
+        f"paths.output_dir={out}",
+    ]
     scores = evaluate(config("eval", "trainer=cpu", f"ckpt_path={path}", "metrics.protocol=released", *overrides))
     assert 0 < scores["test/CAMO/mae"] < 1
-    from_file, from_export, tested = (np.asarray(Image.open(tmp_path / name / "a.png")) for name in ("file", "exported", "eval/maps/CAMO"))
+    from_file, from_export, tested = (
+        np.asarray(Image.open(tmp_path / name / "a.png")) for name in ("file", "exported", "eval/maps/CAMO")
+    )
     assert np.array_equal(from_file, from_export)
     assert (tested.min(), tested.max()) == (0, 255)
     assert (tmp_path / "file" / "stages" / "a.png").stat().st_size > 1000
@@ -220,7 +248,11 @@ def test_commands_take_the_file(path, exported, tmp_path):
         assert words in text
     assert "Net_epoch_best.pth, as the authors of RUN published it (RUN/ResNet50)" in text
     assert (out / "gallery_CAMO.png").stat().st_size > 1000
-    rows = {row["map"] for row in csv.DictReader((out / "metrics.csv").open(encoding="utf-8")) if row["numbers"] == "measured"}
+    rows = {
+        row["map"]
+        for row in csv.DictReader((out / "metrics.csv").open(encoding="utf-8"))
+        if row["numbers"] == "measured"
+    }
     assert rows == {"M_0", "M_1", "M_2", "M_3", "M_4"}
 
 
@@ -229,21 +261,47 @@ def test_the_command_line_takes_the_file(path, tmp_path):
     """Its configuration is composed while Hydra runs the command."""
     write_set(tmp_path / "TestDataset" / "CAMO", ["a"])
     pictures = tmp_path / "TestDataset" / "CAMO" / "Imgs"
-    done = run("src.predict", f"ckpt_path={path}", f"input={pictures}", f"output={tmp_path / 'maps'}", "data.image_size=64", cwd=tmp_path)
+    done = run(
+        "src.predict",
+        f"ckpt_path={path}",
+        f"input={pictures}",
+        f"output={tmp_path / 'maps'}",
+        "data.image_size=64",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "maps" / "a.png").is_file()
 
 
 @pytest.mark.slow
 def test_it_can_be_trained_from_scratch_but_not_resumed_from_weights(path, tmp_path):
-    options = ["experiment=quickstart", "model=released", "encoder=pvt_v2_b0", "model.net.channels=16", *TINY_OVERRIDES, *SCENE_OVERRIDES]
+    options = [
+        "experiment=quickstart",
+        "model=released",
+        "encoder=pvt_v2_b0",
+        "model.net.channels=16",
+        *TINY_OVERRIDES,
+        *SCENE_OVERRIDES,
+    ]
     options += [*ONE_BATCH_OVERRIDES, f"paths.output_dir={tmp_path / 'run'}"]
-    scores = train(config("train", "callbacks=[default,panel]", "callbacks.panel.every_n_epochs=1", "callbacks.panel.images=1", *options))
+    scores = train(
+        config(
+            "train",
+            "callbacks=[default,panel]",
+            "callbacks.panel.every_n_epochs=1",
+            "callbacks.panel.images=1",
+            *options,
+        )
+    )
     assert scores["train/structure"] > 0
     assert scores["test/synthetic/mae"] > 0
     assert (tmp_path / "run" / "panels" / "epoch_000.png").stat().st_size > 1000
     with pytest.raises(UserError, match="holds weights alone"):
-        train(config("train", *options, "encoder=resnet50", f"ckpt_path={path}", f"paths.output_dir={tmp_path / 'resumed'}"))
+        train(
+            config(
+                "train", *options, "encoder=resnet50", f"ckpt_path={path}", f"paths.output_dir={tmp_path / 'resumed'}"
+            )
+        )
 
 
 def test_a_batch_of_one_is_refused_in_training():

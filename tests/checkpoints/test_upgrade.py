@@ -21,7 +21,11 @@ OLD = ROOT / "tests" / "fixtures" / "run_384e7e4.ckpt"
 
 
 def config(**scheduler: Any) -> dict[str, Any]:
-    return {"seed": 0, "model": {"scheduler": {"_partial_": True, **scheduler}}, "data": {"augmentation": [{"_target_": "a.B", "p": 0.5}]}}
+    return {
+        "seed": 0,
+        "model": {"scheduler": {"_partial_": True, **scheduler}},
+        "data": {"augmentation": [{"_target_": "a.B", "p": 0.5}]},
+    }
 
 
 def test_import_paths_that_moved_are_found_again():
@@ -46,13 +50,19 @@ def test_settings_are_renamed_dropped_at_their_default_and_else_named(monkeypatc
     assert upgrade_config(after) == after
     with pytest.raises(UserError) as error:
         upgrade_config(config(_target_="here.C", fast=True, way="far"))
-    assert error.value.problems == ("model.scheduler.fast=True (only False is left)", "model.scheduler.way=far (only None is left)")
+    assert error.value.problems == (
+        "model.scheduler.fast=True (only False is left)",
+        "model.scheduler.way=far (only None is left)",
+    )
 
 
 def test_tensors_are_renamed_in_the_network_that_did_it(monkeypatch):
     monkeypatch.setattr(upgrade, "TENSORS", {"here.Net": {"net.head.": "net.mask_head."}})
     state = {"net.head.weight": 1, "net.header": 2}
-    assert upgrade_state(state, {"model": {"net": {"_target_": "here.Net"}}}) == {"net.mask_head.weight": 1, "net.header": 2}
+    assert upgrade_state(state, {"model": {"net": {"_target_": "here.Net"}}}) == {
+        "net.mask_head.weight": 1,
+        "net.header": 2,
+    }
     assert upgrade_state(state, {"model": {"net": {"_target_": "here.Other"}}}) == state
 
 
@@ -116,5 +126,7 @@ def test_a_file_of_the_old_version_computes_what_it_computed():
 
 
 def test_no_training_resumes_from_it():
-    with pytest.raises(UserError, match=r"run_384e7e4\.ckpt was written by an older version \(format 1, now 2\) and cannot be resumed"):
+    with pytest.raises(
+        UserError, match=r"run_384e7e4\.ckpt was written by an older version \(format 1, now 2\) and cannot be resumed"
+    ):
         check_epochs(None, read_checkpoint(OLD), OLD)

@@ -32,7 +32,12 @@ def checkpoint(tmp_path_factory) -> Path:
     """Random weights, as `src.train` would have stored them."""
     folder = tmp_path_factory.mktemp("run")
     cfg = config(
-        "train", "experiment=camo_lite0", *TINY_OVERRIDES, "model.net.channels=16", f"data.root={folder}", f"paths.output_dir={folder}"
+        "train",
+        "experiment=camo_lite0",
+        *TINY_OVERRIDES,
+        "model.net.channels=16",
+        f"data.root={folder}",
+        f"paths.output_dir={folder}",
     )
     return write_untrained(cfg, folder / "best.ckpt")
 
@@ -50,7 +55,9 @@ def test_predictions_survive_half_precision(checkpoint, exported):
     full, half = (output.stages[-1].mask for output in outputs)
     assert 0 < (full - half).abs().max() < 2e-3
     assert full.std() > 1e-3
-    assert (outputs[0].mask - outputs[1].mask).abs().mean() < 2e-4  # where M_K crosses a threshold of the filter F, the closing step jumps
+    assert (
+        outputs[0].mask - outputs[1].mask
+    ).abs().mean() < 2e-4  # where M_K crosses a threshold of the filter F, the closing step jumps
     assert exported.stat().st_size < 0.52 * checkpoint.stat().st_size
 
 
@@ -66,14 +73,26 @@ def test_the_header_says_what_it_is_and_no_folder_of_the_trainer(checkpoint, exp
 
 def test_predict_reads_them(exported, tmp_path):
     (tmp_path / "in").mkdir()
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)).save(tmp_path / "in" / "a.png")
-    (path,) = predict(config("predict", f"ckpt_path={exported}", f"input={tmp_path / 'in'}", f"output={tmp_path / 'out'}")).written
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)).save(
+        tmp_path / "in" / "a.png"
+    )
+    (path,) = predict(
+        config("predict", f"ckpt_path={exported}", f"input={tmp_path / 'in'}", f"output={tmp_path / 'out'}")
+    ).written
     assert Image.open(path).size == (70, 50)
 
 
 def test_a_training_does_not_go_on_from_them(exported, tmp_path):
     with pytest.raises(UserError, match="ckpt_path: "):
-        train(config("train", "experiment=camo_lite0", *TINY_OVERRIDES, f"ckpt_path={exported}", f"paths.output_dir={tmp_path}"))
+        train(
+            config(
+                "train",
+                "experiment=camo_lite0",
+                *TINY_OVERRIDES,
+                f"ckpt_path={exported}",
+                f"paths.output_dir={tmp_path}",
+            )
+        )
 
 
 def test_broken_files_are_named(exported, tmp_path):
@@ -101,7 +120,9 @@ def test_an_export_names_all_mistakes_and_overwrites_nothing(checkpoint, exporte
     content["state_dict"]["net.start.head.bias"] = torch.tensor([1e6])
     AtomicCheckpointIO().save_checkpoint(content, tmp_path / "large.ckpt")
     with pytest.raises(UserError, match=r"net\.start\.head\.bias"):
-        export_weights(config("export_weights", f"ckpt_path={tmp_path / 'large.ckpt'}", f"out={tmp_path / 'x.safetensors'}"))
+        export_weights(
+            config("export_weights", f"ckpt_path={tmp_path / 'large.ckpt'}", f"out={tmp_path / 'x.safetensors'}")
+        )
     assert not (tmp_path / "x.safetensors").exists()
 
 
@@ -115,4 +136,6 @@ def test_the_weights_of_this_checkout_rebuild_and_are_called_what_they_are(name,
 def test_a_report_tells_no_selection_that_it_cannot_know(exported):
     data = {"image_size": 32, "test_images": {}, "notes": [], "selected_on": "held-out 10% of the training images"}
     assert "Checkpoint: run.safetensors." in _context(data, exported)
-    assert "Checkpoint: best.ckpt, selected on: held-out 10% of the training images." in _context(data, Path("best.ckpt"))
+    assert "Checkpoint: best.ckpt, selected on: held-out 10% of the training images." in _context(
+        data, Path("best.ckpt")
+    )

@@ -19,7 +19,12 @@ from src.utils.errors import UserError
 def arrives(word: str, *more: str) -> object:
     """The value that a command gets for a typed word."""
     key = word.partition("=")[0].lstrip("+-")
-    command = {"data.root": "train", "paths.output_dir": "train", "data.groups": "train", "data.test_sets": "train"}.get(key, "score")
+    command = {
+        "data.root": "train",
+        "paths.output_dir": "train",
+        "data.groups": "train",
+        "data.test_sets": "train",
+    }.get(key, "score")
     with initialize_config_dir(CONF, version_base="1.3"):
         cfg = compose(command, as_typed([word, *more]))
     for part in key.split("."):
@@ -58,7 +63,11 @@ def test_paths_and_names_arrive_as_typed(key: str, path: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=12))
 def test_any_text_arrives(text: str) -> None:
-    if text not in ("null", "???", "~") and "${" not in text and not (len(text) > 1 and text[0] == text[-1] and text[0] in "'\""):
+    if (
+        text not in ("null", "???", "~")
+        and "${" not in text
+        and not (len(text) > 1 and text[0] == text[-1] and text[0] in "'\"")
+    ):
         assert arrives(f"gts={text}") == text
 
 
@@ -77,7 +86,14 @@ def test_what_has_a_meaning_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_wandb_agents_words_are_overrides() -> None:
     words = ["--data.root=/tmp/x", "--seed=3", "--init=None", "--config-name=train", "--multirun", "--cfg=job"]
-    assert as_typed(words) == ["data.root=/tmp/x", "seed=3", "init=null", "--config-name=train", "--multirun", "--cfg=job"]
+    assert as_typed(words) == [
+        "data.root=/tmp/x",
+        "seed=3",
+        "init=null",
+        "--config-name=train",
+        "--multirun",
+        "--cfg=job",
+    ]
 
 
 def test_bytes_of_another_encoding_are_explained() -> None:

@@ -58,7 +58,10 @@ def test_a_mistake_leaves_no_folder_and_the_notes_of_another_run_alone(tmp_path)
     (old / "checkpoints").mkdir()
     (old / "checkpoints" / "last.ckpt").touch()
     for folder in (new, old):
-        assert run("src.train", "experiment=quickstart", "model.net.num_stages=0", f"paths.output_dir={folder}").returncode == 2
+        assert (
+            run("src.train", "experiment=quickstart", "model.net.num_stages=0", f"paths.output_dir={folder}").returncode
+            == 2
+        )
     assert not new.exists()
     assert (old / ".hydra" / "overrides.yaml").read_text() == "- seed=5\n"
 
@@ -69,7 +72,9 @@ def test_an_output_folder_that_cannot_be_written(mode, tmp_path):
     (tmp_path / "file").touch()
     result = run("src.train", *mode, "experiment=quickstart", f"paths.output_dir={tmp_path / 'file' / 'run'}")
     assert result.returncode == 2
-    assert result.stderr.startswith(f"error: paths.output_dir: {tmp_path / 'file' / 'run'} cannot be written: Not a directory")
+    assert result.stderr.startswith(
+        f"error: paths.output_dir: {tmp_path / 'file' / 'run'} cannot be written: Not a directory"
+    )
     assert "Traceback" not in result.stderr
 
 
@@ -80,7 +85,10 @@ def test_an_output_folder_without_a_name(mode, capsys, tmp_path, monkeypatch):
     callback, config = CheckOutputFolder(), OmegaConf.create({"hydra": {mode: {"dir": ""}}})
     with pytest.raises(SystemExit) as ended:
         (callback.on_run_start if mode == "run" else callback.on_multirun_start)(config)
-    assert (ended.value.code, capsys.readouterr().err) == (2, "error: paths.output_dir is empty; name a folder, or leave it out\n")
+    assert (ended.value.code, capsys.readouterr().err) == (
+        2,
+        "error: paths.output_dir is empty; name a folder, or leave it out\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,7 +96,10 @@ def test_an_output_folder_without_a_name(mode, capsys, tmp_path, monkeypatch):
     [
         ("model.net.num_stage=2", "model.net.num_stage: there is no such setting; did you mean model.net.num_stages?"),
         ("model.net.mu=0.1", "model.net.mu: there is no such setting; did you mean model.net.mask_step.mu?"),
-        ("model.net.robe_image=false", "model.net.robe_image: there is no such setting any more; write model.net.robe.reads_image"),
+        (
+            "model.net.robe_image=false",
+            "model.net.robe_image: there is no such setting any more; write model.net.robe.reads_image",
+        ),
         ("modle=fpn", "modle: there is no such setting; did you mean model?"),
         ("experimnt=quickstart", "experimnt: there is no such setting; did you mean experiment?"),
         ("lr=3", "lr: there is no such setting; did you mean model.optimizer.lr?"),
@@ -114,7 +125,10 @@ def test_what_does_not_compose_is_one_line_with_what_is_near(override, expected)
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["model.net.num_stage=2"], ["error: model.net.num_stage: there is no such setting; did you mean model.net.num_stages?"]),
+        (
+            ["model.net.num_stage=2"],
+            ["error: model.net.num_stage: there is no such setting; did you mean model.net.num_stages?"],
+        ),
         (["seed=abc"], ["error: seed=abc: expected a whole number"]),
         (
             ["data=tubular"],

@@ -24,9 +24,22 @@ def test_a_text_reaches_the_configuration_as_it_is(name):
 
 
 def test_a_runs_own_line(monkeypatch):
-    typed = ["experiment=quickstart", "++paths.output_dir=x", "+paths.output_dir=y", "sweep=optuna", "seed=1", "ckpt_path=old"]
+    typed = [
+        "experiment=quickstart",
+        "++paths.output_dir=x",
+        "+paths.output_dir=y",
+        "sweep=optuna",
+        "seed=1",
+        "ckpt_path=old",
+    ]
     hydra = type("Hydra", (), {"overrides": type("Overrides", (), {"task": typed})})
     monkeypatch.setattr("src.cli.command_line.HydraConfig.initialized", lambda: True)
     monkeypatch.setattr("src.cli.command_line.HydraConfig.get", lambda: hydra)
     words = shlex.split(command_line(Path("my runs"), "ckpt_path=last"))
-    assert words[-5:] == ["src.train", "experiment=quickstart", "seed=1", "paths.output_dir='my runs'", "ckpt_path=last"]
+    assert words[-5:] == [
+        "src.train",
+        "experiment=quickstart",
+        "seed=1",
+        "paths.output_dir='my runs'",
+        "ckpt_path=last",
+    ]

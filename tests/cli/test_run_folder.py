@@ -43,7 +43,9 @@ def test_a_folder_that_nobody_named_is_a_new_one(mode, tmp_path, monkeypatch):
     configs = [unnamed(tmp_path) for _ in range(3)]
     for config in configs:
         getattr(CheckOutputFolder(), f"on_{mode}_start")(config)
-    assert [deepcopy(config).hydra.run.dir for config in configs] == [f"{tmp_path}/{name}" for name in ("now", "now_2", "now_3")]
+    assert [deepcopy(config).hydra.run.dir for config in configs] == [
+        f"{tmp_path}/{name}" for name in ("now", "now_2", "now_3")
+    ]
     for config in configs:
         release(Path(config.paths.output_dir))
 
@@ -86,7 +88,14 @@ def test_a_live_training_keeps_its_folder_and_its_notes(tmp_path):
 
 @pytest.mark.slow
 def test_the_same_multirun_skips_what_is_finished_and_resumes_what_has_begun(tmp_path):
-    words = ["src.train", "-m", *TWO_STAGE_OVERRIDES, "callbacks.step.every_n_steps=1", "seed=0,1", f"paths.output_dir={tmp_path}"]
+    words = [
+        "src.train",
+        "-m",
+        *TWO_STAGE_OVERRIDES,
+        "callbacks.step.every_n_steps=1",
+        "seed=0,1",
+        f"paths.output_dir={tmp_path}",
+    ]
     killed = start(*words)
     wait_for(tmp_path / "1" / "checkpoints" / "step.ckpt", killed)
     killed.send_signal(signal.SIGKILL)

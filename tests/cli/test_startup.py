@@ -26,7 +26,11 @@ ANSWERS = {
     "type": (["src.profile", "seed=x"], 2, "seed=x: expected a whole number"),
     "checkpoint to resume": (["src.train", "ckpt_path=nofile.ckpt"], 2, "ckpt_path: no file nofile.ckpt"),
     "checkpoint to evaluate": (["src.eval", "ckpt_path=nofile.ckpt"], 2, "ckpt_path: no file nofile.ckpt"),
-    "files to predict with and of": (["src.predict", "ckpt_path=nofile.ckpt", "input=nothing", "output=out"], 2, "nothing"),
+    "files to predict with and of": (
+        ["src.predict", "ckpt_path=nofile.ckpt", "input=nothing", "output=out"],
+        2,
+        "nothing",
+    ),
     "folders to score": (["src.score", "preds=nowhere", "gts=nothing"], 2, "nowhere: no such folder"),
 }
 

@@ -62,11 +62,19 @@ def test_every_mistake_is_named_at_once():
     assert lines["data.augmentation"].endswith("a group is chosen with data/augmentation=strong")
     assert lines["trainer.precision"] == "trainer.precision=17: expected 32-true or bf16-mixed or 16-mixed"
     assert lines["model.optimizer.lr"] == "model.optimizer.lr=high: expected a number"
-    assert lines["model.net.num_stage"] == "model.net.num_stage: RUN has no such setting; did you mean model.net.num_stages?"
+    assert (
+        lines["model.net.num_stage"]
+        == "model.net.num_stage: RUN has no such setting; did you mean model.net.num_stages?"
+    )
 
 
 def test_what_goes_to_the_trainer_still_passes():
-    given = ["+trainer.max_time=00:01:00:00", "trainer.limit_train_batches=0.5", "trainer.limit_val_batches=2", "trainer.devices=[0,1]"]
+    given = [
+        "+trainer.max_time=00:01:00:00",
+        "trainer.limit_train_batches=0.5",
+        "trainer.limit_val_batches=2",
+        "trainer.devices=[0,1]",
+    ]
     check_types(config("train", *given, "trainer.precision=bf16-mixed", "+trainer.overfit_batches=1"))
 
 

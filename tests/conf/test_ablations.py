@@ -15,7 +15,13 @@ from src.cli.command import CONF
 from src.module import COSModule
 
 ABLATIONS = sorted(path.stem for path in (Path(CONF) / "ablation").glob("*.yaml"))
-SMALL = ["experiment=camo_lite0", "paths.output_dir=out", "encoder.name=test_efficientnet", "encoder.weights=null", "model.net.channels=16"]
+SMALL = [
+    "experiment=camo_lite0",
+    "paths.output_dir=out",
+    "encoder.name=test_efficientnet",
+    "encoder.weights=null",
+    "model.net.channels=16",
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +35,9 @@ def test_no_two_ablations_are_the_same(configs):
     """`camo_lite0` has unfold_stride 4 already, so that ablation alone equals the full model."""
     by_model: dict[str, list[str]] = {}
     for name, cfg in configs.items():
-        by_model.setdefault(json.dumps(OmegaConf.to_container(cfg.model, resolve=True), sort_keys=True), []).append(name)
+        by_model.setdefault(json.dumps(OmegaConf.to_container(cfg.model, resolve=True), sort_keys=True), []).append(
+            name
+        )
     assert [names for names in by_model.values() if len(names) > 1] == [["full", "unfold_stride_4"]]
 
 
@@ -43,7 +51,9 @@ def test_ablation_runs_one_batch(name, configs):
     loss = module.loss(module(image), image, target)["loss"]
     loss.backward()
     assert torch.isfinite(loss)
-    assert [parameter for parameter, p in module.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    assert [
+        parameter for parameter, p in module.named_parameters() if p.grad is None or not p.grad.isfinite().all()
+    ] == []
 
 
 @pytest.mark.parametrize(("branches", "absent"), [("small", "_l."), ("large", "_s.")])

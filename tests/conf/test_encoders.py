@@ -43,4 +43,6 @@ def test_shipped_encoder(path):
     with torch.no_grad():
         last = encoder.to(memory_format=torch.channels_last)(image.contiguous(memory_format=torch.channels_last))
     for stride in STRIDES:
-        torch.testing.assert_close(last[stride], pyramid[stride], rtol=1e-3, atol=1e-3 * pyramid[stride].detach().abs().max().item())
+        torch.testing.assert_close(
+            last[stride], pyramid[stride], rtol=1e-3, atol=1e-3 * pyramid[stride].detach().abs().max().item()
+        )

@@ -34,7 +34,12 @@ def tasks(tmp_path_factory):
 def test_every_experiment_runs_one_batch(experiment, tmp_path, tasks, monkeypatch):
     """With a small encoder; each encoder of `conf/encoder` has a test of its own."""
     monkeypatch.setenv("COS_DATA", str(tasks))
-    here = ["debug=one_batch", "effective_batch=null", "trainer.check_val_every_n_epoch=1", f"paths.output_dir={tmp_path}"]
+    here = [
+        "debug=one_batch",
+        "effective_batch=null",
+        "trainer.check_val_every_n_epoch=1",
+        f"paths.output_dir={tmp_path}",
+    ]
     cfg = config("train", f"experiment={experiment}", *OWN.get(experiment, []), *TINY, *here)
     scores = train(cfg)
     assert np.isfinite(list(scores.values())).all()
@@ -76,7 +81,13 @@ def test_an_impossible_batch_names_one_that_is_not(effective, batch_size, device
 
 def test_an_impossible_batch_is_told_with_every_other_mistake_before_anything_is_written(tmp_path):
     out = tmp_path / "run"
-    wrong = ["effective_batch=9", "trainer=ddp_cpu", "model.net.num_stages=0", "data.concealment=2", f"paths.output_dir={out}"]
+    wrong = [
+        "effective_batch=9",
+        "trainer=ddp_cpu",
+        "model.net.num_stages=0",
+        "data.concealment=2",
+        f"paths.output_dir={out}",
+    ]
     with pytest.raises(UserError) as error:
         train(config("train", *QUICK, *wrong))
     for told in ("effective_batch=9 can't be made of", "on 2 devices", "num_stages: got 0", "concealment"):
@@ -86,14 +97,23 @@ def test_an_impossible_batch_is_told_with_every_other_mistake_before_anything_is
 
 @pytest.mark.slow
 def test_the_optimiser_steps_once_an_effective_batch(tmp_path):
-    train(config("train", *QUICK, "effective_batch=8", "test=false", "trainer.max_epochs=1", f"paths.output_dir={tmp_path}"))
+    train(
+        config(
+            "train", *QUICK, "effective_batch=8", "test=false", "trainer.max_epochs=1", f"paths.output_dir={tmp_path}"
+        )
+    )
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2  # 16 images
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_debug_overfit_learns_one_batch_by_heart(tmp_path):
-    overrides = ["debug=overfit", "trainer.max_epochs=20", "trainer.check_val_every_n_epoch=20", f"paths.output_dir={tmp_path}"]
+    overrides = [
+        "debug=overfit",
+        "trainer.max_epochs=20",
+        "trainer.check_val_every_n_epoch=20",
+        f"paths.output_dir={tmp_path}",
+    ]
     train(config("train", *QUICK, *overrides))
     rows = (tmp_path / "logs" / "version_0" / "metrics.csv").read_text().splitlines()
     column = rows[0].split(",").index("train/loss")

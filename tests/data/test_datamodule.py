@@ -21,7 +21,13 @@ from tests.fixtures.tiny import ROOT
 
 
 def module(root: Path, **options: Any) -> COSDataModule:
-    defaults: dict[str, Any] = {"train_sets": ["MINE"], "test_sets": ["MINE"], "image_size": 32, "batch_size": 4, "num_workers": 0}
+    defaults: dict[str, Any] = {
+        "train_sets": ["MINE"],
+        "test_sets": ["MINE"],
+        "image_size": 32,
+        "batch_size": 4,
+        "num_workers": 0,
+    }
     return COSDataModule(root, **{**defaults, **options})
 
 
@@ -175,7 +181,10 @@ BREAKS: dict[Callable[[Path], None], tuple[str, str]] = {
     other_size: ("GT/train_003.png", "mask is 48×41, its image train_003.jpg is 48×40"),
     unreadable: ("Imgs/train_004.jpg", "not a readable image"),
     twice: ("Imgs/train_005.jpg", "the same stem also in train_005.png"),
-    turned: ("GT/train_006.png", "mask is 44×44, its image train_006.jpg is 40×48 (width×height, EXIF orientation 6 applied)"),
+    turned: (
+        "GT/train_006.png",
+        "mask is 44×44, its image train_006.jpg is 40×48 (width×height, EXIF orientation 6 applied)",
+    ),
 }
 
 
@@ -307,7 +316,9 @@ def test_a_jpeg_with_bytes_after_its_end_is_whole(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:CAMO-")
 def test_real_camo(shared_data: Path) -> None:
-    data = COSDataModule(shared_data, ["CAMO"], ["CAMO"], image_size=64, batch_size=4, num_workers=0, augmentation=resize_only)
+    data = COSDataModule(
+        shared_data, ["CAMO"], ["CAMO"], image_size=64, batch_size=4, num_workers=0, augmentation=resize_only
+    )
     data.setup("fit")
     described = data.describe()
     assert described["train_images"] + described["val_images"] == 995

@@ -90,7 +90,9 @@ def test_masks_that_cannot_be_meant_are_refused_everywhere_in_the_same_words(tmp
     with pytest.raises(UserError, match=words) as training:
         module(root).setup("fit")
     for full in (False, True):
-        errors = [str(one) for one in verify(root, ["MINE"], [], full, workers=1).sets[0].findings if one.severity == "error"]
+        errors = [
+            str(one) for one in verify(root, ["MINE"], [], full, workers=1).sets[0].findings if one.severity == "error"
+        ]
         assert sorted(f"  - {line}" for line in errors) == sorted(str(training.value).splitlines()[1:])
     gts = root / "TrainDataset" / "MINE" / "GT"
     maps = tmp_path / "maps"
@@ -99,7 +101,9 @@ def test_masks_that_cannot_be_meant_are_refused_everywhere_in_the_same_words(tmp
         Image.new("L", Image.open(path).size, 255).save(maps / path.name)
         Image.fromarray(np.arange(90 * 70, dtype=np.uint32).reshape(70, 90).astype(np.uint8)).save(maps / path.name)
     with pytest.raises(UserError, match=words):
-        score_maps_of(config("score", f"preds={maps}", f"gts={gts}", f"paths.output_dir={tmp_path / 'out'}", "workers=0"))
+        score_maps_of(
+            config("score", f"preds={maps}", f"gts={gts}", f"paths.output_dir={tmp_path / 'out'}", "workers=0")
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -120,7 +124,9 @@ def test_transparency_that_does_not_vary_says_nothing(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_truth(tmp_path / "a.png").mask, TRUTH)
 
 
-@pytest.mark.parametrize("values", [np.array([[np.nan, 1.0], [0.0, 0.0]], np.float32), np.array([[-1, 1], [1, 1]], np.int32)])
+@pytest.mark.parametrize(
+    "values", [np.array([[np.nan, 1.0], [0.0, 0.0]], np.float32), np.array([[-1, 1], [1, 1]], np.int32)]
+)
 def test_values_that_no_mask_has(tmp_path: Path, values: np.ndarray) -> None:
     Image.fromarray(values).save(tmp_path / "a.tif")
     assert read_judged(tmp_path / "a.tif")[1].flaw is not None
@@ -132,7 +138,9 @@ def folders(root: Path) -> SetFolders:
 
 
 @pytest.mark.parametrize("made", [with_ignored_rim, voc_palette])
-def test_an_ignore_value_is_neither_object_nor_background(tmp_path: Path, made: Callable[[np.ndarray], np.ndarray | Image.Image]) -> None:
+def test_an_ignore_value_is_neither_object_nor_background(
+    tmp_path: Path, made: Callable[[np.ndarray], np.ndarray | Image.Image]
+) -> None:
     data = module(plant(tmp_path, made), ignore_value=255, test_fraction=0.3)
     data.setup("fit")
     plain = FolderPairs(folders(plant(tmp_path / "plain", lambda mask: mask)), "MINE")

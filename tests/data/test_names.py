@@ -121,7 +121,12 @@ def test_every_format_that_pillow_decodes_is_read(tmp_path: Path) -> None:
     } == EXTENSIONS
     write_set(tmp_path / "MINE", ["a", "b", "c", "d", "e"])
     picture = Image.fromarray(np.full((40, 48, 3), 90, np.uint8))
-    for stem, suffix, kind in (("b", ".jfif", "JPEG"), ("c", ".avif", "AVIF"), ("d", ".tga", "TGA"), ("e", ".JP2", "JPEG2000")):
+    for stem, suffix, kind in (
+        ("b", ".jfif", "JPEG"),
+        ("c", ".avif", "AVIF"),
+        ("d", ".tga", "TGA"),
+        ("e", ".JP2", "JPEG2000"),
+    ):
         (tmp_path / "MINE" / "Imgs" / f"{stem}.jpg").unlink()
         picture.save(tmp_path / "MINE" / "Imgs" / f"{stem}{suffix}", kind)
         assert read_image(tmp_path / "MINE" / "Imgs" / f"{stem}{suffix}").shape == (40, 48, 3)

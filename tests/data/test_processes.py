@@ -60,7 +60,15 @@ def test_two_processes_share_the_work(tmp_path: Path, cache: Path) -> None:
     root, record = write_root(tmp_path / "data", train=40, test=7), tmp_path / "seen"
     record.mkdir()
     data = COSDataModule(
-        root, ["MINE"], ["MINE"], image_size=32, batch_size=2, num_workers=0, val_fraction=0.2, augmentation=paper_recipe, cache=True
+        root,
+        ["MINE"],
+        ["MINE"],
+        image_size=32,
+        batch_size=2,
+        num_workers=0,
+        val_fraction=0.2,
+        augmentation=paper_recipe,
+        cache=True,
     )
     trainer = L.Trainer(
         accelerator="cpu", devices=ranks, strategy="ddp_fork", max_epochs=2, logger=False, enable_checkpointing=False,
@@ -100,7 +108,15 @@ def test_nothing_grows_over_epochs(tmp_path: Path, cached: bool, workers: int) -
     """24 images of 0.4 MB: an epoch's worth left behind five times would be 46 MB, a handle an image 120."""
     write_scenes(tmp_path / "TrainDataset" / "MINE", 24, "n", size=(320, 400))
     data = COSDataModule(
-        tmp_path, ["MINE"], [], image_size=96, batch_size=4, num_workers=workers, val_fraction=0.2, augmentation=paper_recipe, cache=cached
+        tmp_path,
+        ["MINE"],
+        [],
+        image_size=96,
+        batch_size=4,
+        num_workers=workers,
+        val_fraction=0.2,
+        augmentation=paper_recipe,
+        cache=cached,
     )
     data.prepare_data()
     data.setup("fit")

@@ -137,7 +137,9 @@ def test_mask_orientation_rule() -> None:
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
-    whole = save(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8), tmp_path / "whole.jpg").read_bytes()
+    whole = save(
+        np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8), tmp_path / "whole.jpg"
+    ).read_bytes()
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.png").touch()
     for name in ("text.png", "cut.jpg", "empty.png", "absent.png"):
@@ -162,7 +164,9 @@ def _encoded() -> tuple[bytes, ...]:
 def test_mutated_bytes_are_an_image_or_an_error_of_ours(tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(data.draw(st.sampled_from(_encoded())))
     for _ in range(data.draw(st.integers(1, 6))):
-        place = data.draw(st.integers(0, len(content) - 1) | st.integers(0, min(len(content) - 1, 64)))  # headers more often
+        place = data.draw(
+            st.integers(0, len(content) - 1) | st.integers(0, min(len(content) - 1, 64))
+        )  # headers more often
         content[place] = data.draw(st.integers(0, 255))
     path = tmp_path / "mutated"
     path.write_bytes(content[: data.draw(st.just(len(content)) | st.integers(0, len(content)))])

@@ -63,7 +63,9 @@ def test_windows_are_the_pixels_of_the_file() -> None:
     assert len(places) > 10
 
 
-@pytest.mark.parametrize(("flip", "turned"), [(A.HorizontalFlip, np.fliplr), (A.VerticalFlip, np.flipud), (A.Transpose, None)])
+@pytest.mark.parametrize(
+    ("flip", "turned"), [(A.HorizontalFlip, np.fliplr), (A.VerticalFlip, np.flipud), (A.Transpose, None)]
+)
 def test_flips_are_exact(flip: Any, turned: Any) -> None:
     rng = np.random.default_rng(0)
     image, mask = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8), rng.integers(0, 2, (64, 64), dtype=np.uint8)
@@ -107,7 +109,13 @@ def test_strong_geometry_keeps_the_mask_on_its_object() -> None:
 
 
 def module(root: Path, **options: Any) -> COSDataModule:
-    defaults: dict[str, Any] = {"train_sets": ["MINE"], "test_sets": ["MINE"], "image_size": 64, "batch_size": 4, "num_workers": 0}
+    defaults: dict[str, Any] = {
+        "train_sets": ["MINE"],
+        "test_sets": ["MINE"],
+        "image_size": 64,
+        "batch_size": 4,
+        "num_workers": 0,
+    }
     return COSDataModule(root, **{**defaults, **options})
 
 
@@ -132,7 +140,11 @@ def test_samples_do_not_depend_on_the_number_of_workers(tmp_path: Path, workers:
     assert list(alone) == list(several)  # the order, too
     assert all(torch.equal(alone[name], several[name]) for name in alone)
     other = epoch(module(root, **options), number=1)
-    assert not any(torch.equal(alone[name], other[name]) for name in alone.keys() & other.keys() if alone[name].shape == other[name].shape)
+    assert not any(
+        torch.equal(alone[name], other[name])
+        for name in alone.keys() & other.keys()
+        if alone[name].shape == other[name].shape
+    )
 
 
 def ranks(monkeypatch: pytest.MonkeyPatch, world: int, rank: int) -> None:
@@ -172,7 +184,8 @@ def test_batches_of_several_sizes_agree_over_ranks(tmp_path: Path, monkeypatch: 
     assert {256, 352, 448} == set(sizes[0])
     monkeypatch.undo()
     shapes = {
-        tuple(image.shape[1:]) for image in epoch(module(write_root(tmp_path, train=60), augmentation=strong, image_size=128)).values()
+        tuple(image.shape[1:])
+        for image in epoch(module(write_root(tmp_path, train=60), augmentation=strong, image_size=128)).values()
     }
     assert shapes == {(96, 96), (128, 128), (160, 160)}
 

@@ -19,13 +19,17 @@ from tests.fixtures.folders import write_pair, write_set
 def test_pairs_go_by_stem_not_by_order(tmp_path: Path) -> None:
     for stem, size in (("b", (40, 50)), ("a", (60, 70)), ("c", (33, 34))):
         write_pair(tmp_path, stem, size)
-    (tmp_path / "Imgs" / "a.jpg").rename(tmp_path / "Imgs" / "zz.jpg")  # shifts the sort order of the images against the masks
+    (tmp_path / "Imgs" / "a.jpg").rename(
+        tmp_path / "Imgs" / "zz.jpg"
+    )  # shifts the sort order of the images against the masks
     (tmp_path / "Imgs" / "._b.jpg").write_bytes(b"macOS")
     (tmp_path / "Imgs" / "Thumbs.db").write_bytes(b"Windows")
     pairs = FolderPairs(SetFolders(tmp_path / "Imgs", tmp_path / "GT"), "X")
     assert pairs.names == ["b", "c"]
     assert [sample.image.shape[:2] for sample in (pairs[0], pairs[1])] == [(40, 50), (33, 34)]
-    assert all(pairs[i].mask.shape == pairs[i].image.shape[:2] and pairs[i].name == name for i, name in enumerate(pairs.names))
+    assert all(
+        pairs[i].mask.shape == pairs[i].image.shape[:2] and pairs[i].name == name for i, name in enumerate(pairs.names)
+    )
 
 
 def test_concat_and_subset_keep_names_and_samples_together(tmp_path: Path) -> None:
@@ -77,7 +81,17 @@ def test_holdout_is_pinned() -> None:
     stems = [f"camourflage_{i:05d}" for i in range(1, 61)]
     split = split_names(stems, 0.1, 0.1)
     assert [stems[i][-5:] for i in split.val] == ["00031", "00053"]
-    assert [stems[i][-5:] for i in split.test] == ["00004", "00009", "00033", "00036", "00038", "00042", "00045", "00051", "00056"]
+    assert [stems[i][-5:] for i in split.test] == [
+        "00004",
+        "00009",
+        "00033",
+        "00036",
+        "00038",
+        "00042",
+        "00045",
+        "00051",
+        "00056",
+    ]
 
 
 @pytest.mark.slow

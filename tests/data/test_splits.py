@@ -55,20 +55,30 @@ def test_frames_of_one_sequence_stay_together(tmp_path: Path, options: dict[str,
     for frame in frames:
         Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / "images" / f"{frame}.png")
         Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(folder / "masks" / f"{frame}.png")
-    sides = [{clinic_sequence(name) for name in part} for part in parts(module(tmp_path, train_sets=["CVC-ClinicDB"], **options))]
+    sides = [
+        {clinic_sequence(name) for name in part}
+        for part in parts(module(tmp_path, train_sets=["CVC-ClinicDB"], **options))
+    ]
     assert sum(len(side) for side in sides) == 29  # none is on two sides
     assert sides[0]
     assert sides[1]
 
 
 def test_groups_of_an_own_set(tmp_path: Path) -> None:
-    write_set(tmp_path / "TrainDataset" / "MINE", [f"video{video}_{frame}" for video in range(12) for frame in range(3)] + ["still"])
+    write_set(
+        tmp_path / "TrainDataset" / "MINE",
+        [f"video{video}_{frame}" for video in range(12) for frame in range(3)] + ["still"],
+    )
     whole, free = (parts(module(tmp_path, groups=groups, val_fraction=0.3)) for groups in (r"(video\d+)_", None))
     counts = Counter(name.split("_")[0] for name in whole[1])
     assert counts
     assert set(counts.values()) <= {3, 1}
     assert "still" in whole[0] + whole[1]
-    assert any(count not in (0, 3) for name, count in Counter(name.split("_")[0] for name in free[1]).items() if name != "still")
+    assert any(
+        count not in (0, 3)
+        for name, count in Counter(name.split("_")[0] for name in free[1]).items()
+        if name != "still"
+    )
 
 
 @given(st.lists(st.text(max_size=5), max_size=40), st.integers(2, 6))

@@ -108,7 +108,9 @@ def test_steps_draw_independently() -> None:
     for seed in range(600):
         reseed(recipe, seed)
         out = recipe(image=np.full((96, 96, 3), 128, np.uint8), mask=mask)
-        flipped = out["mask"][:, -1].sum() + out["mask"][:, -4].sum() > out["mask"][:, 0].sum() + out["mask"][:, 3].sum()
+        flipped = (
+            out["mask"][:, -1].sum() + out["mask"][:, -4].sum() > out["mask"][:, 0].sum() + out["mask"][:, 3].sum()
+        )
         # the colour step scales all of a grey image alike, rotation alone brings in black corners
         rotated = np.ptp(out["image"][:, :, 0]) > 0
         counts[int(flipped), int(rotated)] += 1

@@ -16,7 +16,13 @@ from src.utils.launch import Launch, global_rank, launched, restarted, start_nam
 from tests.fixtures.tiny import ROOT, config
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "RANK": "5", "LOCAL_RANK": "1"}
-SLURM = {"SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "2", "SLURM_STEP_NUM_TASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_PROCID": "6"}
+SLURM = {
+    "SLURM_JOB_ID": "4711",
+    "SLURM_STEP_ID": "2",
+    "SLURM_STEP_NUM_TASKS": "8",
+    "SLURM_NTASKS_PER_NODE": "4",
+    "SLURM_PROCID": "6",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +61,12 @@ def test_the_tasks_of_a_step_share_a_name_and_a_requeued_job_keeps_it(monkeypatc
 
 CPU = {"accelerator": "cpu", "devices": 1}
 WRONG = {
-    "no gpu": ({"accelerator": "gpu", "devices": 4}, None, 0, "trainer.accelerator=gpu, trainer.devices=4: this machine has no GPU"),
+    "no gpu": (
+        {"accelerator": "gpu", "devices": 4},
+        None,
+        0,
+        "trainer.accelerator=gpu, trainer.devices=4: this machine has no GPU",
+    ),
     "too many": ({"accelerator": "gpu", "devices": 4}, None, 2, "trainer.devices=4: this machine has 2 GPUs"),
     "too many of auto": ({"accelerator": "auto", "devices": 2}, None, 1, "trainer.devices=2: this machine has 1 GPU"),
     "index": ({"accelerator": "gpu", "devices": [0, 2]}, None, 2, r"trainer.devices=\[0, 2\]: this machine has 2 GPUs"),
@@ -63,14 +74,24 @@ WRONG = {
     "none": (CPU | {"devices": 0}, None, 0, "trainer.devices=0: a number of devices"),
     "word": (CPU | {"devices": "all"}, None, 0, "trainer.devices=all: a number of devices"),
     "machines": (CPU | {"num_nodes": 2}, None, 0, "trainer.num_nodes=2: several machines need torchrun or srun"),
-    "another number": (CPU | {"devices": 2}, Launch("torchrun", 8, 4), 0, "trainer.devices=2: torchrun has started 4 processes"),
+    "another number": (
+        CPU | {"devices": 2},
+        Launch("torchrun", 8, 4),
+        0,
+        "trainer.devices=2: torchrun has started 4 processes",
+    ),
     "more processes": (
         {"accelerator": "gpu", "devices": "auto"},
         Launch("torchrun", 4, 4),
         2,
         "4 processes on this machine, which has 2 GPUs",
     ),
-    "norms": (CPU | {"devices": 2, "sync_batchnorm": True}, None, 0, "trainer.sync_batchnorm=true: works between GPUs only"),
+    "norms": (
+        CPU | {"devices": 2, "sync_batchnorm": True},
+        None,
+        0,
+        "trainer.sync_batchnorm=true: works between GPUs only",
+    ),
     "tasks": (CPU | {"devices": "auto"}, Launch("srun", 2, 2), 0, "--ntasks-per-node"),
 }
 
@@ -86,7 +107,10 @@ def test_devices_that_are_not_there(trainer, launch, gpus, words, monkeypatch):
 def test_devices_that_are_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     for devices in (1, 4, "auto", -1, [0, 3], "0,3", "2"):
-        assert check_devices(OmegaConf.create({"accelerator": "gpu", "devices": devices, "sync_batchnorm": True}), None) == {}
+        assert (
+            check_devices(OmegaConf.create({"accelerator": "gpu", "devices": devices, "sync_batchnorm": True}), None)
+            == {}
+        )
     trainer = OmegaConf.create({"accelerator": "gpu", "devices": "auto"})
     assert check_devices(trainer, Launch("torchrun", 8, 4)) == {"devices": 4, "num_nodes": 2}
 
@@ -99,7 +123,9 @@ def test_the_batch_script_requeues_what_was_stopped(status, requeued, tmp_path):
         command.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/{name}.txt\nexit {end}\n')
         command.chmod(command.stat().st_mode | stat.S_IXUSR)
     variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "4711", "SLURM_CPUS_PER_TASK": "8"}
-    result = subprocess.run(["bash", ROOT / "scripts" / "slurm.sbatch", "seed=3"], cwd=tmp_path, env=variables, check=False)
+    result = subprocess.run(
+        ["bash", ROOT / "scripts" / "slurm.sbatch", "seed=3"], cwd=tmp_path, env=variables, check=False
+    )
     assert result.returncode == status
     assert (tmp_path / "srun.txt").read_text().split()[-4:] == [
         "trainer=slurm",

@@ -88,7 +88,11 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any
         ]
         scores = train(config("train", *SMALL, *overrides, f"paths.output_dir={folder}"))
         weights = read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
-        found[count] = json.loads((folder / "seen.json").read_text()) | {"scores": scores, "weights": weights, "folder": folder}
+        found[count] = json.loads((folder / "seen.json").read_text()) | {
+            "scores": scores,
+            "weights": weights,
+            "folder": folder,
+        }
     assert not dist.is_initialized()
     assert dict(os.environ) == variables | {name: value for name, value in os.environ.items() if name.startswith("PL_")}
     return found
@@ -122,7 +126,16 @@ def test_the_first_process_reads_the_test_sets_alone(records):
 
 def test_a_multirun_of_two_processes_each(tmp_path):
     """No process but the first makes folders or jobs, and W&B sees one run a job."""
-    words = ["src.train", "-m", *SMALL, TWO, "seed=0,1", "logger=wandb", "test=false", f"paths.output_dir={tmp_path / 'sweep'}"]
+    words = [
+        "src.train",
+        "-m",
+        *SMALL,
+        TWO,
+        "seed=0,1",
+        "logger=wandb",
+        "test=false",
+        f"paths.output_dir={tmp_path / 'sweep'}",
+    ]
     complete(words, tmp_path, WANDB_MODE="offline")
     assert folders(tmp_path) == ["sweep"]
     assert folders(tmp_path / "sweep") == ["0", "1"]
@@ -136,7 +149,16 @@ def test_a_multirun_of_two_processes_each(tmp_path):
 
 def test_torchrun(tmp_path):
     """Both processes find the folder that nobody named; only the first speaks and writes `.hydra`."""
-    words = ["torch.distributed.run", "--nproc-per-node=2", "-m", "src.train", *SMALL, TWO, "trainer.devices=auto", "test=false"]
+    words = [
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        "-m",
+        "src.train",
+        *SMALL,
+        TWO,
+        "trainer.devices=auto",
+        "test=false",
+    ]
     out = complete(words, tmp_path)
     assert out.count("M parameters | images: 8 to train") == 1
     (run,) = (tmp_path / "outputs" / "train").iterdir()
@@ -148,9 +170,21 @@ def test_torchrun(tmp_path):
 
 def test_slurm_stops_two_processes_and_the_requeued_job_goes_on(tmp_path, monkeypatch):
     """SLURM's variables without SLURM: two tasks of one step on this machine, SIGTERM to both as on preemption."""
-    job = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "run", "SLURM_STEP_ID": "0", "SLURM_NODEID": "0", "SLURM_NODELIST": "127.0.0.1"}
+    job = {
+        "SLURM_JOB_ID": "4711",
+        "SLURM_JOB_NAME": "run",
+        "SLURM_STEP_ID": "0",
+        "SLURM_NODEID": "0",
+        "SLURM_NODELIST": "127.0.0.1",
+    }
     job |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1"}
-    more = ["trainer=slurm", "trainer.accelerator=cpu", "trainer.sync_batchnorm=false", "trainer.max_epochs=200", "test=false"]
+    more = [
+        "trainer=slurm",
+        "trainer.accelerator=cpu",
+        "trainer.sync_batchnorm=false",
+        "trainer.max_epochs=200",
+        "test=false",
+    ]
     words = ["src.train", *SMALL, *more, "callbacks.step.every_n_steps=1"]
     tasks = [start(*words, cwd=tmp_path, **job, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)) for rank in (0, 1)]
     folder = tmp_path / "outputs" / "train" / "slurm_4711_0"
@@ -168,7 +202,9 @@ def test_slurm_stops_two_processes_and_the_requeued_job_goes_on(tmp_path, monkey
     stopped = max(read_checkpoint(path)["global_step"] for path in (folder / "checkpoints").glob("*.ckpt"))
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # the same command, no ckpt_path
     epochs = f"trainer.max_epochs={stopped // 2 + 1}"
-    train(config("train", *SMALL, "trainer=cpu", "data.batch_size=4", epochs, "test=false", f"paths.output_dir={folder}"))
+    train(
+        config("train", *SMALL, "trainer=cpu", "data.batch_size=4", epochs, "test=false", f"paths.output_dir={folder}")
+    )
     assert read_checkpoint(folder / "checkpoints" / "last.ckpt")["global_step"] == stopped // 2 * 2 + 2
 
 
@@ -212,7 +248,10 @@ def test_sigterm_in_the_test_phase(tmp_path, monkeypatch, capsys):
     scores = train(config("train", *SMALL, f"paths.output_dir={tmp_path}", f"ckpt_path={best}", "train=false"))
     assert "test/synthetic/s_alpha" in scores
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # a requeued job has nothing left to train
-    assert train(config("train", *SMALL, f"paths.output_dir={tmp_path}"))["test/synthetic/s_alpha"] == scores["test/synthetic/s_alpha"]
+    assert (
+        train(config("train", *SMALL, f"paths.output_dir={tmp_path}"))["test/synthetic/s_alpha"]
+        == scores["test/synthetic/s_alpha"]
+    )
 
 
 @pytest.mark.parametrize("encoder", ["resnet50", "tf_efficientnet_lite0", "mobilenetv4_conv_small"])
@@ -226,7 +265,9 @@ def test_synchronised_norms_keep_their_activations(encoder):
         assert all(isinstance(synchronised.get_submodule(name), nn.SyncBatchNorm) for name in norms)
         during = synchronised(image)
         alone = SyncNorm().revert(synchronised)
-        assert [name for name, layer in alone.named_modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)] == norms
+        assert [
+            name for name, layer in alone.named_modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)
+        ] == norms
         assert not any(isinstance(layer, nn.SyncBatchNorm) for layer in alone.modules())
         after = alone(image)
     for stride, level in before.items():

@@ -32,7 +32,10 @@ def prose(page: Path) -> str:
 def anchors(page: Path) -> frozenset[str]:
     """The fragments that lead into a page: its headings as GitHub and MyST name them, and its labels."""
     text = prose(page)
-    names = [re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower()).strip().replace(" ", "-") for heading in HEADING.findall(text)]
+    names = [
+        re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower()).strip().replace(" ", "-")
+        for heading in HEADING.findall(text)
+    ]
     return frozenset([*names, *LABEL.findall(text)])
 
 
@@ -62,7 +65,11 @@ def command_lines() -> list[str]:
             if block["language"] != "bash":
                 continue
             lines = block["body"].replace("\\\n", " ").splitlines()
-            found += [re.sub(r"\s+", " ", line.partition("  #")[0]).strip() for line in lines if re.search(r"-m (src|scripts)\.", line)]
+            found += [
+                re.sub(r"\s+", " ", line.partition("  #")[0]).strip()
+                for line in lines
+                if re.search(r"-m (src|scripts)\.", line)
+            ]
     return list(dict.fromkeys(found))
 
 
@@ -74,7 +81,11 @@ def first_value(override: str) -> str:
     if "glob(" in override:
         return f"{parsed.get_key_element()}=full"
     value = override.partition("=")[2]
-    return f"{parsed.get_key_element()}={value.partition(',')[0]}" if "," in value and "(" not in value else f"{parsed.get_key_element()}=1"
+    return (
+        f"{parsed.get_key_element()}={value.partition(',')[0]}"
+        if "," in value and "(" not in value
+        else f"{parsed.get_key_element()}=1"
+    )
 
 
 def hydra_config(module: str) -> Path | None:
@@ -123,9 +134,14 @@ def test_every_command_line_names_a_module_and_composes(line: str, conf: Path) -
 def python_imports() -> list[str]:
     """Every import of this project in the Python blocks of the pages."""
     blocks = [
-        block["body"] for page in PAGES for block in FENCE.finditer(page.read_text(encoding="utf-8")) if block["language"] == "python"
+        block["body"]
+        for page in PAGES
+        for block in FENCE.finditer(page.read_text(encoding="utf-8"))
+        if block["language"] == "python"
     ]
-    return sorted({line for block in blocks for line in block.splitlines() if line.startswith(("from src", "import src"))})
+    return sorted(
+        {line for block in blocks for line in block.splitlines() if line.startswith(("from src", "import src"))}
+    )
 
 
 @pytest.mark.parametrize("line", python_imports())

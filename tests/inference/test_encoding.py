@@ -27,7 +27,9 @@ def test_webp_keeps_masks_and_transparency():
         with Image.open(io.BytesIO(encode(picture, "webp"))) as file:
             decoded = np.asarray(file)
         np.testing.assert_array_equal(decoded if picture.ndim == 3 else decoded[..., 0], picture)
-    with pytest.raises(UserError, match=f"at most {LARGEST_WEBP} pixels on a side, the picture is 16384×1; take format=png"):
+    with pytest.raises(
+        UserError, match=f"at most {LARGEST_WEBP} pixels on a side, the picture is 16384×1; take format=png"
+    ):
         encode(np.zeros((1, LARGEST_WEBP + 1), np.uint8), "webp")
 
 

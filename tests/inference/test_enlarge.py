@@ -12,7 +12,9 @@ from src.inference.enlarge import LIMIT, enlarged_levels
 
 def step_by_step(logits: np.ndarray, height: int, width: int) -> np.ndarray:
     """Interpolate, take the sigmoid and round, one after the other, in float32."""
-    enlarged = F.interpolate(torch.from_numpy(logits)[None, None], (height, width), mode="bilinear", align_corners=False)
+    enlarged = F.interpolate(
+        torch.from_numpy(logits)[None, None], (height, width), mode="bilinear", align_corners=False
+    )
     return (255 * enlarged[0, 0].sigmoid()).round().numpy()
 
 

@@ -33,14 +33,33 @@ def names(*arguments, **options) -> list[str]:
 
 
 def test_folders_patterns_and_lists(tmp_path):
-    touch(tmp_path, "b.png", "a.JPG", "c.mp4", ".hidden.png", "notes.md", "birds/wren.jpg", "birds/deep/tit.jpg", "out/a.png")
+    touch(
+        tmp_path,
+        "b.png",
+        "a.JPG",
+        "c.mp4",
+        ".hidden.png",
+        "notes.md",
+        "birds/wren.jpg",
+        "birds/deep/tit.jpg",
+        "out/a.png",
+    )
     assert names(str(tmp_path)) == ["a", "b", "c"]
-    assert names(str(tmp_path), recursive=True, without=tmp_path / "out") == ["a", "b", "birds/deep/tit", "birds/wren", "c"]
+    assert names(str(tmp_path), recursive=True, without=tmp_path / "out") == [
+        "a",
+        "b",
+        "birds/deep/tit",
+        "birds/wren",
+        "c",
+    ]
     assert names(str(tmp_path / "birds" / "**" / "*.jpg")) == ["deep/tit", "wren"]
     assert names(str(tmp_path / "*.png")) == ["b"]
     assert names(str(tmp_path / "birds" / "wren.jpg")) == ["wren"]
     (tmp_path / "list.txt").write_text("# mine\nbirds/wren.jpg\n\nb.png\n")
-    assert find_sources(str(tmp_path / "list.txt")) == [Source("wren", tmp_path / "birds" / "wren.jpg"), Source("b", tmp_path / "b.png")]
+    assert find_sources(str(tmp_path / "list.txt")) == [
+        Source("wren", tmp_path / "birds" / "wren.jpg"),
+        Source("b", tmp_path / "b.png"),
+    ]
     assert find_sources("-") == [Source("stdin", None)]
 
 
@@ -101,7 +120,10 @@ def test_outputs_in_the_way_and_shared(tmp_path):
         f"input: a.png and A.jpg would both be written to {tmp_path / 'out' / 'A.png'}",
         f"input: a.png and A.jpg would both be written to {tmp_path / 'out' / 'overlay' / 'A.png'}",
     ]
-    assert problems[2] == f"input: a.png and overlay/a.png would both be written to {tmp_path / 'out' / 'overlay' / 'a.png'}"
+    assert (
+        problems[2]
+        == f"input: a.png and overlay/a.png would both be written to {tmp_path / 'out' / 'overlay' / 'a.png'}"
+    )
     touch(tmp_path, "out/a.png", "file")
     assert "a.png exists (1 such files)" in outputs.problems(sources[:1], overwrite=False)[0]
     assert outputs.problems(sources[:1], overwrite=True) == []

@@ -46,7 +46,9 @@ def test_single_precision_comes_back_with_the_same_bits(saved, predictor, tiny_c
     again = Predictor.from_pretrained(saved, device="cpu")
     stored, state = read_checkpoint(tiny_checkpoint)["state_dict"], again.network.net.state_dict()
     assert any(value.is_floating_point() and not value.half().float().equal(value) for value in stored.values())
-    assert {name: value.dtype for name, value in state.items()} == {n.removeprefix("net."): v.dtype for n, v in stored.items()}
+    assert {name: value.dtype for name, value in state.items()} == {
+        n.removeprefix("net."): v.dtype for n, v in stored.items()
+    }
     assert all(torch.equal(state[name.removeprefix("net.")], value) for name, value in stored.items())
     np.testing.assert_array_equal(again(photograph).mask, predictor(photograph).mask)
 
@@ -72,7 +74,10 @@ def test_what_was_half_stays_half_and_a_copy_of_a_copy_is_the_same(tiny_checkpoi
 
 
 def test_the_card_says_what_it_is_and_whose_terms_hold(tmp_path):
-    rows = [set_scores("CAMO", "RUN", {"s_alpha": [0.1, 0.2]}, map_="M_0"), set_scores("CAMO", "RUN", {"s_alpha": [0.7, 0.76]}, map_="M_1")]
+    rows = [
+        set_scores("CAMO", "RUN", {"s_alpha": [0.1, 0.2]}, map_="M_0"),
+        set_scores("CAMO", "RUN", {"s_alpha": [0.7, 0.76]}, map_="M_1"),
+    ]
     write_csv(tmp_path / "metrics.csv", metric_rows(rows, (), "field"))
     Predictor(SHIPPED, device="cpu").save_pretrained(tmp_path / "run-camo", metrics=tmp_path / "metrics.csv")
     card = (tmp_path / "run-camo" / "README.md").read_text(encoding="utf-8")
@@ -142,8 +147,13 @@ def test_a_repository_is_uploaded_and_opened_by_its_name(predictor, photograph, 
     monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", upload)
     monkeypatch.setattr(hub, "hf_hub_download", fetch)
     assert predictor.push_to_hub("someone/moths", private=True) == "address of someone/moths"
-    assert 'from_pretrained("someone/moths")' in (tmp_path / "someone" / "moths" / "README.md").read_text(encoding="utf-8")
-    for opened in (Predictor.from_pretrained("someone/moths", revision="v1", device="cpu"), Predictor("someone/moths", device="cpu")):
+    assert 'from_pretrained("someone/moths")' in (tmp_path / "someone" / "moths" / "README.md").read_text(
+        encoding="utf-8"
+    )
+    for opened in (
+        Predictor.from_pretrained("someone/moths", revision="v1", device="cpu"),
+        Predictor("someone/moths", device="cpu"),
+    ):
         np.testing.assert_array_equal(opened(photograph).mask, predictor(photograph).mask)
     assert [options.get("revision") for options in asked] == ["v1", None]
 
@@ -153,7 +163,9 @@ def test_a_hub_that_cannot_provide_it_is_one_sentence(monkeypatch):
         raise huggingface_hub.errors.LocalEntryNotFoundError("no connection\nand more lines")
 
     monkeypatch.setattr(hub, "hf_hub_download", refuse)
-    with pytest.raises(UserError, match=r"someone/moths, and the Hub could not .*LocalEntryNotFoundError: no connection\)") as error:
+    with pytest.raises(
+        UserError, match=r"someone/moths, and the Hub could not .*LocalEntryNotFoundError: no connection\)"
+    ) as error:
         Predictor("someone/moths")
     assert "\n" not in str(error.value)
 

@@ -145,7 +145,10 @@ def test_a_persons_way(page, picture):
     assert (found["images"], found["categories"]) == (wanted.to_json()["images"], wanted.to_json()["categories"])
     for one, other in zip(found["annotations"], annotations, strict=True):
         assert (one["id"], one["bbox"]) == (other["id"], other["bbox"])
-        assert (one["area"], one["score"]) == (pytest.approx(other["area"], abs=2), pytest.approx(other["score"], abs=0.01))
+        assert (one["area"], one["score"]) == (
+            pytest.approx(other["area"], abs=2),
+            pytest.approx(other["score"], abs=0.01),
+        )
     for one, region in zip(found["annotations"], wanted.regions(), strict=True):
         drawn, exact = filled(one["segmentation"], 64, 64), filled([region.outline(0).ravel().tolist()], 64, 64)
         touched = np.ones((3, 3), np.uint8)  # an outline may leave out staircases of one pixel
@@ -157,7 +160,9 @@ def test_a_persons_way(page, picture):
 def test_saved_at_its_own_size(page, tmp_path, size):
     """Large, tall (Pillow then shrinks the height first) and smaller than the network's input: the picture is shrunk as by Pillow."""
     rows, columns = np.mgrid[0 : size[0], 0 : size[1]]
-    image = np.stack((np.hypot(rows - 30, columns - 20) / max(size) * 200, rows % 256, columns % 256), axis=-1).astype(np.uint8)
+    image = np.stack((np.hypot(rows - 30, columns - 20) / max(size) * 200, rows % 256, columns % 256), axis=-1).astype(
+        np.uint8
+    )
     image[5:30, 10:30, 0] = 255
     Image.fromarray(image).save(tmp_path / "picture.png", compress_level=1)
     page.choose(tmp_path / "picture.png")
@@ -292,7 +297,9 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 def violations(page: Page) -> list[str]:
     """Return what axe-core finds wrong with the page as it is: of any impact, not only serious."""
-    found = page.driver.execute_async_script("const done = arguments[0]; axe.run().then(result => done(result.violations))")
+    found = page.driver.execute_async_script(
+        "const done = arguments[0]; axe.run().then(result => done(result.violations))"
+    )
     return [f"{one['id']} ({one['impact']}): {node['html'][:120]}" for one in found for node in one["nodes"]]
 
 

@@ -48,7 +48,9 @@ def test_files_bytes_and_pillow_images_are_what_training_reads(tmp_path, photogr
         expected = read_image(tmp_path / name)
         assert expected.dtype == np.uint8
         for source in (tmp_path / name, str(tmp_path / name), content, Image.open(tmp_path / name)):
-            np.testing.assert_array_equal(read_picture(source).image, expected, err_msg=f"{name} as {type(source).__name__}")
+            np.testing.assert_array_equal(
+                read_picture(source).image, expected, err_msg=f"{name} as {type(source).__name__}"
+            )
     assert read_picture(tmp_path / "turned.jpg").image.shape == (70, 50, 3)
     assert read_picture(tmp_path / "turned.jpg").name == "turned.jpg"
 
@@ -68,7 +70,11 @@ def test_what_is_no_picture_is_named(tmp_path, photograph):
     whole = pictures(photograph)["plain.jpg"]
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.png").write_text("no picture")
-    for name, words in (("cut.jpg", r"cut\.jpg: cannot be read"), ("text.png", r"text\.png: not a readable"), ("none.png", "no such file")):
+    for name, words in (
+        ("cut.jpg", r"cut\.jpg: cannot be read"),
+        ("text.png", r"text\.png: not a readable"),
+        ("none.png", "no such file"),
+    ):
         with pytest.raises(UserError, match=words):
             read_picture(tmp_path / name)
     with pytest.raises(UserError, match="the picture: not a readable image"):

@@ -54,7 +54,12 @@ def test_a_picture_as_path_bytes_image_and_array(predictor, tiny_checkpoint, pho
     Image.fromarray(photograph).save(tmp_path / "moth.png")
     expected = step_by_step(tiny_checkpoint, photograph)
     assert expected.std() > 1e-4, "a constant mask would say nothing"
-    for source in (tmp_path / "moth.png", (tmp_path / "moth.png").read_bytes(), Image.fromarray(photograph), photograph):
+    for source in (
+        tmp_path / "moth.png",
+        (tmp_path / "moth.png").read_bytes(),
+        Image.fromarray(photograph),
+        photograph,
+    ):
         result = predictor(source)
         np.testing.assert_allclose(result.mask, expected, atol=1e-5)
         assert np.abs(result.mask8 - 255 * expected).max() <= 1
@@ -135,7 +140,9 @@ def test_weights_and_folders_are_opened_too(tiny_checkpoint, photograph, tmp_pat
     opened = Predictor(tmp_path, device="cpu")
     assert opened.network.note == "research use, trained on synthetic"
     assert opened.network.config["data"]["image_size"] == IMAGE_SIZE
-    np.testing.assert_array_equal(opened(photograph).mask8, Predictor(tmp_path / "model.safetensors", device="cpu")(photograph).mask8)
+    np.testing.assert_array_equal(
+        opened(photograph).mask8, Predictor(tmp_path / "model.safetensors", device="cpu")(photograph).mask8
+    )
 
 
 def test_sources_that_are_no_network(tmp_path, tiny_checkpoint):
@@ -161,7 +168,11 @@ def test_options_that_cannot_be_meant_are_reported_together(tiny_checkpoint):
     with pytest.raises(UserError) as error:
         Predictor(tiny_checkpoint, rounds=0, sharpness=-1, image_size=16)
     assert [line.partition("=")[0] for line in error.value.problems] == ["rounds", "sharpness", "image_size"]
-    for options, words in (({"device": "tpu"}, "expected auto, cpu"), ({"device": "cuda:99"}, "CUDA"), ({"batch_size": 0}, "batch_size=0")):
+    for options, words in (
+        ({"device": "tpu"}, "expected auto, cpu"),
+        ({"device": "cuda:99"}, "CUDA"),
+        ({"batch_size": 0}, "batch_size=0"),
+    ):
         with pytest.raises(UserError, match=words):
             Predictor(tiny_checkpoint, **options)
 
@@ -196,7 +207,9 @@ def test_threads_of_torch_are_restored_after_the_last_context():
 @pytest.mark.slow
 def test_the_example_of_the_readme(tiny_checkpoint, photograph, tmp_path, monkeypatch, capsys):
     (example,) = [
-        block for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL) if "Predictor" in block
+        block
+        for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+        if "Predictor" in block
     ]
     monkeypatch.chdir(tmp_path)
     Image.fromarray(photograph).save("picture.jpg")

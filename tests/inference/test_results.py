@@ -47,7 +47,12 @@ def test_the_overlay_tints_the_object_and_draws_its_outline(result):
 
 @pytest.mark.parametrize(
     ("background", "colour"),
-    [("white", [255, 255, 255]), ([1, 2, 3], [1, 2, 3]), ((9, 8, 7), [9, 8, 7]), (np.full((2, 3, 3), 50, np.uint8), [50, 50, 50])],
+    [
+        ("white", [255, 255, 255]),
+        ([1, 2, 3], [1, 2, 3]),
+        ((9, 8, 7), [9, 8, 7]),
+        (np.full((2, 3, 3), 50, np.uint8), [50, 50, 50]),
+    ],
 )
 def test_other_backgrounds(result, background, colour):
     placed = result.on(background)
@@ -87,7 +92,12 @@ def test_json_is_coco(result):
     assert found["images"] == [{"id": 1, "file_name": "moth.jpg", "width": 80, "height": 60}]
     (annotation,) = found["annotations"]
     assert (annotation["bbox"], annotation["area"], annotation["score"]) == ([30, 20, 20, 20], 400, 1.0)
-    assert sorted(zip(*[iter(annotation["segmentation"][0])] * 2, strict=True)) == [(30, 20), (30, 40), (50, 20), (50, 40)]
+    assert sorted(zip(*[iter(annotation["segmentation"][0])] * 2, strict=True)) == [
+        (30, 20),
+        (30, 40),
+        (50, 20),
+        (50, 40),
+    ]
     np.testing.assert_array_equal(result.boxes(), [[30, 20, 20, 20]])
     assert result.to_json(threshold=0.3)["annotations"][0]["area"] == 1600
     assert json.loads(json.dumps(found)) == found

@@ -68,7 +68,10 @@ def test_a_folder_of_the_user(tmp_path):
     (folder / "ort.wasm.min.mjs").write_bytes(b"another version")
     with pytest.raises(UserError) as error:
         web_runtime(str(folder))
-    assert [words in problem for words, problem in zip(("another checksum", "is missing"), error.value.problems, strict=True)] == [
+    assert [
+        words in problem
+        for words, problem in zip(("another checksum", "is missing"), error.value.problems, strict=True)
+    ] == [
         True,
         True,
     ]

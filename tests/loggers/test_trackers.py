@@ -54,9 +54,18 @@ def test_wandb_goes_on_with_the_same_run(tracked):
     assert (first.run.project, first.run.display_name, first.run.run_group) == ("run", "my_run", "")
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert wandb.run is None
-    assert [*first.series("val/s_alpha"), *second.series("val/s_alpha")] == pytest.approx(logged(tracked, "val/s_alpha"))
+    assert [*first.series("val/s_alpha"), *second.series("val/s_alpha")] == pytest.approx(
+        logged(tracked, "val/s_alpha")
+    )
     assert max(first.series("trainer/global_step")) <= 8 < max(second.series("trainer/global_step"))
-    assert {"train/structure", "train/edge", "learning_rate", "gradient_norm", "images_per_second", "unfolding/mu_0"} <= first.keys
+    assert {
+        "train/structure",
+        "train/edge",
+        "learning_rate",
+        "gradient_norm",
+        "images_per_second",
+        "unfolding/mu_0",
+    } <= first.keys
 
 
 @pytest.mark.slow
@@ -88,7 +97,9 @@ def test_wandb_has_pictures_tables_and_checkpoints(tracked):
     first, second = runs(tracked)
     for run, epoch in ((first, 0), (second, 1)):
         ((name,),) = run.series("validation.filenames")
-        assert (run.folder / "files" / name).read_bytes() == (tracked / "panels" / f"epoch_{epoch:03d}.png").read_bytes()
+        assert (run.folder / "files" / name).read_bytes() == (
+            tracked / "panels" / f"epoch_{epoch:03d}.png"
+        ).read_bytes()
     assert not first.series("test/per_image.path")
     (path,) = second.series("test/per_image.path")
     table = json.loads((second.folder / "files" / path).read_text())
@@ -133,7 +144,15 @@ def test_online_without_an_account_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     with pytest.raises(UserError, match=r"logger\.wandb.*wandb login"):
-        train(config("train", *TWO_STAGE_OVERRIDES, "logger=wandb", "logger.wandb.offline=false", f"paths.output_dir={tmp_path / 'run'}"))
+        train(
+            config(
+                "train",
+                *TWO_STAGE_OVERRIDES,
+                "logger=wandb",
+                "logger.wandb.offline=false",
+                f"paths.output_dir={tmp_path / 'run'}",
+            )
+        )
     assert wandb.run is None
 
 

@@ -73,7 +73,9 @@ def test_validity_masks():
     inside = torch.ones(4, 6, dtype=torch.bool)
     metric = COSMetrics()
     with pytest.raises(UserError) as caught:
-        metric.update([GOOD] * 6, [MASK] * 6, [inside, inside.byte(), inside[:3], ~inside, None, inside[None].repeat(2, 1, 1)])
+        metric.update(
+            [GOOD] * 6, [MASK] * 6, [inside, inside.byte(), inside[:3], ~inside, None, inside[None].repeat(2, 1, 1)]
+        )
     assert caught.value.problems == (
         "map 1: validity mask is uint8; expected bool (`fov > 128` of an 8-bit mask)",
         "map 2: validity mask is 3×6, target is 4×6",
@@ -109,6 +111,7 @@ def test_unknown_protocol(make):
 @pytest.mark.parametrize("extra", [["boundary", "context"], "boundary"])
 def test_unknown_extra(extra):
     with pytest.raises(
-        UserError, match=r"unknown measures: 'boundary'.*Available: auc, boundary_iou, ms_iou, hce, context, context_weighted"
+        UserError,
+        match=r"unknown measures: 'boundary'.*Available: auc, boundary_iou, ms_iou, hce, context, context_weighted",
     ):
         COSMetrics(extra=extra)

@@ -36,11 +36,37 @@ def assert_same(ours, theirs, tolerance=1e-14):
 def test_keys_shapes_and_type():
     result = computed(PREDS, TARGETS)
     scalars = [
-        *("mae", "s_alpha", "s_object", "s_region", "e_mean", "e_max", "e_adp", "f_mean", "f_max", "f_adp", "f_weighted"),
-        *("iou", "iou_mean", "iou_max", "dice", "dice_mean", "dice_max", "sensitivity", "specificity", "accuracy", "ber"),
+        *(
+            "mae",
+            "s_alpha",
+            "s_object",
+            "s_region",
+            "e_mean",
+            "e_max",
+            "e_adp",
+            "f_mean",
+            "f_max",
+            "f_adp",
+            "f_weighted",
+        ),
+        *(
+            "iou",
+            "iou_mean",
+            "iou_max",
+            "dice",
+            "dice_mean",
+            "dice_max",
+            "sensitivity",
+            "specificity",
+            "accuracy",
+            "ber",
+        ),
     ]
     assert list(result) == [*scalars, *CURVES]
-    assert {key: tuple(value.shape) for key, value in result.items()} == {**dict.fromkeys(scalars, ()), **dict.fromkeys(CURVES, (256,))}
+    assert {key: tuple(value.shape) for key, value in result.items()} == {
+        **dict.fromkeys(scalars, ()),
+        **dict.fromkeys(CURVES, (256,)),
+    }
     assert {value.dtype for value in result.values()} == {torch.float64}
 
 
@@ -48,9 +74,13 @@ def test_images_are_averaged_first():
     result = computed(PREDS, TARGETS)
     singles = [score(pred, target) for pred, target in PAIRS]
     for name in singles[0].scalars.keys() - {"e_max", "f_max", "iou_max", "dice_max"}:
-        assert result[name].item() == pytest.approx(np.mean([single.scalars[name] for single in singles]), abs=1e-14), name
+        assert result[name].item() == pytest.approx(np.mean([single.scalars[name] for single in singles]), abs=1e-14), (
+            name
+        )
     for name in CURVES:
-        np.testing.assert_allclose(result[name], np.mean([single.curves[name] for single in singles], axis=0), rtol=0, atol=1e-14)
+        np.testing.assert_allclose(
+            result[name], np.mean([single.curves[name] for single in singles], axis=0), rtol=0, atol=1e-14
+        )
     mean_of_maxima = np.mean([single.scalars["f_max"] for single in singles])
     assert result["f_max"] == result["f_curve"].max()
     assert result["f_max"] < mean_of_maxima - 1e-4
@@ -84,7 +114,10 @@ def test_batches(shape, convert):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_low_precision_predictions_count_as_their_exact_values(dtype):
     low = [pred.to(dtype).requires_grad_() for pred in PREDS]
-    assert_same(computed(low, TARGETS, protocol="raw"), computed([pred.detach().double() for pred in low], TARGETS, protocol="raw"))
+    assert_same(
+        computed(low, TARGETS, protocol="raw"),
+        computed([pred.detach().double() for pred in low], TARGETS, protocol="raw"),
+    )
 
 
 def test_sums_stay_float64_when_the_module_is_cast():
@@ -126,7 +159,9 @@ def test_one_metric_a_stage():
         metric.update([pred ** (k + 1) for pred in PREDS], TARGETS)
     assert first.count == 0
     for k, metric in enumerate(stages):
-        assert_same(metric.compute(), computed([pred ** (k + 1) for pred in PREDS], TARGETS, protocol="raw", extra=["auc"]))
+        assert_same(
+            metric.compute(), computed([pred ** (k + 1) for pred in PREDS], TARGETS, protocol="raw", extra=["auc"])
+        )
     assert stages[0].compute()["mae"] != stages[1].compute()["mae"]
     assert stages[0].compute()["auc"] == stages[1].compute()["auc"]  # p and p² rank alike
 

@@ -20,7 +20,9 @@ def test_one_entry_a_key_in_the_order_of_compute():
     scalars = [name for name, value in metric.compute().items() if value.ndim == 0]
     assert scalars == list(MEASURES) == [*STANDARD, *EXTRAS]
     assert list(metric.last_scores[0]) == scalars
-    assert all(name == measure.name and measure.meaning and measure.latex.startswith("$") for name, measure in MEASURES.items())
+    assert all(
+        name == measure.name and measure.meaning and measure.latex.startswith("$") for name, measure in MEASURES.items()
+    )
     assert len({measure.label for measure in MEASURES.values()}) == len(MEASURES)
 
 
@@ -36,5 +38,7 @@ def test_arrow(name):
 
 def test_every_public_function_has_an_example():
     public = {name: getattr(module, name) for module in (fn, src.metrics) for name in module.__all__}
-    lacking = [name for name, value in public.items() if inspect.isfunction(value) and ">>>" not in (value.__doc__ or "")]
+    lacking = [
+        name for name, value in public.items() if inspect.isfunction(value) and ">>>" not in (value.__doc__ or "")
+    ]
     assert lacking == []

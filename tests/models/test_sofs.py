@@ -21,7 +21,12 @@ def _case(seed: int, black: bool = True) -> dict[str, torch.Tensor]:
         image[..., :2] = 0
     mask, mask_prev = (torch.from_numpy(rng.random(SIZE)) for _ in range(2))
     mask[..., 3] = 0.5
-    return {"image": image, "background": torch.from_numpy(rng.random((1, 3, 5, 8))), "mask": mask, "mask_prev": mask_prev}
+    return {
+        "image": image,
+        "background": torch.from_numpy(rng.random((1, 3, 5, 8))),
+        "mask": mask,
+        "mask_prev": mask_prev,
+    }
 
 
 @pytest.mark.parametrize("band", ["zero", "one"])
@@ -29,7 +34,11 @@ def _case(seed: int, black: bool = True) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_mask_step_minimises_the_objective(seed, mu, alpha, lipschitz, band):
     case = _case(seed)
-    grad = torch.from_numpy(np.random.default_rng(seed + 9).normal(0, 0.05, SIZE)) if alpha else torch.zeros(SIZE, dtype=torch.float64)
+    grad = (
+        torch.from_numpy(np.random.default_rng(seed + 9).normal(0, 0.05, SIZE))
+        if alpha
+        else torch.zeros(SIZE, dtype=torch.float64)
+    )
     found = mask_step(**case, grad_s=grad, mu=mu, alpha=alpha, lipschitz=lipschitz, uncertain_band=band)
     weight, tilde = residual_filter(case["mask"], band)
     residual = filtered_residual(case["mask"], case["mask_prev"], band)
@@ -60,7 +69,9 @@ def test_residual_off_equals_zero_weight():
     case = _case(3)
     off = mask_step(**case, grad_s=0.0, mu=0.02, alpha=0.0)
     energy = case["image"].square().sum(1, keepdim=True)
-    least_squares = (0.02 * case["mask"] + energy - (case["image"] * case["background"]).sum(1, keepdim=True)) / (energy + 0.02)
+    least_squares = (0.02 * case["mask"] + energy - (case["image"] * case["background"]).sum(1, keepdim=True)) / (
+        energy + 0.02
+    )
     torch.testing.assert_close(off, least_squares.clamp(0, 1))
 
 
@@ -68,7 +79,9 @@ def test_mask_step_keeps_a_consistent_state():
     """With B = (1 − M)·C, M = M_prev and no residual term the data already agree: M̂ = M."""
     case = _case(4, black=False)
     case["background"] = (1 - case["mask"]) * case["image"]
-    torch.testing.assert_close(mask_step(**case | {"mask_prev": case["mask"]}, grad_s=0.0, mu=0.01, alpha=0.01), case["mask"])
+    torch.testing.assert_close(
+        mask_step(**case | {"mask_prev": case["mask"]}, grad_s=0.0, mu=0.01, alpha=0.01), case["mask"]
+    )
 
 
 @pytest.mark.parametrize("lam", [0.01, 0.3])
@@ -93,7 +106,9 @@ def test_residual_filter_by_definition():
     mask = torch.tensor([0.0, 0.05, 0.1, 0.2, 0.39, 0.41, 0.5, 0.59, 0.61, 0.8, 0.9, 0.95, 1.0])
     weight, tilde = residual_filter(mask)
     torch.testing.assert_close(weight, torch.tensor([1.0, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1, 1]))
-    torch.testing.assert_close(tilde, torch.tensor([0.0, 0.05, 0.1, 0.1, 0.1, 0.41, 0.5, 0.59, 0.9, 0.9, 0.9, 0.95, 1.0]))
+    torch.testing.assert_close(
+        tilde, torch.tensor([0.0, 0.05, 0.1, 0.1, 0.1, 0.41, 0.5, 0.59, 0.9, 0.9, 0.9, 0.95, 1.0])
+    )
     decided = (mask <= 0.1) | (mask >= 0.9) | ((mask > 0.4) & (mask < 0.6))
     assert ((weight * (mask - tilde) != 0) == ~decided).all()
     assert (residual_filter(mask, "one")[0] == 1).all()

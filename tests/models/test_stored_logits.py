@@ -1,8 +1,9 @@
 """Networks that are made from a seed compute what they computed when these numbers were stored.
 
-A change of the initial values, of a formula or of the order in which parts are made shows here, where no other test need notice.
-Where such a change is meant, print `logits_at_places` and store the new numbers. Other processors
-and numbers of threads move the logits by some 1e-6, as noise of 1e-6 in the image does; no mask is near a threshold of the filter.
+A change of the initial values, of a formula or of the order in which parts are made shows here, where no other test
+need notice. Where such a change is meant, print `logits_at_places` and store the new numbers. Other processors and
+numbers of threads move the logits by some 1e-6, as noise of 1e-6 in the image does; no mask is near a threshold of the
+filter.
 """
 
 from __future__ import annotations

@@ -46,8 +46,15 @@ def test_the_mask_of_all_rounds_is_sharpened_once(make_run):
 
 
 def test_all_that_cannot_be_is_told_at_once(make_run):
-    for net, name in ((FPN(PyramidEncoder("lcnet_050", None), 8), "FPN"), (make_run(num_stages=1, coupling=False), "FPN_DS")):
+    for net, name in (
+        (FPN(PyramidEncoder("lcnet_050", None), 8), "FPN"),
+        (make_run(num_stages=1, coupling=False), "FPN_DS"),
+    ):
         with pytest.raises(UserError) as error:
             apply_variant(net, Variant(closing_step=True, rounds=0, sharpness=float("nan")))
-        for words in ("rounds=0: expected 1", "sharpness=nan: expected a number above 0", f"closing_step=true: {name} has no mask step"):
+        for words in (
+            "rounds=0: expected 1",
+            "sharpness=nan: expected a number above 0",
+            f"closing_step=true: {name} has no mask step",
+        ):
             assert words in str(error.value)

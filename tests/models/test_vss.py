@@ -30,9 +30,15 @@ def _reference(space: SS2D, x: Tensor) -> Tensor:
         own = slice(k * inner, (k + 1) * inner)
         tokens = torch.stack([x[:, :, i, j] for i, j in order], -1)
         projected = torch.einsum("oc,ncl->nol", space.x_proj[k], tokens)
-        step, B, C = projected[:, : space.rank], projected[:, space.rank : -space.d_state], projected[:, -space.d_state :]
+        step, B, C = (
+            projected[:, : space.rank],
+            projected[:, space.rank : -space.d_state],
+            projected[:, -space.d_state :],
+        )
         delta = F.softplus(torch.einsum("cr,nrl->ncl", space.dt_proj[k], step) + space.dt_bias[own, None])
-        y = selective_scan(tokens, delta, -torch.exp(space.A_log[own]), B[:, None], C[:, None], space.D[own], backend="loop")
+        y = selective_scan(
+            tokens, delta, -torch.exp(space.A_log[own]), B[:, None], C[:, None], space.D[own], backend="loop"
+        )
         for index, (i, j) in enumerate(order):
             total[:, :, i, j] += y[..., index]
     normed = F.layer_norm(total.movedim(1, -1), [inner], space.norm.weight, space.norm.bias).movedim(-1, 1)
@@ -131,7 +137,9 @@ def test_keep_scales_the_identity_path_and_nothing_else(field):
         block.keep_mixer.copy_(torch.rand(8, 1, 1))
         block.keep_convolution.copy_(torch.rand(8, 1, 1))
         middle = x * block.keep_mixer + block.mixer(F.layer_norm(x.movedim(1, -1), [8]).movedim(-1, 1))
-        expected = middle * block.keep_convolution + block.convolution(F.layer_norm(middle.movedim(1, -1), [8]).movedim(-1, 1))
+        expected = middle * block.keep_convolution + block.convolution(
+            F.layer_norm(middle.movedim(1, -1), [8]).movedim(-1, 1)
+        )
         torch.testing.assert_close(block(x), expected)
         block.mixer, block.convolution = _Zero(), _Zero()
         torch.testing.assert_close(block(x), x * block.keep_mixer * block.keep_convolution)

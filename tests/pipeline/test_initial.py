@@ -36,7 +36,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights")
     path = write_untrained(composed(folder), folder / "start.ckpt")
     content = torch.load(path, weights_only=True)
-    content["state_dict"] = {name: value * 1.01 if value.is_floating_point() else value for name, value in content["state_dict"].items()}
+    content["state_dict"] = {
+        name: value * 1.01 if value.is_floating_point() else value for name, value in content["state_dict"].items()
+    }
     AtomicCheckpointIO().save_checkpoint(content, path)
     return path
 
@@ -49,12 +51,21 @@ def test_the_first_loss_is_that_of_the_weights_given(weights, tmp_path, monkeypa
     def record(module: COSModule, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         loss = step(module, batch, batch_idx)
         if not first:
-            first.update(batch=batch, loss=loss.detach(), epoch=module.current_epoch, step=module.global_step, module=module)
+            first.update(
+                batch=batch, loss=loss.detach(), epoch=module.current_epoch, step=module.global_step, module=module
+            )
         return loss
 
     monkeypatch.setattr(COSModule, "training_step", record)
-    one_step = ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "trainer.num_sanity_val_steps=0"]
-    train(composed(tmp_path, f"init={weights}", "encoder.weights=imagenet", *one_step))  # `imagenet` would need a network
+    one_step = [
+        "trainer.max_epochs=1",
+        "trainer.limit_train_batches=1",
+        "trainer.limit_val_batches=1",
+        "trainer.num_sanity_val_steps=0",
+    ]
+    train(
+        composed(tmp_path, f"init={weights}", "encoder.weights=imagenet", *one_step)
+    )  # `imagenet` would need a network
     module = rebuild(read_checkpoint(weights), weights).train()
     image, mask = first["batch"]["image"], first["batch"]["mask"]
     terms = module.loss(module(image.contiguous(memory_format=torch.channels_last)), image, mask, 0.0)
@@ -156,7 +167,11 @@ def test_init_and_a_checkpoint_of_another_training_contradict_each_other(weights
     content["config"]["format"] = 2
     AtomicCheckpointIO().save_checkpoint(content, tmp_path / "other.ckpt")
     with pytest.raises(UserError, match="that training began without init") as error:
-        train(composed(tmp_path / "run", f"init={weights}", f"ckpt_path={tmp_path / 'other.ckpt'}", "model.net.channels=24"))
+        train(
+            composed(
+                tmp_path / "run", f"init={weights}", f"ckpt_path={tmp_path / 'other.ckpt'}", "model.net.channels=24"
+            )
+        )
     assert "belongs to another architecture" in str(error.value)
 
 
@@ -164,9 +179,16 @@ def test_init_and_a_checkpoint_of_another_training_contradict_each_other(weights
 def test_a_frozen_encoder_keeps_weights_and_statistics_and_learns_afterwards(weights, tmp_path, monkeypatch):
     states: list[dict[str, torch.Tensor]] = []
     monkeypatch.setattr(
-        COSModule, "on_train_epoch_start", lambda module: states.append({k: v.clone() for k, v in module.net.state_dict().items()}), False
+        COSModule,
+        "on_train_epoch_start",
+        lambda module: states.append({k: v.clone() for k, v in module.net.state_dict().items()}),
+        False,
     )
-    train(composed(tmp_path, f"init={weights}", "freeze=encoder", "callbacks.freeze.epochs=1", "trainer.limit_train_batches=2"))
+    train(
+        composed(
+            tmp_path, f"init={weights}", "freeze=encoder", "callbacks.freeze.epochs=1", "trainer.limit_train_batches=2"
+        )
+    )
     start, after = states[0], states[1]
     stored = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["state_dict"]
     end = {name.removeprefix("net."): value for name, value in stored.items()}

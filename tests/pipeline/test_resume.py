@@ -103,7 +103,9 @@ def power_cut(step: int) -> Any:
     return cut
 
 
-def cut_and_resume(folder: Path, monkeypatch: pytest.MonkeyPatch, hook: str, step: int, *overrides: str) -> dict[str, float]:
+def cut_and_resume(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, hook: str, step: int, *overrides: str
+) -> dict[str, float]:
     with monkeypatch.context() as patch:
         patch.setattr(COSModule, hook, power_cut(step), raising=False)
         with pytest.raises(RuntimeError, match="power cut"):
@@ -146,7 +148,9 @@ def test_sigterm_saves_and_says_how_to_go_on(whole, tmp_path):
 
 def test_a_request_to_stop_waits_for_the_end_of_a_validation(whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(COSModule, "on_validation_epoch_start", lambda module: os.kill(os.getpid(), signal.SIGTERM), raising=False)
+        patch.setattr(
+            COSModule, "on_validation_epoch_start", lambda module: os.kill(os.getpid(), signal.SIGTERM), raising=False
+        )
         with pytest.raises(Interrupted) as stopped:
             run(tmp_path, "trainer.num_sanity_val_steps=0")
     assert stopped.value.code == 128 + signal.SIGTERM
@@ -181,8 +185,16 @@ def test_other_settings(overrides, tmp_path, monkeypatch):
 
 def test_a_fine_tuning_inside_and_after_its_freeze(tmp_path, monkeypatch):
     """Killed in the frozen epoch, between the two, and in the one after it; the command line stays the same, `init` included."""
-    start = write_untrained(config("train", *TWO_STAGE_OVERRIDES, f"paths.output_dir={tmp_path}"), tmp_path / "start.ckpt")
-    words = [f"init={start}", "freeze=encoder", "callbacks.freeze.epochs=1", "callbacks=[default,ema]", "callbacks.step.every_n_steps=1"]
+    start = write_untrained(
+        config("train", *TWO_STAGE_OVERRIDES, f"paths.output_dir={tmp_path}"), tmp_path / "start.ckpt"
+    )
+    words = [
+        f"init={start}",
+        "freeze=encoder",
+        "callbacks.freeze.epochs=1",
+        "callbacks=[default,ema]",
+        "callbacks.step.every_n_steps=1",
+    ]
     words += ["trainer.limit_train_batches=3", "trainer.limit_val_batches=1", "trainer.num_sanity_val_steps=0"]
     run(tmp_path / "whole", *words)
     again: list[str] = []
@@ -196,7 +208,14 @@ def test_a_fine_tuning_inside_and_after_its_freeze(tmp_path, monkeypatch):
     run(tmp_path / "broken", *words, *again)
     first, second = last(tmp_path / "whole"), last(tmp_path / "broken")
     assert first["global_step"] == 6
-    for part in ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers", "global_step", "exact_resume"):
+    for part in (
+        "state_dict",
+        "current_model_state",
+        "optimizer_states",
+        "lr_schedulers",
+        "global_step",
+        "exact_resume",
+    ):
         assert same(first[part], second[part]), part
     assert logged(tmp_path / "whole") == logged(tmp_path / "broken")
     assert second["config"]["started_from"] == "research use, trained on synthetic"
@@ -221,7 +240,12 @@ def test_a_full_disk_ends_the_training_and_the_last_good_checkpoint_goes_on(whol
 
 
 def test_two_processes_stop_together_and_resume(tmp_path):
-    two = ["trainer.devices=2", "++trainer.strategy=ddp", "trainer.num_sanity_val_steps=0", "callbacks.step.every_n_steps=1"]
+    two = [
+        "trainer.devices=2",
+        "++trainer.strategy=ddp",
+        "trainer.num_sanity_val_steps=0",
+        "callbacks.step.every_n_steps=1",
+    ]
 
     def complete(folder: Path, *overrides: str) -> None:  # by the command line, which starts the second process
         done = run_command("src.train", *TWO_STAGE_OVERRIDES, *two, f"paths.output_dir={folder}", *overrides)
@@ -251,7 +275,11 @@ def test_a_run_whose_folder_was_renamed_keeps_its_best_score(tmp_path):
 
 
 def test_a_run_that_stopped_early_stays_stopped(tmp_path):
-    words = ["callbacks=[default,early_stopping]", "callbacks.early_stopping.patience=1", "+callbacks.early_stopping.min_delta=2"]
+    words = [
+        "callbacks=[default,early_stopping]",
+        "callbacks.early_stopping.patience=1",
+        "+callbacks.early_stopping.min_delta=2",
+    ]
     run(tmp_path, *words, "trainer.max_epochs=5")
     stopped = last(tmp_path)
     run(tmp_path, *words, "trainer.max_epochs=5", "ckpt_path=last")
@@ -293,7 +321,9 @@ def test_the_selection_travels_in_the_checkpoint(whole, tmp_path):
 
 def test_shared_memory_that_is_too_small_is_told_before_the_start(tmp_path, monkeypatch):
     monkeypatch.setattr(shared_memory.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 20, 0, 1 << 17))
-    with pytest.raises(UserError, match=r"data\.num_workers=2: .*/dev/shm has 0 MB free.*--shm-size=1g.*data\.batch_size"):
+    with pytest.raises(
+        UserError, match=r"data\.num_workers=2: .*/dev/shm has 0 MB free.*--shm-size=2g.*data\.batch_size"
+    ):
         run(tmp_path / "run", "data.num_workers=2")
     assert not (tmp_path / "run" / "config.yaml").exists()
 
@@ -304,13 +334,19 @@ def test_a_loader_that_dies_ends_the_training_with_its_cause(tmp_path, monkeypat
             os.kill(worker.pid or 0, signal.SIGKILL)
 
     monkeypatch.setattr(COSModule, "on_validation_epoch_start", kill, raising=False)
-    with pytest.raises(UserError, match=r"a process that loads images has died with data\.batch_size=2 and data\.image_size=64: .*Killed"):
+    with pytest.raises(
+        UserError,
+        match=r"a process that loads images has died with data\.batch_size=2 and data\.image_size=64: .*Killed",
+    ):
         run(tmp_path, "data.num_workers=1", "trainer.num_sanity_val_steps=0")
 
 
 REFUSED = {
     "rate": (["model.optimizer.lr=0.5"], ["model.optimizer.lr=0.5, and 0.001 in the checkpoint", "init="]),
-    "several": (["+model.optimizer.amsgrad=true", "seed=3"], ["model.optimizer.amsgrad=true, and null", "seed=3, and 0"]),
+    "several": (
+        ["+model.optimizer.amsgrad=true", "seed=3"],
+        ["model.optimizer.amsgrad=true, and null", "seed=3, and 0"],
+    ),
     "schedule": (["scheduler=step"], ["model.scheduler"]),
     "network": (["model.net.mask_step.mu=0.7"], ["model.net.mask_step.mu=0.7"]),
     "average": (["callbacks=[default,ema]"], ["callbacks.ema"]),
@@ -353,7 +389,13 @@ def test_images_that_came_between_two_halves_of_a_training(tmp_path, cod_root):
     shutil.copytree(cod_root, root)
     folded = ["data=camo", f"data.root={root}", "data.num_workers=0", "data.folds=3", "data.augmentation=null"]
     words = [word for word in TWO_STAGE_OVERRIDES if not word.startswith(("experiment=", "data.num"))]
-    words += [*folded, "data/augmentation=none", "trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "trainer.max_epochs=1"]
+    words += [
+        *folded,
+        "data/augmentation=none",
+        "trainer.limit_train_batches=1",
+        "trainer.limit_val_batches=1",
+        "trainer.max_epochs=1",
+    ]
     words = [word for word in words if word != "data.augmentation=null"] + ["trainer.num_sanity_val_steps=0"]
     folder = f"paths.output_dir={tmp_path / 'run'}"
     train(config("train", *words, folder))
@@ -361,8 +403,13 @@ def test_images_that_came_between_two_halves_of_a_training(tmp_path, cod_root):
     more = [*words, folder, "ckpt_path=last", "trainer.max_epochs=2"]
     for place, source in enumerate(images[:4]):
         for kind, suffix in (("Imgs", ".jpg"), ("GT", ".png")):
-            shutil.copy(source.parents[1] / kind / f"{source.stem}{suffix}", root / "TrainDataset" / "CAMO" / kind / f"new_{place}{suffix}")
-    with pytest.raises(UserError, match=r"were trained on and would validate, as there are others than before: camourflage_"):
+            shutil.copy(
+                source.parents[1] / kind / f"{source.stem}{suffix}",
+                root / "TrainDataset" / "CAMO" / kind / f"new_{place}{suffix}",
+            )
+    with pytest.raises(
+        UserError, match=r"were trained on and would validate, as there are others than before: camourflage_"
+    ):
         train(config("train", *more))
     shutil.rmtree(root / "TrainDataset" / "CAMO")
     shutil.copytree(cod_root / "TrainDataset" / "COD10K", root / "TrainDataset" / "CAMO")

@@ -30,7 +30,12 @@ def _forget_graphs() -> Iterator[None]:
 def test_the_network_is_one_graph_and_computes_the_same(gradient_checkpointing):
     """`fullgraph` would raise at a graph break; autograd is traced as inductor has it, only the code generation is left out."""
     nets = [
-        RUN(PyramidEncoder("test_efficientnet", None), channels=8, num_stages=1, gradient_checkpointing=gradient_checkpointing)
+        RUN(
+            PyramidEncoder("test_efficientnet", None),
+            channels=8,
+            num_stages=1,
+            gradient_checkpointing=gradient_checkpointing,
+        )
         for _ in "ab"
     ]
     nets[1].load_state_dict(nets[0].state_dict())
@@ -41,7 +46,9 @@ def test_the_network_is_one_graph_and_computes_the_same(gradient_checkpointing):
         StagewiseLoss()(output, image, target)["loss"].backward()
     torch.testing.assert_close(outputs[1].mask_logits, outputs[0].mask_logits, atol=1e-4, rtol=0)
     for (name, plain), compiled in zip(nets[0].named_parameters(), nets[1].parameters(), strict=True):
-        torch.testing.assert_close(compiled.grad, plain.grad, atol=1e-4, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            compiled.grad, plain.grad, atol=1e-4, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}"
+        )
     for plain, compiled in zip(nets[0].buffers(), nets[1].buffers(), strict=True):
         torch.testing.assert_close(compiled, plain)
     assert list(nets[1].state_dict()) == list(nets[0].state_dict())
@@ -56,7 +63,9 @@ def test_a_compiled_training_validates_stores_tests_and_resumes_as_a_plain_one(t
     assert {"val/s_alpha", "test/synthetic/s_alpha"} <= scores.keys()
     stored = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["state_dict"]
     assert [key for key in stored if "_orig_mod" in key] == []
-    resumed = train(tiny_quickstart(tmp_path, "compile=false", *small, "ckpt_path=last", "trainer.max_epochs=2", "test=false"))
+    resumed = train(
+        tiny_quickstart(tmp_path, "compile=false", *small, "ckpt_path=last", "trainer.max_epochs=2", "test=false")
+    )
     assert 0 < resumed["val/s_alpha"] < 1
 
 

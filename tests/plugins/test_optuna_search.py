@@ -59,8 +59,13 @@ def multirun(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_a_search_that_was_killed_goes_on_and_finds_the_best(tmp_path):
     place = f"sqlite:///{tmp_path / STUDY}"
-    space = {"model.optimizer.lr": FloatDistribution(1e-4, 1e-2, log=True), "loss.edge": CategoricalDistribution(["0.5", "1.0"])}
-    killed = optuna.create_study(storage=place, study_name="search", direction="maximize").ask(space)  # nobody told how it ended
+    space = {
+        "model.optimizer.lr": FloatDistribution(1e-4, 1e-2, log=True),
+        "loss.edge": CategoricalDistribution(["0.5", "1.0"]),
+    }
+    killed = optuna.create_study(storage=place, study_name="search", direction="maximize").ask(
+        space
+    )  # nobody told how it ended
     words = ["hydra.sweeper.space={model.optimizer.lr: 'tag(log,interval(1e-4,1e-2))'}", "loss.edge=choice(0.5,1.0)"]
     result = multirun("sweep=optuna", *words, "hydra.sweeper.trials=3", f"paths.output_dir={tmp_path}")
     assert result.returncode == 0, result.stderr
@@ -73,12 +78,16 @@ def test_a_search_that_was_killed_goes_on_and_finds_the_best(tmp_path):
     for trial, job in zip(trials, jobs, strict=True):
         assert job.config["test"] is False
         assert trial.value == job.best
-        assert float(job.config["model"]["optimizer"]["lr"]) == pytest.approx(trial.params["model.optimizer.lr"], rel=0.006)
+        assert float(job.config["model"]["optimizer"]["lr"]) == pytest.approx(
+            trial.params["model.optimizer.lr"], rel=0.006
+        )
         assert job.config["loss"]["edge"] == float(trial.params["loss.edge"])
     best = OmegaConf.load(tmp_path / "best.yaml")
     assert best["val/s_alpha"] == max(job.best for job in jobs)
     found = dict(word.split("=") for word in best.overrides)
-    assert space.keys() <= found.keys()  # the best trial may be one that searched the rest of conf/sweep/optuna.yaml too
+    assert (
+        space.keys() <= found.keys()
+    )  # the best trial may be one that searched the rest of conf/sweep/optuna.yaml too
     assert found == {key: jobs[best.trial].overrides[key] for key in found}
     assert " ".join(best.overrides) in result.stdout  # the line that trains the winner
     assert max(max(group.holdout) for group in collect(tmp_path, cost=False).groups) == best["val/s_alpha"]
@@ -112,7 +121,9 @@ def test_a_folder_takes_one_search(tmp_path):
 @pytest.mark.slow
 def test_a_failed_job_leaves_the_others_alone_and_its_message_in_the_table(tmp_path):
     """A grid with a mistake in one job and W&B: groups and names of the runs, status of the process, the sweep's table."""
-    result = multirun("encoder.name=resnet51,tf_efficientnet_lite0", "logger=wandb", f"paths.output_dir={tmp_path / 'grid'}")
+    result = multirun(
+        "encoder.name=resnet51,tf_efficientnet_lite0", "logger=wandb", f"paths.output_dir={tmp_path / 'grid'}"
+    )
     assert result.returncode == 2
     assert "error: 1 of the 2 jobs failed:\n  - 0: encoder.name: timm has no model 'resnet51'" in result.stderr
     failed, finished = read_jobs(tmp_path / "grid")

@@ -17,7 +17,10 @@ def _methods(shift: float, count: int = 60, noise: float = 0.01) -> list:
     rng = np.random.default_rng(3)
     base = rng.uniform(0.3, 0.7, count)
     other = base + shift + noise * rng.normal(size=count)
-    return [set_scores("CAMO", "new", {"s_alpha": other, "mae": other}), set_scores("CAMO", "old", {"s_alpha": base, "mae": base})]
+    return [
+        set_scores("CAMO", "new", {"s_alpha": other, "mae": other}),
+        set_scores("CAMO", "old", {"s_alpha": base, "mae": base}),
+    ]
 
 
 def test_a_method_against_itself_differs_by_nothing():
@@ -50,7 +53,9 @@ def test_noise_alone_is_not_called_a_difference():
 def test_better_is_said_only_where_test_and_interval_agree():
     gains = np.array([0.01] * 40 + [-0.2] * 4)  # many small ones and a few large losses: ranks and means disagree
     base = np.full(44, 0.5)
-    (one,) = compare_methods([set_scores("A", "x", {"iou": base + gains}), set_scores("A", "y", {"iou": base})], ["iou"])
+    (one,) = compare_methods(
+        [set_scores("A", "x", {"iou": base + gains}), set_scores("A", "y", {"iou": base})], ["iou"]
+    )
     assert one.p_holm < 0.001
     assert one.low < 0 < one.high
     assert one.better is None
@@ -61,7 +66,9 @@ def test_wilcoxon_of_a_small_sample_by_enumeration():
     (one,) = compare_methods([set_scores("A", "x", {"mae": first}), set_scores("A", "y", {"mae": second})], ["mae"])
     ranks = {0.1: 2, 0.3: 4, -0.05: 1, 0.2: 3}  # of |difference|, without the zero
     observed = sum(rank for value, rank in ranks.items() if value > 0)
-    sums = [sum(rank for rank, up in zip((1, 2, 3, 4), signs, strict=True) if up) for signs in product((0, 1), repeat=4)]
+    sums = [
+        sum(rank for rank, up in zip((1, 2, 3, 4), signs, strict=True) if up) for signs in product((0, 1), repeat=4)
+    ]
     tail = np.mean([total >= observed for total in sums])
     assert one.p == pytest.approx(min(1, 2 * tail), abs=0.02)
 

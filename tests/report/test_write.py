@@ -23,11 +23,21 @@ VALUES = {name: RNG.uniform(0.2, 0.9, 9) for name in ("s_alpha", "mae", "f_adp")
 
 
 def _report() -> Report:
-    methods = [set_scores("NC4K", "one <1>", VALUES), set_scores("NC4K", "two", {name: v**2 for name, v in VALUES.items()})]
-    stages = [set_scores("CAMO", "net", {name: v + k / 10 for name, v in VALUES.items()}, map_=f"M_{k}") for k in range(2)]
+    methods = [
+        set_scores("NC4K", "one <1>", VALUES),
+        set_scores("NC4K", "two", {name: v**2 for name, v in VALUES.items()}),
+    ]
+    stages = [
+        set_scores("CAMO", "net", {name: v + k / 10 for name, v in VALUES.items()}, map_=f"M_{k}") for k in range(2)
+    ]
     results = {"NC4K": methods, "CAMO": [set_scores("CAMO", "net", {name: v + 0.1 for name, v in VALUES.items()})]}
     return Report(
-        "A test", "field", results, lambda *_: [("truth", np.eye(9)), ("errors", np.zeros((9, 9, 3)))], {"CAMO": stages}, ["Mine."]
+        "A test",
+        "field",
+        results,
+        lambda *_: [("truth", np.eye(9)), ("errors", np.zeros((9, 9, 3)))],
+        {"CAMO": stages},
+        ["Mine."],
     )
 
 
@@ -48,7 +58,16 @@ def _rows(path):
 def test_every_file_is_there_and_the_same_when_written_again(folder, tmp_path):
     write_report(tmp_path, _report(), ReportOptions(), Console(quiet=True))
     names = {path.name for path in tmp_path.iterdir()}
-    tables = {"metrics.md", "metrics.tex", "metrics.csv", "per_image.csv", "curves.csv", "breakdown.csv", "comparisons.csv", "report.html"}
+    tables = {
+        "metrics.md",
+        "metrics.tex",
+        "metrics.csv",
+        "per_image.csv",
+        "curves.csv",
+        "breakdown.csv",
+        "comparisons.csv",
+        "report.html",
+    }
     pictures = {f"{kind}_{name}" for name in ("CAMO", "NC4K") for kind in ("curves", "gallery")}
     assert names == tables | {f"{picture}.png" for picture in pictures} | {"curves_CAMO.pdf", "curves_NC4K.pdf"}
     for name in sorted(names):
@@ -163,17 +182,23 @@ def test_stored_scores_read_back_the_same(tmp_path):
 
 def test_compare_finds_what_the_report_found(folder, tmp_path):
     one, two = _report().results["NC4K"]
-    protocol, found = compare([_per_image(tmp_path / "a" / "per_image.csv", one), _per_image(tmp_path / "b" / "per_image.csv", two)])
+    protocol, found = compare(
+        [_per_image(tmp_path / "a" / "per_image.csv", one), _per_image(tmp_path / "b" / "per_image.csv", two)]
+    )
     stored = [row for row in _rows(folder / "comparisons.csv") if row["dataset"] == "NC4K"]
     assert protocol == "field"
-    assert [(c.measure, c.p_holm, c.low) for c in found["NC4K"]] == [(r["measure"], float(r["p_holm"]), float(r["low"])) for r in stored]
+    assert [(c.measure, c.p_holm, c.low) for c in found["NC4K"]] == [
+        (r["measure"], float(r["p_holm"]), float(r["low"])) for r in stored
+    ]
 
 
 def test_compare_tells_runs_of_the_same_name_apart(tmp_path, monkeypatch, capsys):
     files = [_per_image(tmp_path / name / "per_image.csv", set_scores("CAMO", "net", VALUES)) for name in ("a", "b")]
     (one, *_) = compare(files)[1]["CAMO"]
     assert (one.first, one.second) == (f"net [{tmp_path / 'a'}]", f"net [{tmp_path / 'b'}]")
-    monkeypatch.setattr(sys, "argv", ["compare", *map(str, files), "--columns", "mae", "--csv", str(tmp_path / "c.csv")])
+    monkeypatch.setattr(
+        sys, "argv", ["compare", *map(str, files), "--columns", "mae", "--csv", str(tmp_path / "c.csv")]
+    )
     with pytest.raises(SystemExit) as end:
         compare_main()
     assert end.value.code == 0
@@ -200,11 +225,16 @@ def test_compare_names_every_bad_file(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["--columns", "f_max"], "maxima of mean curves"), (["--csv", "nowhere/c.csv"], "--csv nowhere/c.csv: cannot be written")],
+    [
+        (["--columns", "f_max"], "maxima of mean curves"),
+        (["--csv", "nowhere/c.csv"], "--csv nowhere/c.csv: cannot be written"),
+    ],
 )
 def test_compare_says_what_it_cannot_do(tmp_path, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(tmp_path)
-    files = [_per_image(tmp_path / name / "per_image.csv", set_scores("CAMO", name, {"mae": [0.1, 0.2]})) for name in "ab"]
+    files = [
+        _per_image(tmp_path / name / "per_image.csv", set_scores("CAMO", name, {"mae": [0.1, 0.2]})) for name in "ab"
+    ]
     monkeypatch.setattr(sys, "argv", ["compare", *map(str, files), *arguments])
     with pytest.raises(SystemExit) as end:
         compare_main()

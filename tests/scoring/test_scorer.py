@@ -20,7 +20,10 @@ SIZES = [(20, 30), (33, 17), (24, 24), (50, 40), (16, 48)]
 
 def _maps(seed: int = 0):
     rng = np.random.default_rng(seed)
-    return [(torch.from_numpy(rng.random(size, dtype=np.float32)), torch.from_numpy(rng.random(size) > 0.7)) for size in SIZES]
+    return [
+        (torch.from_numpy(rng.random(size, dtype=np.float32)), torch.from_numpy(rng.random(size) > 0.7))
+        for size in SIZES
+    ]
 
 
 def _scored(workers: int, maps_dir=None, protocol: str = "field", valid: bool = False) -> SetScores:
@@ -66,7 +69,10 @@ def test_objects_are_counted_where_the_truth_is_known():
     target[2:6, 2:6], target[12:16, 12:16] = True, True
     valid = torch.ones_like(target)
     valid[10:] = False
-    found = [score_maps("i", {"M": np.full((20, 20), 0.5)}, target.numpy(), region, "raw", ()) for region in (None, valid.numpy())]
+    found = [
+        score_maps("i", {"M": np.full((20, 20), 0.5)}, target.numpy(), region, "raw", ())
+        for region in (None, valid.numpy())
+    ]
     assert [scores["M"].objects for scores in found] == [2, 1]
 
 

@@ -46,7 +46,9 @@ def test_plain_training_augments(root: Path) -> None:
     assert all(set(mask.unique().tolist()) <= {0.0, 1.0} for _, mask in images)
 
 
-def test_every_pipeline_gets_a_figure(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_pipeline_gets_a_figure(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("COS_CACHE", str(root / "mine"))
     arguments = argparse.Namespace(data_root=root, set="MINE", split="train", size=32, images=2, rounds=1)
     found = bench_data.bench(arguments)

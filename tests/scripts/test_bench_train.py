@@ -23,7 +23,9 @@ def test_figures_are_of_the_seconds_of_each_network_and_the_first_step_does_not_
         return {"fpn": [99, 2, 2, 8], "run": [99, 7, 5, 1]}[name][taken[name] - 1]
 
     monkeypatch.setattr(bench_train, "step", seconds)
-    fpn, run = table(["fpn", "run_quarter"], size=32, batch=2, rounds=3, overrides=["model.net.channels=8"], device="cpu")
+    fpn, run = table(
+        ["fpn", "run_quarter"], size=32, batch=2, rounds=3, overrides=["model.net.channels=8"], device="cpu"
+    )
     assert [(row["model"], row["median"], row["fastest"], row["ratio"]) for row in (fpn, run)] == [
         ("fpn", 2, 2, 1),
         ("run_quarter", 5, 1, 2.5),

@@ -128,7 +128,9 @@ def zipped(files: dict[str, bytes]) -> bytes:
 def tarred(*members: tuple[str, bytes], **kind: Any) -> bytes:
     """Members of a name and a content; `kind` sets attributes of all of them (`type`, `linkname`)."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape") as archive:
+    with tarfile.open(
+        fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape"
+    ) as archive:
         for name, content in members:
             info = tarfile.TarInfo(name)
             info.size = len(content)
@@ -141,7 +143,11 @@ def tarred(*members: tuple[str, bytes], **kind: Any) -> bytes:
 def register(tmp_path: Path, server: Server, content: bytes, path: str = "/a.zip", **changes: Any) -> Path:
     """A registry of the one set A, served as `path`."""
     server.files[path] = content
-    entry = {"url": server.address + path, "sha256": hashlib.sha256(content).hexdigest(), "folder": "TrainDataset/A"} | changes
+    entry = {
+        "url": server.address + path,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "folder": "TrainDataset/A",
+    } | changes
     registry = tmp_path / "sets.yaml"
     registry.write_text(json.dumps({"A": entry}))
     return registry
@@ -149,7 +155,11 @@ def register(tmp_path: Path, server: Server, content: bytes, path: str = "/a.zip
 
 def tree(folder: Path) -> dict[str, bytes]:
     """All files with their contents, receipts apart."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != RECEIPT}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != RECEIPT
+    }
 
 
 PACKERS: dict[str, Callable[[dict[str, bytes]], bytes]] = {
@@ -165,7 +175,9 @@ PACKERS: dict[str, Callable[[dict[str, bytes]], bytes]] = {
 @pytest.mark.parametrize("around", ["", "./CAMO-V1/"])
 def test_every_kind_arrives_whole(kind: str, around: str, tmp_path: Path) -> None:
     archive, target = tmp_path / "archive", tmp_path / "data" / "A"
-    archive.write_bytes(PACKERS[kind]({around + name: content for name, content in FILES.items()} | {"__MACOSX/._a": b"x"}))
+    archive.write_bytes(
+        PACKERS[kind]({around + name: content for name, content in FILES.items()} | {"__MACOSX/._a": b"x"})
+    )
     assert unpack(archive, target, {"sha256": "0"}) == 3
     assert tree(target) == FILES
     assert receipt_of(target) == {"sha256": "0", "files": 3}
@@ -206,7 +218,9 @@ def test_interrupted_goes_on_with_the_rest(head: int, server: Server, tmp_path: 
 
 
 @pytest.mark.parametrize("changes", [{"ranges": False}, {"etag": '"2"'}, {"etag": '"2"', "heed_if_range": False}])
-def test_begins_anew_where_there_is_no_rest_of_this_file(changes: dict[str, Any], server: Server, tmp_path: Path) -> None:
+def test_begins_anew_where_there_is_no_rest_of_this_file(
+    changes: dict[str, Any], server: Server, tmp_path: Path
+) -> None:
     old, new, root = zipped({"a.png": NOISE}), zipped(FILES), tmp_path / "data"
     registry = register(tmp_path, server, new)
     server.files["/a.zip"], server.cut = old if "etag" in changes else new, 300_000
@@ -243,7 +257,9 @@ def test_a_part_longer_than_the_file_begins_anew(server: Server, tmp_path: Path)
     assert server.gets() == [(f"bytes={len(content) + 4}-", '"1"'), (None, None)]
 
 
-def test_ctrl_c_while_loading(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_while_loading(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     root, content = tmp_path / "data", zipped(FILES)
     registry = register(tmp_path, server, content)
 
@@ -269,7 +285,9 @@ def test_ctrl_c_while_loading(server: Server, tmp_path: Path, monkeypatch: pytes
     assert tree(root / "TrainDataset" / "A") == FILES
 
 
-def test_killed_while_unpacking_leaves_no_half_set(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_while_unpacking_leaves_no_half_set(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root, files = tmp_path / "data", []
 
     def copy(source: Any, file: Any, length: int) -> None:
@@ -493,7 +511,10 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "tar.gz cut": (lambda: gzip.compress(tarred(*FILES.items()))[:-5000], "cannot be unpacked"),
     "tar.gz long name": (long_name, "a header of more than"),
     "zip bomb": (lambda: zipped({f"{n}": bytes(1 << 20) for n in range(80)}), "would become more than"),
-    "tar.gz bomb": (lambda: gzip.compress(tarred(*((f"{n}", bytes(1 << 20)) for n in range(80))), 1), "would become more than"),
+    "tar.gz bomb": (
+        lambda: gzip.compress(tarred(*((f"{n}", bytes(1 << 20)) for n in range(80))), 1),
+        "would become more than",
+    ),
     "tar twice": (lambda: tarred(("a", b"1"), ("./a", b"2")), "a is there twice"),
     "tar file and folder": (lambda: tarred(("a", b"1"), ("a/b", b"2")), "a/b is there twice"),
     "tar receipt": (lambda: tarred((RECEIPT, b"{}")), "cannot be unpacked"),

@@ -67,7 +67,9 @@ def test_one_changed_bit_is_found_in_every_part(changed, capsys):
 
 def test_another_initialisation_alone_is_told_and_passes(changed, capsys):
     assert compare(changed(lambda tensors: {**tensors, "initialisation": tensors["state"]})) == []
-    assert re.fullmatch(rf"{CHOICE}: initialisation other in .*, outputs same, loss same, gradients same\n", capsys.readouterr().out)
+    assert re.fullmatch(
+        rf"{CHOICE}: initialisation other in .*, outputs same, loss same, gradients same\n", capsys.readouterr().out
+    )
 
 
 def test_old_names_are_translated_for_state_and_gradients(changed, monkeypatch):
@@ -129,7 +131,13 @@ def test_digest_tells_names_orders_types_and_zeros_apart():
     one, two = torch.ones(2), torch.zeros(2)
     assert digest({"a": one, "b": two}) == digest({"b": two, "a": one})
     assert digest({"a": one, "b": two}, names=False) == digest({"c": one, "d": two}, names=False)
-    others = [{"a": two, "b": one}, {"a": one, "c": two}, {"a": one, "b": -two}, {"a": one, "b": two.double()}, {"a": one, "b": two[None]}]
+    others = [
+        {"a": two, "b": one},
+        {"a": one, "c": two},
+        {"a": one, "b": -two},
+        {"a": one, "b": two.double()},
+        {"a": one, "b": two[None]},
+    ]
     assert digest({"a": one, "b": two}) not in {digest(other) for other in others}
 
 

@@ -36,7 +36,9 @@ def status(root: Path, output: Path, *overrides: str, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-def test_exit_status_and_report(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exit_status_and_report(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert status(root, tmp_path / "out", monkeypatch=monkeypatch) == 0
     said = capsys.readouterr().out
     assert "CAMO-Train, 8 of 1000 images" in said
@@ -83,7 +85,9 @@ def test_table_in_a_terminal(root: Path, tmp_path: Path, monkeypatch: pytest.Mon
     image.rename(image.with_name("[red]a :cat: [copy].jpg"))
     screen = io.StringIO()
     monkeypatch.setattr(verify_data, "console", lambda: Console(file=screen, force_terminal=True, width=160))
-    report = verify_data.verify_data(config("data=camo", f"data.root='{root}'", f"paths.output_dir={tmp_path}", "full=false"))
+    report = verify_data.verify_data(
+        config("data=camo", f"data.root='{root}'", f"paths.output_dir={tmp_path}", "full=false")
+    )
     assert report.count("error") == 7
     assert "[red]a :cat: [copy].jpg" in screen.getvalue()  # neither markup nor a picture of a cat
     assert "camourflage_004.jpg" in screen.getvalue()
@@ -93,5 +97,7 @@ def test_table_in_a_terminal(root: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_wrong_root_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
-        verify_data.verify_data(config("data=cod", f"data.root={tmp_path / 'absent'}", f"paths.output_dir={tmp_path / 'out'}"))
+        verify_data.verify_data(
+            config("data=cod", f"data.root={tmp_path / 'absent'}", f"paths.output_dir={tmp_path / 'out'}")
+        )
     assert not (tmp_path / "out").exists()

@@ -16,13 +16,16 @@ def test_memory_that_is_full_names_the_sizes():
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), RuntimeError("std::bad_alloc")]
+    "error",
+    [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), RuntimeError("std::bad_alloc")],
 )
 def test_every_kind_of_it(error):
     assert str(explanation(error, "data.batch_size=4")).startswith("memory is full with data.batch_size=4: ")
 
 
-@pytest.mark.parametrize("error", [UserError("no shared memory(shm)"), RuntimeError("shape mismatch"), ValueError("out of memory")])
+@pytest.mark.parametrize(
+    "error", [UserError("no shared memory(shm)"), RuntimeError("shape mismatch"), ValueError("out of memory")]
+)
 def test_other_errors_stay_what_they_are(error):
     with pytest.raises(type(error)) as raised, explained("data.batch_size=4"):
         raise error

@@ -43,7 +43,11 @@ def _foreign(path: Path) -> list[str]:
     """Attributes and modules with one leading underscore, but those of ``self`` and ``cls``."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Attribute) and _is_private(node.attr) and ast.unparse(node.value) not in ("self", "cls"):
+        if (
+            isinstance(node, ast.Attribute)
+            and _is_private(node.attr)
+            and ast.unparse(node.value) not in ("self", "cls")
+        ):
             found.append(ast.unparse(node))
         if isinstance(node, ast.ImportFrom) and any(map(_is_private, (node.module or "").split("."))):
             found.append(node.module or "")

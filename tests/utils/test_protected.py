@@ -43,7 +43,9 @@ def test_a_page_does_not_replace_what_it_is_made_of(tmp_path):
     assert (tmp_path / "other.onnx").read_text() == "another"
 
 
-def test_comparisons_are_not_written_over_the_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_comparisons_are_not_written_over_the_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     scores = tmp_path / "per_image.csv"
     scores.write_text("mine")
     monkeypatch.setattr("sys.argv", ["compare", str(scores), "--csv", str(scores)])

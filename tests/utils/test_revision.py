@@ -10,7 +10,9 @@ from src.utils import revision as module
 
 def _git(folder: Path, *words: str) -> str:
     named = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    return subprocess.run(["git", "-C", str(folder), *named, *words], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", "-C", str(folder), *named, *words], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def test_the_commit_and_whether_the_code_differs(tmp_path, monkeypatch):

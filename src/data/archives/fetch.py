@@ -51,7 +51,9 @@ def probe(source: Download) -> int | None:
             length = _length(answer.headers)
     except HTTPError as error:
         if error.code in (404, 410):
-            raise UserError(f"{source.name}: {source.url} does not exist (HTTP {error.code} {error.reason}); correct the url") from error
+            raise UserError(
+                f"{source.name}: {source.url} does not exist (HTTP {error.code} {error.reason}); correct the url"
+            ) from error
         return source.size  # many servers answer GET only
     except (OSError, HTTPException) as error:
         raise UserError(f"{source.name}: {source.url} cannot be reached ({_reason(error)})") from error
@@ -66,7 +68,8 @@ def download(source: Download, part: Path, progress: Progress = lambda got, tota
     since, or the server cannot send a rest, it begins anew. Interrupted, both stay for the next call.
 
     Raises:
-        UserError: the server refuses, the connection breaks, the disk is full (`part` stays), or the SHA-256 is wrong (`part` goes).
+        UserError: the server refuses, the connection breaks, the disk is full (`part` stays), or the SHA-256 is wrong
+            (`part` goes).
     """
     part.parent.mkdir(parents=True, exist_ok=True)
     note = _note(source, part)
@@ -95,10 +98,17 @@ def _receive(source: Download, part: Path, note: dict[str, Any], progress: Progr
         total = None if length is None else start + length
         _agree(source, total)
         if length is not None and length > (free := shutil.disk_usage(part.parent).free):
-            raise UserError(f"{source.name}: {length} bytes are to come and {free} are free in {part.parent}; make room")
+            raise UserError(
+                f"{source.name}: {length} bytes are to come and {free} are free in {part.parent}; make room"
+            )
         if not start:  # the note of another file must never stand beside this part
             forget(part)
-            content = {"sha256": source.sha256, "url": source.url, "validator": _validator(answer.headers), "size": total}
+            content = {
+                "sha256": source.sha256,
+                "url": source.url,
+                "validator": _validator(answer.headers),
+                "size": total,
+            }
             _note_path(part).write_text(json.dumps(content), encoding="utf-8")
         got = start
         with part.open("ab" if start else "wb") as file:
@@ -148,7 +158,9 @@ def _verify(source: Download, part: Path) -> None:
         size = part.stat().st_size
         forget(part)
         page = (
-            "; it is a web page: the url must be the file's own" if beginning.lstrip().lower().startswith((b"<!doctype", b"<html")) else ""
+            "; it is a web page: the url must be the file's own"
+            if beginning.lstrip().lower().startswith((b"<!doctype", b"<html"))
+            else ""
         )
         raise UserError(
             f"{source.name}: {source.url}: another file than the registry's, removed{page}",
@@ -159,7 +171,9 @@ def _verify(source: Download, part: Path) -> None:
 class _WebOnly(HTTPRedirectHandler):
     """urllib would follow a redirection to ftp, and ask for the whole file where only its size was wanted."""
 
-    def redirect_request(self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str) -> Request | None:
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
         if not newurl.lower().startswith(("http://", "https://")):
             raise HTTPError(req.full_url, code, f"redirects to {newurl}, which is not http(s)", headers, fp)
         redirected = super().redirect_request(req, fp, code, msg, headers, newurl)
@@ -169,7 +183,9 @@ class _WebOnly(HTTPRedirectHandler):
 
 
 def _open(source: Download, headers: Mapping[str, str], method: str = "GET") -> Any:
-    return build_opener(_WebOnly).open(Request(source.url, headers={"User-Agent": AGENT, **headers}, method=method), timeout=TIMEOUT)
+    return build_opener(_WebOnly).open(
+        Request(source.url, headers={"User-Agent": AGENT, **headers}, method=method), timeout=TIMEOUT
+    )
 
 
 def _length(headers: Message) -> int | None:
@@ -185,7 +201,9 @@ def _validator(headers: Message) -> str | None:
 
 def _agree(source: Download, length: int | None) -> None:
     if None not in (length, source.size) and length != source.size:
-        raise UserError(f"{source.name}: {source.url} has {length} bytes, the registry says size: {source.size}; correct the registry")
+        raise UserError(
+            f"{source.name}: {source.url} has {length} bytes, the registry says size: {source.size}; correct the registry"
+        )
 
 
 def _note_path(part: Path) -> Path:
@@ -204,7 +222,9 @@ def _note(source: Download, part: Path) -> dict[str, Any]:
 def _stopped(source: Download, part: Path, total: int | None, why: str) -> UserError:
     got = part.stat().st_size if part.exists() else 0
     of = f" of {total}" if total is not None else ""
-    return UserError(f"{source.name}: {source.url}: stopped after {got}{of} bytes ({why}); the same command resumes there")
+    return UserError(
+        f"{source.name}: {source.url}: stopped after {got}{of} bytes ({why}); the same command resumes there"
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -30,7 +30,16 @@ MAX_RATIO, ALWAYS_ALLOWED = 100, 64 << 20
 """An archive may grow a hundredfold, and to 64 MiB in any case. Images hardly shrink; blank masks in bitmaps do."""
 MAX_HEADER = 1 << 20
 """Bytes of a tar file allowed between the contents of two files: a name of gigabytes would fill the memory."""
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, OverflowError, RuntimeError)
+_BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    RuntimeError,
+)
 """What the standard library raises for what it cannot read: unknown methods, impossible numbers, headers nested too deep."""
 
 
@@ -67,7 +76,9 @@ def unpack(archive: Path, target: Path, receipt: dict[str, Any]) -> int:
     except UserError:
         raise
     except (*_BROKEN, OSError) as error:
-        raise UserError(f"{archive}: cannot be unpacked to {target} ({one_line(str(error)) or type(error).__name__})") from error
+        raise UserError(
+            f"{archive}: cannot be unpacked to {target} ({one_line(str(error)) or type(error).__name__})"
+        ) from error
     finally:
         shutil.rmtree(around, ignore_errors=True)
         with suppress(OSError):  # up to the first that isn't empty
@@ -94,7 +105,9 @@ def _extract(archive: Path, folder: Path) -> int:
             if number >= MAX_ENTRIES:
                 raise UserError(f"{archive}: refused: more than {MAX_ENTRIES} entries")
             if written + entry.size > limit:
-                raise UserError(f"{archive}: refused: {packed} bytes would become more than {limit} (a bomb, or pack it less tightly)")
+                raise UserError(
+                    f"{archive}: refused: {packed} bytes would become more than {limit} (a bomb, or pack it less tightly)"
+                )
             if path.relative_to(folder).parts[:1] == ("__MACOSX",):
                 continue
             try:
@@ -107,7 +120,9 @@ def _extract(archive: Path, folder: Path) -> int:
                 raise UserError(f"{archive}: refused: {one_line(entry.name)} is there twice") from error
             if entry.content is not None:
                 if size != entry.size:
-                    raise UserError(f"{archive}: {one_line(entry.name)} has {size} bytes, {entry.size} are declared: damaged")
+                    raise UserError(
+                        f"{archive}: {one_line(entry.name)} has {size} bytes, {entry.size} are declared: damaged"
+                    )
                 written, count = written + size, count + 1
     if not count:
         raise UserError(f"{archive}: no files in it")

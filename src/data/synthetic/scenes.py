@@ -1,8 +1,8 @@
 """The built-in synthetic camouflage set: needs no files, and its difficulty is a number.
 
-A background of one texture, and in it an object cut out of *another sample of the same process*, turned, rescaled and recoloured a little.
-What gives the object away is that it interrupts the texture. Colour patches with soft rims (the texture runs on underneath) and shadows are
-laid over the scene as distractors, so brightness and hue alone mislead.
+A background of one texture, and in it an object cut out of *another sample of the same process*, turned, rescaled and
+recoloured a little. What gives the object away is that it interrupts the texture. Colour patches with soft rims (the
+texture runs on underneath) and shadows are laid over the scene as distractors, so brightness and hue alone mislead.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class SyntheticCamouflage:
         seed, split: a scene depends on (seed, split, index) and nothing else; splits share no scene.
     """
 
-    def __init__(self, length: int, size: int | tuple[int, int], concealment: float = 0.4, seed: int = 0, split: str = "train") -> None:
+    def __init__(
+        self, length: int, size: int | tuple[int, int], concealment: float = 0.4, seed: int = 0, split: str = "train"
+    ) -> None:
         self.length = length
         self.height, self.width = (size, size) if isinstance(size, int) else size
         self.concealment = concealment
@@ -122,7 +124,9 @@ def _soft_blob(rng: Generator, height: int, width: int) -> np.ndarray:
     small = (max(height // 4, 8), max(width // 4, 8))
     shape = grow_to_area(blob(rng, *small, rng.uniform(0, 1, size=2), rng.uniform(0.1, 0.25)), rng.uniform(0.03, 0.2))
     rim = rng.uniform(0.03, 0.07) * min(small)
-    return cv2.resize(cv2.GaussianBlur(shape.astype(np.float32), (0, 0), rim), (width, height), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(
+        cv2.GaussianBlur(shape.astype(np.float32), (0, 0), rim), (width, height), interpolation=cv2.INTER_LINEAR
+    )
 
 
 def _relief(rng: Generator, mask: np.ndarray, strength: float) -> np.ndarray:
@@ -171,7 +175,11 @@ class SyntheticDataModule(COSDataModule):
 
     def open_train(self, problems: list[str]) -> Parts:
         """Return the training and validation scenes."""
-        return Parts(self._split("train", problems), self._split("val", problems), SyntheticCamouflage(0, self.settings.image_size))
+        return Parts(
+            self._split("train", problems),
+            self._split("val", problems),
+            SyntheticCamouflage(0, self.settings.image_size),
+        )
 
     def open_tests(self, problems: list[str]) -> dict[str, Source]:
         """Return the test scenes, as the set ``synthetic``."""
@@ -179,11 +187,18 @@ class SyntheticDataModule(COSDataModule):
 
     def describe(self) -> dict[str, Any]:
         """Return what reports say about the data."""
-        return {**super().describe(), "root": "none, scenes are drawn", "concealment": self.concealment, "scene_seed": self.seed}
+        return {
+            **super().describe(),
+            "root": "none, scenes are drawn",
+            "concealment": self.concealment,
+            "scene_seed": self.seed,
+        }
 
     def selected_on(self) -> str:
         """Return what the best epoch is selected on, in words."""
-        return f"{self.lengths['val']} scenes that training never sees" if self.lengths["val"] else super().selected_on()
+        return (
+            f"{self.lengths['val']} scenes that training never sees" if self.lengths["val"] else super().selected_on()
+        )
 
     def _split(self, split: str, problems: list[str]) -> SyntheticCamouflage:
         if self.lengths[split] < (0 if split == "val" else 1):

@@ -12,8 +12,8 @@ HARMONICS = np.arange(1, 8)
 def blob(rng: Generator, height: int, width: int, centre: np.ndarray, radius: float) -> np.ndarray:
     """An implicit shape, float32 (H, W): positive inside, zero on the outline, falling outwards.
 
-    The outline in polar coordinates is a random low-frequency Fourier series, elongated along a random axis. `centre` (y, x) in [0, 1],
-    `radius` in parts of the shorter side.
+    The outline in polar coordinates is a random low-frequency Fourier series, elongated along a random axis. `centre`
+    (y, x) in [0, 1], `radius` in parts of the shorter side.
     """
     side = min(height, width)
     y = (np.arange(height, dtype=np.float32)[:, None] - np.float32(centre[0] * height)) / side

@@ -29,16 +29,22 @@ class Palette:
         stops = np.linspace(0, 1, 6)
         colours = [
             colorsys.hls_to_rgb(
-                (self.hue + self.drift * (t - 0.5)) % 1, self.dark + (self.light - self.dark) * t, self.saturation * (1 - 0.4 * t)
+                (self.hue + self.drift * (t - 0.5)) % 1,
+                self.dark + (self.light - self.dark) * t,
+                self.saturation * (1 - 0.4 * t),
             )
             for t in stops
         ]
         levels = np.linspace(0, 1, 256)
-        return np.stack([np.interp(levels, stops, channel) for channel in zip(*colours, strict=True)], axis=-1).astype(np.float32)
+        return np.stack([np.interp(levels, stops, channel) for channel in zip(*colours, strict=True)], axis=-1).astype(
+            np.float32
+        )
 
     def shifted(self, hue: float, lightness: float) -> Palette:
         """The same ramp at another hue (in turns) and lightness."""
-        return replace(self, hue=self.hue + hue, dark=max(self.dark + lightness, 0.02), light=min(self.light + lightness, 0.95))
+        return replace(
+            self, hue=self.hue + hue, dark=max(self.dark + lightness, 0.02), light=min(self.light + lightness, 0.95)
+        )
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,11 @@ class Texture:
         centre = np.array([canvas.shape[1] / 2, canvas.shape[0] / 2]) - turn @ np.array([width / 2, height / 2])
         matrix = np.concatenate([turn, centre[:, None]], axis=1)
         turned = cv2.warpAffine(
-            canvas, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT
+            canvas,
+            matrix,
+            (width, height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT,
         )
         return standardised(turned + 0.15 * rng.standard_normal((height, width), dtype=np.float32))
 

@@ -79,7 +79,9 @@ def check_set(pairs: FolderPairs) -> tuple[list[Finding], list[Judged]]:
     shown = len(paths) >= SHOWS_PROGRESS and global_rank() == 0
     with ThreadPoolExecutor(available_cores()) as pool:
         done = pool.map(lambda path: _judged(path, pairs.ignore), paths)
-        for found, judged in track(done, f"Masks of {pairs.name}", len(paths), console=console(), transient=True, disable=not shown):
+        for found, judged in track(
+            done, f"Masks of {pairs.name}", len(paths), console=console(), transient=True, disable=not shown
+        ):
             findings += found
             masks += judged
     return [*findings, *judge_set(pairs.folders.masks, masks)], masks
@@ -131,17 +133,30 @@ def _left_out(pairs: FolderPairs) -> Iterator[Finding]:
     for folder in dict.fromkeys((folders.images, folders.masks)):
         unread = unread_files(folder, folders.nested)
         if unread:
-            yield Finding("warning", "left out", folder, f"not read, as Pillow cannot or they are no pictures: {count_suffixes(unread)}")
+            yield Finding(
+                "warning",
+                "left out",
+                folder,
+                f"not read, as Pillow cannot or they are no pictures: {count_suffixes(unread)}",
+            )
     if not is_published(pairs.name):
         taken = {path for files in (*pairs.images.values(), *pairs.masks.values()) for path in files}
         for folder in dict.fromkeys((folders.images, folders.masks)):
-            others = [path for files in list_images(folder, nested=folders.nested).values() for path in files if path not in taken]
+            others = [
+                path
+                for files in list_images(folder, nested=folders.nested).values()
+                for path in files
+                if path not in taken
+            ]
             if others and not folders.shared_masks:
                 yield Finding("warning", "left out", folder, f"other names than the pattern: {count_suffixes(others)}")
 
 
 def _names(pairs: FolderPairs) -> Iterator[Finding]:
-    for kind, folder, there in (("mask", pairs.folders.masks, pairs.masks), ("field-of-view mask", pairs.folders.valid, pairs.valid)):
+    for kind, folder, there in (
+        ("mask", pairs.folders.masks, pairs.masks),
+        ("field-of-view mask", pairs.folders.valid, pairs.valid),
+    ):
         if folder is None:
             continue
         for name in sorted(pairs.images.keys() - there.keys()):
@@ -155,7 +170,9 @@ def _names(pairs: FolderPairs) -> Iterator[Finding]:
             others = ", ".join(path.name for path in files[1:])
             yield Finding("error", "doubled", files[0], f"the same stem also in {others}; pairs go by stem, keep one")
         if UNPRINTABLE.search(files[0].name):
-            yield Finding("error", "name", files[0], "control characters or bytes that are no UTF-8 in its name; rename it")
+            yield Finding(
+                "error", "name", files[0], "control characters or bytes that are no UTF-8 in its name; rename it"
+            )
 
 
 def _no_images(pairs: FolderPairs) -> str:

@@ -1,8 +1,8 @@
 """Damage that decoders pass over: files with a good beginning and a broken body.
 
-Pillow decodes a JPEG with a hole in it to a grey or smeared picture and says nothing. libjpeg does say it, on the standard error stream of
-the process, through OpenCV; so a process that looks for damage first points that stream at a file (`capture_decoder_warnings`) and reads
-it after each image. PNG has a checksum for every chunk.
+Pillow decodes a JPEG with a hole in it to a grey or smeared picture and says nothing. libjpeg does say it, on the
+standard error stream of the process, through OpenCV; so a process that looks for damage first points that stream at a
+file (`capture_decoder_warnings`) and reads it after each image. PNG has a checksum for every chunk.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ CORRELATION = 0.98
 DIFFERENCE = 1.6
 """Mean difference of two 32 × 32 grey pictures (`inspection.signature`) up to which they are one.
 
-JPEG at quality 30 to 95 and scales from 0.35 to 2 move real photographs by 1.26 at most; the nearest different ones (consecutive frames of
-one scene in CAMO, different retinas in DRIVE) are 2.1 and 3.6 apart.
+JPEG at quality 30 to 95 and scales from 0.35 to 2 move real photographs by 1.26 at most; the nearest different ones
+(consecutive frames of one scene in CAMO, different retinas in DRIVE) are 2.1 and 3.6 apart.
 """
 BLOCK = 1024
 
@@ -57,7 +57,12 @@ def _same(pictures: np.ndarray, shown: np.ndarray, first: np.ndarray, second: np
 
 def _unit_vectors(pictures: np.ndarray) -> np.ndarray:
     """float32 (n, 256) of mean 0 and length 1; blank pictures stay 0 and resemble nothing."""
-    small = np.stack([cv2.resize(np.ascontiguousarray(picture), (16, 16), interpolation=cv2.INTER_AREA).ravel() for picture in pictures])
+    small = np.stack(
+        [
+            cv2.resize(np.ascontiguousarray(picture), (16, 16), interpolation=cv2.INTER_AREA).ravel()
+            for picture in pictures
+        ]
+    )
     small = small - small.mean(1, keepdims=True)
     lengths = np.linalg.norm(small, axis=1, keepdims=True)
     return np.where(lengths > 16, small / np.maximum(lengths, 1e-6), 0).astype(np.float32)

@@ -35,7 +35,9 @@ class Inspection:
     signature: np.ndarray | None = None
 
 
-def inspect(name: str, image_path: Path, mask_path: Path, valid_path: Path | None = None, ignore: int | None = None) -> Inspection:
+def inspect(
+    name: str, image_path: Path, mask_path: Path, valid_path: Path | None = None, ignore: int | None = None
+) -> Inspection:
     """Decode a pair and judge it; nothing is raised."""
     result = Inspection(name, mask_path=mask_path)
     for path, judge in ((image_path, _image), (mask_path, partial(_mask, ignore)), (valid_path, _decoded)):
@@ -60,7 +62,9 @@ def _is_careless(broken: str) -> bool:
 
 def signature(image: np.ndarray) -> np.ndarray:
     """uint8 (H, W, 3) to float32 (32, 32): slightly smoothed mean grey levels, the same for a picture and its re-encoded copies."""
-    small = cv2.resize(image, (SIGNATURE_SIDE, SIGNATURE_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32).mean(-1)
+    small = (
+        cv2.resize(image, (SIGNATURE_SIDE, SIGNATURE_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32).mean(-1)
+    )
     return cv2.GaussianBlur(small, (3, 3), 0)
 
 
@@ -75,7 +79,12 @@ def _image(path: Path, result: Inspection) -> Iterator[Finding]:
     if frames > 1:
         yield Finding("warning", "frames", path, f"{frames} frames, of which the first is read")
     if min(result.size) < MIN_SIDE:
-        yield Finding("warning", "tiny", path, f"{result.size[0]}×{result.size[1]} pixels; networks see at least {MIN_SIDE}×{MIN_SIDE}")
+        yield Finding(
+            "warning",
+            "tiny",
+            path,
+            f"{result.size[0]}×{result.size[1]} pixels; networks see at least {MIN_SIDE}×{MIN_SIDE}",
+        )
     if np.ptp(result.signature) < 1:
         yield Finding("warning", "blank", path, "one colour all over")
 

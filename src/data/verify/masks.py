@@ -37,9 +37,16 @@ def judge_mask(path: Path, facts: MaskFacts) -> Iterator[Finding]:
         text = f"{facts.share:.0%} object, {facts.border:.0%} of the border: black and white swapped?"
         yield Finding("warning", "inverted", path, text)
     elif facts.soft:
-        yield Finding("warning", "grey", path, f"grey levels (JPEG?), cut at half: above {facts.top / 2:g} of {facts.top:g} is object")
+        yield Finding(
+            "warning",
+            "grey",
+            path,
+            f"grey levels (JPEG?), cut at half: above {facts.top / 2:g} of {facts.top:g} is object",
+        )
     if facts.is_coloured:
-        yield Finding("warning", "colour", path, "a coloured mask; a pixel is object if its strongest channel is above half")
+        yield Finding(
+            "warning", "colour", path, "a coloured mask; a pixel is object if its strongest channel is above half"
+        )
     elif facts.source == "transparency":
         yield Finding("note", "mode", path, "one colour all over, so its transparency is read as the mask")
     elif facts.mode not in ("1", "L"):
@@ -59,12 +66,20 @@ def _content_error(facts: MaskFacts) -> tuple[str, str] | None:
     if facts.ignored and facts.is_lossy:
         return "ignored", "a JPEG blurs the value to ignore; save masks as PNG"
     if facts.middle > GREY_SHARE and not facts.levels:
-        cut_out = "; colours and transparency both vary: a cut-out? save its transparency alone" if facts.is_cut_out else ""
-        return "no mask", f"not a mask but a grey picture: {facts.middle:.0%} of its pixels lie between black and white{cut_out}"
+        cut_out = (
+            "; colours and transparency both vary: a cut-out? save its transparency alone" if facts.is_cut_out else ""
+        )
+        return (
+            "no mask",
+            f"not a mask but a grey picture: {facts.middle:.0%} of its pixels lie between black and white{cut_out}",
+        )
     if facts.middle > GREY_SHARE or (facts.plateaus and not facts.is_empty):
         return "labels", f"values {', '.join(f'{v:g}' for v in facts.levels)} of {top:g}; labels? {_way_out(facts)}"
     if facts.is_empty and facts.highest > 0:
-        return "labels", f"values up to {facts.highest:g} of {top:g}, so everything is background; labels? {_way_out(facts)}"
+        return (
+            "labels",
+            f"values up to {facts.highest:g} of {top:g}, so everything is background; labels? {_way_out(facts)}",
+        )
     return None
 
 
@@ -82,15 +97,27 @@ def judge_set(folder: Path, masks: Sequence[Judged]) -> Iterator[Finding]:
     facts = [one for _, one in masks]
     if all(one.is_empty and one.highest == 0 for one in facts):
         why = "; nothing is left but what data.ignore_value ignores" if any(one.ignored for one in facts) else ""
-        yield Finding("error", "empty", folder, f"no object in any of {len(masks)} masks{why}; take the folder that holds the objects")
+        yield Finding(
+            "error",
+            "empty",
+            folder,
+            f"no object in any of {len(masks)} masks{why}; take the folder that holds the objects",
+        )
     elif all(one.share == 1 for one in facts):
-        yield Finding("error", "full", folder, f"everything is object in all of {len(masks)} masks; take the folder that holds the objects")
+        yield Finding(
+            "error",
+            "full",
+            folder,
+            f"everything is object in all of {len(masks)} masks; take the folder that holds the objects",
+        )
     elif _is_one_view(facts):
         text = f"all {len(masks)} masks are the same large region: a field of view, and not the objects; take the folder that holds these"
         yield Finding("error", "field of view", folder, text)
     filled = [(path, one) for path, one in masks if one.highest > 0]
     yield from _mixed(folder, filled, lambda one: "values 0 and 1" if one.top == 1 else f"values up to {one.top:g}")
-    yield from _mixed(folder, filled, lambda one: "transparency" if one.source == "transparency" else "colour or brightness")
+    yield from _mixed(
+        folder, filled, lambda one: "transparency" if one.source == "transparency" else "colour or brightness"
+    )
 
 
 def _is_one_view(facts: Sequence[MaskFacts]) -> bool:
@@ -107,14 +134,19 @@ def _mixed(folder: Path, masks: Sequence[Judged], key: Callable[[MaskFacts], str
         rarest = min(counts, key=lambda word: counts[word])
         example = next(path for path, one in masks if key(one) == rarest)
         words = ", ".join(f"{count} by {word}" for word, count in counts.most_common())
-        yield Finding("warning", "mixed", folder, f"masks are read in several ways: {words}, e.g. {example.name}; is that meant?")
+        yield Finding(
+            "warning", "mixed", folder, f"masks are read in several ways: {words}, e.g. {example.name}; is that meant?"
+        )
 
 
 def reading(facts: Iterable[MaskFacts]) -> str:
     """Return in words how the masks of a set are read."""
     known = list(facts)
     counts = Counter(one.reading for one in known if one.highest > 0)
-    words = "; ".join(f"{reading} ({count})" if len(counts) > 1 else reading for reading, count in counts.most_common()) or "no object"
+    words = (
+        "; ".join(f"{reading} ({count})" if len(counts) > 1 else reading for reading, count in counts.most_common())
+        or "no object"
+    )
     ignored = [one.ignored for one in known if one.ignored is not None]
     return words + (f"; {np.mean(ignored):.2%} of the pixels ignored" if ignored else "")
 

@@ -118,7 +118,8 @@ def verify(
         root: the data root.
         train_sets: names of training sets.
         test_sets: names of test sets.
-        full: decode every file, judge every mask, look for copies; else names, headers and masks, as every training does.
+        full: decode every file, judge every mask, look for copies; else names, headers and masks, as every training
+            does.
         workers: processes of the full check; default: one per core.
         progress: wraps the pairs of a set as they are done: `progress(pairs, label, total)`.
         ignore: the value of ignored pixels in masks.
@@ -157,7 +158,9 @@ def _inspect_all(report: Verification, workers: int | None, progress: Progress) 
             one.inspections = list(progress(done, one.label, len(names)))
             known = {finding.path for finding in one.findings if finding.severity == "error"}
             one.findings += [f for inspection in one.inspections for f in inspection.findings if f.path not in known]
-            one.masks = [(i.mask_path, i.mask) for i in one.inspections if i.mask is not None and i.mask_path is not None]
+            one.masks = [
+                (i.mask_path, i.mask) for i in one.inspections if i.mask is not None and i.mask_path is not None
+            ]
             one.findings += judge_set(one.pairs.folders.masks, one.masks)
             _remember(one)
 
@@ -170,14 +173,18 @@ def _remember(one: SetReport) -> None:
 
 def _find_copies(report: Verification) -> None:
     """Copies inside a set spoil its hold-out; copies across training and test make the test's numbers too good."""
-    where = [(one, inspection) for one in report.sets for inspection in one.inspections if inspection.signature is not None]
+    where = [
+        (one, inspection) for one in report.sets for inspection in one.inspections if inspection.signature is not None
+    ]
     for copy in find_copies([inspection.signature for _, inspection in where if inspection.signature is not None]):
         (first, a), (second, b) = where[copy.first], where[copy.second]
         other = first.pairs.paths(a.name)[0]
         how = "the mirror image of" if copy.mirrored else "the same picture as"
         if first.split == second.split:
             place = "" if first is second else f" in {first.label}"
-            finding = Finding("warning", "copy", second.pairs.paths(b.name)[0], f"{how} {other.name}{place}; remove one")
+            finding = Finding(
+                "warning", "copy", second.pairs.paths(b.name)[0], f"{how} {other.name}{place}; remove one"
+            )
         else:
             known = _known_leak(first.name, a.name, b.name) if first.name == second.name else None
             text = f"{how} {other} of {first.label}, which trains; {known or 'remove it from the training set'}"
@@ -190,7 +197,11 @@ def _known_leak(set_name: str, train: str, test: str) -> str | None:
     if (train, test) in spec_of(set_name).known_leaks:
         return "known of the official split"
     video = group_of(set_name, train)
-    return f"both are frames of {video}, parted by the official split" if video == group_of(set_name, test) != test else None
+    return (
+        f"both are frames of {video}, parted by the official split"
+        if video == group_of(set_name, test) != test
+        else None
+    )
 
 
 def _spread(values: np.ndarray) -> dict[str, float] | None:

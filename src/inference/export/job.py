@@ -46,12 +46,14 @@ def export_network(settings: ExportSettings, report: Callable[[str], None] = pri
         The comparisons.
 
     Raises:
-        UserError: a checkpoint that cannot be read or exported, a folder that cannot be written, or a file that differs from its network,
-            which is then kept under the name ``OUT.rejected``.
+        UserError: a checkpoint that cannot be read or exported, a folder that cannot be written, or a file that differs
+            from its network, which is then kept under the name ``OUT.rejected``.
     """
     network = _network(settings)
     side = network.image_size if settings.pre_post else settings.size
-    graph = with_own_constants(tidied(traced_graph(network.net, side, 1 if settings.pre_post else None, settings.stages)))
+    graph = with_own_constants(
+        tidied(traced_graph(network.net, side, 1 if settings.pre_post else None, settings.stages))
+    )
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "tensors.onnx"
         _save(with_probabilities(graph), plain, network, pre_post=False)

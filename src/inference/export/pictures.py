@@ -18,9 +18,10 @@ from src.ops.scan.onnx import OPSET
 def with_pictures(model: onnx.ModelProto, side: int) -> onnx.ModelProto:
     """Put resizing into a graph; `src.inference.onnx_network` says what goes in and out.
 
-    The picture is brought to the network's square by Pillow's antialiased bilinear filter, as in training and with the same bits
-    (:mod:`src.inference.export.resize`). The logits are enlarged bilinearly, as :func:`src.models.outputs.masks_at_size` does. Maps of
-    stages become uint8 (h, w), backgrounds (h, w, 3), in the resolution that the network has them in.
+    The picture is brought to the network's square by Pillow's antialiased bilinear filter, as in training and with the
+    same bits (:mod:`src.inference.export.resize`). The logits are enlarged bilinearly, as
+    :func:`src.models.outputs.masks_at_size` does. Maps of stages become uint8 (h, w), backgrounds (h, w, 3), in the
+    resolution that the network has them in.
 
     Args:
         model: of :func:`src.inference.export.trace.traced_graph`, for one size.
@@ -81,7 +82,10 @@ def _after(model: onnx.ModelProto, side: int, maps: dict[str, list[int]]) -> onn
             lines.append(f"{name} = Squeeze ({name}_levels, both)")
         else:
             outputs.append(f"uint8[{height}, {width}, {channels}] {name}")
-            lines += [f"{name}_last = Transpose <perm = [0, 2, 3, 1]> ({name}_levels)", f"{name} = Squeeze ({name}_last, one)"]
+            lines += [
+                f"{name}_last = Transpose <perm = [0, 2, 3, 1]> ({name}_levels)",
+                f"{name} = Squeeze ({name}_last, one)",
+            ]
     return _parsed(
         model,
         f"""after ({", ".join(inputs)}) => ({", ".join(outputs)}) {{

@@ -1,8 +1,9 @@
 """Pillow's antialiased bilinear resize as an ONNX graph, equal in every bit.
 
-ONNX's own ``Resize`` with ``antialias`` computes weights in single precision, which moves single levels. Here they are computed in double
-precision from the picture's size, rounded to 22 bits, and summed without error, as :mod:`src.data.pillow_resize` does. Only operators of
-every runtime occur. Columns are made in blocks: the old columns that a block reads are one small matrix product.
+ONNX's own ``Resize`` with ``antialias`` computes weights in single precision, which moves single levels. Here they are
+computed in double precision from the picture's size, rounded to 22 bits, and summed without error, as
+:mod:`src.data.pillow_resize` does. Only operators of every runtime occur. Columns are made in blocks: the old columns
+that a block reads are one small matrix product.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ LARGEST_BLOCK = 16
 """Columns per matrix product; more would multiply more zeros."""
 LOW = 1 << (BITS // 2)
 """Weights are multiplied in two parts, ``LOW`` · high + low. In single precision sums below 2²⁴ are exact: those of the low parts, at most
-255 · ``LOW`` / 2 each, are so whatever the picture for 64 weights, a shrinkage of 32 to 1; beyond, they would all have to go one way."""
+255 · ``LOW`` / 2 each, are so whatever the picture for 64 weights, a shrinkage of 32 to 1; beyond, they would all have
+to go one way."""
 
 
 def resize_graph(ir_version: int, side: int, by_shrinkage: bool) -> onnx.ModelProto:
@@ -116,7 +118,14 @@ def _narrow(side: int) -> str:
 def _constants(side: int, block: int) -> str:
     """Return the numbers and axes that `_WEIGHTS` reads by name."""
     numbers = {"none": 0, "half": 0.5, "unit": 1, "new": side, "between": block - 1, "low_unit": LOW, "fine": 1 << BITS}
-    lists = {"zero": [0], "one": [1], "two": [2], "last": [-1], "beyond": [2**62], "block_shape": [side // block, block, 1]}
+    lists = {
+        "zero": [0],
+        "one": [1],
+        "two": [2],
+        "last": [-1],
+        "beyond": [2**62],
+        "block_shape": [side // block, block, 1],
+    }
     scalars = {"from_0": 0, "by_1": 1}
     return "\n".join(
         [f"{name} = Constant <value = double {{{float(value)}}}> ()" for name, value in numbers.items()]
@@ -183,5 +192,5 @@ weights_of_parts = Transpose <perm = [0, 2, 1]> (parts_float)
 """
 """The weights of each block, (blocks, taps, high and low parts of its columns), and the first column that it reads, (blocks, 1).
 
-Each new column has a triangle as wide as two old or two new columns around its centre. The running sum adds from left to right, as Pillow
-does. Blocks at the edges are moved inwards, so that all have as many taps."""
+Each new column has a triangle as wide as two old or two new columns around its centre. The running sum adds from left
+to right, as Pillow does. Blocks at the edges are moved inwards, so that all have as many taps."""

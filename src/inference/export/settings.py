@@ -24,8 +24,10 @@ class ExportSettings:
     Attributes:
         source: a checkpoint or exported weights.
         out: the file to write.
-        size: side of the network's input in pixels. None: as trained with ``pre_post``, else any multiple of 32, rows and columns.
-        pre_post: resizing is part of the file, which then reads pictures; False: float tensors in and out, any number at a time.
+        size: side of the network's input in pixels. None: as trained with ``pre_post``, else any multiple of 32, rows
+            and columns.
+        pre_post: resizing is part of the file, which then reads pictures; False: float tensors in and out, any number
+            at a time.
         half: round weights to half precision even where that changes them.
         stages: the maps of RUN's stages are outputs too.
         overwrite: replace a file that exists.
@@ -44,7 +46,8 @@ def export_settings(cfg: Mapping[str, Any]) -> ExportSettings:
     """Read `conf/export.yaml` as a plain mapping.
 
     Raises:
-        UserError: all mistakes: no such checkpoint, a size that cannot be meant, a file that exists, packages that are missing.
+        UserError: all mistakes: no such checkpoint, a size that cannot be meant, a file that exists, packages that are
+            missing.
     """
     problems, source, out = Problems(), Path(), Path(cfg["out"])
     with problems.catch():
@@ -53,7 +56,9 @@ def export_settings(cfg: Mapping[str, Any]) -> ExportSettings:
             raise UserError(f"ckpt_path: {source} is exported already; give the checkpoint that it was made of")
     size = cfg["size"]
     if size != ANY and not (isinstance(size, int) and size >= SMALLEST_SIDE):
-        problems.append(f"size={size}: expected {ANY}, or the side of the network's input, {SMALLEST_SIDE} pixels or more")
+        problems.append(
+            f"size={size}: expected {ANY}, or the side of the network's input, {SMALLEST_SIDE} pixels or more"
+        )
     if out.suffix != ONNX_SUFFIX:
         problems.append(f"out={out}: the file's name must end in {ONNX_SUFFIX}")
     elif problem := new_file_problem("out", out, [source], cfg["overwrite"] is True):

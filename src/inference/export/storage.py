@@ -65,7 +65,9 @@ def in_half_where_exact(model: onnx.ModelProto) -> onnx.ModelProto:
         half = _exact_half(tensor)
         kept.append(tensor if half is None else numpy_helper.from_array(half, tensor.name + HALF))
         if half is not None:
-            casts.append(helper.make_node("Cast", [tensor.name + HALF], [tensor.name], tensor.name + HALF, to=TensorProto.FLOAT))
+            casts.append(
+                helper.make_node("Cast", [tensor.name + HALF], [tensor.name], tensor.name + HALF, to=TensorProto.FLOAT)
+            )
     nodes = [*casts, *model.graph.node]
     del model.graph.initializer[:], model.graph.node[:]
     model.graph.initializer.extend(kept)
@@ -82,9 +84,16 @@ def _exact_half(tensor: onnx.TensorProto) -> np.ndarray | None:
     return half if np.array_equal(half.astype(np.float32), values) else None
 
 
-def with_metadata(model: onnx.ModelProto, config: Mapping[str, Any], note: str, image_size: int, pre_post: bool) -> onnx.ModelProto:
+def with_metadata(
+    model: onnx.ModelProto, config: Mapping[str, Any], note: str, image_size: int, pre_post: bool
+) -> onnx.ModelProto:
     """Write what `src.inference.onnx_network` reads into a model."""
-    values = {"config": json.dumps(config), "note": note, "image_size": str(image_size), "pre_post": str(pre_post).lower()}
+    values = {
+        "config": json.dumps(config),
+        "note": note,
+        "image_size": str(image_size),
+        "pre_post": str(pre_post).lower(),
+    }
     helper.set_model_props(model, values)
     model.producer_name, model.producer_version = "reversible-unfolding-network", config.get("commit", "")
     return model

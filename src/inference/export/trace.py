@@ -9,6 +9,8 @@ from typing import Any
 
 import onnx
 import torch
+from onnx.compose import add_prefix, merge_models
+from onnx.parser import parse_model
 from torch import Tensor, nn
 
 from src.models.outputs import MaskOutput, RUNOutput
@@ -19,12 +21,14 @@ from src.utils.errors import UserError
 IMAGE, LOGITS = "image", "logits"
 NET = "net_"
 """Begins the names of the stages' maps as the network leaves them; :mod:`src.inference.export.pictures` gives them their own."""
-CELL = 32
-"""A network of any size takes sides that are multiples of this, the coarsest stride: only then is nothing padded or cropped."""
+CELLS, CELL = "cells", 32
+"""A network of any size takes sides that are multiples of `CELL`, the coarsest stride: only then is nothing padded or cropped. It is traced
+on pictures cut into cells, (N,3,rows,32,columns,32), so that the size of each feature is a multiple of rows or columns;
+of a picture's own size it would be a floor of floors, and the tracer compares these for minutes."""
 LARGEST = 64
 """Cells per side, 2048 pixels: an upper bound for the tracer, which the file does not check."""
-SAMPLE = (2, 3, 4 * CELL, 5 * CELL)
-"""The shape that is traced where all sizes stay open; no two axes agree, so that none is taken for another."""
+SAMPLE = (2, 3, 4, CELL, 5, CELL)
+"""The shape that is traced where all sizes stay open; of number, rows and columns no two agree, so that none is taken for another."""
 
 
 class Traced(nn.Module):
@@ -41,16 +45,25 @@ class Traced(nn.Module):
         self.eval()
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """image: (N,3,H,W) in [0,1] → logits (N,1,H,W), then :func:`stage_maps`."""
-        output = self.net(image)
+        """image: (N,3,H,W) in [0,1], or cut into cells → logits (N,1,H,W), then :func:`stage_maps`."""
+        output = self.net(joined(image))
         return (output.mask_logits, *(stage_maps(output).values() if self.stages else ()))
+
+
+def joined(image: Tensor) -> Tensor:
+    """Return pictures cut into cells, (N,3,rows,h,columns,w), as (N,3,rows·h,columns·w); others as they are."""
+    if image.dim() == 4:
+        return image
+    batch, channels, rows, height, columns, width = image.shape
+    return image.reshape(batch, channels, rows * height, columns * width)
 
 
 def stage_maps(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
     r"""Return what the stages of a network made of an image, all in [0,1] at the unfolding resolution (h, w).
 
-    ``mask_0`` … ``mask_K``: M_0 … M_K, (N,1,h,w). ``background_1`` …: B_k, (N,3,h,w). ``edge_1`` …: E_k, (N,1,h,w). ``residual_1`` …:
-    the size of r_{k−1}, (N,1,h,w). What a network does not have is left out; without stages there is nothing.
+    ``mask_0`` … ``mask_K``: M_0 … M_K, (N,1,h,w). ``background_1`` …: B_k, (N,3,h,w). ``edge_1`` …: E_k, (N,1,h,w).
+    ``residual_1`` …: the size of r_{k−1}, (N,1,h,w). What a network does not have is left out; without stages there is
+    nothing.
     """
     if isinstance(output, MaskOutput):
         return {}
@@ -73,22 +86,25 @@ def traced_graph(net: nn.Module, side: int | None, batch: int | None = None, sta
         stages: add :func:`stage_maps` to the outputs.
 
     Returns:
-        A graph from ``image`` (N,3,H,W) float32 to ``logits`` (N,1,H,W) and the maps of the stages, whose names begin with `NET`.
+        A graph from ``image`` (N,3,H,W) float32 to ``logits`` (N,1,H,W) and the maps of the stages, whose names begin
+        with `NET`.
 
     Raises:
         UserError: the network has no stages to return, or computes what ONNX cannot express.
     """
-    shape = (batch or SAMPLE[0], 3, *(SAMPLE[2:] if side is None else (side, side)))
-    image = torch.rand(shape).contiguous(memory_format=torch.channels_last)
+    image = torch.rand(SAMPLE if side is None else (batch or SAMPLE[0], 3, side, side))
+    image = image if side is None else image.contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
-        maps = stage_maps(net(image)) if stages else {}
+        maps = stage_maps(net(joined(image))) if stages else {}
     if stages and not maps:
         raise UserError(f"stages=true: {network_name(net)} has no stages; leave it out")
-    open_sizes: dict[int, Any] = {} if batch else {0: torch.export.Dim("batch", min=1, max=1024)}
+    open_sizes = {} if batch else {0: torch.export.Dim("batch", min=1, max=1024)}
     if side is None:
-        open_sizes |= {axis: CELL * torch.export.Dim(name, min=1, max=LARGEST) for axis, name in ((2, "rows"), (3, "columns"))}
+        open_sizes |= {axis: torch.export.Dim(name, min=1, max=LARGEST) for axis, name in ((2, "rows"), (4, "columns"))}
     program = _program(Traced(net, stages), image, open_sizes, network_name(net))
-    return with_scan_bodies(_converted(program, [LOGITS, *(NET + name for name in maps)], network_name(net)))
+    names = [CELLS if side is None else IMAGE], [LOGITS, *(NET + name for name in maps)]
+    graph = with_scan_bodies(_converted(program, *names, network_name(net)))
+    return _of_whole_pictures(graph) if side is None else graph
 
 
 def _program(net: nn.Module, image: Tensor, open_sizes: Mapping[int, Any], title: str) -> torch.export.ExportedProgram:
@@ -97,7 +113,9 @@ def _program(net: nn.Module, image: Tensor, open_sizes: Mapping[int, Any], title
         return torch.export.export(net, (image,), dynamic_shapes={IMAGE: dict(open_sizes) or None}, strict=False)
 
 
-def _converted(program: torch.export.ExportedProgram, outputs: Sequence[str], title: str) -> onnx.ModelProto:
+def _converted(
+    program: torch.export.ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], title: str
+) -> onnx.ModelProto:
     """Convert without PyTorch's optimiser, which would fold BatchNorm into weights that are then no longer those of the file."""
     with _explained(title):
         converted = torch.onnx.export(
@@ -106,11 +124,28 @@ def _converted(program: torch.export.ExportedProgram, outputs: Sequence[str], ti
             verbose=False,
             opset_version=OPSET,
             optimize=False,
-            input_names=[IMAGE],
+            input_names=list(inputs),
             output_names=list(outputs),
         )
     assert converted is not None
     return onnx.ModelProto.FromString(converted.model_proto.SerializeToString())
+
+
+def _of_whole_pictures(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Cut pictures into the cells that a graph reads; the runtime refuses sides that are no multiples of `CELL`."""
+    cut = parse_model(f"""<ir_version: {model.ir_version}, opset_import: ["" : {OPSET}]>
+        cut (float[batch, 3, height, width] {IMAGE}) => (float[batch, 3, rows, {CELL}, columns, {CELL}] {CELLS}) {{
+        size = Shape <start = 2> ({IMAGE})
+        cell = Constant <value_ints = [{CELL}]> ()
+        counts = Div (size, cell)
+        down, across = Split <num_outputs = 2> (counts)
+        kept = Constant <value_ints = [0, 0]> ()
+        shape = Concat <axis = 0> (kept, down, cell, across, cell)
+        {CELLS} = Reshape ({IMAGE}, shape)
+        }}""")
+    return merge_models(
+        add_prefix(cut, "cut_", rename_inputs=False, rename_outputs=False), model, io_map=[(CELLS, CELLS)]
+    )
 
 
 @contextmanager

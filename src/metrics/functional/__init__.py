@@ -23,9 +23,10 @@ Keys of `COSMetrics` and where they come from; all in [0, 1] unless said otherwi
 | context | ↑ | harmonic mean of forward and reverse relevance | Wang et al., arXiv 2512.07076 |
 | context_weighted | ↑ | the same with β² = 1.2, hidden parts of the object weighing more; needs the images | the same |
 
-Thresholds: a plain `iou`, `dice` and the rates call foreground what exceeds 0.5, as do boundary_iou, ms_iou and hce; `*_adp`
-what reaches min(2 · mean, 1); `*_mean` and `*_max` are of the curve over 256 thresholds, averaged over images first. A ratio
-without a denominator (no object, nothing predicted) is 0, as in pysodmetrics; AUC without both classes is ½.
+Thresholds: a plain `iou`, `dice` and the rates call foreground what exceeds 0.5, as do boundary_iou, ms_iou and hce;
+`*_adp` what reaches min(2 · mean, 1); `*_mean` and `*_max` are of the curve over 256 thresholds, averaged over images
+first. A ratio without a denominator (no object, nothing predicted) is 0, as in pysodmetrics; AUC without both classes
+is ½.
 """
 
 from __future__ import annotations

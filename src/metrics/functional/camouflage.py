@@ -48,8 +48,8 @@ def context_weighted(pred: FloatMap, target: BoolMap, image: Image) -> float:
 def camouflage_degree(image: Image, target: BoolMap) -> FloatMap:
     """(H, W) in [0, 1]: 1 where the object can be painted with patches of its surroundings, 0 off the object.
 
-    Each patch inside the object is replaced by the most similar one of the ring around it (Lab values and position), and
-    ΔE 2000 to what is there becomes (e^(8 s) − 1) / (e^8 − 1), s = 1 − ΔE / 100. All 0 where no patch fits.
+    Each patch inside the object is replaced by the most similar one of the ring around it (Lab values and position),
+    and ΔE 2000 to what is there becomes (e^(8 s) − 1) / (e^8 − 1), s = 1 − ΔE / 100. All 0 where no patch fits.
 
     >>> import numpy as np
     >>> target = np.zeros((48, 48), dtype=bool)
@@ -96,7 +96,10 @@ def _nearest(queries: NDArray[np.float32], candidates: NDArray[np.float32]) -> N
     """For each query the index of the nearest candidate."""
     exact = candidates.astype(np.float64)
     norms = (exact**2).sum(axis=1)
-    found = [(norms - 2 * (queries[i : i + CHUNK].astype(np.float64) @ exact.T)).argmin(axis=1) for i in range(0, len(queries), CHUNK)]
+    found = [
+        (norms - 2 * (queries[i : i + CHUNK].astype(np.float64) @ exact.T)).argmin(axis=1)
+        for i in range(0, len(queries), CHUNK)
+    ]
     return np.concatenate(found)
 
 

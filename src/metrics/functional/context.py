@@ -40,7 +40,9 @@ def context(pred: FloatMap, target: BoolMap, degree: FloatMap | None = None, bet
     forward = float((np.where(pred > 0, around, 0) * pred).sum()) / (float(pred.sum()) + EPS)
     completeness = 1 - np.exp(-cv2.filter2D(np.ascontiguousarray(pred, dtype=np.float64), -1, kernel))
     weights = np.ones(target.shape) if degree is None else 1 + degree
-    reverse = math.e / (math.e - 1) * float((completeness * weights)[target].sum()) / (float(weights[target].sum()) + EPS)
+    reverse = (
+        math.e / (math.e - 1) * float((completeness * weights)[target].sum()) / (float(weights[target].sum()) + EPS)
+    )
     return (1 + beta_squared) * forward * reverse / (beta_squared * forward + reverse + EPS)
 
 

@@ -59,7 +59,9 @@ def skeletonize(mask: BoolMap) -> BoolMap:
     try:
         from skimage.morphology import skeletonize as zhang
     except ImportError as error:
-        raise UserError("metrics.extra names hce, which needs scikit-image: pip install scikit-image, or leave hce out") from error
+        raise UserError(
+            "metrics.extra names hce, which needs scikit-image: pip install scikit-image, or leave hce out"
+        ) from error
     return np.asarray(zhang(mask), dtype=bool)
 
 
@@ -88,7 +90,9 @@ def _clicks(region: BoolMap, condition: BoolMap) -> int:
     return points + int(np.count_nonzero(alone))
 
 
-def _parts(contour: NDArray[Any], near: BoolMap, visited: BoolMap, labels: NDArray[Any], alone: BoolMap) -> list[list[tuple[int, int]]]:
+def _parts(
+    contour: NDArray[Any], near: BoolMap, visited: BoolMap, labels: NDArray[Any], alone: BoolMap
+) -> list[list[tuple[int, int]]]:
     """The runs of (x, y) points of a contour that must be drawn; marks them visited, and their regions as not alone."""
     parts: list[list[tuple[int, int]]] = []
     part: list[tuple[int, int]] = []
@@ -104,7 +108,9 @@ def _parts(contour: NDArray[Any], near: BoolMap, visited: BoolMap, labels: NDArr
         parts.append(part)
     if len(parts) > 1:
         (first_x, first_y), (last_x, last_y) = parts[0][0], parts[-1][-1]
-        if max(abs(first_x - last_x), abs(first_y - last_y)) == 1:  # the contour closes: its first part continues its last
+        if (
+            max(abs(first_x - last_x), abs(first_y - last_y)) == 1
+        ):  # the contour closes: its first part continues its last
             parts[-1].extend(parts[0][::-1])
             del parts[0]
     return parts

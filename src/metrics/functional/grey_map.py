@@ -75,7 +75,9 @@ class LevelMap:
     def counts_at_thresholds(self) -> Counts:
         """Counts at `THRESHOLDS`; a pixel belongs to bin ⌊255 p⌋."""
         bins = (self.values * 255).astype(np.uint8)
-        inside, outside = (np.bincount(bins, weights=counts, minlength=256)[::-1].cumsum() for counts in self.judged[::-1])
+        inside, outside = (
+            np.bincount(bins, weights=counts, minlength=256)[::-1].cumsum() for counts in self.judged[::-1]
+        )
         return Counts(inside, outside, int(inside[-1]), int(self.judged.sum()))
 
     def counts_adaptive(self) -> Counts:

@@ -17,10 +17,10 @@ LEVELS = 10
 def ms_iou(foreground: BoolMap, target: BoolMap) -> float:
     """Multi-scale IoU of a binarised prediction in (0, 1], higher is better.
 
-    For each cell size, the share of cells with an edge of the mask that also hold an edge of the prediction, both counts
-    plus one; then the area under these ten ratios. Despite its name the denominator is the mask's cells alone, so false
-    edges cost nothing. Source: `MSIoU` of pysodmetrics 1.6.2, whose own counts above 2048 edge cells are rounded (its
-    sums run in half precision); here they are exact.
+    For each cell size, the share of cells with an edge of the mask that also hold an edge of the prediction, both
+    counts plus one; then the area under these ten ratios. Despite its name the denominator is the mask's cells alone,
+    so false edges cost nothing. Source: `MSIoU` of pysodmetrics 1.6.2, whose own counts above 2048 edge cells are
+    rounded (its sums run in half precision); here they are exact.
 
     >>> import numpy as np
     >>> target = np.zeros((32, 32), dtype=bool)

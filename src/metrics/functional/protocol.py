@@ -33,7 +33,8 @@ def to_8bit(pred: NDArray[np.floating]) -> NDArray[np.uint8]:
 def stretch(pred: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return the map as the authors of RUN save it: (p − min p) / (max p − min p + 10⁻⁸) in float32, constant maps 0.
 
-    Their test script does so after σ, at the mask's size; practically every map then reaches 0 and 255, also where nothing is found.
+    Their test script does so after σ, at the mask's size; practically every map then reaches 0 and 255, also where
+    nothing is found.
 
     >>> import numpy as np
     >>> stretch(np.array([[0.2, 0.4, 0.6]])).round(4).tolist()
@@ -47,10 +48,10 @@ def stretch(pred: NDArray[np.floating]) -> NDArray[np.float32]:
 def prepare(pred: NDArray[np.floating], protocol: str, valid: BoolMap | None = None) -> FloatMap:
     """The map that is measured: (H, W) float64 in [0, 1], C order.
 
-    `field` does what the field's toolbox does to a saved map: 8-bit rounding, `im2double`, min–max to [0, 1]; a constant
-    map keeps its value. `raw` changes nothing; its maps are quantised in one place only, the 256 threshold curves, where
-    a pixel belongs to bin ⌊255 p⌋ (as in the toolbox; see `counts_at_thresholds`). Adaptive thresholds, S, MAE, weighted
-    F, IoU and Dice of a `raw` map see its full precision.
+    `field` does what the field's toolbox does to a saved map: 8-bit rounding, `im2double`, min–max to [0, 1]; a
+    constant map keeps its value. `raw` changes nothing; its maps are quantised in one place only, the 256 threshold
+    curves, where a pixel belongs to bin ⌊255 p⌋ (as in the toolbox; see `counts_at_thresholds`). Adaptive thresholds,
+    S, MAE, weighted F, IoU and Dice of a `raw` map see its full precision.
 
     `released` is `field` of the map that the authors of RUN save (:func:`stretch`).
 

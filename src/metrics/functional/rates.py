@@ -46,8 +46,8 @@ def accuracy(counts: Counts) -> FloatMap:
 def ber(counts: Counts) -> FloatMap:
     """Balanced error rate 1 − (sensitivity + specificity) / 2 in [0, 1], lower is better.
 
-    The glass and shadow literature prints it times 100. A class without pixels contributes the rate 0, so an empty or full
-    mask costs at least ½. Source: `BERHandler` of pysodmetrics 1.6.2 (Vicente et al., ECCV 2016).
+    The glass and shadow literature prints it times 100. A class without pixels contributes the rate 0, so an empty or
+    full mask costs at least ½. Source: `BERHandler` of pysodmetrics 1.6.2 (Vicente et al., ECCV 2016).
 
     >>> import numpy as np
     >>> from src.metrics.functional import counts_above

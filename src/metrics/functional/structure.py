@@ -156,4 +156,10 @@ def _region(pred: FloatMap, target: BoolMap) -> Region:
     # For a constant region `squares` hangs on the last bit of the mean: hence NumPy's mean of the same view, as in the toolbox.
     mean = float(pred.mean())
     deviation = pred - mean
-    return Region(pred.size, int(np.count_nonzero(target)), mean, float(np.vdot(deviation, deviation)), float(deviation[target].sum()))
+    return Region(
+        pred.size,
+        int(np.count_nonzero(target)),
+        mean,
+        float(np.vdot(deviation, deviation)),
+        float(deviation[target].sum()),
+    )

@@ -28,10 +28,14 @@ def f_weighted(pred: FloatMap, target: BoolMap) -> float:
     rows, columns = np.count_nonzero(target, axis=1), np.count_nonzero(target, axis=0)
     if not rows.any():
         return 0.0
-    return f_weighted_in_box(np.require(pred, np.float64, ["C", "W"]), None, 0.0, target, object_box(rows, columns), int(rows.sum()))
+    return f_weighted_in_box(
+        np.require(pred, np.float64, ["C", "W"]), None, 0.0, target, object_box(rows, columns), int(rows.sum())
+    )
 
 
-def f_weighted_in_box(pred: NDArray[Any], values: FloatMap | None, floor: float, target: BoolMap, box: Box, positives: int) -> float:
+def f_weighted_in_box(
+    pred: NDArray[Any], values: FloatMap | None, floor: float, target: BoolMap, box: Box, positives: int
+) -> float:
     """`f_weighted` of `values[pred]` (of `pred` itself if `values` is None) for a mask whose box and size are known.
 
     `floor`: a background pixel has an error where `pred` exceeds it.

@@ -30,8 +30,9 @@ def weighted_errors(pred, values, floor, target, box, gauss, weights):  # type: 
         gauss: one axis of the window, from its middle outwards, FRINGE + 1 floats.
         weights: (REACH² + 1,) weight of an error at each squared distance.
 
-    The exact squared distance transform in two passes: down and up the columns, then along each row the lower envelope of the parabolas
-    (x − v)² + g(v)², the lower convex hull of the points (v, v² + g(v)²). Ties go to the smallest column, then the upper one, as in SciPy.
+    The exact squared distance transform in two passes: down and up the columns, then along each row the lower envelope
+    of the parabolas (x − v)² + g(v)², the lower convex hull of the points (v, v² + g(v)²). Ties go to the smallest
+    column, then the upper one, as in SciPy.
     """
     height, width = pred.shape
     top, bottom, left, right = box
@@ -124,8 +125,9 @@ def _span(row, floor):  # type: ignore[no-untyped-def]
 def _hull(nearest, left, right, x, site, lift):  # type: ignore[no-untyped-def]
     """What is nearest in the run of background around column x of a row.
 
-    Columns v that are nearest for some pixel go to `site`, v² + g(v)² to `lift`. Only the object's columns and the object
-    pixels at both ends of the run matter. Returns the number of sites, and the end of the run (`right` if it is open).
+    Columns v that are nearest for some pixel go to `site`, v² + g(v)² to `lift`. Only the object's columns and the
+    object pixels at both ends of the run matter. Returns the number of sites, and the end of the run (`right` if it is
+    open).
     """
     v = min(max(x, left), right)
     while v > left:
@@ -137,9 +139,9 @@ def _hull(nearest, left, right, x, site, lift):  # type: ignore[no-untyped-def]
         g = np.int64(nearest[v - left])
         if g != REACH:
             height = v * v + g * g
-            while count >= 2 and (lift[count - 1] - lift[count - 2]) * (v - site[count - 1]) >= (height - lift[count - 1]) * (
-                site[count - 1] - site[count - 2]
-            ):
+            while count >= 2 and (lift[count - 1] - lift[count - 2]) * (v - site[count - 1]) >= (
+                height - lift[count - 1]
+            ) * (site[count - 1] - site[count - 2]):
                 count -= 1
             site[count], lift[count] = v, height
             count += 1
@@ -206,7 +208,10 @@ def _sum_in_row(window, smooth, marked, y, gauss):  # type: ignore[no-untyped-de
     g0, g1, g2, g3 = gauss
     for x in range(smooth.size):
         smooth[x] = (
-            g0 * window[d, x] + g1 * (window[c, x] + window[e, x]) + g2 * (window[b, x] + window[f, x]) + g3 * (window[a, x] + window[g, x])
+            g0 * window[d, x]
+            + g1 * (window[c, x] + window[e, x])
+            + g2 * (window[b, x] + window[f, x])
+            + g3 * (window[a, x] + window[g, x])
         )
     total = 0.0
     for x in range(marked.size):

@@ -21,7 +21,9 @@ class ConvBNReLU(nn.Module):
         stride: step of the kernel along both sides.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | Size = 1, dilation: int = 1, stride: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int | Size = 1, dilation: int = 1, stride: int = 1
+    ) -> None:
         super().__init__()
         height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
         padding = (dilation * (height // 2), dilation * (width // 2))
@@ -42,4 +44,6 @@ def conv(in_channels: int, out_channels: int, kernel_size: int = 1, bias: bool =
 
 def resized(x: Tensor, like: Tensor) -> Tensor:
     """``x`` at the size of ``like``, bilinear with ``align_corners=True``, as the authors resize between levels."""
-    return x if x.shape[-2:] == like.shape[-2:] else F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=True)
+    return (
+        x if x.shape[-2:] == like.shape[-2:] else F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=True)
+    )

@@ -21,7 +21,9 @@ class ChannelAttention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         hidden = channels // REDUCTION
-        self.fc = nn.Sequential(conv(channels, hidden, bias=False), nn.ReLU(inplace=True), conv(hidden, channels, bias=False))
+        self.fc = nn.Sequential(
+            conv(channels, hidden, bias=False), nn.ReLU(inplace=True), conv(hidden, channels, bias=False)
+        )
 
     def forward(self, z: Tensor) -> Tensor:
         """Return ``z`` weighted channel by channel."""

@@ -23,11 +23,12 @@ class FEDER(ReleasedNetwork):
     Args:
         encoder: a :class:`PyramidEncoder`; the authors' is ResNet50.
         channels: C, the decoder's width, a multiple of 4 (96 in the released file).
-        one_by_one: compute each image of a batch by itself. The released code shares filter weights out over the whole batch, so that an
-            image's mask depends on the others; False does the same.
+        one_by_one: compute each image of a batch by itself. The released code shares filter weights out over the whole
+            batch, so that an image's mask depends on the others; False does the same.
 
-    Inputs and outputs as :class:`src.models.released.network.ReleasedRUN`; images are padded to multiples of 64 and at least 384 pixels a
-    side, without which the wavelet branches cannot compute. In training a batch is computed as a whole, for BatchNorm's sake.
+    Inputs and outputs as :class:`src.models.released.network.ReleasedRUN`; images are padded to multiples of 64 and at
+    least 384 pixels a side, without which the wavelet branches cannot compute. In training a batch is computed as a
+    whole, for BatchNorm's sake.
 
     Raises:
         UserError: a width that is no multiple of 4.

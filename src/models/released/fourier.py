@@ -1,7 +1,7 @@
 """Large convolutions on a CPU by Fourier transforms of tiles: a fourth of the arithmetic, and fewer rounding errors than summing.
 
-By NNPACK, which comes with torch. It transforms a picture's tiles for 5×5 kernels; for 3×3 it would take Winograd's method, which loses a
-digit, so these are padded with zeros to 5×5.
+By NNPACK, which comes with torch. It transforms a picture's tiles for 5×5 kernels; for 3×3 it would take Winograd's
+method, which loses a digit, so these are padded with zeros to 5×5.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ SMALLEST_MAP, SMALLEST_WIDTH = 48, 64
 class FourierConv2d(nn.Conv2d):
     """A convolution of the same size with a 3×3 or 5×5 kernel; the parameters and the result are those of :class:`torch.nn.Conv2d`.
 
-    Only inference in float32 on a CPU takes the transforms; gradients, other precisions and exports see an ordinary convolution.
+    Only inference in float32 on a CPU takes the transforms; gradients, other precisions and exports see an ordinary
+    convolution.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -29,7 +30,11 @@ class FourierConv2d(nn.Conv2d):
         return self._transformed(x) if self._pays(x) else super().forward(x)
 
     def _pays(self, x: Tensor) -> bool:
-        plain = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        plain = (
+            x.device.type == "cpu"
+            and x.dtype == self.weight.dtype == torch.float32
+            and not torch.is_autocast_enabled("cpu")
+        )
         large = min(x.shape[-2:]) >= SMALLEST_MAP and min(self.in_channels, self.out_channels) >= SMALLEST_WIDTH
         watched = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
         return plain and large and not watched and can_transform()
@@ -37,5 +42,7 @@ class FourierConv2d(nn.Conv2d):
     def _transformed(self, x: Tensor) -> Tensor:
         margin = (TRANSFORMED - self.kernel_size[0]) // 2
         weight = (F.pad(self.weight, (margin,) * 4) if margin else self.weight).contiguous()
-        each = [transformed_convolution(image.contiguous(), weight, self.bias, TRANSFORMED // 2) for image in x.split(1)]
+        each = [
+            transformed_convolution(image.contiguous(), weight, self.bias, TRANSFORMED // 2) for image in x.split(1)
+        ]
         return torch.cat(each) if len(each) > 1 else each[0]

@@ -55,10 +55,18 @@ class GlobalPerception(nn.Module):
         super().__init__()
         self.branch_main = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvBNReLU(in_channels, BRANCH_WIDTH))
         self.branch0 = ConvBNReLU(in_channels, BRANCH_WIDTH)
-        self.branch1, self.branch2, self.branch3 = (ConvBNReLU(in_channels, BRANCH_WIDTH, 3, dilation) for dilation in (6, 12, 18))
-        self.head = nn.Sequential(ConvBNReLU(5 * BRANCH_WIDTH, HEAD_WIDTH, 3), PositionAttention(HEAD_WIDTH, QUERY_WIDTH))
+        self.branch1, self.branch2, self.branch3 = (
+            ConvBNReLU(in_channels, BRANCH_WIDTH, 3, dilation) for dilation in (6, 12, 18)
+        )
+        self.head = nn.Sequential(
+            ConvBNReLU(5 * BRANCH_WIDTH, HEAD_WIDTH, 3), PositionAttention(HEAD_WIDTH, QUERY_WIDTH)
+        )
         self.out = nn.Sequential(
-            conv(HEAD_WIDTH, QUERY_WIDTH, 3), nn.BatchNorm2d(QUERY_WIDTH), nn.PReLU(), nn.Dropout2d(DROPOUT), conv(QUERY_WIDTH, 1)
+            conv(HEAD_WIDTH, QUERY_WIDTH, 3),
+            nn.BatchNorm2d(QUERY_WIDTH),
+            nn.PReLU(),
+            nn.Dropout2d(DROPOUT),
+            conv(QUERY_WIDTH, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,4 +75,6 @@ class GlobalPerception(nn.Module):
             main = self.branch_main(x).expand(-1, -1, *x.shape[-2:])
         except ValueError as error:  # of BatchNorm; SyncBatchNorm takes one image per device
             raise UserError("data.batch_size=1: model=released learns from two images or more at a time") from error
-        return self.out(self.head(torch.cat([main, self.branch0(x), self.branch1(x), self.branch2(x), self.branch3(x)], 1)))
+        return self.out(
+            self.head(torch.cat([main, self.branch0(x), self.branch1(x), self.branch2(x), self.branch3(x)], 1))
+        )

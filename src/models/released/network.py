@@ -24,7 +24,8 @@ COARSEST = max(STRIDES)
 class ReleasedNetwork(nn.Module):
     """What RUN and FEDER share: reduced levels, a coarse mask, and four refinements, each of the mask before it.
 
-    Lists of modules and features go from the finest level to the coarsest. How the refinements' features come about is the subclass's.
+    Lists of modules and features go from the finest level to the coarsest. How the refinements' features come about is
+    the subclass's.
 
     Args:
         encoder: a :class:`PyramidEncoder`.
@@ -85,9 +86,10 @@ class ReleasedRUN(ReleasedNetwork):
         encoder: a :class:`PyramidEncoder`; the authors' are ResNet50, Res2Net50 (timm's ``res2net50d``) and PVTv2-b4.
         channels: C, the decoder's width, at least 16 (192 in the released files).
 
-    ``forward(image)``: (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`RUNOutput` whose stages are the masks f4 … f1 alone, at the input's
-    size; the final mask is f1. Sides that are no multiples of 32 are padded at the bottom and the right (our choice: the authors resize to
-    384 × 384). In training a batch must have two images or more, as BatchNorm sees a 1×1 map.
+    ``forward(image)``: (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`RUNOutput` whose stages are the masks f4 … f1
+    alone, at the input's size; the final mask is f1. Sides that are no multiples of 32 are padded at the bottom and the
+    right (our choice: the authors resize to 384 × 384). In training a batch must have two images or more, as BatchNorm
+    sees a 1×1 map.
 
     Raises:
         UserError: a width below 16.
@@ -97,7 +99,9 @@ class ReleasedRUN(ReleasedNetwork):
 
     def __init__(self, encoder: PyramidEncoder, channels: int = 192) -> None:
         if channels < REDUCTION:
-            raise UserError(f"model.net.channels: got {channels}, expected {REDUCTION} or more (channel attention keeps 1 of {REDUCTION})")
+            raise UserError(
+                f"model.net.channels: got {channels}, expected {REDUCTION} or more (channel attention keeps 1 of {REDUCTION})"
+            )
         super().__init__(encoder, channels)
         self.intra = IntraLevelFusion(channels)
         self.cross = CrossLevelFusion(channels)

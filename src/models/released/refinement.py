@@ -53,7 +53,9 @@ class Refinement(nn.Module):
         super().__init__()
         self.conv = conv(2 * channels, channels)
         self.ode = TwoStepBlock(channels)
-        self.out_y = nn.Sequential(ConvBNReLU(2 * channels, channels, 3), ConvBNReLU(channels, channels // 2, 3), conv(channels // 2, 1, 3))
+        self.out_y = nn.Sequential(
+            ConvBNReLU(2 * channels, channels, 3), ConvBNReLU(channels, channels // 2, 3), conv(channels // 2, 1, 3)
+        )
 
     def forward(self, d: Tensor, prior: Tensor) -> Tensor:
         """Return the refined logit, (N,1,h,w) at the size of ``d``."""

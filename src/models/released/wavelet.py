@@ -36,7 +36,9 @@ class StatisticFilter(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__()
-        self.conv2d = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, padding_mode="reflect")
+        self.conv2d = nn.Conv2d(
+            in_channels, out_channels, kernel_size, padding=kernel_size // 2, padding_mode="reflect"
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the filtered map, in the same shape."""
@@ -150,7 +152,8 @@ class BandBranch(nn.Module):
         channels: C, of every level.
         band: LL or HH.
 
-    ``forward``: e1 … e4, (N,C,H/4,W/4) to (N,C,H/32,W/32) with sides that are multiples of 64 and at least 384 → (N,C,H/8,W/8).
+    ``forward``: e1 … e4, (N,C,H/4,W/4) to (N,C,H/32,W/32) with sides that are multiples of 64 and at least 384 →
+    (N,C,H/8,W/8).
     """
 
     def __init__(self, channels: int, band: Band) -> None:
@@ -173,8 +176,8 @@ def guided_filter(x: Tensor, y: Tensor, fine: Tensor, weight: Tensor) -> Tensor:
         x: the guide at the coarse size, (N,C,h,w), sides above ``WINDOW``.
         y: what is fitted, (N,C,h,w).
         fine: the guide at the fine size, (N,C,H,W).
-        weight: how much a pixel counts, by its magnitude, (N,C,h,w). The weights are shared out over the whole batch, so a result depends
-            on the other images.
+        weight: how much a pixel counts, by its magnitude, (N,C,h,w). The weights are shared out over the whole batch,
+            so a result depends on the other images.
 
     Returns:
         (N,C,H,W) in the fine map's precision.
@@ -184,9 +187,14 @@ def guided_filter(x: Tensor, y: Tensor, fine: Tensor, weight: Tensor) -> Tensor:
     ones = torch.ones_like(x[:1, :1])
     count = F.avg_pool2d(ones, WINDOW, 1, WINDOW // 2, divisor_override=1)
     mean_ax, mean_ay, spread = _window_mean(a * x), _window_mean(a * y), count * _window_mean(share * a * x)
-    slope = (_window_mean(a * a * x * y) - spread * mean_ay) / ((_window_mean(a * a * x * x) - spread * mean_ax).abs() + FILTER_EPS)
+    slope = (_window_mean(a * a * x * y) - spread * mean_ay) / (
+        (_window_mean(a * a * x * x) - spread * mean_ax).abs() + FILTER_EPS
+    )
     offset = (mean_ay - slope * mean_ax) / _window_mean(a)
-    slope, offset = (F.interpolate(_window_mean(part), fine.shape[-2:], mode="bilinear", align_corners=True) for part in (slope, offset))
+    slope, offset = (
+        F.interpolate(_window_mean(part), fine.shape[-2:], mode="bilinear", align_corners=True)
+        for part in (slope, offset)
+    )
     return (slope * guide + offset).to(fine.dtype)
 
 

@@ -25,7 +25,13 @@ from src.ops.scan.op import scan as operator
 from src.ops.scan.plain import plain
 from src.utils.private import in_transform
 
-BACKENDS: dict[str, Any] = {"loop": loop, "parallel": parallel, "numba": numba_cpu, "triton": triton_cuda, "mamba_ssm": mamba}
+BACKENDS: dict[str, Any] = {
+    "loop": loop,
+    "parallel": parallel,
+    "numba": numba_cpu,
+    "triton": triton_cuda,
+    "mamba_ssm": mamba,
+}
 KERNELS = {"numba": "cpu", "triton": "cuda"}
 """Backends behind the operator, and the devices they run on."""
 
@@ -61,7 +67,8 @@ def selective_scan(
         delta_bias: (G·d), added to Δ, or None.
         delta_softplus: take the softplus of Δ, after the bias.
         backend: ``auto`` (the fastest that fits device and dtype; ``parallel`` while exporting), or one by name.
-        delta_proj: (G·d, R) weights of a low-rank Δ: then ``delta`` is (N, G·R, L) and Δ = delta_proj·delta, group by group.
+        delta_proj: (G·d, R) weights of a low-rank Δ: then ``delta`` is (N, G·R, L) and Δ = delta_proj·delta, group by
+            group.
         order: (G, L) integers, a permutation of the tokens for each group: at step t group g visits token order[g, t].
             Inputs and outputs stay where they are. Its values are checked on a CPU only.
 
@@ -69,7 +76,8 @@ def selective_scan(
         Like ``u``, in its dtype, shape and memory layout (rows side by side with an ``order`` or shared rows).
 
     Raises:
-        ValueError: names every argument that is wrong, what it is and what was expected; or an unusable backend, and why.
+        ValueError: names every argument that is wrong, what it is and what was expected; or an unusable backend, and
+            why.
 
     Arguments up to ``delta_softplus`` are those of mamba's ``selective_scan_fn``.
 
@@ -105,7 +113,9 @@ def _pick(backend: str, device: str, dtype: torch.dtype) -> str:
     if backend == "auto":
         if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export() or _is_transformed():
             return "parallel"
-        fitting = [name for name, on in KERNELS.items() if device in (on, "meta") and BACKENDS[name].unavailable() is None]
+        fitting = [
+            name for name, on in KERNELS.items() if device in (on, "meta") and BACKENDS[name].unavailable() is None
+        ]
         return fitting[0] if fitting else "parallel"
     if not isinstance(backend, str) or backend not in BACKENDS:
         raise ValueError(f"selective_scan: backend: got {backend!r}, expected auto or one of {', '.join(BACKENDS)}")

@@ -22,7 +22,9 @@ def check(inputs: ScanInputs) -> None:
 
 
 def _kinds(tensors: dict[str, Any]) -> list[str]:
-    wrong = [f"{name}: got {type(x).__name__}, expected a tensor" for name, x in tensors.items() if not isinstance(x, Tensor)]
+    wrong = [
+        f"{name}: got {type(x).__name__}, expected a tensor" for name, x in tensors.items() if not isinstance(x, Tensor)
+    ]
     if wrong:
         return wrong
     u = tensors["u"]
@@ -34,7 +36,10 @@ def _kinds(tensors: dict[str, Any]) -> list[str]:
             if x.dtype not in (torch.int32, torch.int64):
                 wrong.append(f"order: got {x.dtype}, expected int32 or int64")
         elif x.dtype != u.dtype and (name in ("delta", "B", "C") or x.dtype != torch.float32):
-            wrong.append(f"{name}: got {x.dtype}, expected {u.dtype} as u" + ("" if name in ("delta", "B", "C") else " (or float32)"))
+            wrong.append(
+                f"{name}: got {x.dtype}, expected {u.dtype} as u"
+                + ("" if name in ("delta", "B", "C") else " (or float32)")
+            )
     return wrong
 
 
@@ -57,7 +62,9 @@ def _shapes(tensors: dict[str, Tensor]) -> list[str]:
     if groups == 0 or rows % groups or rows == 0:
         return [f"A: got {rows} rows, expected a multiple of the {groups} groups of B"]
     if u_rows == 0 or rows % u_rows or u_rows % (rows // groups):
-        return [f"u: got {u_rows} rows, expected the {rows} rows of A, or a part of them made of whole groups of {rows // groups}"]
+        return [
+            f"u: got {u_rows} rows, expected the {rows} rows of A, or a part of them made of whole groups of {rows // groups}"
+        ]
     rank = tensors["delta_proj"].shape[1] if "delta_proj" in tensors else rows // groups
     expected: dict[str, tuple[int, ...]] = {
         "delta": (batch, groups * rank, length),
@@ -69,7 +76,9 @@ def _shapes(tensors: dict[str, Tensor]) -> list[str]:
         "order": (groups, length),
     }
     shapes = {name: tuple(x.shape) for name, x in tensors.items() if name in expected}
-    wrong = [f"{name}: got {shape}, expected {expected[name]}" for name, shape in shapes.items() if shape != expected[name]]
+    wrong = [
+        f"{name}: got {shape}, expected {expected[name]}" for name, shape in shapes.items() if shape != expected[name]
+    ]
     if states == 0:
         wrong.append("A: got 0 states, expected 1 or more")
     if rank == 0:
@@ -90,4 +99,6 @@ def _route(order: Tensor | None) -> list[str]:
         return [f"order: got tokens {low} … {high}, expected 0 … {length - 1}"]
     visited = torch.zeros(groups, length, dtype=torch.bool).scatter_(1, order.long(), True)
     incomplete = (~visited.all(1)).nonzero().flatten().tolist()
-    return [f"order: group {g} visits some token twice and another never, expected a permutation" for g in incomplete[:1]]
+    return [
+        f"order: group {g} visits some token twice and another never, expected a permutation" for g in incomplete[:1]
+    ]

@@ -25,7 +25,11 @@ def is_token_major(x: Tensor) -> bool:
 def empty_map(like: Tensor, by_token: bool) -> Tensor:
     """An empty (N, rows, L) of the shape of ``like``, token-major if that is or ``by_token``."""
     batch, rows, length = like.shape
-    return like.new_empty(batch, length, rows).mT if by_token or is_token_major(like) else like.new_empty(batch, rows, length)
+    return (
+        like.new_empty(batch, length, rows).mT
+        if by_token or is_token_major(like)
+        else like.new_empty(batch, rows, length)
+    )
 
 
 def empty_states(u: Tensor, A: Tensor, B: Tensor) -> Tensor:

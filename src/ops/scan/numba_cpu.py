@@ -49,7 +49,12 @@ def forward(inputs: ScanInputs, keep_states: bool) -> tuple[Tensor, Tensor]:
     sizes = _sizes(u, A, B, delta_proj)
     y, states = empty_map(u, inputs.by_token), empty_states(u, A, B) if keep_states else u.new_empty(0)
     u, delta, B, C = _readable((u, delta, B, C), inputs.by_token)
-    arguments = [*_flat(u, delta, A.contiguous(), B, C), *_optional(u, D, delta_bias, delta_proj), _route(order), *_flat(y, states)]
+    arguments = [
+        *_flat(u, delta, A.contiguous(), B, C),
+        *_optional(u, D, delta_bias, delta_proj),
+        _route(order),
+        *_flat(y, states),
+    ]
     _run("forward", sizes, arguments, u.dtype, (u, delta, B, C, y), delta_softplus)
     return y, states
 
@@ -65,12 +70,18 @@ def backward(dy: Tensor, states: Tensor, inputs: ScanInputs) -> Gradients:
     dB, dC = (u.new_empty(parts, batch, length, groups, states_a_group) for _ in "BC")
     dA, dD, d_bias, d_proj = (u.new_empty(batch, A.shape[0], *columns) for columns in (A.shape[1:], (), (), (rank,)))
     u, delta, B, C, dy = _readable((u, delta, B, C, dy), inputs.by_token)
-    arguments = [*_flat(u, delta, A.contiguous(), B, C), *_optional(u, D, delta_bias, delta_proj), _route(order), *_flat(dy, states)]
+    arguments = [
+        *_flat(u, delta, A.contiguous(), B, C),
+        *_optional(u, D, delta_bias, delta_proj),
+        _route(order),
+        *_flat(dy, states),
+    ]
     arguments += _flat(du, d_delta, dA, dB, dC, dD, d_bias, d_proj)
     _run("backward", sizes, arguments, u.dtype, (u, delta, B, C, dy, du, d_delta), delta_softplus)
     dB, dC = (_over_parts(x).permute(0, 2, 3, 1) for x in (dB, dC))
     dD, d_bias, d_proj = (
-        x.sum(0) if given is not None else u.new_empty(0) for x, given in ((dD, D), (d_bias, delta_bias), (d_proj, delta_proj))
+        x.sum(0) if given is not None else u.new_empty(0)
+        for x, given in ((dD, D), (d_bias, delta_bias), (d_proj, delta_proj))
     )
     return du, _over_parts(d_delta).mT if rank else d_delta, dA.sum(0), dB, dC, dD, d_bias, d_proj
 
@@ -83,7 +94,17 @@ def _sizes(u: Tensor, A: Tensor, B: Tensor, delta_proj: Tensor | None) -> tuple[
     shared = u_rows // width
     blocks = -(-width // LANES)
     parts = min(blocks, -(-TASKS // max(1, batch * shared)))
-    return batch, shared, groups // shared, length, width, states, 0 if delta_proj is None else delta_proj.shape[1], CHUNK, parts
+    return (
+        batch,
+        shared,
+        groups // shared,
+        length,
+        width,
+        states,
+        0 if delta_proj is None else delta_proj.shape[1],
+        CHUNK,
+        parts,
+    )
 
 
 def _readable(tensors: Sequence[Tensor], by_token: bool) -> list[Tensor]:
@@ -102,7 +123,11 @@ def _flat(*tensors: Tensor) -> list[np.ndarray]:
     """Each tensor's memory from its first element on, as one row of numbers."""
     views = []
     for tensor in tensors:
-        extent = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) if tensor.numel() else 0
+        extent = (
+            1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+            if tensor.numel()
+            else 0
+        )
         views.append(tensor.detach().as_strided((extent,), (1,)).numpy())
     return views
 
@@ -120,7 +145,12 @@ def _over_parts(x: Tensor) -> Tensor:
 
 
 def _run(
-    name: str, sizes: tuple[int, ...], arguments: list[np.ndarray], dtype: torch.dtype, maps: Sequence[Tensor], softplus: bool
+    name: str,
+    sizes: tuple[int, ...],
+    arguments: list[np.ndarray],
+    dtype: torch.dtype,
+    maps: Sequence[Tensor],
+    softplus: bool,
 ) -> None:
     if not maps[0].numel():
         return
@@ -158,7 +188,9 @@ def _table(dtype: torch.dtype) -> np.ndarray:
 
 @functools.cache
 def _kernel(name: str) -> Callable[..., Any]:
-    logging.getLogger(__name__).debug("loading (the first time ever: compiling) the %s kernel of the selective scan", name)
+    logging.getLogger(__name__).debug(
+        "loading (the first time ever: compiling) the %s kernel of the selective scan", name
+    )
     from src.ops.scan import numba_kernels
 
     return getattr(numba_kernels, name)

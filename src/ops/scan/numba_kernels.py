@@ -1,15 +1,16 @@
 """The compiled loops behind :mod:`src.ops.scan.numba_cpu`; imported on first use only.
 
-Lanes are 16 channels of a group (a block), so nothing is summed across lanes in the forward pass and h, A and the outputs
-stay in order. Time goes by in chunks: a chunk's u, Δ, B and C are fetched into small tiles, token by token, whatever their
-layout. The forward pass leaves the states at the start of each chunk; the backward pass recomputes those between.
+Lanes are 16 channels of a group (a block), so nothing is summed across lanes in the forward pass and h, A and the
+outputs stay in order. Time goes by in chunks: a chunk's u, Δ, B and C are fetched into small tiles, token by token,
+whatever their layout. The forward pass leaves the states at the start of each chunk; the backward pass recomputes those
+between.
 
 A task is one part of the channel blocks of one sample and one row group of u: no two tasks write to the same place, and
-the sums over channels (gradients of B, C and the low-rank Δ) go into one buffer a part. Which blocks make a part does not
-depend on the number of threads, so results don't either.
+the sums over channels (gradients of B, C and the low-rank Δ) go into one buffer a part. Which blocks make a part does
+not depend on the number of threads, so results don't either.
 
-Arrays are flat; ``sizes`` = N, P (row groups of u), K (groups of B that read the same rows), L, d (channels a group), S,
-R (rank of Δ, 0: given), chunk, parts; strides = those of sample, row (channel or state) and token.
+Arrays are flat; ``sizes`` = N, P (row groups of u), K (groups of B that read the same rows), L, d (channels a group),
+S, R (rank of Δ, 0: given), chunk, parts; strides = those of sample, row (channel or state) and token.
 """
 
 from __future__ import annotations
@@ -173,7 +174,9 @@ def _scan(x_tile, h, step, decay, B_tile, C_tile, D_tile, width, steps, table): 
         for s in range(0, width, 2):
             at, to = s * LANES, i * width + s
             h0 = fma(exp2(dt * load(decay, at), registers), load(h, at), drive * broadcast(B_tile, to))
-            h1 = fma(exp2(dt * load(decay, at + LANES), registers), load(h, at + LANES), drive * broadcast(B_tile, to + 1))
+            h1 = fma(
+                exp2(dt * load(decay, at + LANES), registers), load(h, at + LANES), drive * broadcast(B_tile, to + 1)
+            )
             store(h, at, h0)
             store(h, at + LANES, h1)
             even, odd = fma(h0, broadcast(C_tile, to), even), fma(h1, broadcast(C_tile, to + 1), odd)
@@ -249,7 +252,11 @@ def forward(task, u, delta, A, B, C, D, bias, weights, order, y, states, table, 
     B_tile, C_tile, low = _scratch(chunk * width, u), _scratch(chunk * width, u), _scratch(chunk * R, u)
     x_tile, step = _scratch(chunk * LANES, u), _scratch(chunk * LANES, u)  # x_tile: u at first, y at last
     decay, h = _scratch(blocks * block, u), _scratch(blocks * block, u)
-    W_tile, D_tile, bias_tile = _scratch(blocks * R * LANES, u), _scratch(blocks * LANES, u), _scratch(blocks * LANES, u)
+    W_tile, D_tile, bias_tile = (
+        _scratch(blocks * R * LANES, u),
+        _scratch(blocks * LANES, u),
+        _scratch(blocks * LANES, u),
+    )
     n, p, part = task // (P * parts), task // parts % P, task % parts
     begin, end = blocks * part // parts, blocks * (part + 1) // parts
     for k in range(K):
@@ -261,7 +268,18 @@ def forward(task, u, delta, A, B, C, D, bias, weights, order, y, states, table, 
             _fetch(B_tile, width, B, n * B_strides[0] + g * S * B_strides[1], B_strides, S, order, g * L, t, steps)
             _fetch(C_tile, width, C, n * C_strides[0] + g * S * C_strides[1], C_strides, S, order, g * L, t, steps)
             if R > 0:
-                _fetch(low, R, delta, n * delta_strides[0] + g * R * delta_strides[1], delta_strides, R, order, g * L, t, steps)
+                _fetch(
+                    low,
+                    R,
+                    delta,
+                    n * delta_strides[0] + g * R * delta_strides[1],
+                    delta_strides,
+                    R,
+                    order,
+                    g * L,
+                    t,
+                    steps,
+                )
             for b in range(begin, end):
                 channel, rows = b * LANES, min(LANES, d - b * LANES)
                 at = n * u_strides[0] + (p * d + channel) * u_strides[1]
@@ -273,7 +291,18 @@ def forward(task, u, delta, A, B, C, D, bias, weights, order, y, states, table, 
                 if states.size > 0:
                     keep = ((n * P * K + g) * chunks + c) * blocks + b
                     states[keep * block : (keep + 1) * block] = h[b * block : (b + 1) * block]
-                _scan(x_tile, h[b * block :], step, decay[b * block :], B_tile, C_tile, D_tile[b * LANES :], width, steps, table)
+                _scan(
+                    x_tile,
+                    h[b * block :],
+                    step,
+                    decay[b * block :],
+                    B_tile,
+                    C_tile,
+                    D_tile[b * LANES :],
+                    width,
+                    steps,
+                    table,
+                )
                 at = n * y_strides[0] + (p * d + channel) * y_strides[1]
                 _put(x_tile, y, at, y_strides, rows, order, g * L, t, steps, k > 0)
 
@@ -356,8 +385,8 @@ def backward(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """One task; ``strides`` of u, delta, B, C, dy, du, d_delta.
 
-    Sums over N are left to the caller: dA (N,G·d,S), dD and d_bias (N,G·d), d_weights (N,G·d,R); sums over parts too: dB and
-    dC (parts,N,L,G·S), and with R > 0 d_delta (parts,N,L,G·R).
+    Sums over N are left to the caller: dA (N,G·d,S), dD and d_bias (N,G·d), d_weights (N,G·d,R); sums over parts too:
+    dB and dC (parts,N,L,G·S), and with R > 0 d_delta (parts,N,L,G·R).
     """
     _, P, K, L, d, S, R, chunk, parts = sizes
     _, delta_strides, B_strides, C_strides, _, _, _ = strides
@@ -366,14 +395,30 @@ def backward(  # type: ignore[no-untyped-def]
     B_tile, C_tile, low = _scratch(chunk * width, u), _scratch(chunk * width, u), _scratch(chunk * R, u)
     u_tile, dy_tile, du_tile = _scratch(chunk * LANES, u), _scratch(chunk * LANES, u), _scratch(chunk * LANES, u)
     raw, step, d_step = _scratch(chunk * LANES, u), _scratch(chunk * LANES, u), _scratch(chunk * LANES, u)
-    decay, h, dh, dA_sum = _scratch(blocks * block, u), _scratch(block, u), _scratch(blocks * block, u), _scratch(blocks * block, u)
-    W_tile, D_tile, bias_tile = _scratch(blocks * R * LANES, u), _scratch(blocks * LANES, u), _scratch(blocks * LANES, u)
-    dW_sum, dD_sum, d_bias_sum = _scratch(blocks * R * LANES, u), _scratch(blocks * LANES, u), _scratch(blocks * LANES, u)
+    decay, h, dh, dA_sum = (
+        _scratch(blocks * block, u),
+        _scratch(block, u),
+        _scratch(blocks * block, u),
+        _scratch(blocks * block, u),
+    )
+    W_tile, D_tile, bias_tile = (
+        _scratch(blocks * R * LANES, u),
+        _scratch(blocks * LANES, u),
+        _scratch(blocks * LANES, u),
+    )
+    dW_sum, dD_sum, d_bias_sum = (
+        _scratch(blocks * R * LANES, u),
+        _scratch(blocks * LANES, u),
+        _scratch(blocks * LANES, u),
+    )
     carries, dB_lanes, dC_lanes = _scratch(chunk * block, u), _scratch(padded * LANES, u), _scratch(padded * LANES, u)
     dB_lanes[:], dC_lanes[:] = 0, 0
     dB_sum, dC_sum, d_low_sum = _scratch(chunk * padded, u), _scratch(chunk * padded, u), _scratch(chunk * R * LANES, u)
     tiles = (u_tile, dy_tile, du_tile, raw, step, d_step, h, carries, dB_lanes, dC_lanes)
-    constants, sums = (decay, W_tile, D_tile, bias_tile), (dB_sum, dC_sum, d_low_sum, dA_sum, dh, dD_sum, d_bias_sum, dW_sum)
+    constants, sums = (
+        (decay, W_tile, D_tile, bias_tile),
+        (dB_sum, dC_sum, d_low_sum, dA_sum, dh, dD_sum, d_bias_sum, dW_sum),
+    )
     inputs, outputs, fetched = (u, delta, dy, states), (du, d_delta), (B_tile, C_tile, low)
     n, p, part = task // (P * parts), task // parts % P, task % parts
     begin, end = blocks * part // parts, blocks * (part + 1) // parts
@@ -389,9 +434,22 @@ def backward(  # type: ignore[no-untyped-def]
             _fetch(B_tile, width, B, n * B_strides[0] + g * S * B_strides[1], B_strides, S, order, g * L, t, steps)
             _fetch(C_tile, width, C, n * C_strides[0] + g * S * C_strides[1], C_strides, S, order, g * L, t, steps)
             if R > 0:
-                _fetch(low, R, delta, n * delta_strides[0] + g * R * delta_strides[1], delta_strides, R, order, g * L, t, steps)
+                _fetch(
+                    low,
+                    R,
+                    delta,
+                    n * delta_strides[0] + g * R * delta_strides[1],
+                    delta_strides,
+                    R,
+                    order,
+                    g * L,
+                    t,
+                    steps,
+                )
             for b in range(begin, end):
                 place = (n, p, k, c, b)
-                _reverse_block(inputs, outputs, fetched, tiles, constants, sums, place, order, table, sizes, strides, softplus)
+                _reverse_block(
+                    inputs, outputs, fetched, tiles, constants, sums, place, order, table, sizes, strides, softplus
+                )
             _write_token_sums(dB, dC, d_delta, dB_sum, dC_sum, d_low_sum, order, sizes, n, g, part, t, steps)
         _write_channel_sums(dA, dD, d_bias, d_weights, dA_sum, dD_sum, d_bias_sum, dW_sum, sizes, n, g, begin, end)

@@ -1,8 +1,8 @@
 """Sixteen lanes as one value inside Numba functions: what LLVM's own vectoriser does not do reliably for the scan.
 
-``load``, ``broadcast`` and ``store`` move lanes between registers and flat arrays, ``+ − ×`` and ``fma`` compute, ``exp2``
-and ``log1p`` are polynomials. LLVM maps sixteen lanes to what the processor has: one AVX-512 register, two of AVX2, four
-of NEON.
+``load``, ``broadcast`` and ``store`` move lanes between registers and flat arrays, ``+ − ×`` and ``fma`` compute,
+``exp2`` and ``log1p`` are polynomials. LLVM maps sixteen lanes to what the processor has: one AVX-512 register, two of
+AVX2, four of NEON.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(manager, vector, ir.VectorType(manager.lookup(vector.element).get_value_type(), LANES))
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index_type: Any, index: Any, lanes: bool = True) -> Any:
+def _pointer(
+    context: Any, builder: Any, array_type: Any, array: Any, index_type: Any, index: Any, lanes: bool = True
+) -> Any:
     index = context.cast(builder, index, index_type, types.intp)
     pointer = builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
     return builder.bitcast(pointer, context.get_value_type(Vector(array_type.dtype)).as_pointer()) if lanes else pointer
@@ -260,11 +262,23 @@ def _add_exponent(typing: Any, a: Any, shifted: Any) -> Any:
 
 
 EXP2 = {  # 2^f − 1 = f·(c₁ + c₂f + …) for |f| ≤ ½, highest first; 1 at 0 exactly, so that slow decays do not drift
-    np.float32: [1.326472731307149e-3, 9.671512991189957e-3, 5.550733581185341e-2, 2.4022242426872253e-1, 6.931470036506653e-1],
+    np.float32: [
+        1.326472731307149e-3,
+        9.671512991189957e-3,
+        5.550733581185341e-2,
+        2.4022242426872253e-1,
+        6.931470036506653e-1,
+    ],
     np.float64: [math.log(2) ** k / math.factorial(k) for k in range(13, 0, -1)],
 }
 LOG1P = [  # log(1 + e) = e·(1 + …) for 0 ≤ e ≤ 1, highest first; relative error 5e-9
-    *(-3.244009567424655e-3, 1.985139027237892e-2, -5.6959398090839386e-2, 1.0603640973567963e-1, -1.530558466911316e-1),
+    *(
+        -3.244009567424655e-3,
+        1.985139027237892e-2,
+        -5.6959398090839386e-2,
+        1.0603640973567963e-1,
+        -1.530558466911316e-1,
+    ),
     *(1.9675935804843903e-1, -2.4954132735729218e-1, 3.332996368408203e-1, -4.999990165233612e-1, 1.0),
 ]
 

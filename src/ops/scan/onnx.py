@@ -1,7 +1,8 @@
 """The scan in ONNX: one node while a network is traced, then an exact body out of ONNX's own operators.
 
-The body visits one token per iteration of ONNX's ``Scan``. All that does not depend on the state (Δ, Δ·u, the order of the tokens) is
-computed before it for all tokens at once, in the shapes that the iteration reads, so that six small operators are left in it.
+The body visits one token per iteration of ONNX's ``Scan``. All that does not depend on the state (Δ, Δ·u, the order of
+the tokens) is computed before it for all tokens at once, in the shapes that the iteration reads, so that six small
+operators are left in it.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def node(inputs: ScanInputs) -> Tensor:
     """Return y of a scan that is traced, not computed.
 
     Args:
-        inputs: with all optional arguments, and with the rows of u shared by all groups, as :class:`src.models.vss.SS2D` scans.
+        inputs: with all optional arguments, and with the rows of u shared by all groups, as
+            :class:`src.models.vss.SS2D` scans.
 
     Raises:
         ValueError: a scan of another form.
@@ -61,10 +63,14 @@ def node(inputs: ScanInputs) -> Tensor:
     rows, states = inputs.A.shape
     groups = inputs.B.shape[1]
     if any(one is None for one in tensors) or not delta_softplus or inputs.u.shape[1] * groups != rows:
-        raise ValueError("only scans of one map in several orders, with D, delta_bias, delta_softplus and delta_proj, are exported")
+        raise ValueError(
+            "only scans of one map in several orders, with D, delta_bias, delta_softplus and delta_proj, are exported"
+        )
     assert inputs.delta_proj is not None
     sizes = Sizes(groups, rows // groups, states, inputs.delta_proj.shape[1])
-    return torch.onnx.ops.symbolic(f"{DOMAIN}::{OPERATOR}", tensors, sizes._asdict(), dtype=inputs.u.dtype, shape=inputs.u.shape, version=1)
+    return torch.onnx.ops.symbolic(
+        f"{DOMAIN}::{OPERATOR}", tensors, sizes._asdict(), dtype=inputs.u.dtype, shape=inputs.u.shape, version=1
+    )
 
 
 def with_scan_bodies(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,8 +1,9 @@
 """The scan as one torch operator, `run::selective_scan`: compiled kernels behind it, one set a kind of device.
 
-Being an operator makes `torch.compile` and `torch.export` treat it as a unit and gives it a shape rule that needs no numbers; `flops.py`
-gives it an entry in torch's FLOP counter. Its backward is an operator too; it has none of its own (second derivatives: the
-`parallel` backend). Arguments are those of :func:`src.ops.selective_scan` in float32 (CPU: or float64), without defaults.
+Being an operator makes `torch.compile` and `torch.export` treat it as a unit and gives it a shape rule that needs no
+numbers; `flops.py` gives it an entry in torch's FLOP counter. Its backward is an operator too; it has none of its own
+(second derivatives: the `parallel` backend). Arguments are those of :func:`src.ops.selective_scan` in float32 (CPU: or
+float64), without defaults.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ GRADIENTS = f"({', '.join(['Tensor'] * 8)})"
 
 
 @torch.library.custom_op(
-    "run::selective_scan", mutates_args=(), device_types="cpu", schema=f"({ARGUMENTS}, bool keep_states) -> (Tensor, Tensor)"
+    "run::selective_scan",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"({ARGUMENTS}, bool keep_states) -> (Tensor, Tensor)",
 )
 def scan(*arguments: Any) -> tuple[Tensor, Tensor]:
     """Return y, and with ``keep_states`` what the backward pass needs of the states."""
@@ -34,7 +38,10 @@ def scan(*arguments: Any) -> tuple[Tensor, Tensor]:
 
 
 @torch.library.custom_op(
-    "run::selective_scan_backward", mutates_args=(), device_types="cpu", schema=f"(Tensor dy, Tensor states, {ARGUMENTS}) -> {GRADIENTS}"
+    "run::selective_scan_backward",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"(Tensor dy, Tensor states, {ARGUMENTS}) -> {GRADIENTS}",
 )
 def scan_backward(dy: Tensor, states: Tensor, *inputs: Any) -> Gradients:
     """Return the gradients of the inputs."""

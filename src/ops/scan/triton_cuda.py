@@ -1,7 +1,7 @@
 """The scan on a GPU: Triton kernels, forward and analytic backward. Triton compiles them on first use; nothing else to install.
 
-How the work is cut into programs depends on the shapes alone. Torch does what is not a scan: a low-rank Δ and its gradients,
-and the sum over groups that share rows (each group writes a map of its own).
+How the work is cut into programs depends on the shapes alone. Torch does what is not a scan: a low-rank Δ and its
+gradients, and the sum over groups that share rows (each group writes a map of its own).
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def backward(dy: Tensor, states: Tensor, inputs: ScanInputs) -> Gradients:
     d_delta = layout.empty_map(delta, by_token or delta_proj is not None)
     d_step = torch.empty_like(step) if delta_proj is not None else _by_group(d_delta, groups)
     du = _a_map_each_group(u, by_token, cut)
-    dA, dD, d_bias = (A.new_empty(batch, groups, cut.chunks, cut.width, *columns) for columns in ((states_a_group,), (), ()))
+    dA, dD, d_bias = (
+        A.new_empty(batch, groups, cut.chunks, cut.width, *columns) for columns in ((states_a_group,), (), ())
+    )
     dB, dC = (B.new_empty(cut.parts, batch, length, groups, states_a_group) for _ in "BC")
 
     adjoints = _carries(dy, step, A, C, delta_bias, order, cut, delta_softplus, backward=True)
@@ -115,7 +117,9 @@ def _cut(u: Tensor, A: Tensor, B: Tensor) -> _Cut:
     tasks = batch * groups * chunks
     parts = min(blocks, -(-PROGRAMS // max(1, tasks)))
     sharing = groups * width // u_rows
-    return _Cut(sharing, groups, length, width, states, chunks, blocks, parts, channels, padded_states, steps, tasks * parts)
+    return _Cut(
+        sharing, groups, length, width, states, chunks, blocks, parts, channels, padded_states, steps, tasks * parts
+    )
 
 
 def _power_of_2(size: int) -> int:
@@ -159,7 +163,15 @@ def _over_sharing(x: Tensor, cut: _Cut) -> Tensor:
 
 
 def _carries(
-    x: Tensor, step: Tensor, A: Tensor, Z: Tensor, bias: Tensor | None, order: Tensor | None, cut: _Cut, softplus: bool, backward: bool
+    x: Tensor,
+    step: Tensor,
+    A: Tensor,
+    Z: Tensor,
+    bias: Tensor | None,
+    order: Tensor | None,
+    cut: _Cut,
+    softplus: bool,
+    backward: bool,
 ) -> Tensor:
     """The states before each chunk (x, Z = u, B); ``backward``: the gradients of those after it (x, Z = dy, C)."""
     local, carry = (layout.empty_states(x, A, Z).zero_() for _ in range(2))
@@ -167,7 +179,15 @@ def _carries(
         total = x.new_empty(x.shape[0], cut.groups, cut.chunks, cut.width)
         maps = [_rows(x, cut), step, Z]
         tensors = [*maps[:2], A, Z, bias, order, local, total]
-        _launch("summaries", cut.programs, [*tensors, *_strides(maps)], cut, SOFTPLUS=softplus, BACKWARD=backward, CHUNK=cut.steps)
+        _launch(
+            "summaries",
+            cut.programs,
+            [*tensors, *_strides(maps)],
+            cut,
+            SOFTPLUS=softplus,
+            BACKWARD=backward,
+            CHUNK=cut.steps,
+        )
         _launch("chain", x.shape[0] * cut.groups * cut.blocks, [local, total, A, carry], cut, BACKWARD=backward)
     return carry
 
@@ -180,4 +200,6 @@ def _launch(name: str, programs: int, arguments: list[Any], cut: _Cut, **more: A
     kernel = getattr(triton_kernels, name)
     warps = min(16, max(1, cut.channels * cut.padded_states * more.get("CHUNK", 1) // WARP))
     with torch.cuda.device_of(arguments[0]):
-        kernel[(programs,)](*arguments, sizes=tuple(cut[:8]), CHANNELS=cut.channels, STATES=cut.padded_states, num_warps=warps, **more)
+        kernel[(programs,)](
+            *arguments, sizes=tuple(cut[:8]), CHANNELS=cut.channels, STATES=cut.padded_states, num_warps=warps, **more
+        )

@@ -7,14 +7,15 @@ Time is cut into chunks, and every chunk of every (sample, group) is computed on
 2. ``chain``      the state before each chunk, from chunk to chunk: the only sequential part;
 3. ``outputs``    the states within a chunk by an associative scan, and y; or ``gradients``.
 
-The gradients need the states before each chunk, which the forward pass keeps, and the gradients of the states after each
-chunk: by the same two kernels, backward in time. No two programs write to the same place and nothing is added atomically,
-so two runs on one device agree to the bit. Decays are only ever multiplied, never divided by.
+The gradients need the states before each chunk, which the forward pass keeps, and the gradients of the states after
+each chunk: by the same two kernels, backward in time. No two programs write to the same place and nothing is added
+atomically, so two runs on one device agree to the bit. Decays are only ever multiplied, never divided by.
 
-A program of 1 and 3 goes through one part of the blocks of channels of a chunk, a tile (channels, states, steps) at a time.
-Maps are (N, groups, rows, L) with any strides; kept states are arranged as :func:`src.ops.scan.layout.empty_states` says.
-Steps beyond L and padded channels have Δ = u = 0 (they leave the state alone), padded states A = B = C = 0 (they stay 0).
-``sizes`` = K (groups that read the same rows of u), G, L, d (channels a group), S, chunks, blocks, parts.
+A program of 1 and 3 goes through one part of the blocks of channels of a chunk, a tile (channels, states, steps) at a
+time. Maps are (N, groups, rows, L) with any strides; kept states are arranged as
+:func:`src.ops.scan.layout.empty_states` says. Steps beyond L and padded channels have Δ = u = 0 (they leave the state
+alone), padded states A = B = C = 0 (they stay 0). ``sizes`` = K (groups that read the same rows of u), G, L, d
+(channels a group), S, chunks, blocks, parts.
 """
 
 from __future__ import annotations
@@ -230,7 +231,9 @@ def _store_sums(dA, dD, d_bias, at, inside, dA_t, dD_t, d_bias_t, S, states):  #
 def _state_gradients(rates, step_after, C_t, dy_t, dh_after, is_last):  # type: ignore[no-untyped-def]
     """dh_t = C_t·dy_t + decay_{t+1}·dh_{t+1} of a tile (channels, states, steps), from ``dh_after`` it."""
     d_output = dy_t[:, None, :] * C_t[None, :, :]
-    return _scan(tl.exp(rates * step_after[:, None, :]), tl.where(is_last, d_output + dh_after[:, :, None], d_output), True)
+    return _scan(
+        tl.exp(rates * step_after[:, None, :]), tl.where(is_last, d_output + dh_after[:, :, None], d_output), True
+    )
 
 
 @triton.jit
@@ -249,15 +252,19 @@ def gradients(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """``after``: the gradient of the state after each chunk.
 
-    Sums are left to the caller: over chunks dA (N,G,chunks,d,S), dD and d_bias (N,G,chunks,d); over parts dB and dC, which
-    are ``part_stride`` apart and have the strides ``dB_strides``.
+    Sums are left to the caller: over chunks dA (N,G,chunks,d,S), dD and d_bias (N,G,chunks,d); over parts dB and dC,
+    which are ``part_stride`` apart and have the strides ``dB_strides``.
     """
     K, G, L, d, S, chunks, blocks, parts = sizes
     part, chunk, g, n, keep = _place(G, chunks, parts)
     states, i = tl.arange(0, STATES), tl.arange(0, CHUNK)
     t = chunk * CHUNK + i
     here, earlier, later = t < L, (i > 0) & (t - 1 < L), (i < CHUNK - 1) & (t + 1 < L)
-    token, token_before, token_after = _token(order, g, L, t, here), _token(order, g, L, t - 1, earlier), _token(order, g, L, t + 1, later)
+    token, token_before, token_after = (
+        _token(order, g, L, t, here),
+        _token(order, g, L, t - 1, earlier),
+        _token(order, g, L, t + 1, later),
+    )
     inside_states = (states < S)[:, None] & here[None, :]
     B_t = tl.load(B + _at(B_strides, n, g, states, token), inside_states, 0.0)
     C_t = tl.load(C + _at(C_strides, n, g, states, token), inside_states, 0.0)
@@ -273,11 +280,15 @@ def gradients(  # type: ignore[no-untyped-def]
         h_before = tl.load(before + keep * size + kept, inside_kept, 0.0)
         dh_after = tl.load(after + keep * size + kept, inside_kept, 0.0)
         dy_t = tl.load(dy + _at(dy_strides, n, g // K, channels, token), inside, 0.0)
-        u_t, step, raw = _input(u, delta, u_strides, delta_strides, sizes, n, g, channels, token, here, bias_c, SOFTPLUS)
+        u_t, step, raw = _input(
+            u, delta, u_strides, delta_strides, sizes, n, g, channels, token, here, bias_c, SOFTPLUS
+        )
         at = _at(delta_strides, n, g, channels, token_after)
         step_after, _ = _steps(delta, at, existing & later[None, :], bias_c, SOFTPLUS)
         dh = _state_gradients(rates, step_after, C_t, dy_t, dh_after, (i == CHUNK - 1)[None, None, :])
-        x, dt, _ = _input(u, delta, u_strides, delta_strides, sizes, n, g, channels, token_before, earlier, bias_c, SOFTPLUS)
+        x, dt, _ = _input(
+            u, delta, u_strides, delta_strides, sizes, n, g, channels, token_before, earlier, bias_c, SOFTPLUS
+        )
         carried = _carried(rates, step, dt * x, B_before, h_before, (i == 0)[None, None, :])
         drive = (step * u_t)[:, None, :]
         dC_t += tl.sum(dy_t[:, None, :] * (carried + drive * B_t[None, :, :]), 0)
@@ -286,7 +297,18 @@ def gradients(  # type: ignore[no-untyped-def]
         d_step = _step_gradient(u_t * d_drive + tl.sum(d_exponent * rates, 1), raw, SOFTPLUS)
         tl.store(du + _at(du_strides, n, g, channels, token), step * d_drive + skip * dy_t, inside)
         tl.store(d_delta + _at(d_delta_strides, n, g, channels, token), d_step, inside)
-        _store_sums(dA, dD, d_bias, keep * d + channels, channels < d, d_exponent * step[:, None, :], dy_t * u_t, d_step, S, states)
+        _store_sums(
+            dA,
+            dD,
+            d_bias,
+            keep * d + channels,
+            channels < d,
+            d_exponent * step[:, None, :],
+            dy_t * u_t,
+            d_step,
+            S,
+            states,
+        )
     at = part.to(tl.int64) * part_stride + _at(dB_strides, n, g, states, token)
     tl.store(dB + at, dB_t, inside_states)
     tl.store(dC + at, dC_t, inside_states)

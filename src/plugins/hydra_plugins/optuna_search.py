@@ -1,7 +1,7 @@
 """Hyper-parameter search: the Hydra sweeper behind ``python -m src.train sweep=optuna`` (`conf/sweep/optuna.yaml`).
 
-Hydra finds sweepers in the namespace package `hydra_plugins` alone, and imports it with every command: heavy imports come late.
-Its own plugin (hydra-optuna-sweeper 1.3.0) still asks for Optuna 2; the syntax of the space is the same.
+Hydra finds sweepers in the namespace package `hydra_plugins` alone, and imports it with every command: heavy imports
+come late. Its own plugin (hydra-optuna-sweeper 1.3.0) still asks for Optuna 2; the syntax of the space is the same.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ BEST = "best.yaml"
 class OptunaSweeper(Sweeper):
     """Searches with Optuna's TPE for the highest S_α on the hold-out, the best epoch's; no test set is read.
 
-    The study lies in the multirun's folder: the same command with the same ``paths.output_dir`` resumes where it was stopped,
-    also in the middle of a trial. A trial that fails is noted, and the search continues.
+    The study lies in the multirun's folder: the same command with the same ``paths.output_dir`` resumes where it was
+    stopped, also in the middle of a trial. A trial that fails is noted, and the search continues.
 
     Args:
         trials: how many in all; more of them may be asked for later.
         parallel: how many the launcher gets at once; more than one only helps with a launcher for clusters.
         seed: of the sampler, not of the trainings.
-        space: key → ``interval(a,b)``, ``tag(log,interval(a,b))``, ``int(interval(a,b))``, ``range(…)`` or ``choice(…)``;
-            what is typed goes before it: ``KEY=VALUE`` fixes a key, ``'KEY=interval(a,b)'`` searches it.
+        space: key → ``interval(a,b)``, ``tag(log,interval(a,b))``, ``int(interval(a,b))``, ``range(…)`` or
+            ``choice(…)``; what is typed goes before it: ``KEY=VALUE`` fixes a key, ``'KEY=interval(a,b)'`` searches it.
     """
 
     hydra_context: HydraContext
@@ -58,7 +58,9 @@ class OptunaSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra hands over, and make the launcher."""
         self.hydra_context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
         self.folder = Path(config.hydra.sweep.dir)
 
     def sweep(self, arguments: list[str]) -> None:
@@ -84,8 +86,14 @@ class OptunaSweeper(Sweeper):
                 asked = [study.ask(space) for _ in range(min(self.parallel, missing))]
                 self._run(study, {trial.number: trial.params for trial in asked})
         except BaseException:
-            typed = [*arguments, *(word for word in self.config.hydra.overrides.hydra if not word.startswith("hydra.mode="))]
-            print(f"resume the search with: {self._line(typed, override('paths.output_dir', self.folder))}", file=sys.stderr)
+            typed = [
+                *arguments,
+                *(word for word in self.config.hydra.overrides.hydra if not word.startswith("hydra.mode=")),
+            ]
+            print(
+                f"resume the search with: {self._line(typed, override('paths.output_dir', self.folder))}",
+                file=sys.stderr,
+            )
             raise
         self._tell_best(study)
 
@@ -93,21 +101,37 @@ class OptunaSweeper(Sweeper):
         """Overrides for every trial, and the space."""
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         given = parser.parse_overrides([f"{key}={value}" for key, value in self.given.items()])
-        chosen = {override.get_key_element(): override for override in [*given, *parser.parse_overrides(list(arguments))]}
-        fixed = [f"{key}={one.get_value_element_as_str()}" for key, one in chosen.items() if not one.is_sweep_override()]
+        chosen = {
+            override.get_key_element(): override for override in [*given, *parser.parse_overrides(list(arguments))]
+        }
+        fixed = [
+            f"{key}={one.get_value_element_as_str()}" for key, one in chosen.items() if not one.is_sweep_override()
+        ]
         return fixed, {key: distribution(one) for key, one in chosen.items() if one.is_sweep_override()}
 
     def _check(self, space: Mapping[str, BaseDistribution]) -> None:
         from src.report.sweep.jobs import REPLICATES
 
         launch = launched()
-        problems = Problems(f"{key}: makes no other configuration; over seeds a search finds luck" for key in space if key in REPLICATES)
-        problems += [] if space else ["nothing to search: hydra.sweeper.space is empty, and no KEY=interval(a,b) was typed"]
-        problems += ["test=true: a search must not read the test sets; test the best trial afterwards"] if self.config.test else []
+        problems = Problems(
+            f"{key}: makes no other configuration; over seeds a search finds luck" for key in space if key in REPLICATES
+        )
+        problems += (
+            [] if space else ["nothing to search: hydra.sweeper.space is empty, and no KEY=interval(a,b) was typed"]
+        )
+        problems += (
+            ["test=true: a search must not read the test sets; test the best trial afterwards"]
+            if self.config.test
+            else []
+        )
         for key in ("trials", "parallel"):
             if type(getattr(self, key)) is not int or getattr(self, key) < 1:
                 problems.append(f"hydra.sweeper.{key}={getattr(self, key)}: expected a whole number, at least 1")
-        problems += [f"{launch.by}: a search starts its trials' processes itself"] if launch is not None and launch.processes > 1 else []
+        problems += (
+            [f"{launch.by}: a search starts its trials' processes itself"]
+            if launch is not None and launch.processes > 1
+            else []
+        )
         problems.raise_all("sweep=optuna:")
         self.validate_batch_is_legal([[*self.fixed, *_overrides({key: _first(one) for key, one in space.items()})]])
 
@@ -123,12 +147,17 @@ class OptunaSweeper(Sweeper):
         storage = f"sqlite:///{(self.folder / STUDY).absolute()}"
         study = optuna.create_study(storage=storage, study_name="search", direction="maximize", load_if_exists=True)
         study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(study.trials), constant_liar=self.parallel > 1)
-        own = sorted([*(f"{key}={one}" for key, one in space.items()), *(word for word in self.fixed if not _is_place(word))])
+        own = sorted(
+            [*(f"{key}={one}" for key, one in space.items()), *(word for word in self.fixed if not _is_place(word))]
+        )
         before = study.user_attrs.get("overrides", own)
         if before != own:
             differences = [*(f"there, not here: {word}" for word in before if word not in own)]
             differences += [f"here, not there: {word}" for word in own if word not in before]
-            raise UserError(f"{self.folder} holds a search that was begun otherwise; take another paths.output_dir, or mend:", differences)
+            raise UserError(
+                f"{self.folder} holds a search that was begun otherwise; take another paths.output_dir, or mend:",
+                differences,
+            )
         study.set_user_attr("overrides", own)
         return study
 
@@ -151,17 +180,27 @@ class OptunaSweeper(Sweeper):
                 print(f"trial {number} of {self.trials}: S_α {job.best:.4f} (best {study.best_value:.4f}); {words}")
             else:
                 study.tell(number, state=TrialState.FAIL)
-                print(f"trial {number} of {self.trials}: {job.state}; {job.why or 'there is no S_α of a hold-out in its log'}")
+                print(
+                    f"trial {number} of {self.trials}: {job.state}; {job.why or 'there is no S_α of a hold-out in its log'}"
+                )
 
     def _tell_best(self, study: Study) -> None:
         done = [trial for trial in study.trials if trial.value is not None]
         if not done:
-            raise UserError(f"none of the {len(study.trials)} trials gave an S_α; python -m src.report.sweep {self.folder} lists why")
+            raise UserError(
+                f"none of the {len(study.trials)} trials gave an S_α; python -m src.report.sweep {self.folder} lists why"
+            )
         best = study.best_trial
         found = _overrides(best.params)
         OmegaConf.save({"trial": best.number, "val/s_alpha": best.value, "overrides": found}, self.folder / BEST)
-        words = [word for word in self.fixed if not word.startswith(("sweep=", "test=", "ckpt_path=")) and not _is_place(word)]
-        print(f"best of {len(done)}: trial {best.number}, S_α {best.value:.4f} on the hold-out ({self.folder / BEST}); train and test it:")
+        words = [
+            word
+            for word in self.fixed
+            if not word.startswith(("sweep=", "test=", "ckpt_path=")) and not _is_place(word)
+        ]
+        print(
+            f"best of {len(done)}: trial {best.number}, S_α {best.value:.4f} on the hold-out ({self.folder / BEST}); train and test it:"
+        )
         print(f"  {self._line([*words, *found])}")
         print(f"all of them: python -m src.report.sweep {shlex.quote(str(self.folder))}")
 

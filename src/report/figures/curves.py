@@ -19,9 +19,18 @@ def save_curves(path: Path, results: Sequence[SetScores], protocol: str) -> None
     figure, axes = figure_of(1, 3, 10.0, 3.4)
     precision, f_measure, e_measure = axes[0]
     for i, one in enumerate(results):
-        style = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i // len(COLOURS) % len(DASHES)], "linewidth": 1.6}
+        style = {
+            "color": COLOURS[i % len(COLOURS)],
+            "linestyle": DASHES[i // len(COLOURS) % len(DASHES)],
+            "linewidth": 1.6,
+        }
         curves = one.curves
-        precision.plot(curves["recall_curve"], curves["precision_curve"], label=f"${one.label}$" if one.map else plain(one.label), **style)
+        precision.plot(
+            curves["recall_curve"],
+            curves["precision_curve"],
+            label=f"${one.label}$" if one.map else plain(one.label),
+            **style,
+        )
         f_measure.plot(THRESHOLDS, curves["f_curve"], **style)
         e_measure.plot(THRESHOLDS, curves["e_curve"], **style)
     for axis, title, x, y in (

@@ -34,7 +34,9 @@ def pick_images(results: Sequence[SetScores], measure: str, each: int = 2) -> li
     """The best, the median and the worst images by the mean of `measure` over the methods; all images where there are few."""
     names = [row["image"] for row in results[0].rows]
     values = np.mean([one.values(measure) for one in results], axis=0)
-    falling = sorted(range(len(names)), key=lambda i: (-values[i] if MEASURES[measure].higher_is_better else values[i], names[i]))
+    falling = sorted(
+        range(len(names)), key=lambda i: (-values[i] if MEASURES[measure].higher_is_better else values[i], names[i])
+    )
     middle = max(0, (len(names) - each) // 2)
     places = {"best": falling[:each], "median": falling[middle : middle + each], "worst": falling[-each:]}
     picks: dict[int, Pick] = {}
@@ -45,7 +47,12 @@ def pick_images(results: Sequence[SetScores], measure: str, each: int = 2) -> li
 
 
 def save_gallery(
-    path: Path, picks: Sequence[Pick], measure: str, protocol: str, panels: Callable[[str], list[Panel]], in_view: bool = False
+    path: Path,
+    picks: Sequence[Pick],
+    measure: str,
+    protocol: str,
+    panels: Callable[[str], list[Panel]],
+    in_view: bool = False,
 ) -> None:
     """Write a PNG; `panels` gives an image's titles and pictures: (h, w) maps in [0,1], (h, w, 3) colours, residuals ``$r…$`` in ±0.3.
 

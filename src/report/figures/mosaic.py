@@ -26,7 +26,9 @@ class Tile(NamedTuple):
     colours: str = "gray"
 
 
-def mosaic(rows: Sequence[Sequence[Tile]], labels: Sequence[str], caption: str, inches: float, font: float = 9.0) -> Any:
+def mosaic(
+    rows: Sequence[Sequence[Tile]], labels: Sequence[str], caption: str, inches: float, font: float = 9.0
+) -> Any:
     """A Matplotlib figure with one row of tiles per label, each ``inches`` wide and high.
 
     A row repeats no title of the row before it at the same place.
@@ -47,7 +49,10 @@ def mosaic(rows: Sequence[Sequence[Tile]], labels: Sequence[str], caption: str, 
     width = round(LABEL * DPI) + columns * (side + GAP)
     small = font - 2
     lines = textwrap.wrap(caption, max(12, int(width / DPI * 72 / (small * POINTS_A_CHARACTER))))
-    titled = [[j >= len(before) or tile.title != before[j].title for j, tile in enumerate(row)] for before, row in zip([[], *rows], rows)]  # noqa: B905
+    titled = [
+        [j >= len(before) or tile.title != before[j].title for j, tile in enumerate(row)]
+        for before, row in zip([[], *rows], rows)
+    ]
     tops = np.cumsum([round(TITLE * DPI) * any(new) + (side + GAP) * (i > 0) for i, new in enumerate(titled)])
     height = int(tops[-1]) + side + GAP + round((len(lines) * LINE + 0.05) * DPI)
     canvas = np.full((height, width, 3), 255, np.uint8)
@@ -67,7 +72,13 @@ def mosaic(rows: Sequence[Sequence[Tile]], labels: Sequence[str], caption: str, 
 
 def _label_style(label: str, size: float) -> dict[str, Any]:
     longest = max(map(len, label.split("\n")))
-    return {"fontsize": min(size, 150 / longest), "rotation": 90, "ha": "center", "va": "center", "multialignment": "center"}
+    return {
+        "fontsize": min(size, 150 / longest),
+        "rotation": 90,
+        "ha": "center",
+        "va": "center",
+        "multialignment": "center",
+    }
 
 
 def _drawn(tile: Tile, side: int) -> np.ndarray:

@@ -18,7 +18,8 @@ from src.report.figures.gallery import Panel, error_map
 def network_panels(module: COSModule, sample: Mapping[str, Any]) -> list[Panel]:
     """Image, truth, M_0 … M_K, M̂_{K+1} where the network closes with it, the final map's errors, E_K, B_K and the residual r_{K−1}.
 
-    Masks and E_K are brought to the truth's size as for scoring, by their logits; B_K and r_{K−1} keep the unfolding resolution.
+    Masks and E_K are brought to the truth's size as for scoring, by their logits; B_K and r_{K−1} keep the unfolding
+    resolution.
 
     Args:
         module: the network and the protocol of its validation.

@@ -35,13 +35,14 @@ class _Panel(NamedTuple):
 
 
 @torch.no_grad()
-def draw_unfolding(path: Path, net: StagedNetwork, image: Tensor, name: str, truth: Tensor | None = None, photograph: bool = True) -> None:
+def draw_unfolding(
+    path: Path, net: StagedNetwork, image: Tensor, name: str, truth: Tensor | None = None, photograph: bool = True
+) -> None:
     """Write a PNG with one row per stage k: M_{k−1}, the step to M̂_k and its parts, w_k, R_{k−1}, M_k, E_k, B_k, Ĉ_k.
 
-    A closing step has a row of its own, with M̂_{K+1} where the stages have M_k. All steps share one colour scale, which the caption
-    names. Parts are those of
-    :func:`src.models.diagnostics.mask_step_parts`; without a mask step (``fpn_ds``) there are none. A network whose stages are masks alone
-    has M_{k−1} and M_k.
+    A closing step has a row of its own, with M̂_{K+1} where the stages have M_k. All steps share one colour scale,
+    which the caption names. Parts are those of :func:`src.models.diagnostics.mask_step_parts`; without a mask step
+    (``fpn_ds``) there are none. A network whose stages are masks alone has M_{k−1} and M_k.
 
     Args:
         path: the file to write.
@@ -57,7 +58,9 @@ def draw_unfolding(path: Path, net: StagedNetwork, image: Tensor, name: str, tru
     tiles = [[_tile(panel, limit) for panel in row] for row in rows]
     labels = ["closing" if row[-1].title == CLOSING else f"stage {k}" for k, row in enumerate(rows, start=1)]
     words = (
-        f"{plain(name)}: the step of the mask and its parts, red up and blue down, full colour at ±{limit:.2g}" if steps else plain(name)
+        f"{plain(name)}: the step of the mask and its parts, red up and blue down, full colour at ±{limit:.2g}"
+        if steps
+        else plain(name)
     )
     save_figure(mosaic(tiles, labels, f"{words}; masks and weights: white is 1", INCHES), path)
 

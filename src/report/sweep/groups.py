@@ -44,7 +44,9 @@ class Group:
 
     def means(self, dataset: str, measure: str) -> list[float]:
         """The data set's number in each finished job."""
-        return [float(one.values(measure).mean()) for job in self.finished for one in job.scores if one.dataset == dataset]
+        return [
+            float(one.values(measure).mean()) for job in self.finished for one in job.scores if one.dataset == dataset
+        ]
 
 
 @dataclass
@@ -64,7 +66,9 @@ class Sweep:
         return {(one.second, one.measure): "▲" if one.better == one.second else "▼" for one in found}
 
 
-def collect(folder: Path, reference: str | None = None, columns: Sequence[str] | None = None, cost: bool = True) -> Sweep:
+def collect(
+    folder: Path, reference: str | None = None, columns: Sequence[str] | None = None, cost: bool = True
+) -> Sweep:
     """Read a multirun's folder.
 
     Args:
@@ -77,11 +81,15 @@ def collect(folder: Path, reference: str | None = None, columns: Sequence[str] |
         UserError: no multirun, an unknown reference or measure, jobs of different protocols.
     """
     jobs = read_jobs(folder)
-    groups = [Group(name, [job for job in jobs if job.name == name]) for name in dict.fromkeys(job.name for job in jobs)]
+    groups = [
+        Group(name, [job for job in jobs if job.name == name]) for name in dict.fromkeys(job.name for job in jobs)
+    ]
     scored = [job for job in jobs if job.state == "finished" and job.scores]
     protocols = {str(job.folder): job.protocol for job in scored}
     if len(set(protocols.values())) > 1:
-        raise UserError("these jobs were tested with different protocols:", [f"{path}: {name}" for path, name in protocols.items()])
+        raise UserError(
+            "these jobs were tested with different protocols:", [f"{path}: {name}" for path, name in protocols.items()]
+        )
     names = [group.name for group in groups]
     if reference is not None and reference not in names:
         raise UserError(f"--reference {reference}: no such group; there are {', '.join(names)}")
@@ -114,13 +122,20 @@ def _compare(groups: Sequence[Group], dataset: str, measures: Sequence[str], ref
 
 def _over_seeds(group: Group, dataset: str) -> SetScores | None:
     """Each image's scores averaged over the seeds; images that all seeds have."""
-    runs = [{row["image"]: row for row in one.rows} for job in group.finished for one in job.scores if one.dataset == dataset]
+    runs = [
+        {row["image"]: row for row in one.rows}
+        for job in group.finished
+        for one in job.scores
+        if one.dataset == dataset
+    ]
     if not runs:
         return None
     merged = SetScores(dataset, group.name)
     for image, first in runs[0].items():
         if all(image in rows for rows in runs):
-            averaged = {name: float(np.mean([rows[image][name] for rows in runs])) for name in first if name not in DESCRIPTION}
+            averaged = {
+                name: float(np.mean([rows[image][name] for rows in runs])) for name in first if name not in DESCRIPTION
+            }
             merged.rows.append({name: first[name] for name in DESCRIPTION} | averaged)
     return merged
 

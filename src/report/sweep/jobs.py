@@ -61,7 +61,9 @@ def read_jobs(folder: Path) -> list[Job]:
     found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")} - {folder}
     if not found:
         raise UserError(f"{folder}: holds no job of a multirun (looked for JOB/.hydra/overrides.yaml)")
-    order = sorted(found, key=lambda path: (not path.name.isdecimal(), int(path.name) if path.name.isdecimal() else 0, str(path)))
+    order = sorted(
+        found, key=lambda path: (not path.name.isdecimal(), int(path.name) if path.name.isdecimal() else 0, str(path))
+    )
     jobs = [read_job(path) for path in order]
     for job, name in zip(jobs, name_jobs([job.overrides for job in jobs]), strict=True):
         job.name = name
@@ -71,7 +73,9 @@ def read_jobs(folder: Path) -> list[Job]:
 def read_job(folder: Path) -> Job:
     """One job. Finished means: job.json says so, or the expected output exists (test scores; with test=false, all epochs)."""
     record = read_record(folder)
-    job = Job(folder, _overrides(folder / ".hydra" / "overrides.yaml", record.get("overrides")), "", config=_config(folder))
+    job = Job(
+        folder, _overrides(folder / ".hydra" / "overrides.yaml", record.get("overrides")), "", config=_config(folder)
+    )
     _read_logs(job)
     asked = int(job.config.get("trainer", {}).get("max_epochs") or 0)
     finished = _read_scores(job) if job.config.get("test", True) else 0 < asked <= job.epochs

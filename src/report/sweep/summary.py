@@ -54,7 +54,12 @@ def save_picture(path: Path, sweep: Sweep) -> None:
         for y, group in enumerate(groups):
             values = group.means(dataset, measure) if dataset else group.holdout
             if values:
-                _draw_seeds(axis, y, values, {"▲": "#0072b2", "▼": "#d55e00"}.get(marks.get((group.name, measure), ""), "#555555"))
+                _draw_seeds(
+                    axis,
+                    y,
+                    values,
+                    {"▲": "#0072b2", "▼": "#d55e00"}.get(marks.get((group.name, measure), ""), "#555555"),
+                )
             if values and group.name == sweep.reference:
                 axis.axvline(mean(values), color="black", linewidth=0.8, linestyle=":")
         axis.set_title(dataset or "hold-out", fontsize=10)
@@ -77,9 +82,15 @@ def _draw_seeds(axis: Axes, y: int, values: Sequence[float], color: str) -> None
 def main() -> None:
     """The command line of :func:`collect` and :func:`write_sweep`."""
     parser = ScriptParser("All jobs of a multirun in one table and one picture.")
-    parser.add_argument("folder", type=Path, help="the multirun's folder (paths.output_dir of `python -m src.train -m`)")
-    parser.add_argument("--reference", help="the group that the others are tested against (default: full, if there is one)")
-    parser.add_argument("--columns", nargs="+", help="measures, or one of the lists cod, polyp, vessel (default: the data sets' task)")
+    parser.add_argument(
+        "folder", type=Path, help="the multirun's folder (paths.output_dir of `python -m src.train -m`)"
+    )
+    parser.add_argument(
+        "--reference", help="the group that the others are tested against (default: full, if there is one)"
+    )
+    parser.add_argument(
+        "--columns", nargs="+", help="measures, or one of the lists cod, polyp, vessel (default: the data sets' task)"
+    )
     parser.add_argument("--no-cost", action="store_true", help="leave parameters and GMACs out: no network is built")
     parser.run(_summarise)
 
@@ -122,7 +133,10 @@ def _main_table(sweep: Sweep, dataset: str) -> Table:
 
 
 def _unfinished_table(sweep: Sweep) -> Table:
-    header = [Head(name, is_number=name == "epochs") for name in ("job", "configuration", "seed", "state", "epochs", "what is known")]
+    header = [
+        Head(name, is_number=name == "epochs")
+        for name in ("job", "configuration", "seed", "state", "epochs", "what is known")
+    ]
     rows = [
         [Cell(job.folder.name), Cell(job.name), Cell(job.seed), Cell(job.state), Cell(_epochs(job)), Cell(job.why)]
         for group in sweep.groups
@@ -135,13 +149,23 @@ def _unfinished_table(sweep: Sweep) -> Table:
 def _rows(sweep: Sweep) -> Iterator[dict[str, Any]]:
     """One row a configuration and data set, in full precision."""
     for group in sweep.groups:
-        states = {f"jobs_{state}": sum(job.state == state for job in group.jobs) for state in ("finished", "failed", "running", "stopped")}
+        states = {
+            f"jobs_{state}": sum(job.state == state for job in group.jobs)
+            for state in ("finished", "failed", "running", "stopped")
+        }
         seconds = [job.epoch_seconds for job in group.jobs if not math.isnan(job.epoch_seconds)]
-        about: dict[str, Any] = {"configuration": group.name, **states, "parameters": group.parameters, "gmacs": group.gmacs}
+        about: dict[str, Any] = {
+            "configuration": group.name,
+            **states,
+            "parameters": group.parameters,
+            "gmacs": group.gmacs,
+        }
         about["epoch_seconds"] = mean(seconds) if seconds else math.nan
         for dataset in sweep.datasets or [""]:
             values = {name: group.means(dataset, name) for name in sweep.columns}
-            spread = {f"{name}_{kind}": of(v) for name, v in values.items() for kind, of in (("mean", _mean), ("std", _std))}
+            spread = {
+                f"{name}_{kind}": of(v) for name, v in values.items() for kind, of in (("mean", _mean), ("std", _std))
+            }
             yield about | {"dataset": dataset, "protocol": sweep.protocol} | spread
 
 

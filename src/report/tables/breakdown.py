@@ -69,22 +69,46 @@ def breakdown_tables(groups: Sequence[Group], columns: Sequence[str], protocol: 
     for by in dict.fromkeys(group.by for group in groups if columns):
         chosen = [group for group in groups if group.by == by]
         methods = list(chosen[0].means)
-        cells = [(methods[0], name) for name in columns] if len(methods) == 1 else [(method, columns[0]) for method in methods]
-        heads = [Head(heading(name), latex_heading(name)) if len(methods) == 1 else Head(method) for method, name in cells]
+        cells = (
+            [(methods[0], name) for name in columns]
+            if len(methods) == 1
+            else [(method, columns[0]) for method in methods]
+        )
+        heads = [
+            Head(heading(name), latex_heading(name)) if len(methods) == 1 else Head(method) for method, name in cells
+        ]
         rows = [
-            [Cell(group.name), Cell(str(group.images)), *(Cell(number(group.means[method][name], digits)) for method, name in cells)]
+            [
+                Cell(group.name),
+                Cell(str(group.images)),
+                *(Cell(number(group.means[method][name], digits)) for method, name in cells),
+            ]
             for group in chosen
         ]
         measure = "" if len(methods) == 1 else f", {MEASURES[columns[0]].label}"
         notes = [RULES[by], f"Means over images, {digits} decimals.", short_note(protocol)]
-        tables.append(Table(f"{chosen[0].dataset} by {by}{measure}", [Head(by, is_number=False), Head("images"), *heads], rows, notes))
+        tables.append(
+            Table(
+                f"{chosen[0].dataset} by {by}{measure}",
+                [Head(by, is_number=False), Head("images"), *heads],
+                rows,
+                notes,
+            )
+        )
     return tables
 
 
 def breakdown_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """For a CSV: one row per group and method, with every measure that is a mean over images."""
     return [
-        {"dataset": group.dataset, "by": group.by, "group": group.name, "images": group.images, "method": method, **means}
+        {
+            "dataset": group.dataset,
+            "by": group.by,
+            "group": group.name,
+            "images": group.images,
+            "method": method,
+            **means,
+        }
         for group in groups
         for method, means in group.means.items()
     ]

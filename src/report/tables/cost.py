@@ -27,29 +27,56 @@ def parts_table(name: str, parts: list[PartCost], cfg: DictConfig) -> Table:
         ]
         for one in parts
     ]
-    notes = ["GMACs of one image: convolutions, matrix products and the scan; nothing element-wise. 1 MAC = 2 operations."]
-    return Table(f"{name}, {cfg.image_size} × {cfg.image_size} px: parts", header, rows, notes, frozenset({len(rows) - 1}))
+    notes = [
+        "GMACs of one image: convolutions, matrix products and the scan; nothing element-wise. 1 MAC = 2 operations."
+    ]
+    return Table(
+        f"{name}, {cfg.image_size} × {cfg.image_size} px: parts", header, rows, notes, frozenset({len(rows) - 1})
+    )
 
 
 def timings_table(name: str, timings: list[Timing], cfg: DictConfig, device: torch.device) -> Table:
     """Return time, images per second and peak memory of each mode."""
-    header = [Head("mode", is_number=False), Head("median (ms)"), Head("quartiles (ms)"), Head("images/s"), Head("peak (GiB)")]
+    header = [
+        Head("mode", is_number=False),
+        Head("median (ms)"),
+        Head("quartiles (ms)"),
+        Head("images/s"),
+        Head("peak (GiB)"),
+    ]
     rows = []
     for one in timings:
         low, middle, high = (1e3 * value for value in one.quartiles)
         rate = f"{1e3 * cfg.batch_size / middle:.2f}"
-        rows.append([Cell(one.mode), Cell(f"{middle:.1f}"), Cell(f"{low:.1f} – {high:.1f}"), Cell(rate), Cell(f"{one.peak_gib:.2f}")])
+        rows.append(
+            [
+                Cell(one.mode),
+                Cell(f"{middle:.1f}"),
+                Cell(f"{low:.1f} – {high:.1f}"),
+                Cell(rate),
+                Cell(f"{one.peak_gib:.2f}"),
+            ]
+        )
     memory = "of the GPU's allocator" if device.type == "cuda" else "of the whole process, libraries included"
     notes = [
         f"{_device_name(device)}; {cfg.repeats} runs after {cfg.warmup} to warm up; torch {torch.__version__}. Peak: {memory}.",
         *(["train: forward, loss, backward; no optimiser."] if cfg.train else []),
     ]
-    return Table(f"{name}, {cfg.image_size} × {cfg.image_size} px, batch {cfg.batch_size}: time and memory", header, rows, notes)
+    return Table(
+        f"{name}, {cfg.image_size} × {cfg.image_size} px, batch {cfg.batch_size}: time and memory", header, rows, notes
+    )
 
 
-def cost_rows(name: str, parts: list[PartCost], timings: list[Timing], cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:
+def cost_rows(
+    name: str, parts: list[PartCost], timings: list[Timing], cfg: DictConfig, device: torch.device
+) -> Iterator[dict[str, Any]]:
     """Yield both tables in full precision, one row per part and per mode."""
-    about = {"network": name, "image_size": cfg.image_size, "batch_size": cfg.batch_size, "device": _device_name(device)}
+    about = {
+        "network": name,
+        "image_size": cfg.image_size,
+        "batch_size": cfg.batch_size,
+        "device": _device_name(device),
+    }
     for part in parts:
         yield about | vars(part)
     for one in timings:

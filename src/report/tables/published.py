@@ -57,9 +57,13 @@ def select_published(
     for key, asked in (("setting", settings), ("backbone", backbones or ())):
         unknown = [name for name in asked if name not in known[key]]
         if unknown:
-            raise UserError(f"report.published_{key}s: no published row has {', '.join(unknown)}; there are {', '.join(known[key])}")
+            raise UserError(
+                f"report.published_{key}s: no published row has {', '.join(unknown)}; there are {', '.join(known[key])}"
+            )
     return [
         row
         for row in published_rows()
-        if row.setting in settings and (backbones is None or row.backbone in backbones) and any(name in row.scores for name in datasets)
+        if row.setting in settings
+        and (backbones is None or row.backbone in backbones)
+        and any(name in row.scores for name in datasets)
     ]

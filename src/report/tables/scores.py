@@ -18,7 +18,9 @@ PROTOCOLS = {
     "orientation, as the authors of RUN test",
 }
 PUBLISHED_DIGITS = 3
-VIEW = "; scored inside the field of view only (S, weighted F, boundaries and context take what is outside as background)"
+VIEW = (
+    "; scored inside the field of view only (S, weighted F, boundaries and context take what is outside as background)"
+)
 
 
 def scores_table(
@@ -32,8 +34,8 @@ def scores_table(
 ) -> Table:
     """Return a table with one row per method and the measures of each data set as columns.
 
-    Best and second are marked over all rows of a column as printed. Measured numbers are ranked apart from published ones where
-    they cannot be compared: protocol `raw`, or a data set that lacks images; the notes say so.
+    Best and second are marked over all rows of a column as printed. Measured numbers are ranked apart from published
+    ones where they cannot be compared: protocol `raw`, or a data set that lacks images; the notes say so.
 
     Args:
         title: of the table.
@@ -49,14 +51,18 @@ def scores_table(
     methods = list(dict.fromkeys(one.label for group in results.values() for one in group))
     measured = {(one.dataset, one.label): one.scalars for group in results.values() for one in group}
     apart = [name for name in datasets if published and not comparable(results[name], protocol)]
-    rows = [[Cell(row.label), Cell("published")] for row in published] + [[Cell(name), Cell("measured here")] for name in methods]
+    rows = [[Cell(row.label), Cell("published")] for row in published] + [
+        [Cell(name), Cell("measured here")] for name in methods
+    ]
     for dataset in datasets:
         for name in columns:
             theirs = [row.scores.get(dataset, {}).get(name) for row in published]
             ours = [measured.get((dataset, method), {}).get(name) for method in methods]
             groups = [theirs, ours] if dataset in apart else [theirs + ours]
             marks = [mark for group in groups for mark in ranks(group, MEASURES[name].higher_is_better, digits)]
-            texts = [number(value, min(digits, PUBLISHED_DIGITS)) for value in theirs] + [number(value, digits) for value in ours]
+            texts = [number(value, min(digits, PUBLISHED_DIGITS)) for value in theirs] + [
+                number(value, digits) for value in ours
+            ]
             for row, text, mark in zip(rows, texts, marks, strict=True):
                 row.append(Cell(text, mark))
     is_staged = all(one.map for group in results.values() for one in group)
@@ -64,7 +70,11 @@ def scores_table(
     header += [Head(heading(name), latex_heading(name)) for _ in datasets for name in columns]
     spans = [("", 2), *((dataset, len(columns)) for dataset in datasets)] if len(datasets) > 1 else []
     if not published:
-        rows, header, spans = [[row[0], *row[2:]] for row in rows], [header[0], *header[2:]], [("", 1), *spans[1:]] if spans else []
+        rows, header, spans = (
+            [[row[0], *row[2:]] for row in rows],
+            [header[0], *header[2:]],
+            [("", 1), *spans[1:]] if spans else [],
+        )
     notes = [*set_notes(results), *how_notes(columns, protocol, digits), *context, *_published_notes(published, apart)]
     return Table(title, header, rows, notes, frozenset({len(published)}) if published else frozenset(), spans)
 
@@ -80,7 +90,11 @@ def set_notes(results: Mapping[str, Sequence[SetScores]]) -> list[str]:
     for dataset, group in results.items():
         images = len(group[0].rows)
         incomplete = count_note(dataset, "test", images)
-        counted = f"{incomplete}; not the published test set" if incomplete else f"{dataset}: {images} image{'s' * (images != 1)}"
+        counted = (
+            f"{incomplete}; not the published test set"
+            if incomplete
+            else f"{dataset}: {images} image{'s' * (images != 1)}"
+        )
         view = (
             "; scored inside the field of view only (S, weighted F, boundaries and context take what is outside as background)"
             if group[0].in_view
@@ -117,5 +131,7 @@ def _published_notes(published: Sequence[PublishedRow], apart: Sequence[str]) ->
     printed = ", ".join(MEASURES[name].label for name in CELLS)
     notes = [f"Published: {SOURCE}, as printed there ({printed}); a dash: not reported. Not measured here."]
     if apart:
-        notes.append(f"{', '.join(apart)}: other images or another protocol than the published rows; ranked apart from them.")
+        notes.append(
+            f"{', '.join(apart)}: other images or another protocol than the published rows; ranked apart from them."
+        )
     return notes

@@ -34,8 +34,9 @@ class Cell(NamedTuple):
 class Table:
     """Rows of cells under headings.
 
-    `breaks`: rows that a rule stands above. `spans`: headings over several columns, as (words, number of columns), in LaTeX and HTML;
-    Markdown and the terminal have none, so their tables should be made without. `notes` stand under the table.
+    `breaks`: rows that a rule stands above. `spans`: headings over several columns, as (words, number of columns), in
+    LaTeX and HTML; Markdown and the terminal have none, so their tables should be made without. `notes` stand under the
+    table.
     """
 
     title: str
@@ -78,14 +79,26 @@ def html(table: Table) -> str:
     kinds = ["" if head.is_number else ' class="name"' for head in table.header]
     lines = ["<figure>", f"<h3>{_html(table.title)}</h3>", '<div class="wide"><table>', "<thead>"]
     if table.spans:
-        lines.append("<tr>" + "".join(f'<th colspan="{count}" class="span">{escape(words)}</th>' for words, count in table.spans) + "</tr>")
-    lines.append("<tr>" + "".join(f"<th{kind}>{_html(head.text)}</th>" for head, kind in zip(table.header, kinds, strict=True)) + "</tr>")
+        lines.append(
+            "<tr>"
+            + "".join(f'<th colspan="{count}" class="span">{escape(words)}</th>' for words, count in table.spans)
+            + "</tr>"
+        )
+    lines.append(
+        "<tr>"
+        + "".join(f"<th{kind}>{_html(head.text)}</th>" for head, kind in zip(table.header, kinds, strict=True))
+        + "</tr>"
+    )
     lines += ["</thead>", "<tbody>"]
     for i, row in enumerate(table.rows):
-        cells = "".join(f"<td{kind}>{marks[cell.mark].format(_html(cell.text))}</td>" for cell, kind in zip(row, kinds, strict=True))
+        cells = "".join(
+            f"<td{kind}>{marks[cell.mark].format(_html(cell.text))}</td>" for cell, kind in zip(row, kinds, strict=True)
+        )
         lines.append(f'<tr class="rule">{cells}</tr>' if i in table.breaks else f"<tr>{cells}</tr>")
     notes = "".join(f"<li>{_html(note)}</li>" for note in table.notes)
-    return "\n".join([*lines, "</tbody></table></div>", f"<ul class='notes'>{notes}</ul>" if notes else "", "</figure>"])
+    return "\n".join(
+        [*lines, "</tbody></table></div>", f"<ul class='notes'>{notes}</ul>" if notes else "", "</figure>"]
+    )
 
 
 def terminal(table: Table) -> RichTable:
@@ -95,7 +108,9 @@ def terminal(table: Table) -> RichTable:
     for head in table.header:  # in a narrow terminal a name goes on in the next line: cut, two could look the same
         out.add_column(head.text, justify="right" if head.is_number else "left", overflow="fold")
     for i, row in enumerate(table.rows):
-        out.add_row(*(styles[cell.mark].format(rich_escape(cell.text)) for cell in row), end_section=i + 1 in table.breaks)
+        out.add_row(
+            *(styles[cell.mark].format(rich_escape(cell.text)) for cell in row), end_section=i + 1 in table.breaks
+        )
     return out
 
 
@@ -109,7 +124,17 @@ def tex(text: str) -> str:
 _NAMES = {measure.label: measure.latex for measure in MEASURES.values() if not measure.label.isalpha()}
 _SYMBOLS = {"M": "M", "M̂": r"\hat{M}"}
 _FORMULA = re.compile(r"(M̂?_\d+|" + "|".join(re.escape(label) for label in sorted(_NAMES, key=len, reverse=True)) + ")")
-_MATHS = {"α": r"\alpha", "β": r"\beta", "φ": r"\varphi", "×": r"\times", "≥": r"\ge", "≤": r"\le", "±": r"\pm", "·": r"\cdot", "−": "-"}
+_MATHS = {
+    "α": r"\alpha",
+    "β": r"\beta",
+    "φ": r"\varphi",
+    "×": r"\times",
+    "≥": r"\ge",
+    "≤": r"\le",
+    "±": r"\pm",
+    "·": r"\cdot",
+    "−": "-",
+}
 _MATHS |= {"²": "^2", "→": r"\to", "½": r"\frac12", "<": "<", ">": ">"}
 _TEX = {c: f"${command}$" for c, command in _MATHS.items()} | {c: "\\" + c for c in "&%$#_{}"}
 _TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "…": r"\dots{}"}

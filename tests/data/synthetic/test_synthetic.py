@@ -86,7 +86,9 @@ def best_linear(features: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Fisher's discriminant, fitted to the truth: how much the features could tell at best."""
     inside = mask.ravel()
     within = np.cov(features[inside].T) + np.cov(features[~inside].T) + 1e-3 * np.eye(features.shape[1])
-    return (features @ np.linalg.solve(within, features[inside].mean(0) - features[~inside].mean(0))).reshape(mask.shape)
+    return (features @ np.linalg.solve(within, features[inside].mean(0) - features[~inside].mean(0))).reshape(
+        mask.shape
+    )
 
 
 @pytest.mark.slow
@@ -99,7 +101,9 @@ def test_texture_tells_the_object_and_brightness_does_not() -> None:
         features = [texture_energy(scene.image) for scene in scenes]
         found = np.mean([separation(best_linear(f, s.mask), s.mask) for f, s in zip(features, scenes, strict=True)])
         # what the same fit makes of a mask that isn't there
-        chance = np.mean([separation(best_linear(f, scenes[i - 1].mask), scenes[i - 1].mask) for i, f in enumerate(features)])
+        chance = np.mean(
+            [separation(best_linear(f, scenes[i - 1].mask), scenes[i - 1].mask) for i, f in enumerate(features)]
+        )
         by_texture.append(found - chance)
         if concealment >= 0.4:
             assert brightness < 0.65
@@ -120,5 +124,7 @@ def test_data_module() -> None:
     assert all(a.isdisjoint(b) for a, b in combinations((seen, val, test), 2))
     assert data.test_names == ["synthetic"]
     assert data.describe()["concealment"] == 0.4
-    with pytest.raises(UserError, match=r"data.concealment=1.5(.|\n)*data.num_test=0|data.num_test=0(.|\n)*data.concealment=1.5"):
+    with pytest.raises(
+        UserError, match=r"data.concealment=1.5(.|\n)*data.num_test=0|data.num_test=0(.|\n)*data.concealment=1.5"
+    ):
         SyntheticDataModule(num_test=0, concealment=1.5).setup("test")

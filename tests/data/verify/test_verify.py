@@ -56,7 +56,11 @@ def test_sound_data_has_no_findings(root: Path) -> None:
     assert [str(finding) for one in report.sets for finding in one.findings] == []
     assert report.usable
     described = report.as_dict()["sets"][0]
-    assert (described["pairs"], described["image_modes"], described["mask_modes"]) == (COUNT, {"RGB": COUNT}, {"1": COUNT})
+    assert (described["pairs"], described["image_modes"], described["mask_modes"]) == (
+        COUNT,
+        {"RGB": COUNT},
+        {"1": COUNT},
+    )
     assert described["width"] == {"min": 90.0, "median": 90.0, "max": 90.0}
 
 
@@ -244,13 +248,18 @@ def test_planted_corruption_is_found_and_nothing_else(root: Path, plant: Callabl
 
 
 @pytest.mark.parametrize(
-    ("mode", "suffix"), [("RGBA", ".png"), ("P", ".png"), ("CMYK", ".jpg"), ("L", ".jpg"), ("1", ".png"), ("I;16", ".png")]
+    ("mode", "suffix"),
+    [("RGBA", ".png"), ("P", ".png"), ("CMYK", ".jpg"), ("L", ".jpg"), ("1", ".png"), ("I;16", ".png")],
 )
 def test_unusual_modes_are_no_problem(root: Path, mode: str, suffix: str) -> None:
     picture = Image.open(image(root))
     picture.load()
     image(root).unlink()
-    deep = Image.fromarray(np.array(picture.convert("L")).astype(np.uint16) * 257) if mode == "I;16" else picture.convert(mode)
+    deep = (
+        Image.fromarray(np.array(picture.convert("L")).astype(np.uint16) * 257)
+        if mode == "I;16"
+        else picture.convert(mode)
+    )
     deep.save(image(root).with_suffix(suffix))
     assert check(root) == []
     notes = [f for one in verify(root, ["MINE"], [], workers=1).sets for f in one.findings]
@@ -258,7 +267,10 @@ def test_unusual_modes_are_no_problem(root: Path, mode: str, suffix: str) -> Non
 
 
 def test_names_that_cannot_be_printed(root: Path) -> None:
-    for name in ("one\ntwo", "\udcc4\udce3"):  # a line break; bytes of another encoding, as archives from elsewhere have
+    for name in (
+        "one\ntwo",
+        "\udcc4\udce3",
+    ):  # a line break; bytes of another encoding, as archives from elsewhere have
         write = Image.open(image(root)).rotate(40 + len(name))
         write.save(os.fsencode(image(root).with_name(f"{name}.jpg")), "JPEG")
         Image.open(mask(root)).save(os.fsencode(mask(root).with_name(f"{name}.png")), "PNG")
@@ -278,7 +290,10 @@ def test_bombs_are_not_decoded_by_the_search_for_damage(root: Path, monkeypatch:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     monkeypatch.setattr("src.data.verify.inspection.damage", lambda content: pytest.fail("was decoded"))
     found = inspect("n004", image(root), mask(root)).findings
-    assert [(finding.kind, finding.path) for finding in found] == [("unreadable", image(root)), ("unreadable", mask(root))]
+    assert [(finding.kind, finding.path) for finding in found] == [
+        ("unreadable", image(root)),
+        ("unreadable", mask(root)),
+    ]
 
 
 def test_a_link_to_nowhere_is_a_mistake_of_the_user(root: Path) -> None:
@@ -341,7 +356,10 @@ def test_real_camo_is_sound(shared_data: Path, tmp_path: Path) -> None:
     counts = [len(_some_of(shared_data, tmp_path, f"{split}Dataset", "CAMO", 8)) for split in ("Train", "Test")]
     found = verify(tmp_path, ["CAMO"], ["CAMO"], workers=2).sets
     assert [len(one.pairs) for one in found] == counts
-    assert [finding.kind for one in found for finding in one.findings if finding.severity != "note"] == ["number", "number"]
+    assert [finding.kind for one in found for finding in one.findings if finding.severity != "note"] == [
+        "number",
+        "number",
+    ]
 
 
 @pytest.mark.slow
@@ -367,7 +385,12 @@ def test_the_leak_of_camo_is_found(shared_data: Path, tmp_path: Path) -> None:
 
 def test_frames_that_the_official_split_parted_are_a_warning(root: Path) -> None:
     """PraNet's CVC-ClinicDB test frames have neighbours of their sequence in the training set; that is no mistake of the user's."""
-    for split, old, new in (("Train", "n004", "27"), ("Train", "n005", "60"), ("Test", "t001", "28"), ("Test", "t002", "400")):
+    for split, old, new in (
+        ("Train", "n004", "27"),
+        ("Train", "n005", "60"),
+        ("Test", "t001", "28"),
+        ("Test", "t002", "400"),
+    ):
         for kind, suffix in (("Imgs", ".jpg"), ("GT", ".png")):
             folder = root / f"{split}Dataset" / "MINE" / kind
             (folder / f"{old}{suffix}").rename(folder / f"{new}{suffix}")
@@ -377,7 +400,10 @@ def test_frames_that_the_official_split_parted_are_a_warning(root: Path) -> None
     for split in ("Train", "Test"):
         (root / f"{split}Dataset" / "MINE").rename(root / f"{split}Dataset" / "CVC-ClinicDB")
     findings = verify(root, ["CVC-ClinicDB"], ["CVC-ClinicDB"], workers=1).sets[1].findings
-    assert sorted((one.severity, one.path.stem) for one in findings if one.kind == "leak") == [("error", "400"), ("warning", "28")]
+    assert sorted((one.severity, one.path.stem) for one in findings if one.kind == "leak") == [
+        ("error", "400"),
+        ("warning", "28"),
+    ]
     assert any("CVC-ClinicDB sequence 2" in one.text for one in findings)
 
 
@@ -404,7 +430,9 @@ def test_copies_survive_encoding_and_scaling(scale: float, quality: int) -> None
         copies.append(np.array(Image.open(buffer)))
     found = find_copies([signature(picture) for picture in [*originals, *copies]])
     assert found == [(i, i + 12, False) for i in range(12)]
-    mirrored = find_copies([signature(picture) for picture in [*originals, *(picture[:, ::-1] for picture in originals)]])
+    mirrored = find_copies(
+        [signature(picture) for picture in [*originals, *(picture[:, ::-1] for picture in originals)]]
+    )
     assert mirrored == [(i, i + 12, True) for i in range(12)]
 
 

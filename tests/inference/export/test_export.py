@@ -96,7 +96,11 @@ def test_the_file_says_where_it_comes_from(exported):
     model = onnx.load(exported / EXPORTED)
     metadata = {one.key: one.value for one in model.metadata_props}
     assert metadata.keys() == {"config", "note", "image_size", "pre_post"}
-    assert (metadata["image_size"], metadata["pre_post"], metadata["note"]) == ("64", "true", "research use, trained on synthetic")
+    assert (metadata["image_size"], metadata["pre_post"], metadata["note"]) == (
+        "64",
+        "true",
+        "research use, trained on synthetic",
+    )
     assert str(exported) not in str(metadata)
     assert {one.domain for one in model.opset_import} == {""}
     weights = {one.name.removesuffix("_half"): one for one in model.graph.initializer}
@@ -114,7 +118,10 @@ def test_it_runs_elsewhere_with_the_six_lines_of_the_readme(exported, tmp_path):
     (tmp_path / "run.onnx").write_bytes((exported / EXPORTED).read_bytes())
     picture = made_up_picture(50, 70, seed=1)
     Image.fromarray(picture).save(tmp_path / "picture.png")
-    code = code.replace("picture.jpg", "picture.png") + "import sys; print(sorted({'torch', 'src', 'cv2'} & set(sys.modules)))"
+    code = (
+        code.replace("picture.jpg", "picture.png")
+        + "import sys; print(sorted({'torch', 'src', 'cv2'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
     expected = Predictor(exported / CHECKPOINT, device="cpu")(picture).mask8
@@ -133,7 +140,9 @@ def test_mistakes_are_listed_before_any_work(tmp_path):
     (tmp_path / "there.onnx").touch()
     with pytest.raises(UserError) as error:
         export(config("export", f"ckpt_path={tmp_path / 'none.ckpt'}", f"out={tmp_path / 'there.onnx'}", "size=20"))
-    for problem, words in zip(error.value.problems, ("no file or folder", "size=20: expected dynamic", "there.onnx exists"), strict=True):
+    for problem, words in zip(
+        error.value.problems, ("no file or folder", "size=20: expected dynamic", "there.onnx exists"), strict=True
+    ):
         assert words in problem
     with pytest.raises(UserError, match=r"must end in \.onnx"):
         export(config("export", f"ckpt_path={write_small_checkpoint(tmp_path / 'a.ckpt')}", f"out={tmp_path / 'a.pt'}"))

@@ -11,7 +11,20 @@ from src.data import pillow_resize
 from src.data.pillow_resize import Order, pillow_order, resize_bilinear
 from src.inference.export.resize import SIZE, SMALL, resize_graph
 
-SIZES = [(1, 1), (1, 2), (7, 3), (40, 33), (97, 301), (500, 33), (33, 500), (1200, 90), (90, 1200), (640, 480), (769, 1145), (2, 4000)]
+SIZES = [
+    (1, 1),
+    (1, 2),
+    (7, 3),
+    (40, 33),
+    (97, 301),
+    (500, 33),
+    (33, 500),
+    (1200, 90),
+    (90, 1200),
+    (640, 480),
+    (769, 1145),
+    (2, 4000),
+]
 """Up, down and both at once; tall ones, whose height comes first; more than 64 pixels for one."""
 
 

@@ -13,7 +13,9 @@ from src.inference.export.storage import SMALLEST, in_half_where_exact
 def _added(values: np.ndarray) -> onnx.ModelProto:
     """Return a model that adds a constant."""
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, values.shape) for name in "xy")
-    graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "add", [x], [y], [numpy_helper.from_array(values, "w")])
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "w"], ["y"])], "add", [x], [y], [numpy_helper.from_array(values, "w")]
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 

@@ -28,9 +28,9 @@ def test_equals_the_toolbox(size, seed):
     value, degree = camouflage_context(pred, target, image)
     assert degree.max() > 0
     np.testing.assert_allclose(fn.camouflage_degree(image, target), degree, rtol=0, atol=1e-12)
-    assert score(pred, target, "raw", extra=["context_weighted"], image=image).scalars["context_weighted"] == pytest.approx(
-        value, abs=1e-12
-    )
+    assert score(pred, target, "raw", extra=["context_weighted"], image=image).scalars[
+        "context_weighted"
+    ] == pytest.approx(value, abs=1e-12)
 
 
 def test_where_no_patch_fits_it_is_the_plain_measure_with_its_own_beta():
@@ -52,7 +52,10 @@ def test_hidden_parts_weigh_more():
     image[20:60, 60:100] = (255, 0, 255)
     left, right = target.copy(), target.copy()
     left[:, 60:], right[:, :60] = False, False
-    scores = {name: fn.context_weighted(found.astype(float), target, image) for name, found in (("left", left), ("right", right))}
+    scores = {
+        name: fn.context_weighted(found.astype(float), target, image)
+        for name, found in (("left", left), ("right", right))
+    }
     assert scores["left"] > scores["right"] + 0.1
     assert fn.context(left.astype(float), target) == pytest.approx(fn.context(right.astype(float), target), abs=1e-6)
 
@@ -60,10 +63,14 @@ def test_hidden_parts_weigh_more():
 def test_images_are_asked_for_and_checked():
     pred, target = smooth_pair(20, 30, seed=1)
     metric = COSMetrics(extra=["context_weighted"])
-    with pytest.raises(UserError, match=r"context_weighted of metrics\.extra needs the images, \(H, W, 3\) uint8 RGB: pass them"):
+    with pytest.raises(
+        UserError, match=r"context_weighted of metrics\.extra needs the images, \(H, W, 3\) uint8 RGB: pass them"
+    ):
         metric.update([pred], [target])
     with pytest.raises(UserError) as caught:
-        metric.forward([pred] * 3, [target] * 3, images=[photograph(20, 30, 0), photograph(20, 31, 0), photograph(20, 30, 0) / 255])
+        metric.forward(
+            [pred] * 3, [target] * 3, images=[photograph(20, 30, 0), photograph(20, 31, 0), photograph(20, 30, 0) / 255]
+        )
     assert caught.value.problems == (
         "map 1: image is 20×31×3 uint8, target is 20×30; expected (H, W, 3) uint8 of the same size",
         "map 2: image is 20×30×3 float64, target is 20×30; expected (H, W, 3) uint8 of the same size",

@@ -69,7 +69,9 @@ def test_ms_iou_counts_exactly_where_the_toolbox_rounds():
     target = np.indices((80, 80)).sum(axis=0) % 4 < 2
     pred = np.where(np.arange(80)[:, None] < 40, target, False)
     assert np.count_nonzero(fn.multiscale.edges(target)) > 4096
-    assert fn.ms_iou(pred, target) == pytest.approx(oracle([pred.astype(float)], [target], "raw", ("ms_iou",))["ms_iou"], abs=1e-15)
+    assert fn.ms_iou(pred, target) == pytest.approx(
+        oracle([pred.astype(float)], [target], "raw", ("ms_iou",))["ms_iou"], abs=1e-15
+    )
 
 
 def test_context_of_a_slanted_line():
@@ -139,7 +141,10 @@ def test_extras_are_averaged_and_come_in_one_order():
     metric = COSMetrics(extra=["context", "auc", "auc"])
     metric.update([pred for pred, _ in pairs], [target for _, target in pairs])
     result = metric.compute()
-    assert [name for name in result if name in {"auc", "boundary_iou", "ms_iou", "hce", "context"}] == ["auc", "context"]
+    assert [name for name in result if name in {"auc", "boundary_iou", "ms_iou", "hce", "context"}] == [
+        "auc",
+        "context",
+    ]
     for name in ("auc", "context"):
         singles = [score(*pair, extra=[name]).scalars[name] for pair in pairs]
         assert result[name].item() == pytest.approx(np.mean(singles), abs=1e-15)

@@ -81,12 +81,16 @@ def test_both_paths_give_the_same(name):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
 def test_rounding_is_numpys(dtype):
-    grid = np.concatenate([np.arange(511) / 510, np.nextafter(np.arange(511) / 510, 0), np.random.default_rng(0).random(4096)])
+    grid = np.concatenate(
+        [np.arange(511) / 510, np.nextafter(np.arange(511) / 510, 0), np.random.default_rng(0).random(4096)]
+    )
     pred = grid.astype(dtype)
     np.testing.assert_array_equal(fn.to_8bit(pred), np.rint(pred.astype(np.float64) * 255).astype(np.uint8))
 
 
-@given(levels=arrays(np.uint8, (6, 8), elements=st.sampled_from([0, 51, 102, 204, 255])), target=arrays(np.bool_, (6, 8)))
+@given(
+    levels=arrays(np.uint8, (6, 8), elements=st.sampled_from([0, 51, 102, 204, 255])), target=arrays(np.bool_, (6, 8))
+)
 @settings(max_examples=100, deadline=None)
 def test_adaptive_threshold_on_a_grey_value(levels, target):
     """Few levels, so that twice the mean often is one of them: then NumPy's mean of the pixels decides, as in the toolbox."""

@@ -40,7 +40,10 @@ def test_edge_cases(name, protocol):
 
 @PROTOCOLS
 def test_data_set(protocol):
-    pairs = [smooth_pair(40 + 9 * i, 70 - 5 * i, seed=i) for i in range(6)] + [EDGE_CASES["empty mask"], EDGE_CASES["two objects"]]
+    pairs = [smooth_pair(40 + 9 * i, 70 - 5 * i, seed=i) for i in range(6)] + [
+        EDGE_CASES["empty mask"],
+        EDGE_CASES["two objects"],
+    ]
     preds, targets = [pred for pred, _ in pairs], [target for _, target in pairs]
     metric = COSMetrics(protocol)
     metric.update(preds[:3], targets[:3])
@@ -51,7 +54,9 @@ def test_data_set(protocol):
 
 shapes = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24)
 levels = arrays(np.uint8, shapes, elements=st.one_of(st.integers(0, 255), st.sampled_from([0, 1, 127, 128, 254, 255])))
-floats = arrays(np.float64, shapes, elements=st.floats(0, 1, width=32, allow_subnormal=False).filter(lambda x: x == 0 or x > 1e-30))
+floats = arrays(
+    np.float64, shapes, elements=st.floats(0, 1, width=32, allow_subnormal=False).filter(lambda x: x == 0 or x > 1e-30)
+)
 
 
 @PROTOCOLS

@@ -60,7 +60,9 @@ def test_full_logits_are_those_of_the_authors_code(full):
     levels = np.abs(saved - np.load(SHARED / "fixture_A.npz")["1x384x384/png_300x421"])
     assert levels.max() <= 1
     assert levels.mean() < 0.01
-    double = distances(logits_of(copy.deepcopy(full).double(), "1x384x384", "A"), "fixture_A_float64.npz", "1x384x384", 8)
+    double = distances(
+        logits_of(copy.deepcopy(full).double(), "1x384x384", "A"), "fixture_A_float64.npz", "1x384x384", 8
+    )
     assert max(double.values()) < 1e-9, double
 
 
@@ -84,8 +86,13 @@ def test_other_sizes_are_padded_by_their_last_row_and_column(narrow):
 
 def test_gradients_reach_every_parameter_that_statistics_do_not_cancel(narrow):
     net = copy.deepcopy(narrow).train()
-    sum(maps.square().mean() for maps in net.stage_logits(normalised_image("2x64x96", "D").double()).values()).backward()
-    sizes = {name: 0.0 if parameter.grad is None else parameter.grad.abs().max().item() for name, parameter in net.named_parameters()}
+    sum(
+        maps.square().mean() for maps in net.stage_logits(normalised_image("2x64x96", "D").double()).values()
+    ).backward()
+    sizes = {
+        name: 0.0 if parameter.grad is None else parameter.grad.abs().max().item()
+        for name, parameter in net.named_parameters()
+    }
     assert {name for name, size in sizes.items() if size < 1e-12} == CANCELLED
 
 

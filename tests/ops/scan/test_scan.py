@@ -21,7 +21,9 @@ FAST = ("parallel", "numba")
 BACKENDS = ("loop", *FAST)
 
 
-def _inputs(batch=2, groups=2, width=3, states=5, length=7, seed=0, skip=True, bias=True, dtype=torch.float32) -> dict[str, Tensor]:
+def _inputs(
+    batch=2, groups=2, width=3, states=5, length=7, seed=0, skip=True, bias=True, dtype=torch.float32
+) -> dict[str, Tensor]:
     """Random arguments; Δ is positive with and without softplus."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -45,7 +47,10 @@ def _with_gradients(inputs: dict[str, Tensor], backend: str, softplus: bool) -> 
     """The output and the gradient of every argument for a fixed random cotangent, in the order of ``inputs``."""
     leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
     y = selective_scan(**leaves, delta_softplus=softplus, backend=backend)
-    return {"y": y.detach(), **dict(zip(leaves, torch.autograd.grad(y, list(leaves.values()), _cotangent(y)), strict=True))}
+    return {
+        "y": y.detach(),
+        **dict(zip(leaves, torch.autograd.grad(y, list(leaves.values()), _cotangent(y)), strict=True)),
+    }
 
 
 def _cotangent(y: Tensor) -> Tensor:
@@ -54,7 +59,10 @@ def _cotangent(y: Tensor) -> Tensor:
 
 def _relative_errors(got: dict[str, Tensor], expected: dict[str, Tensor], floor: float = 1e-6) -> dict[str, float]:
     """Largest error of each tensor over its largest value, or over ``floor`` where terms of that size may have cancelled."""
-    return {name: ((got[name] - value).abs().max() / value.abs().max().clamp(min=floor)).item() for name, value in expected.items()}
+    return {
+        name: ((got[name] - value).abs().max() / value.abs().max().clamp(min=floor)).item()
+        for name, value in expected.items()
+    }
 
 
 @pytest.mark.parametrize("backend", FAST)
@@ -70,7 +78,9 @@ def _relative_errors(got: dict[str, Tensor], expected: dict[str, Tensor], floor:
     bias=st.booleans(),
     softplus=st.booleans(),
 )
-def test_output_and_gradients_equal_the_loop_in_float64(backend, batch, groups, width, states, length, seed, skip, bias, softplus):
+def test_output_and_gradients_equal_the_loop_in_float64(
+    backend, batch, groups, width, states, length, seed, skip, bias, softplus
+):
     inputs = _inputs(batch, groups, width, states, length, seed, skip, bias)
     expected = _with_gradients({name: value.double() for name, value in inputs.items()}, "loop", softplus)
     errors = _relative_errors(_with_gradients(inputs, backend, softplus), expected, floor=1.0)
@@ -119,7 +129,9 @@ def test_bias_comes_before_softplus(backend):
     """softplus(ln(e − 1)) = 1, so one token gives Δ·B·u·C = u."""
     one = torch.ones(1, 1, 1)
     bias = torch.tensor([math.log(math.e - 1) - 0.25])
-    y = selective_scan(3 * one, 0.25 * one, -one[0], one[None], one[None], delta_bias=bias, delta_softplus=True, backend=backend)
+    y = selective_scan(
+        3 * one, 0.25 * one, -one[0], one[None], one[None], delta_bias=bias, delta_softplus=True, backend=backend
+    )
     assert y.item() == pytest.approx(3.0, rel=1e-6)
 
 
@@ -143,14 +155,18 @@ def test_linear_in_u(backend):
     def scan(u: Tensor) -> Tensor:
         return selective_scan(**(inputs | {"u": u}), delta_softplus=True, backend=backend)
 
-    torch.testing.assert_close(scan(2 * inputs["u"] - 3 * other), 2 * scan(inputs["u"]) - 3 * scan(other), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        scan(2 * inputs["u"] - 3 * other), 2 * scan(inputs["u"]) - 3 * scan(other), atol=1e-4, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_sample_and_a_group_do_not_see_the_others(backend):
     inputs = _inputs(batch=2, groups=2, width=3)
     alone = {name: value[1:, 3:] if name in ("u", "delta") else value for name, value in inputs.items()}
-    alone |= {name: inputs[name][1:, 1:] for name in ("B", "C")} | {name: inputs[name][3:] for name in ("A", "D", "delta_bias")}
+    alone |= {name: inputs[name][1:, 1:] for name in ("B", "C")} | {
+        name: inputs[name][3:] for name in ("A", "D", "delta_bias")
+    }
     together = selective_scan(**inputs, backend=backend)
     torch.testing.assert_close(together[1:, 3:], selective_scan(**alone, backend=backend))
 
@@ -164,7 +180,10 @@ def test_two_runs_are_bit_identical(backend):
 
 @pytest.mark.parametrize("backend", ["loop", "parallel"])
 def test_gradcheck(backend):
-    inputs = [x.requires_grad_() for x in _inputs(batch=1, groups=2, width=1, states=2, length=3, dtype=torch.float64).values()]
+    inputs = [
+        x.requires_grad_()
+        for x in _inputs(batch=1, groups=2, width=1, states=2, length=3, dtype=torch.float64).values()
+    ]
     scan = partial(selective_scan, delta_softplus=True, backend=backend)
     assert torch.autograd.gradcheck(scan, inputs)
     assert torch.autograd.gradgradcheck(scan, inputs)
@@ -278,12 +297,18 @@ def test_everything_that_is_wrong_is_told_at_once():
     ("change", "message"),
     [
         ({"u": torch.zeros(6, 7)}, r"u: got 2 dimensions \(6, 7\), expected 3"),
-        ({"u": torch.zeros(2, 4, 7)}, "u: got 4 rows, expected the 6 rows of A, or a part of them made of whole groups of 3"),
+        (
+            {"u": torch.zeros(2, 4, 7)},
+            "u: got 4 rows, expected the 6 rows of A, or a part of them made of whole groups of 3",
+        ),
         ({"A": -torch.ones(5, 5)}, "A: got 5 rows, expected a multiple of the 2 groups of B"),
         ({"B": torch.zeros(2, 2, 5, 7, dtype=torch.float64)}, r"B: got torch.float64, expected torch.float32 as u$"),
         ({"A": -torch.ones(6, 5).bfloat16()}, r"A: got torch.bfloat16, expected torch.float32 as u \(or float32\)"),
         ({"u": torch.zeros(2, 6, 7, dtype=torch.int64)}, "u: got torch.int64, expected a floating point type"),
-        ({"C": torch.zeros(2, 2, 5, 7, device="meta"), "D": torch.zeros(6, device="meta")}, r"C: got meta, expected cpu as u; D: got meta"),
+        (
+            {"C": torch.zeros(2, 2, 5, 7, device="meta"), "D": torch.zeros(6, device="meta")},
+            r"C: got meta, expected cpu as u; D: got meta",
+        ),
         ({"order": torch.zeros(2, 7)}, "order: got torch.float32, expected int32 or int64"),
         (_inputs(length=0), "u: got 0 tokens, expected 1 or more"),
         ({"u": None}, "u: got NoneType, expected a tensor"),
@@ -293,7 +318,10 @@ def test_everything_that_is_wrong_is_told_at_once():
             {"order": torch.tensor([[0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 2, 4, 5, 6]])},
             "order: group 1 visits some token twice and another never",
         ),
-        ({"delta": torch.zeros(2, 0, 7), "delta_proj": torch.zeros(6, 0)}, "delta_proj: got rank 0, expected 1 or more"),
+        (
+            {"delta": torch.zeros(2, 0, 7), "delta_proj": torch.zeros(6, 0)},
+            "delta_proj: got rank 0, expected 1 or more",
+        ),
         ({"backend": ["numba"]}, r"backend: got \['numba'\], expected auto or one of"),
         ({"delta": [1.0]}, "delta: got list, expected a tensor"),
         ({"backend": "fast"}, "backend: got 'fast', expected auto or one of loop, parallel, numba, triton, mamba_ssm"),
@@ -339,7 +367,10 @@ def _map_gradients(inputs: dict[str, Tensor], backend: str) -> dict[str, Tensor]
     order = {name: inputs[name] for name in ("order",) if name in inputs}
     leaves = {name: value.detach().requires_grad_() for name, value in inputs.items() if name != "order"}
     y = selective_scan(**leaves, **order, delta_softplus=True, backend=backend)
-    return {"y": y.detach(), **dict(zip(leaves, torch.autograd.grad(y, list(leaves.values()), _cotangent(y)), strict=True))}
+    return {
+        "y": y.detach(),
+        **dict(zip(leaves, torch.autograd.grad(y, list(leaves.values()), _cotangent(y)), strict=True)),
+    }
 
 
 @pytest.mark.parametrize("backend", FAST)
@@ -426,7 +457,9 @@ def test_the_number_of_threads_does_not_matter():
 def test_no_sample_and_a_single_token(backend, shape):
     inputs = _inputs(**shape)
     got = _with_gradients(inputs, backend, True)
-    assert {name: value.shape for name, value in got.items()} == {"y": inputs["u"].shape} | {n: v.shape for n, v in inputs.items()}
+    assert {name: value.shape for name, value in got.items()} == {"y": inputs["u"].shape} | {
+        n: v.shape for n, v in inputs.items()
+    }
     if shape == {"length": 1}:
         expected = _with_gradients({name: value.double() for name, value in inputs.items()}, "loop", True)
         assert max(_relative_errors(got, expected).values()) < 1e-6
@@ -448,7 +481,15 @@ def test_many_channels_and_states_equal_the_loop_in_float64(shape):
 def _check_numbers_and_nan() -> None:
     """Numba against the loop, and what is not a number in either comes out as that in both."""
     torch.manual_seed(0)
-    shapes = {"u": (1, 3, 20), "delta": (1, 3, 20), "A": (3, 5), "B": (1, 1, 5, 20), "C": (1, 1, 5, 20), "D": (3,), "delta_bias": (3,)}
+    shapes = {
+        "u": (1, 3, 20),
+        "delta": (1, 3, 20),
+        "A": (3, 5),
+        "B": (1, 1, 5, 20),
+        "C": (1, 1, 5, 20),
+        "D": (3,),
+        "delta_bias": (3,),
+    }
     for dtype in (torch.float32, torch.float64):
         inputs = {name: torch.randn(shape, dtype=dtype) for name, shape in shapes.items()}
         inputs["A"] = -inputs["A"].exp()
@@ -480,7 +521,9 @@ def _has_avx512() -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not _has_avx512(), reason="this processor has no AVX-512: the test above has compiled for one without")
+@pytest.mark.skipif(
+    not _has_avx512(), reason="this processor has no AVX-512: the test above has compiled for one without"
+)
 def test_numbers_and_nan_on_a_processor_without_avx512(tmp_path):
     """Another exponential is compiled where there is no AVX-512; neither swallows what is not a number."""
     code = "from tests.ops.scan.test_scan import _check_numbers_and_nan as check; check()"

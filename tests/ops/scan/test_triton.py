@@ -1,8 +1,8 @@
 """The Triton backend against the loop in float64, as far as that can be known without a GPU.
 
-Here: what the kernels compute (in Triton's interpreter, on the CPU), and that they compile for real GPUs without atomics or
-double precision. Only the tests marked ``gpu`` can say whether the compiled kernels agree too. Interpreter and compiler run in
-processes of their own: Triton decides when it is imported which of the two it is.
+Here: what the kernels compute (in Triton's interpreter, on the CPU), and that they compile for real GPUs without
+atomics or double precision. Only the tests marked ``gpu`` can say whether the compiled kernels agree too. Interpreter
+and compiler run in processes of their own: Triton decides when it is imported which of the two it is.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ from tests.fixtures.triton_cases import CASES, NAMES, assert_exact, scan_argumen
 def answers(tmp_path_factory) -> dict[str, Any]:
     path = tmp_path_factory.mktemp("triton") / "answers.pt"
     pytest.importorskip("triton")
-    run_code("import sys; from tests.fixtures import triton_cases; triton_cases.interpret(sys.argv[1])", path, TRITON_INTERPRET="1")
+    run_code(
+        "import sys; from tests.fixtures import triton_cases; triton_cases.interpret(sys.argv[1])",
+        path,
+        TRITON_INTERPRET="1",
+    )
     return torch.load(path)
 
 
@@ -107,7 +111,8 @@ def test_states_are_kept_on_demand_only():
 
 
 @pytest.mark.parametrize(
-    ("module", "reason"), [(None, "triton cannot be imported"), (SimpleNamespace(__version__="3.1.0"), "triton 3.1.0 is too old")]
+    ("module", "reason"),
+    [(None, "triton cannot be imported"), (SimpleNamespace(__version__="3.1.0"), "triton 3.1.0 is too old")],
 )
 def test_a_missing_or_old_triton_is_a_reason_not_a_failure(monkeypatch, module, reason):
     monkeypatch.setitem(sys.modules, "triton", module)
@@ -144,9 +149,13 @@ LARGE = {
 @gpu
 @pytest.mark.parametrize("name", CASES)
 def test_gpu_small_cases_equal_the_loop(name, monkeypatch):
-    for module, option, value in zip((layout, triton_cuda, triton_cuda), ("CHUNK", "TILE", "PROGRAMS"), CASES[name]["cut"], strict=True):
+    for module, option, value in zip(
+        (layout, triton_cuda, triton_cuda), ("CHUNK", "TILE", "PROGRAMS"), CASES[name]["cut"], strict=True
+    ):
         monkeypatch.setattr(module, option, value)
-    assert_exact(with_gradients(CASES[name], "triton", torch.float32, "cuda"), with_gradients(CASES[name], "loop", torch.float64))
+    assert_exact(
+        with_gradients(CASES[name], "triton", torch.float32, "cuda"), with_gradients(CASES[name], "loop", torch.float64)
+    )
 
 
 @gpu
@@ -160,7 +169,9 @@ def test_gpu_large_cases_equal_the_loop_twice_to_the_bit(name):
 @gpu
 def test_gpu_auto_takes_triton():
     assert available_backends()["triton"] is None
-    automatic, triton = (with_gradients(LARGE["odd sizes"], backend, torch.float32, "cuda") for backend in ("auto", "triton"))
+    automatic, triton = (
+        with_gradients(LARGE["odd sizes"], backend, torch.float32, "cuda") for backend in ("auto", "triton")
+    )
     assert all(torch.equal(x, triton[name]) for name, x in automatic.items())
 
 

@@ -90,7 +90,13 @@ def test_pictures_are_the_same_when_drawn_again(tmp_path):
     picks = pick_images([one], "s_alpha", each=1)
     for folder in (tmp_path / "1", tmp_path / "2"):
         save_curves(folder / "curves_A.png", [one], "field")
-        save_gallery(folder / "gallery_A.png", picks, "s_alpha", "field", lambda _: [("truth", np.eye(8)), ("$r_1$", np.zeros((8, 8)))])
+        save_gallery(
+            folder / "gallery_A.png",
+            picks,
+            "s_alpha",
+            "field",
+            lambda _: [("truth", np.eye(8)), ("$r_1$", np.zeros((8, 8)))],
+        )
     for name in ("curves_A.png", "curves_A.pdf", "gallery_A.png"):
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
     with Image.open(tmp_path / "1" / "gallery_A.png") as picture:
@@ -117,7 +123,9 @@ def test_curves_draw_each_method_in_its_own_colour_or_dash(tmp_path, monkeypatch
 def test_names_are_drawn_as_they_are(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr("src.report.figures.curves.save_figure", lambda figure, *_: drawn.append(figure))
-    save_curves(tmp_path / "c.png", [set_scores("A$^$", name, {"mae": [0.1]}) for name in ("_hidden", "a$^$", "plain")], "raw")
+    save_curves(
+        tmp_path / "c.png", [set_scores("A$^$", name, {"mae": [0.1]}) for name in ("_hidden", "a$^$", "plain")], "raw"
+    )
     figure = drawn[0]
     figure.draw_without_rendering()
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [r"$\_$hidden", r"a\$^\$", "plain"]
@@ -127,7 +135,14 @@ def test_the_gallery_names_its_images_and_colours(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr("src.report.figures.gallery.save_figure", lambda figure, *_: drawn.append(figure))
     picks = pick_images([set_scores("A", "x", {"s_alpha": [0.1, 0.9]})], "s_alpha", each=1)
-    save_gallery(tmp_path / "g.png", picks, "s_alpha", "raw", lambda _: [("truth", np.eye(8)), ("$r_1$", np.zeros((8, 8)))], in_view=True)
+    save_gallery(
+        tmp_path / "g.png",
+        picks,
+        "s_alpha",
+        "raw",
+        lambda _: [("truth", np.eye(8)), ("$r_1$", np.zeros((8, 8)))],
+        in_view=True,
+    )
     (figure,) = drawn
     texts = [" ".join(text.get_text().split()) for text in figure.texts]
     assert texts[:-1] == ["best 0.90 image_1", "truth", "$r_1$", "worst 0.10 image_0"]

@@ -28,12 +28,18 @@ from tests.fixtures.fake_scores import set_scores
 BASE = np.random.default_rng(0).uniform(0.4, 0.6, 40)
 
 
-def make_job(root: Path, number: int, ablation: str, seed: int, shift: float | None = 0.0, record: dict | None = None, **config) -> Path:
+def make_job(
+    root: Path, number: int, ablation: str, seed: int, shift: float | None = 0.0, record: dict | None = None, **config
+) -> Path:
     """A job's folder; `shift` None: no scores. The scores of seed s are higher by 0.01·s."""
     folder = root / str(number)
     (folder / ".hydra").mkdir(parents=True)
-    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump([f"ablation={ablation}", f"seed={seed}", "data.batch_size=2"]))
-    (folder / "config.yaml").write_text(yaml.safe_dump({"seed": seed, "test": True, "trainer": {"max_epochs": 3}} | config))
+    (folder / ".hydra" / "overrides.yaml").write_text(
+        yaml.safe_dump([f"ablation={ablation}", f"seed={seed}", "data.batch_size=2"])
+    )
+    (folder / "config.yaml").write_text(
+        yaml.safe_dump({"seed": seed, "test": True, "trainer": {"max_epochs": 3}} | config)
+    )
     (folder / "logs" / "version_0").mkdir(parents=True)
     epochs = 3 if shift is not None else 2
     rows = [{"epoch": e, "val/s_alpha": 0.5 + 0.01 * e} for e in range(epochs)] + [
@@ -42,7 +48,10 @@ def make_job(root: Path, number: int, ablation: str, seed: int, shift: float | N
     write_csv(folder / "logs" / "version_0" / "metrics.csv", rows)
     if shift is not None:
         values = BASE + shift + 0.01 * seed
-        write_csv(folder / "per_image.csv", image_rows([set_scores("CAMO", "RUN", {"s_alpha": values, "mae": values})], "field"))
+        write_csv(
+            folder / "per_image.csv",
+            image_rows([set_scores("CAMO", "RUN", {"s_alpha": values, "mae": values})], "field"),
+        )
     if record is not None:
         (folder / "job.json").write_text(json.dumps(record))
     return folder
@@ -149,7 +158,11 @@ def test_a_job_notes_how_it_ended(tmp_path):
     assert read_record(tmp_path)["state"] == "running"
     note.failed(RuntimeError("out of memory"), "RuntimeError: out of memory\nTried to allocate", mistake=False)
     record = read_record(tmp_path)
-    assert (record["state"], record["error"], record["mistake"]) == ("failed", "RuntimeError: out of memory Tried to allocate", False)
+    assert (record["state"], record["error"], record["mistake"]) == (
+        "failed",
+        "RuntimeError: out of memory Tried to allocate",
+        False,
+    )
     assert record["traceback"].endswith("RuntimeError: out of memory\n")
 
 
@@ -162,7 +175,10 @@ def test_a_job_that_ended_early_is_finished_and_one_that_was_stopped_is_not(tmp_
 
 
 def test_names_come_from_what_varies():
-    assert name_jobs([{"ablation": "full", "seed": "0", "a": "1"}, {"ablation": "full", "seed": "1", "a": "1"}]) == ["default"] * 2
+    assert (
+        name_jobs([{"ablation": "full", "seed": "0", "a": "1"}, {"ablation": "full", "seed": "1", "a": "1"}])
+        == ["default"] * 2
+    )
     assert name_jobs([{"ablation": "a", "model.x": "1"}, {"ablation": "b", "model.x": "2"}]) == ["a, x=1", "b, x=2"]
 
 
@@ -170,7 +186,12 @@ def test_names_come_from_what_varies():
     ("change", "words"),
     [
         (lambda root: None, "no such group; there are full, no_robe, no_residual, stages_1"),
-        (lambda root: (root / "3" / "per_image.csv").write_text((root / "3" / "per_image.csv").read_text().replace("field", "raw")), "raw"),
+        (
+            lambda root: (root / "3" / "per_image.csv").write_text(
+                (root / "3" / "per_image.csv").read_text().replace("field", "raw")
+            ),
+            "raw",
+        ),
     ],
 )
 def test_mistakes_are_named(multirun, change, words):

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from src.report.tables.breakdown import BY_COUNT, BY_SIZE, BY_SUB, BY_SUPER, break_down, breakdown_rows, breakdown_tables, cod10k_class
+from src.report.tables.breakdown import (
+    BY_COUNT,
+    BY_SIZE,
+    BY_SUB,
+    BY_SUPER,
+    break_down,
+    breakdown_rows,
+    breakdown_tables,
+    cod10k_class,
+)
 from src.report.tables.table import markdown
 from tests.fixtures.fake_scores import set_scores
 
@@ -58,7 +67,9 @@ def test_tables_of_one_and_of_several_methods():
     assert "| object size | images | S_α ↑ | MAE ↓ |" in markdown(table)
     assert "| over 20 % | 1 | 0.90 | 0.30 |" in markdown(table)
     assert "Protocol raw" in markdown(table)
-    methods = [set_scores("A", name, {"mae": value}) for name, value in (("x", [0.1, 0.2, 0.3]), ("y", [0.4, 0.5, 0.6]))]
+    methods = [
+        set_scores("A", name, {"mae": value}) for name, value in (("x", [0.1, 0.2, 0.3]), ("y", [0.4, 0.5, 0.6]))
+    ]
     table = breakdown_tables(break_down(methods), ["mae"], "raw", 2)[0]
     assert "A by object size, MAE" in markdown(table)
     assert "| 5 to 20 % | 2 | 0.15 | 0.45 |" in markdown(table)

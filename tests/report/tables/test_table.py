@@ -70,7 +70,9 @@ def test_the_notes_say_how_the_numbers_were_made():
 def test_resized_maps_are_counted():
     results = _results()
     results["NC4K"][1].resized = 3
-    assert "maps of another size than their mask: 3 of second." in markdown(scores_table("NC4K", results, COLUMNS, "field", 3))
+    assert "maps of another size than their mask: 3 of second." in markdown(
+        scores_table("NC4K", results, COLUMNS, "field", 3)
+    )
 
 
 def test_published_rows_are_told_apart_and_ranked_apart_when_not_comparable():
@@ -102,7 +104,9 @@ def test_a_published_number_never_stands_under_another_measure():
 
 def test_latex_is_booktabs_with_marks_arrows_and_one_block_a_data_set():
     results = _results() | {"CAMO": [set_scores("CAMO", "first_one & only", {"mae": [0.1, 0.2]})]}
-    text = latex(scores_table("NC4K, CAMO", results, ["s_alpha", "mae"], "field", 3, select_published(["CAMO"], ["ms"])))
+    text = latex(
+        scores_table("NC4K, CAMO", results, ["s_alpha", "mae"], "field", 3, select_published(["CAMO"], ["ms"]))
+    )
     assert r"$S_\alpha\uparrow$ & $\mathrm{MAE}\downarrow$ & $S_\alpha\uparrow$" in text
     assert r"\multicolumn{2}{c}{NC4K} & \multicolumn{2}{c}{CAMO} \\" in text
     assert r"\cmidrule(lr){3-4} \cmidrule(lr){5-6}" in text
@@ -127,7 +131,11 @@ def test_tex_escapes_and_knows_our_symbols():
 
 
 def test_html_escapes_and_marks():
-    table = Table("a < b", [Head("m", is_number=False), Head("x")], [[Cell("<i>"), Cell("1", "best")], [Cell("n"), Cell("2", "second")]])
+    table = Table(
+        "a < b",
+        [Head("m", is_number=False), Head("x")],
+        [[Cell("<i>"), Cell("1", "best")], [Cell("n"), Cell("2", "second")]],
+    )
     text = html(table)
     assert "a &lt; b" in text
     assert '<td class="name">&lt;i&gt;</td><td><b>1</b></td>' in text

@@ -27,7 +27,13 @@ def _files(results: Path) -> dict[Path, bytes]:
 def _mean_scores(results: Path) -> dict[tuple[object, ...], float]:
     """Of the test set: network, seed and variant → mean S_α."""
     images = read_results(results).images
-    return images[images["split"] == "test"].groupby(["network", "seed", *Variant._fields])["s_alpha"].mean().round(6).to_dict()
+    return (
+        images[images["split"] == "test"]
+        .groupby(["network", "seed", *Variant._fields])["s_alpha"]
+        .mean()
+        .round(6)
+        .to_dict()
+    )
 
 
 @pytest.mark.slow
@@ -66,7 +72,9 @@ def test_epochs_are_kept_and_an_epoch_that_was_trained_again_counts_once(tmp_pat
     logged = {name: dict(zip(rows["epoch"], rows["value"], strict=True)) for name, rows in epochs.groupby("name")}
     assert logged["unfolding/mu_0"] == {1: 0.01, 2: 0.02, 3: 0.5, 4: 0.7}
     assert logged["val/gain_1"] == {1: 0.0, 2: 0.01, 3: 0.02}
-    store_run(write_run(tmp_path / "short", {}, epochs=3, lr=1e-2), "run", tmp_path / "results")  # of a search for rates: no epochs
+    store_run(
+        write_run(tmp_path / "short", {}, epochs=3, lr=1e-2), "run", tmp_path / "results"
+    )  # of a search for rates: no epochs
     after = read_results(tmp_path / "results")
     assert (len(after.runs), len(after.epochs)) == (3, len(epochs))
 
@@ -126,7 +134,10 @@ def test_runs_that_end_at_the_same_time_lose_no_rows(tmp_path):
 
 def test_floats_read_back_the_same(tmp_path):
     gains = np.random.default_rng(0).standard_normal(200) * 10.0 ** np.arange(-100, 100)
-    store({"gains": pd.DataFrame(STORED | {"part": "a", "step": step, "gain": gain} for step, gain in enumerate(gains))}, tmp_path)
+    store(
+        {"gains": pd.DataFrame(STORED | {"part": "a", "step": step, "gain": gain} for step, gain in enumerate(gains))},
+        tmp_path,
+    )
     assert read_results(tmp_path).gains["gain"].tolist() == gains.tolist()
 
 
@@ -152,7 +163,13 @@ def test_everything_wrong_with_stored_rows_is_told_at_once(tmp_path):
     store_run(write_run(tmp_path / "run", VALUES, stages=(0.5,)), "run", results)
     path = results / "data" / "images.csv.gz"
     header, *_, b, c, d = gzip.decompress(path.read_bytes()).decode().splitlines()
-    wrong = [b.replace("test", "val"), b.replace("0.7", "1.6"), b.replace("0.7", "nan"), b.replace(",1,", ",1.5,"), b.replace("null", "no")]
+    wrong = [
+        b.replace("test", "val"),
+        b.replace("0.7", "1.6"),
+        b.replace("0.7", "nan"),
+        b.replace(",1,", ",1.5,"),
+        b.replace("null", "no"),
+    ]
     wrong += [c.replace(",run,", ",,"), b.rpartition(",")[0], "", b.replace("224", "").replace("0.7", "many")]
     other = [d.replace(",run,", ",fpn,"), b.replace("abc1234", "other").replace(",b,", ",e,"), d]
     path.write_bytes(gzip.compress("\n".join([header, *wrong, b, c, d, *other]).encode() + b"\n"))
@@ -186,13 +203,18 @@ def test_files_that_cannot_be_read_and_unknown_columns_are_told_at_once(tmp_path
     data = results / "data"
     (data / "images.csv.gz").write_bytes((data / "images.csv.gz").read_bytes()[:-30])
     (data / "runs.csv").write_text((data / "runs.csv").read_text().replace("lr", "rate"))
-    (data / "gains.csv").write_text(f"{','.join(LAYOUTS['gains'].columns)}\n" + 2 * "CAMO,test,224,run,0,abc1234,a,1,0.5,7\n")
+    (data / "gains.csv").write_text(
+        f"{','.join(LAYOUTS['gains'].columns)}\n" + 2 * "CAMO,test,224,run,0,abc1234,a,1,0.5,7\n"
+    )
     (data / "epochs.csv").write_text((data / "epochs.csv").read_text() + "CAMO,224,run,0,abc1234,1,name,0.5,7\n")
     (data / "starts.csv").write_bytes(b"\xff\xfe")
     text = _told(results)
     for name in ("images.csv.gz", "epochs.csv", "starts.csv"):
         assert f"{data / name}: cannot be read" in text
-    for name in ("runs.csv: has the columns dataset, size, network, seed, commit, epochs, rate", "gains.csv: has the columns"):
+    for name in (
+        "runs.csv: has the columns dataset, size, network, seed, commit, epochs, rate",
+        "gains.csv: has the columns",
+    ):
         assert f"{data / name}" in text
     before = _files(results)
     with pytest.raises(UserError, match="nothing was stored"):
@@ -202,7 +224,9 @@ def test_files_that_cannot_be_read_and_unknown_columns_are_told_at_once(tmp_path
 
 def test_tasks_measures_and_images_belong_together(tmp_path):
     run = write_run(tmp_path / "run", {}, dataset="Kvasir-SEG")
-    write_evaluation(run / "test", VALUES["test"], dataset="Kvasir-SEG", extra={"dice_mean": (0.9,) * 4, "iou_mean": (0.8,) * 4})
+    write_evaluation(
+        run / "test", VALUES["test"], dataset="Kvasir-SEG", extra={"dice_mean": (0.9,) * 4, "iou_mean": (0.8,) * 4}
+    )
     store_run(run, "run", tmp_path / "results")
     assert set(read_results(tmp_path / "results").images["dice_mean"]) == {0.9}
     path = tmp_path / "results" / "data" / "tasks.csv"
@@ -215,11 +239,18 @@ def test_tasks_measures_and_images_belong_together(tmp_path):
 
 
 def test_starts_and_gains_fill_their_tables(tmp_path):
-    gains = pd.DataFrame(STORED | {"part": part, "step": step, "gain": 0.1} for part, step in (("a", 1), ("a", 2), ("b", 1)))
+    gains = pd.DataFrame(
+        STORED | {"part": part, "step": step, "gain": 0.1} for part, step in (("a", 1), ("a", 2), ("b", 1))
+    )
     starts = pd.DataFrame(
-        STORED | {"start": start, "map": name, "s_alpha": 0.1, "mae": 0.1} for start, name in (("a", "M_0"), ("b", "M_1"))
+        STORED | {"start": start, "map": name, "s_alpha": 0.1, "mae": 0.1}
+        for start, name in (("a", "M_0"), ("b", "M_1"))
     )
     store({"gains": gains, "starts": starts}, tmp_path)
     text = _told(tmp_path)
-    assert "gains.csv: dataset=CAMO split=holdout size=224 network=run seed=0: not every part has the same steps" in text
-    assert "starts.csv: dataset=CAMO split=holdout size=224 network=run seed=0: not every start has the same maps" in text
+    assert (
+        "gains.csv: dataset=CAMO split=holdout size=224 network=run seed=0: not every part has the same steps" in text
+    )
+    assert (
+        "starts.csv: dataset=CAMO split=holdout size=224 network=run seed=0: not every start has the same maps" in text
+    )

@@ -27,9 +27,20 @@ BEST = {"run": 1e-3, "fpn": 2e-3, "fpn_ds": 5e-4, "fpn_wide": 5e-4, "unet": 5e-4
 def tuned(tmp_path) -> Path:
     """Stored results of the phase `lr`; a higher rate than a model's best loses."""
     results = tmp_path / "results"
-    training = {"dataset": "CAMO", "size": 160, "seed": 0, "commit": "abc1234", "epochs": 4, "parameters": 1, "gmacs": 1.0, "hours": 0.1}
+    training = {
+        "dataset": "CAMO",
+        "size": 160,
+        "seed": 0,
+        "commit": "abc1234",
+        "epochs": 4,
+        "parameters": 1,
+        "gmacs": 1.0,
+        "hours": 0.1,
+    }
     rates = [
-        {"network": model, "lr": rate, "holdout_s_alpha": 0.53 - 0.02 * (rate != best)} for model, best in BEST.items() for rate in RATES
+        {"network": model, "lr": rate, "holdout_s_alpha": 0.53 - 0.02 * (rate != best)}
+        for model, best in BEST.items()
+        for rate in RATES
     ]
     store({"runs": pd.DataFrame([training | one for one in rates])}, results)
     return results
@@ -49,7 +60,9 @@ def test_every_training_composes(tuned, tmp_path):
     composed: dict[tuple[str, ...], DictConfig] = {}
     for phase, make in matrix.PHASES.items():
         for run in matrix.with_rates(make(tuned), tuned):
-            overrides = run.overrides[:1] + tuple(one for one in run.overrides[1:] if not _is_choice(one) and "optimizer.lr=" not in one)
+            overrides = run.overrides[:1] + tuple(
+                one for one in run.overrides[1:] if not _is_choice(one) and "optimizer.lr=" not in one
+            )
             if overrides not in composed:
                 with initialize_config_dir(CONF, version_base="1.3"):
                     composed[overrides] = compose("train", [*run.overrides, "paths.output_dir=out"])
@@ -111,9 +124,13 @@ def test_rates_and_the_rival_have_to_be_measured_first(tmp_path):
 
 
 def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monkeypatch):
-    run = matrix.Run("core_fpn", "fpn", ("experiment=camo_lite0", "model=fpn"), ("holdout",), seed=2, variants=matrix.TWO_ROUNDS)
+    run = matrix.Run(
+        "core_fpn", "fpn", ("experiment=camo_lite0", "model=fpn"), ("holdout",), seed=2, variants=matrix.TWO_ROUNDS
+    )
     folder, results, pages = tmp_path / run.folder, tmp_path / "results", tmp_path / "pages"
-    shutil.copytree(Path(CONF).parent / "docs" / "results", pages, ignore=shutil.ignore_patterns("data", "weights", "*.png"))
+    shutil.copytree(
+        Path(CONF).parent / "docs" / "results", pages, ignore=shutil.ignore_patterns("data", "weights", "*.png")
+    )
     called: list[list[str]] = []
 
     def call(words: list[str]) -> None:

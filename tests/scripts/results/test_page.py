@@ -24,7 +24,9 @@ RUN = (0.70, 0.80, 0.60, 0.90)
 
 def page_with(*names: str) -> str:
     """A page with these blocks, and words around them."""
-    blocks = (f"words before {name}\n<!-- begin: {name} -->\nold\n<!-- end: {name} -->\nwords after {name}" for name in names)
+    blocks = (
+        f"words before {name}\n<!-- begin: {name} -->\nold\n<!-- end: {name} -->\nwords after {name}" for name in names
+    )
     return "# Ours\n\n" + "\n".join(blocks)
 
 
@@ -43,7 +45,9 @@ def stored(tmp_path_factory) -> Path:
         values = tuple(value + shift for value in RUN)
         run = write_run(folder / f"run{seed}", {"test": values, "holdout": values}, (0.5, 0.75 + shift), seed)
         store_run(run, "run", folder / "results")
-    store_run(write_run(folder / "control", {"test": control, "holdout": control}, (0.5, 0.72)), "fpn_ds", folder / "results")
+    store_run(
+        write_run(folder / "control", {"test": control, "holdout": control}, (0.5, 0.72)), "fpn_ds", folder / "results"
+    )
     below = {"run+stages_1": [value - 0.1 for value in RUN], "run-robe": [value - 0.05 for value in RUN]}
     for name, values in (below | {"run+levels_4": [0.73] * 4, "run-coupling+levels_4": [0.71] * 4}).items():
         store_run(write_run(folder / name, {"holdout": values}), name, folder / "results")
@@ -162,7 +166,9 @@ def test_evaluation_variants_are_of_the_same_training(made, tmp_path):
     results, page = made
     run = write_run(tmp_path / "again", {"test": RUN}, (0.5, 0.74))
     write_evaluation(run / "test-closing_step", tuple(value - 0.02 for value in RUN), closing_step=False)
-    write_evaluation(run / "test-closing_step_x2", tuple(value - 0.01 for value in RUN), closing_step=False, sharpness=2)
+    write_evaluation(
+        run / "test-closing_step_x2", tuple(value - 0.01 for value in RUN), closing_step=False, sharpness=2
+    )
     store_run(run, "run", results, replace=True)
     text = page_text(page, results)
     scores, sharpness = block(text, "scores"), block(text, "sharpness")
@@ -175,7 +181,10 @@ def test_evaluation_variants_are_of_the_same_training(made, tmp_path):
 def test_other_starts_have_a_table_a_network(made):
     results, page = made
     starts = {"its own": {"s_alpha": 0.7, "mae": 0.2}, "the truth": {"s_alpha": 1.0, "mae": 0.0}}
-    store({"starts": pd.DataFrame(STORED | {"start": start, "map": "M_0"} | scores for start, scores in starts.items())}, results)
+    store(
+        {"starts": pd.DataFrame(STORED | {"start": start, "map": "M_0"} | scores for start, scores in starts.items())},
+        results,
+    )
     text = page_text(page, results)
     assert "### CAMO, 224 px, `run`, seed 0: the stages from other starts" in text
     assert text.index("| its own | 0.700 | 0.200 |") < text.index("| the truth | 1.000 | 0.000 |")
@@ -184,7 +193,11 @@ def test_other_starts_have_a_table_a_network(made):
 def test_gains_of_the_parts_have_a_table_a_network(made):
     results, page = made
     gains = {"the step": (0.0066, -0.01), "(c) ∇S": (0.001, 0.0)}
-    rows = [STORED | {"part": part, "step": k, "gain": gain} for part, own in gains.items() for k, gain in enumerate(own, start=1)]
+    rows = [
+        STORED | {"part": part, "step": k, "gain": gain}
+        for part, own in gains.items()
+        for k, gain in enumerate(own, start=1)
+    ]
     store({"gains": pd.DataFrame(rows)}, results)
     text = page_text(page, results)
     assert "### CAMO, 224 px, `run`, seed 0: what the parts of the mask step gain" in text
@@ -225,7 +238,11 @@ def test_without_results_the_page_says_so(tmp_path):
 
 def test_a_page_with_other_markers_is_not_touched(tmp_path):
     page = with_pages(tmp_path)
-    text = (PAGE + PAGE[PAGE.index("<!-- begin: rates") :]).replace("in: cost", "in: coast").replace("end: cost", "end: coast")
+    text = (
+        (PAGE + PAGE[PAGE.index("<!-- begin: rates") :])
+        .replace("in: cost", "in: coast")
+        .replace("end: cost", "end: coast")
+    )
     page.write_text(text, encoding="utf-8")
     with pytest.raises(UserError) as error:
         write_pages(tmp_path, tmp_path / "results")
@@ -269,9 +286,16 @@ def test_the_pages_of_this_checkout_are_what_its_results_say():
 
 def test_the_first_numbers_of_the_readme_are_those_of_the_results():
     readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
-    starts = {"run": "RUN |", "run-closing_step": "RUN, evaluated at M_K", "fpn_ds": "no-unfolding control", "fpn": "feature pyramid"}
+    starts = {
+        "run": "RUN |",
+        "run-closing_step": "RUN, evaluated at M_K",
+        "fpn_ds": "no-unfolding control",
+        "fpn": "feature pyramid",
+    }
     images = read_results(DOCS / "results").images
-    scored = grouped(images[(images["dataset"] == "CAMO") & (images["split"] == "test") & (images["size"] == 224)])["CAMO", 224]
+    scored = grouped(images[(images["dataset"] == "CAMO") & (images["split"] == "test") & (images["size"] == 224)])[
+        "CAMO", 224
+    ]
     for name, start in starts.items():
         (row,) = [line for line in readme.splitlines() if line.startswith(f"| {start}")]
         means = [f"{np.mean(scored[name].means(measure)):.4f}" for measure in SHOWN]
