@@ -1,4 +1,4 @@
-"""How Sphinx builds this site: ``make docs``. Markdown by MyST, docstrings by autodoc and napoleon, warnings are errors."""
+"""Sphinx settings of this site (``make docs``): MyST for Markdown, autodoc and napoleon; warnings are errors."""
 
 import sys
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""Images per second and core: this project's data path against a plain Pillow + torchvision pipeline that does the same.
+"""Images per second and core: this project's data path against an equivalent plain Pillow + torchvision pipeline.
 
     python -m scripts.bench_data data.root=FOLDER --set CAMO --size 384
 
-Everything runs in one process on one thread, so that the figures are per core; both sides read the same files in the
-same order, share the same memory settings, and are measured in turns. "Training" is the paper's recipe: flip, crop,
-rotation, sharpness, resize, colour, tensor; "evaluation" is resize and tensor, the mask untouched.
+Everything runs in one process on one thread, so the numbers are per core. Both pipelines read the same files in the
+same order, have the same memory settings, and are measured in turns. "Training" is the paper's recipe: flip, crop,
+rotation, sharpness, resize, colour, tensor. "Evaluation" is resize and tensor; the mask is not resized.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Load = Callable[[int], Any]
 
 
 def main() -> None:
-    """The command line of :func:`bench`."""
+    """Run the command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
     parser.add_data_root()
     parser.add_argument("--set", default="CAMO", help="a training set")
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def bench(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Measure and print; returns kind → pipeline → images per second and core."""
+    """Measure, print, and return kind → pipeline → images per second and core."""
     if not arguments.data_root.is_dir():
         raise UserError(missing_root(arguments.data_root))
     folders = locate_set(arguments.data_root, arguments.split, arguments.set)
@@ -106,7 +106,7 @@ def _pipelines(
 
 
 def plain_training(image_path: Path, mask_path: Path, size: int) -> tuple[Tensor, Tensor]:
-    """`transforms.paper_recipe` in the field's usual means: Pillow images and torchvision functions, step by step."""
+    """Apply `transforms.paper_recipe` with the field's usual tools: Pillow images and torchvision functions."""
     image, mask = Image.open(image_path).convert("RGB"), Image.open(mask_path).convert("L")
     if random.random() < 0.5:
         image, mask = F.hflip(image), F.hflip(mask)
@@ -127,7 +127,7 @@ def plain_training(image_path: Path, mask_path: Path, size: int) -> tuple[Tensor
 
 
 def plain_resized(image_path: Path, mask_path: Path, size: int) -> tuple[Tensor, Tensor]:
-    """Resize and tensor."""
+    """Return image and mask, resized, as tensors."""
     image, mask = Image.open(image_path).convert("RGB"), Image.open(mask_path).convert("L")
     return F.to_tensor(F.resize(image, [size, size])), F.to_tensor(
         F.resize(mask, [size, size], InterpolationMode.NEAREST)
@@ -135,13 +135,13 @@ def plain_resized(image_path: Path, mask_path: Path, size: int) -> tuple[Tensor,
 
 
 def plain_evaluation(image_path: Path, mask_path: Path, size: int) -> tuple[Tensor, Tensor]:
-    """The image resized, the mask as bool at its own size."""
+    """Return the resized image, and the mask as bool at its own size."""
     image, mask = Image.open(image_path).convert("RGB"), Image.open(mask_path).convert("L")
     return F.to_tensor(F.resize(image, [size, size])), torch.from_numpy(np.array(mask) > 127)
 
 
 def _measured(pipelines: dict[str, Load], count: int, rounds: int) -> dict[str, float]:
-    """Images per second of processor time, the median of `rounds` passes taken in turns, after one to warm up."""
+    """Return images per second of CPU time: the median of `rounds` passes in turns, after one warm-up pass."""
     seconds: dict[str, list[float]] = {name: [] for name in pipelines}
     for turn in range(rounds + 1):
         for name, load in pipelines.items():

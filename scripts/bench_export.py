@@ -2,11 +2,11 @@
 
     python -m scripts.bench_export --weights FILE [--sizes 224 352] [--rounds 7] [--before] [--cold]
 
-For each size: the network in PyTorch, and its export in onnxruntime from the same float tensor; a picture of 640 × 480
-through `Predictor`, as a checkpoint and as a file that resizes. Median CPU milliseconds. `--before` adds the export
-that PyTorch makes of the scan's tensor operations (`parallel`), which was the only one before `src.export`. `--cold`
-times whole processes: six lines with onnxruntime, and `src.predict` with the checkpoint, from the start to the first
-mask.
+For each size it times, as median CPU milliseconds: the network in PyTorch and its export in onnxruntime, on the same
+float tensor; and a picture of 640 × 480 with the checkpoint in `Predictor` and with an exported file that resizes.
+`--before` adds PyTorch's own export of the scan's tensor operations (`parallel`), the only one before `src.export`.
+`--cold` times whole processes from the start to the first mask: six lines with onnxruntime, and `src.predict` with the
+checkpoint.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Image.fromarray(mask).save("{mask}")
 
 
 def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median CPU milliseconds of each call; they take turns, after one round that does not count."""
+    """Return the median CPU milliseconds of each call; calls take turns, after one warm-up round."""
     spent: dict[str, list[float]] = {name: [] for name in calls}
     for round_ in range(rounds + 1):
         for name, call in calls.items():
@@ -67,7 +67,7 @@ def tensors(net: nn.Module, files: Mapping[str, Path], size: int, rounds: int) -
 
 
 def pictures(weights: Path, file: Path, size: int, rounds: int) -> dict[str, float]:
-    """Time the way from a picture of 640 × 480 to its mask: the checkpoint by `Predictor`, and the file alone."""
+    """Time the mask of a picture of 640 × 480: with the checkpoint in `Predictor`, and with the exported file."""
     picture = made_up_picture(480, 640, seed=0)
     predictor, session = Predictor(weights, device="cpu", image_size=size), one_thread(file)
     return interleaved(
@@ -76,14 +76,14 @@ def pictures(weights: Path, file: Path, size: int, rounds: int) -> dict[str, flo
 
 
 def one_thread(path: Path) -> onnxruntime.InferenceSession:
-    """Open a file for one thread."""
+    """Open an exported file for use with one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def export_before(net: nn.Module, path: Path, size: int) -> None:
-    """Export as PyTorch does by itself, with the scan in tensor operations, for one size."""
+    """Export for one size as PyTorch does on its own, with the scan in tensor operations."""
     image = torch.rand(1, 3, size, size)
     with torch.no_grad():
         program = torch.onnx.export(
@@ -94,7 +94,7 @@ def export_before(net: nn.Module, path: Path, size: int) -> None:
 
 
 def cold(weights: Path, file: Path, folder: Path) -> dict[str, float]:
-    """Return the seconds of whole processes that segment one picture, the faster of two."""
+    """Return the seconds of whole processes that segment one picture, the faster of two runs."""
     picture = folder / "picture.png"
     Image.fromarray(made_up_picture(480, 640, seed=0)).save(picture)
     six_lines = SIX_LINES.format(model=file, picture=picture, mask=folder / "mask.png")
@@ -124,9 +124,8 @@ def bench(arguments: argparse.Namespace) -> None:
             reads = folder / f"pictures_{size}.onnx"
             export_network(ExportSettings(arguments.weights, reads, size), lambda line: None)
             report(f"picture at {size}", pictures(arguments.weights, reads, size, arguments.rounds))
-            print(
-                f"file: {reads.stat().st_size / 1e6:.2f} MB, {reads.stat().st_size / arguments.weights.stat().st_size:.2f} × the weights"
-            )
+            exported, stored = (path.stat().st_size for path in (reads, arguments.weights))
+            print(f"file: {exported / 1e6:.2f} MB, {exported / stored:.2f} × the weights")
         if arguments.cold:
             report("cold start (seconds)", cold(arguments.weights, reads, folder))
 
@@ -141,7 +140,7 @@ def report(what: str, times: Mapping[str, float]) -> None:
 
 
 def main() -> None:
-    """The command line of :func:`bench`."""
+    """Run the command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
     parser.add_argument("--weights", type=Path, required=True, help="a checkpoint or exported weights")
     parser.add_argument("--sizes", type=int, nargs="+", default=[224, 352], help="pixels")

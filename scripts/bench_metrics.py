@@ -1,7 +1,7 @@
 """Times `src.metrics.score` against pysodmetrics computing MAE, S, E, F and weighted F, and compares every number.
 
-One thread each, alternating, in one run; prints a Markdown table. `score` also computes IoU, Dice, the rates and their
-curves in its time, and rounds floats to 8 bits; pysodmetrics gets the 8-bit map for nothing. Needs the `dev` extra.
+One thread each, alternating, in one run; prints a Markdown table. The time of `score` includes IoU, Dice, the rates and
+their curves, and rounding to 8 bits; pysodmetrics is given the 8-bit map. Needs the `dev` extra.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 
-if __name__ == "__main__":  # before NumPy is imported; whoever imports this file keeps its environment
+if __name__ == "__main__":  # before NumPy is imported; importing this file does not change the environment
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
 import time
@@ -34,7 +34,7 @@ Pair = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
 def main() -> None:
-    """The command line of :func:`bench`."""
+    """Run the command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
     parser.add_data_root()
     parser.add_argument(
@@ -60,17 +60,17 @@ def bench(options: argparse.Namespace) -> None:
     print(
         f"Protocol {options.protocol}, one thread, {options.maps} maps a row, ms a map, fastest of {options.repeats}.\n"
     )
-    print(
-        "| maps | pixels | pysodmetrics | ours | ratio | grey values > 0 | largest difference |\n|---|--:|--:|--:|--:|--:|--:|"
-    )
+    print("| maps | pixels | pysodmetrics | ours | ratio | grey values > 0 | largest difference |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
     for name, pairs in cases.items():
         print(_row(name, pairs, options.protocol, options.repeats), flush=True)
 
 
 def network_like(target: NDArray[np.bool_], seed: int) -> NDArray[np.float32]:
-    """What a network might predict for a mask: soft edges, faults as large as parts of the object, noise, many grey levels.
+    """Return a map like a network's prediction of a mask, (H, W) float32 in [0, 1].
 
-    (H, W) float32 in [0, 1]; a σ of logits that are the smoothed mask plus coarse and fine Gaussian noise.
+    It has soft edges, errors as large as parts of the object, noise and many grey levels: it is σ of the smoothed mask
+    plus coarse and fine Gaussian noise.
     """
     rng = np.random.default_rng(seed)
     side = min(target.shape)
@@ -118,7 +118,7 @@ def _row(name: str, pairs: list[Pair], protocol: str, repeats: int) -> str:
 def _timed(
     pred: NDArray[np.float32], target: NDArray[np.bool_], protocol: str, repeats: int
 ) -> tuple[float, float, dict, dict]:
-    """(their ms, our ms, their scores, ours), the fastest of `repeats` alternating runs."""
+    """Return (their ms, our ms, their scores, our scores); times are the fastest of `repeats` alternating runs."""
     grey, mask = np.round(pred.astype(np.float64) * 255).astype(np.uint8), target.astype(np.uint8) * 255
     exact = pred.astype(np.float64)
     calls: list[Callable[[], dict[str, float]]] = [
@@ -135,7 +135,7 @@ def _timed(
 
 
 def _toolbox(pred: NDArray, target: NDArray, normalize: bool) -> dict[str, float]:
-    """The five measures by pysodmetrics, under our keys."""
+    """Return the five measures by pysodmetrics, under our keys."""
     try:
         import py_sod_metrics as sod
     except ImportError as error:

@@ -1,10 +1,11 @@
-"""Times `src.predict` against the plain loop that it was before: decode with Pillow, run a batch, enlarge, save, one after the other.
+"""Times `src.predict` against the plain loop that it was before.
 
     python -m scripts.bench_predict --weights FILE --pictures FOLDER
 
-Both write the maps of the same pictures in one process, alternating, from the first decoded file to the last written
-one; imports and loading are excluded. The table has the fastest run of each, the largest difference of the maps in grey
-levels, and the peak memory of a `src.predict` process of its own for several batch sizes (imports included).
+The loop decodes with Pillow, runs a batch, enlarges and saves, one after the other. Both write the maps of the same
+pictures in one process, alternating, timed from the first decoded file to the last written one, without imports and
+loading. The table has the fastest run of each, the largest difference of the maps in grey levels, and the peak memory
+of a separate `src.predict` process for several batch sizes (imports included).
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ try:
 finally:
     print(peak_gib())
 """
-"""`src.predict`, and then the peak of its process as its own system knows it: a parent's would hold this script's memory too."""
+"""Code that runs `src.predict` and prints the peak memory of its own process.
+
+Measured from the parent, the peak would include this script's memory.
+"""
 SETTINGS = PredictSettings(
     types=("map",),
     background="white",
@@ -70,7 +74,7 @@ class Run(NamedTuple):
 
 
 def main() -> None:
-    """The command line of :func:`bench`."""
+    """Run the command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
     parser.add_argument(
         "--weights", type=Path, default=Path("docs/results/weights/run.safetensors"), help="the network"
@@ -103,14 +107,13 @@ def bench(arguments: argparse.Namespace) -> None:
         plain, ours = best.values()
         print(f"| ratio | {plain.wall / ours.wall:.2f} | {plain.cpu / ours.cpu:.2f} |")
         print(
-            f"\nLargest difference of the maps: {difference} grey levels; fastest of {arguments.rounds}, {arguments.threads} threads."
+            f"\nLargest difference of the maps: {difference} grey levels; "
+            f"fastest of {arguments.rounds}, {arguments.threads} threads."
         )
         if not arguments.no_memory:
             for size in BATCH_SIZES:
-                print(
-                    f"Peak memory of src.predict with batch_size={size}: {peak_gib(arguments, Path(folder), size):.2f} GiB",
-                    flush=True,
-                )
+                peak = peak_gib(arguments, Path(folder), size)
+                print(f"Peak memory of src.predict with batch_size={size}: {peak:.2f} GiB", flush=True)
 
 
 def alternate(passes: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[Run]]:
@@ -143,7 +146,7 @@ def plain_loop(predictor: Predictor, pictures: str, folder: Path, batch_size: in
 
 
 def overlapped(predictor: Predictor, pictures: str, folder: Path, threads: int) -> None:
-    """Write maps as `src.predict` does, with as many threads."""
+    """Write maps as `src.predict` does, with this number of threads."""
     checked, _ = check_sources(find_sources(pictures), SETTINGS)
     FileRunner(PredictionJob(predictor, Outputs(folder, SETTINGS.types), SETTINGS, Progress()), workers=threads).run(
         checked
@@ -159,7 +162,7 @@ def largest_difference(before: Path, now: Path) -> int:
 
 
 def peak_gib(arguments: argparse.Namespace, folder: Path, batch_size: int) -> float:
-    """Return the largest resident memory of one `src.predict` process."""
+    """Return the peak resident memory of one `src.predict` process, in GiB."""
     output = folder / f"batch{batch_size}"
     settings = [
         f"ckpt_path={arguments.weights}",

@@ -1,12 +1,12 @@
-"""Times the authors' network on one picture: seconds, multiply-accumulates, GFLOP/s, and the process's peak memory with the loading.
+"""Times the authors' network on one picture: seconds, multiply-accumulates, GFLOP/s, and peak memory with loading.
 
     python -m scripts.bench_released [--checkpoint FILE] [--rounds 7] [--threads 2] [--layers]
 
-Without a checkpoint a file of the released sizes (317 MB) is made by ../shared/released/fill.py; time does not depend
-on the values. Loading and timing happen in a process of their own, with the memory settings of `src.predict`, so that
-the peak is theirs alone. The median of the rounds counts; CPU seconds and the load of the machine say how much of the
-wall time was others'. The arithmetic is that of direct convolutions: where transforms save some of it, the rate may
-exceed what the processor can do.
+Without a checkpoint, ../shared/released/fill.py makes a file of the released sizes (317 MB); the time does not depend
+on the values. Loading and timing run in a separate process, with the memory settings of `src.predict`, so that the peak
+includes nothing else. The median of the rounds is reported; CPU seconds and the load of the machine show how much of
+the wall time other processes took. Multiply-accumulates are those of direct convolutions: transforms need fewer, so the
+rate may exceed the processor's limit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ROWS = 15
 
 
 def main() -> None:
-    """The command line of :func:`bench`."""
+    """Run the command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
     parser.add_argument("--checkpoint", type=Path, help="the authors' file, e.g. Net_epoch_best.pth")
     parser.add_argument(
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def bench(arguments: argparse.Namespace) -> None:
-    """Time the network in a new process and print what it needs."""
+    """Time the network in a new process, which prints a table."""
     with tempfile.TemporaryDirectory() as folder:
         path = arguments.checkpoint or filled_file(arguments.filling, Path(folder))
         process = multiprocessing.get_context("spawn").Process(target=measure, args=(path, arguments))
@@ -60,7 +60,7 @@ def bench(arguments: argparse.Namespace) -> None:
 
 
 def filled_file(filling: Path, folder: Path) -> Path:
-    """Write a checkpoint of the released names and shapes, as a training on several GPUs would have, and return its path."""
+    """Write a checkpoint with the released names (those of a multi-GPU training) and shapes, and return its path."""
     if not (filling / "fill.py").is_file():
         raise UserError(f"--filling: no fill.py in {filling}; name the authors' file with --checkpoint")
     spec = importlib.util.spec_from_file_location("fill", filling / "fill.py")

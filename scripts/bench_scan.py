@@ -2,12 +2,11 @@
 
     python -m scripts.bench_scan [--lengths 144 576 2304 9216] [--threads 2] [--repeats 7]
 
-Batch 1, 4 groups of 128 channels, 16 states, Δ through bias and softplus, D: what one direction-wise scan of a map
-needs. The loop (over `unbind`, as fast as eager torch gets) runs on one torch thread: on two it only waits for the
-other. Times are the best of several runs; ratios compare within this run, on this machine. "recorded": with gradients
-on, as a training pays for it. Memory: what the process grew by beyond its inputs, in a process of its own, over the
-bytes of u. Errors: against the loop in float64, relative to the largest value, for y and for the worst of all
-gradients.
+The setting is that of one scan of a map: batch 1, 4 groups (directions) of 128 channels, 16 states, Δ through bias and
+softplus, D. The loop (over `unbind`, as fast as eager torch gets) runs on one torch thread: a second one would only
+wait. Times are the best of several runs; ratios compare within this run, on this machine. "recorded": with gradients
+enabled, as in training. Memory: growth of a separate process beyond its inputs, divided by the bytes of u. Errors:
+against the loop in float64, relative to the largest value, for y and for the worst of all gradients.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ GROUPS, WIDTH, STATES = 4, 128, 16
 
 
 def inputs(length: int, device: str, dtype: torch.dtype = torch.float32) -> list[Tensor]:
-    """u, delta, A, B, C, D, delta_bias; A as at the start of a training, Δ between 10⁻³ and 10⁻¹ at first."""
+    """Return u, delta, A, B, C, D, delta_bias, with A and Δ (10⁻³ to 10⁻¹) as at the start of a training."""
     generator = torch.Generator().manual_seed(length)
     rows = GROUPS * WIDTH
 
@@ -65,7 +64,7 @@ def run(backend: str, arguments: list[Tensor], backward: bool) -> list[Tensor]:
 
 
 def best(function: Callable[[], object], repeats: int, device: str) -> float:
-    """Seconds of the fastest of ``repeats`` calls, after one to warm up."""
+    """Return the seconds of the fastest of ``repeats`` calls, after one warm-up call."""
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -77,7 +76,7 @@ def best(function: Callable[[], object], repeats: int, device: str) -> float:
 
 
 def peak_memory(backend: str, length: int, threads: int, device: str) -> float | None:
-    """Bytes beyond the inputs at the height of forward + backward, over the bytes of u; None where nobody counts them."""
+    """Return the peak bytes of forward + backward beyond the inputs, divided by the bytes of u; None if unknown."""
     if device == "cpu" and not Path("/proc/self/clear_refs").exists():
         return None
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -111,7 +110,7 @@ def _with_gradients(arguments: list[Tensor]) -> list[Tensor]:
 
 
 def errors(backend: str, arguments: list[Tensor], exact: list[Tensor]) -> tuple[float, float]:
-    """Of y, and the largest of the gradients'; exactly of the cotangent that the float64 run had."""
+    """Return the error of y and the largest error of the gradients, for the cotangent of the float64 run."""
     y = scan(backend, arguments)
     got = [y, *torch.autograd.grad(y, arguments, exact[0].to(y.dtype))]
     each = [((a - b).abs().max() / b.abs().max()).item() for a, b in zip(got, exact, strict=True)]
@@ -119,7 +118,7 @@ def errors(backend: str, arguments: list[Tensor], exact: list[Tensor]) -> tuple[
 
 
 def rows(length: int, device: str, threads: int, repeats: int) -> Iterator[list[str]]:
-    """One row of the table a backend, the loop first."""
+    """Yield one row of the table per backend, the loop first."""
     torch.set_num_threads(1)
     exact = run("loop", _with_gradients(inputs(length, device, torch.float64)), backward=True)
     loop: list[float] = []
@@ -149,7 +148,7 @@ def rows(length: int, device: str, threads: int, repeats: int) -> Iterator[list[
 
 
 def main() -> None:
-    """The command line of :func:`bench`."""
+    """Run the command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
     parser.add_argument("--lengths", type=int, nargs="+", default=[144, 576, 2304, 9216], help="tokens L")
     parser.add_argument("--threads", type=int, default=2, help="torch threads of every backend but the loop")
@@ -159,13 +158,12 @@ def main() -> None:
 
 
 def bench(arguments: argparse.Namespace) -> None:
-    """Measure and print one table a length, and why a backend is not there."""
+    """Measure and print one table per length, and why a backend is not available."""
     where = (
         torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {arguments.threads} threads (loop: 1)"
     )
-    print(
-        f"Selective scan, batch 1, {GROUPS} × {WIDTH} channels, {STATES} states, float32; {where}; torch {torch.__version__}."
-    )
+    setting = f"batch 1, {GROUPS} × {WIDTH} channels, {STATES} states, float32"
+    print(f"Selective scan, {setting}; {where}; torch {torch.__version__}.")
     print("(… ×): times faster than the loop. fb/f: forward + backward over forward.")
     header = [
         "backend",

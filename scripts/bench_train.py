@@ -2,10 +2,10 @@
 
     python -m scripts.bench_train [--models fpn fpn_ds run_quarter run] [--image-size 224] [--batch-size 8] [OVERRIDE …]
 
-Forward, loss, backward and optimiser step on random images, as `experiment=camo_lite0` trains them; weights are random.
-The models take turns, so that a noisy machine disturbs all of them alike; the median of the rounds counts. Hydra
-overrides go to every model, e.g. model.net.channels=32 (FPN has that too). Memory: what the process holds at most, on a
-GPU what torch does.
+Forward, loss, backward and optimiser step on random images, as in `experiment=camo_lite0`, with random weights. The
+models take turns, so that other load on the machine affects all of them alike; the median of the rounds is reported.
+Hydra overrides apply to every model, e.g. model.net.channels=32 (FPN has that setting too). Memory: the peak of the
+process, on a GPU that of torch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / "conf"
 
 
 def make(model: str, overrides: list[str], device: str) -> tuple[COSModule, torch.optim.Optimizer]:
-    """The module that `experiment=camo_lite0 model=…` trains, with random weights, and its optimiser."""
+    """Return the module of `experiment=camo_lite0 model=…` with random weights, and its optimiser."""
     with initialize_config_dir(str(CONFIGS), version_base=None):
         cfg = compose(
             "train", overrides=["experiment=camo_lite0", f"model={model}", "encoder.weights=null", *overrides]
@@ -39,7 +39,7 @@ def make(model: str, overrides: list[str], device: str) -> tuple[COSModule, torc
 
 
 def step(module: COSModule, optimizer: torch.optim.Optimizer, image: torch.Tensor, mask: torch.Tensor) -> float:
-    """Seconds of one step."""
+    """Return the seconds of one step."""
     start = time.perf_counter()
     optimizer.zero_grad(set_to_none=True)
     module.loss(module(image), image, mask)["loss"].backward()
@@ -52,7 +52,10 @@ def step(module: COSModule, optimizer: torch.optim.Optimizer, image: torch.Tenso
 def table(
     models: list[str], size: int, batch: int, rounds: int, overrides: list[str], device: str
 ) -> list[dict[str, Any]]:
-    """One row a model: parameters (millions), seconds a step (median, fastest), ratio of the medians to the first model's."""
+    """Return one row per model: parameters (millions), seconds per step (median, fastest), and a ratio.
+
+    The ratio is that of the median to the first model's.
+    """
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(batch, 3, size, size, generator=generator).to(device)
     mask = (torch.rand(batch, 1, size, size, generator=generator) > 0.7).float().to(device)
@@ -77,7 +80,7 @@ def table(
 
 
 def main() -> None:
-    """The command line of :func:`bench`."""
+    """Run the command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
     parser.add_argument(
         "--models",
@@ -108,9 +111,8 @@ def bench(arguments: argparse.Namespace) -> None:
         f"| model | parameters | seconds a step (median) | fastest | × {rows[0]['model']} |\n|---|---:|---:|---:|---:|"
     )
     for row in rows:
-        print(
-            f"| {row['model']} | {row['parameters']:.1f} M | {row['median']:.3f} | {row['fastest']:.3f} | {row['ratio']:.2f} |"
-        )
+        seconds = f"{row['median']:.3f} | {row['fastest']:.3f}"
+        print(f"| {row['model']} | {row['parameters']:.1f} M | {seconds} | {row['ratio']:.2f} |")
     print(f"\nPeak memory of all together: {peak / 2**30:.1f} GiB.")
 
 

@@ -1,7 +1,9 @@
-"""A checkpoint as a small file to hand on: ``python -m scripts.export_weights ckpt_path=FILE.ckpt out=FILE.safetensors``.
+"""Export a checkpoint as a small file to share.
 
-Half precision, the configuration inside, no optimiser: a sixth of the checkpoint. `src.eval` and `src.predict` read it
-by `ckpt_path=…`.
+    python -m scripts.export_weights ckpt_path=FILE.ckpt out=FILE.safetensors
+
+The file has the weights in half precision and the configuration, but no optimiser: a sixth of the checkpoint's size.
+`src.eval` and `src.predict` read it by `ckpt_path=…`.
 """
 
 from __future__ import annotations
@@ -19,10 +21,13 @@ from src.utils.protected import new_file_problem
 
 
 def export_weights(cfg: DictConfig) -> Path:
-    """Write ``cfg.out`` from ``cfg.ckpt_path``; the network is rebuilt first, so that what is handed on fits its own configuration.
+    """Write ``cfg.out`` from ``cfg.ckpt_path``; return its path.
+
+    The network is rebuilt first, to make sure that the exported weights fit the exported configuration.
 
     Raises:
-        UserError: no or a broken checkpoint, a file that exists, or another suffix than ``.safetensors``; all at once.
+        UserError: no checkpoint or a broken one, a file that exists, or another suffix than ``.safetensors``; all at
+            once.
     """
     out, problems = Path(cfg.out), Problems()
     with problems.catch():
@@ -49,7 +54,7 @@ def export_weights(cfg: DictConfig) -> Path:
 def _content(ckpt_path: str) -> bytes:
     path = resolve_checkpoint(ckpt_path, ".")
     assert path is not None
-    # Imported here: these import torch, and a file that is missing is reported sooner without it.
+    # Imported here, because these import torch: a missing file is reported sooner without it.
     from src.checkpoints.reading import read_checkpoint
     from src.checkpoints.rebuild import rebuild
     from src.checkpoints.weights_file import export_bytes
@@ -61,7 +66,7 @@ def _content(ckpt_path: str) -> bytes:
 
 @command("export_weights")
 def main(cfg: DictConfig) -> Any:
-    """The command line of :func:`export_weights`."""
+    """Run the command line of :func:`export_weights`."""
     export_weights(cfg)
 
 

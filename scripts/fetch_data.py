@@ -1,6 +1,8 @@
-"""Fetch and unpack data sets whose addresses you know: `python -m scripts.fetch_data REGISTRY.yaml data.root=DATA [--only NAME …]`.
+"""Fetch and unpack data sets whose addresses you know.
 
-This project knows no address: the registry is yours, one entry a set.
+    python -m scripts.fetch_data REGISTRY.yaml data.root=DATA [--only NAME …]
+
+This project contains no addresses: you write the registry, one entry per set.
 
     CAMO:
       url: https://…/camo.zip         # http or https; zip, tar, tar.gz, tar.bz2 or tar.xz
@@ -8,8 +10,8 @@ This project knows no address: the registry is yours, one entry a set.
       folder: TrainDataset/CAMO       # under DATA; must not exist yet
       size: 123456                    # bytes; may be left out
 
-Interrupted, the same command resumes where it stopped. Nothing that exists is overwritten; sets that are there are
-skipped. Exit status: 0 all there, 2 something is not, 130 stopped by Ctrl-C.
+After an interruption the same command resumes. Nothing that exists is overwritten; sets that exist are skipped. Exit
+status: 0: all sets exist; 2: some do not; 130: stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -47,11 +49,11 @@ except ImportError:  # Windows has no such locks
 
 KEYS = ("url", "sha256", "folder", "size")
 PARTS = ".fetch"
-"""The folder under the data root where unfinished downloads wait."""
+"""The folder under the data root that holds unfinished downloads."""
 
 
 def main() -> None:
-    """The command line of :func:`fetch`."""
+    """Run the command line of :func:`fetch`."""
     parser = ScriptParser(__doc__)
     parser.add_argument("registry", type=Path, help="a YAML file as above")
     parser.add_data_root()
@@ -69,11 +71,11 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
 
 def fetch(registry: Path, root: Path, only: list[str] | None = None) -> list[str]:
-    """Fetch what isn't there yet; returns the names of what came. One set's failure doesn't keep the others from coming.
+    """Fetch the sets that do not exist yet, and return their names; if one fails, the others are fetched all the same.
 
     Raises:
-        UserError: the registry, the folders, the servers or the disk's space don't allow it, before the first byte; or
-            what failed after.
+        UserError: before the first byte, problems with the registry, the folders, the servers or the disk space;
+            afterwards, everything that failed.
     """
     sources, out = read_registry(registry, only), console()
     wanted = [source for source in sources if not _is_there(source, root)]
@@ -100,13 +102,13 @@ def fetch(registry: Path, root: Path, only: list[str] | None = None) -> list[str
 
 
 def read_registry(path: Path, only: list[str] | None = None) -> list[Download]:
-    """The entries of a registry, or those named in `only`.
+    """Return the entries of a registry, or those named in `only`.
 
     Raises:
-        UserError: all that is wrong in all of them.
+        UserError: everything that is wrong in all entries.
     """
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)  # refuses keys that stand there twice
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)  # rejects duplicate keys
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path}: cannot be read as YAML ({error})") from error
     if not isinstance(content, dict) or not content:
@@ -117,7 +119,8 @@ def read_registry(path: Path, only: list[str] | None = None) -> list[Download]:
         for other in sources[:number]:
             if one.folder.is_relative_to(other.folder) or other.folder.is_relative_to(one.folder):
                 problems.append(
-                    f"{one.name}: folder: {one.folder} and that of {other.name}, {other.folder}, must not lie in each other"
+                    f"{one.name}: folder: {one.folder} and that of {other.name}, {other.folder}, "
+                    "must not lie in each other"
                 )
             if one.name.casefold() == other.name.casefold():
                 problems.append(f"{one.name}: differs from {other.name} in letter case only")
@@ -170,7 +173,7 @@ def _is_there(source: Download, root: Path) -> bool:
 
 
 def _check(wanted: list[Download], root: Path) -> None:
-    """What can be known before the first byte: the folders, the servers, the disk."""
+    """Check everything that can be checked before the first byte: the folders, the servers, the disk."""
     problems, sizes, already = Problems(), [0], 0
     for source in wanted:
         problems += _wrong_place(source, root / source.folder)
@@ -179,12 +182,12 @@ def _check(wanted: list[Download], root: Path) -> None:
         with problems.catch():
             sizes.append(probe(source) or 0)
     free = shutil.disk_usage(next(path for path in (root, *root.absolute().parents) if path.exists())).free
-    needed = (
-        sum(sizes) + max(sizes) - already
-    )  # what images become is hardly more than their archive; one archive at a time
+    # Unpacked images are hardly larger than their archive, and there is one archive at a time.
+    needed = sum(sizes) + max(sizes) - already
     if needed > free:
         problems.append(
-            f"about {decimal(needed)} are needed, archives and contents, and {decimal(free)} are free in {root}; make room"
+            f"about {decimal(needed)} are needed, archives and contents, "
+            f"and {decimal(free)} are free in {root}; make room"
         )
     problems.raise_all("nothing was fetched:")
 
@@ -232,7 +235,7 @@ def _say(out: Console, text: str) -> None:
 
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    """Two processes must not write the same part."""
+    """Lock the data root in the block: two processes must not write the same part."""
     (root / PARTS).mkdir(parents=True, exist_ok=True)
     if fcntl is None:
         yield

@@ -1,13 +1,15 @@
-"""What every network computes, to the bit: ``python -m scripts.fingerprints {record,compare} FOLDER [CHOICE …]``.
+"""Record and compare the results of every network, bit for bit.
+
+    python -m scripts.fingerprints {record,compare} FOLDER [CHOICE …]
 
 `record` builds the network and the loss of every experiment, model, loss, encoder and ablation in `conf/`. It stores
-the seeded initialisation, the state after three training steps (γ and U are then no longer zero), and what that state
-computes on one fixed batch: evaluation outputs, loss terms and gradients, with the SHA-256 of each in a manifest.
+the seeded initialisation, the state after three training steps (γ and U are then no longer zero), and the results of
+that state on one fixed batch: evaluation outputs, loss terms and gradients, with the SHA-256 of each in a manifest.
 
-`compare` computes the same with the code at hand, from today's configuration and from the stored one. What is stored is
-first translated by `src.checkpoints.upgrade`, if there is such a module. One line per choice says what is the same; the
-exit status is 1 if anything but an initialisation differs. The bits depend on the processor and on the versions of the
-libraries, so record and compare on one machine.
+`compare` computes the same with the current code, from the current configuration and from the stored one. Stored states
+and configurations are first translated by `src.checkpoints.upgrade`, if that module exists. One line per choice says
+what is the same; the exit status is 1 if anything but an initialisation differs. The bits depend on the processor and
+on the versions of the libraries, so record and compare on the same machine.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from src.utils.errors import UserError
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = ("experiment", "model", "loss", "encoder", "ablation")
 BASE = "experiment=camo_lite0"
-"""What a model, loss, encoder or ablation is combined with: it is the smallest."""
+"""The experiment that models, losses, encoders and ablations are combined with: the smallest one."""
 FIXED = ("encoder.weights=null", "data.image_size=64", "paths.output_dir=out")
 RENAMED = {
     "experiment=camo_core": "experiment=camo_lite0",
@@ -43,26 +45,26 @@ RENAMED = {
     "loss=paper": "loss=published",
     "ablation=finest_twice": "ablation=levels_stride4_twice",
 }
-"""Old choice → the one that takes its place as soon as `conf/` has it."""
+"""Old choice → the one that replaces it if `conf/` has it."""
 SIZE, SEED, THREADS, STEPS = 64, 0, 2, 3
 PROGRESS = 0.75
-"""How much of the training the loss believes to be over: its uncertainty term counts, but not in full."""
+"""Progress of the training that the loss is given: at this value its uncertainty term has part of its weight."""
 MANIFEST = "manifest.json"
 PARTS = ("initialisation", "outputs", "loss", "gradients")
 
 STORED = " (stored configuration)"
 Tensors = dict[str, Tensor]
 Verdict = dict[str, str]
-"""Each of `PARTS` → ``same``, or ``other`` and how far; ``error`` alone where the network does not work."""
+"""Each of `PARTS` → ``same``, or ``other`` and by how much; only ``error`` if the network does not work."""
 
 
 def choices() -> list[str]:
-    """Return ``GROUP=NAME`` for every network and loss in `conf/`; ``base`` is a part of the models."""
+    """Return ``GROUP=NAME`` for every network and loss in `conf/`, without ``base``, which is a part of the models."""
     return [f"{g}={path.stem}" for g in GROUPS for path in sorted((CONF / g).glob("*.yaml")) if path.stem != "base"]
 
 
 def composed(choice: str) -> dict[str, Any]:
-    """Return the resolved training configuration of a choice, or of the choice that has replaced it."""
+    """Return the resolved training configuration of a choice, or of the choice that replaced it."""
     group, name = RENAMED.get(choice, choice).split("=")
     today = f"{group}={name}" if (CONF / group / f"{name}.yaml").is_file() else choice
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -89,10 +91,10 @@ def record(folder: Path, chosen: Sequence[str]) -> None:
 
 
 def compare(folder: Path, chosen: Sequence[str] = ()) -> list[str]:
-    """Print, for every recorded choice or for those that are ``chosen``, what has stayed the same.
+    """Print what has stayed the same, for every recorded choice or for those that are ``chosen``.
 
     Returns:
-        The choices of which more than the initialisation differs.
+        The choices in which more than the initialisation differs.
     """
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     if manifest["environment"] != _environment():
@@ -112,8 +114,7 @@ def computed(module: Any, state: Tensors) -> dict[str, Tensors]:
     """Load ``state`` and compute on the fixed batch.
 
     Returns:
-        ``outputs`` in evaluation mode by field, ``loss`` by term, and ``gradients`` by parameter (zero where none
-        arrives).
+        ``outputs`` in evaluation mode by field, ``loss`` by term, and ``gradients`` by parameter (zero if it has none).
     """
     module.load_state_dict(state)
     with torch.no_grad():
@@ -124,7 +125,7 @@ def computed(module: Any, state: Tensors) -> dict[str, Tensors]:
 
 
 def difference(expected: Tensors, found: Tensors) -> str:
-    """Return ``same`` where ``found`` has all tensors of ``expected`` with the same bits, else ``other`` and how far.
+    """Return ``same`` if ``found`` has all tensors of ``expected`` with the same bits, else ``other`` and by how much.
 
     >>> difference({"a": torch.ones(2)}, {"a": torch.tensor([1.0, 1.5]), "b": torch.ones(1)})
     'other in 1 of 1 (a by 5.0e-01, its largest value is 1.0e+00)'
@@ -138,11 +139,12 @@ def difference(expected: Tensors, found: Tensors) -> str:
     distances = {n: _largest({n: expected[n].double() - found[n].double()}) for n in changed}
     worst = max(changed, key=distances.__getitem__)
     size = _largest({worst: expected[worst]})
-    return f"other in {len(changed)} of {len(expected)} ({worst} by {distances[worst]:.1e}, its largest value is {size:.1e})"
+    by = f"{worst} by {distances[worst]:.1e}, its largest value is {size:.1e}"
+    return f"other in {len(changed)} of {len(expected)} ({by})"
 
 
 def digest(tensors: Tensors, names: bool = True) -> str:
-    """Return the SHA-256 of all dtypes, shapes and bytes: by name and with the names, or in the given order without them.
+    """Return the SHA-256 of all dtypes, shapes and bytes, sorted by name and with the names, or in the given order.
 
     >>> zeros, ones = torch.zeros(2), torch.ones(2)
     >>> digest({"a": zeros, "b": ones}) == digest({"b": ones, "a": zeros})
@@ -169,7 +171,7 @@ def _trained_and_computed(config: dict[str, Any]) -> dict[str, Tensors]:
 
 
 def _verdicts(choice: str, path: Path, stored: dict[str, Any], known: dict[str, Verdict]) -> dict[str, Verdict]:
-    """Judge today's configuration, and the stored one where its verdict is another; ``known`` keeps what was computed."""
+    """Compare the current configuration, and the stored one if its verdict differs; ``known`` caches the verdicts."""
     verdicts: dict[str, Verdict] = {}
     for source, configuration in (("", lambda: composed(choice)), (STORED, lambda: _upgraded("config", stored))):
         try:
@@ -178,13 +180,13 @@ def _verdicts(choice: str, path: Path, stored: dict[str, Any], known: dict[str, 
             if key not in known:
                 known[key] = _verdict(path, stored, config)
             verdicts[source] = known[key]
-        except Exception as error:  # one network that cannot be built must not hide what the others do
+        except Exception as error:  # a network that cannot be built must not prevent the comparison of the others
             verdicts[source] = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
     return verdicts if verdicts[""] != verdicts[STORED] else {"": verdicts[""]}
 
 
 def _verdict(path: Path, stored_config: dict[str, Any], config: dict[str, Any]) -> Verdict:
-    """Compare the network of ``config`` with the tensors in ``path``, which that of ``stored_config`` has left."""
+    """Compare the network of ``config`` with the tensors in ``path``, recorded with that of ``stored_config``."""
     stored: dict[str, Tensors] = torch.load(path, weights_only=True)
     state, start = (_upgraded("state", stored[part], stored_config) for part in ("state", "initialisation"))
     gradients = _upgraded(
@@ -197,13 +199,13 @@ def _verdict(path: Path, stored_config: dict[str, Any], config: dict[str, Any]) 
 
 
 def _upgraded(what: str, *values: Any) -> Any:
-    """Call ``upgrade_config(config)`` or ``upgrade_state(state, config)``; without them return what is stored as it is."""
+    """Call ``upgrade_config(config)`` or ``upgrade_state(state, config)``; without them return the stored value."""
     upgrade = getattr(_upgrade(), f"upgrade_{what}", None)
     return upgrade(*copy.deepcopy(values)) if upgrade else values[0]
 
 
 def _upgrade() -> Any:
-    """The module that translates old files, or None in a tree that is as old as they are."""
+    """Return the module that translates old files, or None if this version of the code does not have it yet."""
     name = "src.checkpoints.upgrade"
     try:
         return importlib.import_module(name)
@@ -219,7 +221,7 @@ def _built(config: dict[str, Any]) -> Any:
 
 
 def _batch() -> tuple[Tensor, Tensor]:
-    """Two images (2,3,64,64) of noise on a ramp, and their masks (2,1,64,64): a box and a disc."""
+    """Return two images (2,3,64,64) of noise on a ramp, and their masks (2,1,64,64): a box and a disc."""
     noise = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(SEED))
     rows, columns = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
     box = (rows > 15) & (rows < 40) & (columns > 19) & (columns < 50)
@@ -229,7 +231,7 @@ def _batch() -> tuple[Tensor, Tensor]:
 
 
 def _backward(module: Any) -> Tensors:
-    """The loss terms of the fixed batch in training mode; leaves the gradients in the parameters."""
+    """Return the loss terms of the fixed batch in training mode, and leave the gradients in the parameters."""
     image, target = _batch()
     module.train().zero_grad()
     torch.manual_seed(SEED)  # for stochastic depth
@@ -243,7 +245,7 @@ def _state(module: Any) -> Tensors:
 
 
 def _named_tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Every tensor in nested named tuples and tuples, e.g. ``stages.0.mask_logits``."""
+    """Yield every tensor in nested named tuples and tuples with its name, e.g. ``stages.0.mask_logits``."""
     if isinstance(value, Tensor):
         yield name, value
     elif value is not None:
@@ -253,7 +255,7 @@ def _named_tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def _what_computes(config: dict[str, Any]) -> str:
-    """Network and loss as text; optimiser, schedule and measures have no part in what is recorded."""
+    """Return network and loss as text; optimiser, schedule and measures do not affect what is recorded."""
     return json.dumps({part: config["model"][part] for part in ("_target_", "net", "loss")}, sort_keys=True)
 
 
@@ -271,7 +273,7 @@ def _environment() -> dict[str, str]:
 
 
 def main() -> None:
-    """The command line of :func:`record` and :func:`compare`."""
+    """Run the command line of :func:`record` and :func:`compare`."""
     parser = ScriptParser(__doc__)
     parser.add_argument("verb", choices=["record", "compare"])
     parser.add_argument("folder", type=Path, help="of the recording; `record` makes it")

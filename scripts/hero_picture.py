@@ -1,8 +1,8 @@
 """Draw the picture of the README: ``python -m scripts.hero_picture PHOTOS --output FILE.webp``.
 
 One row per photograph: the picture, the stage masks M_0 … M_K and the closing mask, and the object cut out with the
-final mask, all at full size. ``PHOTOS`` is a folder with the photographs of `SCENES`, which Debian's packages
-lomiri-wallpapers-16.04 and -20.04 contain.
+final mask, all at full size. ``PHOTOS`` is a folder with the photographs of `SCENES`, from Debian's packages
+lomiri-wallpapers-16.04 and -20.04.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from src.utils.protected import new_file_problem
 
 WEIGHTS = Path("docs/results/weights/run.safetensors")
 PANEL = (640, 480)
-"""Width and height of what the network is given, in pixels."""
+"""Width and height of the network's input picture, in pixels."""
 WIDTH, QUALITY = 1600, 82
-"""Of the WebP file, in pixels and per cent."""
+"""Width of the WebP file in pixels, and its quality in per cent."""
 COLUMNS, GAP = 3, 0.03
-"""Stage masks side by side, and the space between panels as a share of a small one."""
+"""Number of stage masks side by side, and the gap between panels as a share of a small panel."""
 
 
 class Scene(NamedTuple):
-    """A photograph, and what is cut out of it: left and top edge and width as shares of its size, with the proportions of `PANEL`."""
+    """A photograph and its crop, with the proportions of `PANEL`: left, top and width as shares of the photograph."""
 
     file: str
     left: float
@@ -51,7 +51,7 @@ SCENES = (
 
 
 class Row(NamedTuple):
-    """The photograph (h, w, 3), each mask (h, w) in [0, 1] by its name, and the cut-out (h, w, 4)."""
+    """The photograph (h, w, 3), each mask (h, w) in [0, 1] by name, and the cut-out (h, w, 4)."""
 
     photograph: np.ndarray
     masks: dict[str, np.ndarray]
@@ -77,7 +77,7 @@ def draw_hero(photos: Path, output: Path, weights: Path = WEIGHTS) -> None:
 
 
 def cropped(path: Path, scene: Scene) -> np.ndarray:
-    """Return the part of the photograph that the scene names, uint8 (h, w, 3) in the size of `PANEL`."""
+    """Return the scene's crop of the photograph, uint8 (h, w, 3) at the size of `PANEL`."""
     with Image.open(path) as file:
         file.draft("RGB", (2 * PANEL[0], 2 * PANEL[0]))
         photograph = file.convert("RGB")
@@ -89,7 +89,7 @@ def cropped(path: Path, scene: Scene) -> np.ndarray:
 
 @torch.inference_mode()
 def segmented(predictor: Predictor, photograph: np.ndarray) -> Row:
-    """Return what every stage of the network makes of a photograph."""
+    """Return a photograph with the mask of every stage of the network."""
     network: Any = predictor.network
     logits = stage_logits(network.net(network.to_input([network.shrink(photograph)])))
     size = photograph.shape[:2]
@@ -130,7 +130,7 @@ def _symbol(name: str) -> str:
 
 
 def main() -> None:
-    """The command line of :func:`draw_hero`."""
+    """Run the command line of :func:`draw_hero`."""
     parser = ScriptParser(__doc__)
     parser.add_argument("photos", type=Path, help="a folder with the photographs")
     parser.add_argument("--output", type=Path, required=True, help="the picture, a .webp file")

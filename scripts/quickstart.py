@@ -1,4 +1,4 @@
-"""Train, evaluate and predict on synthetic camouflage: from nothing to a number and a picture in minutes.
+"""Train, evaluate and predict on synthetic camouflage: scores and pictures within minutes, without any data.
 
 Run by `make quickstart`. One run folder holds everything; the exact next commands are printed at the end.
 """
@@ -31,7 +31,7 @@ NEXT = """\
 
 
 def main() -> None:
-    """The command line of :func:`run`."""
+    """Run the command line of :func:`run`."""
     parser = ScriptParser(__doc__)
     parser.add_argument(
         "overrides", nargs="*", help="Hydra overrides of experiment=quickstart, e.g. trainer.max_epochs=2"
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def run(folder: Path, overrides: Sequence[str] = ()) -> dict[str, float]:
-    """The whole way into ``folder``; returns what :func:`src.train.train` returns."""
+    """Train, test and predict into ``folder``; return the measures of :func:`src.train.train`."""
     start, out = time.perf_counter(), console()
     out.rule("RUN quickstart: training on synthetic camouflage")
     scores = train(_config("train", ["experiment=quickstart", *overrides], folder))
@@ -76,7 +76,7 @@ def _config(name: str, overrides: list[str], folder: Path) -> DictConfig:
 
 
 def _write_scenes(folder: Path, count: int = 8) -> None:
-    """A folder of pictures that no split has seen: what a user's own images look like to `predict`."""
+    """Write a folder of new pictures that are in no split, in the place of a user's own images."""
     folder.mkdir(parents=True)
     scenes = SyntheticCamouflage(count, size=(192, 256), seed=1, split="test")
     for i in range(count):

@@ -1,6 +1,6 @@
-"""Check a task's data sets before anything is done with them: `python -m scripts.verify_data data=cod data.root=FOLDER`.
+"""Check a task's data sets before they are used: `python -m scripts.verify_data data=cod data.root=FOLDER`.
 
-Exit status: 0 usable (warnings are allowed), 1 problems, 2 a mistake in the command.
+Exit status: 0: usable, perhaps with warnings; 1: problems in the data; 2: a mistake in the command.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from src.utils.errors import Problems, UserError
 
 REPORT = "report.json"
 SHOWN = 5
-"""Findings of one kind that a table shows of a set; the report has them all."""
+"""Findings of one kind that a table shows per set; the report has all of them."""
 SYSTEMATIC = 0.5
-"""A warning about more than this part of a set is said once, with a number."""
+"""A warning about more than this share of a set is shown once, with a count."""
 
 
 def verify_data(cfg: DictConfig) -> Verification:
@@ -110,7 +110,7 @@ def _check(cfg: DictConfig, settings: DataSettings) -> None:
 
 
 def show(report: Verification, out: Console) -> None:
-    """A table for a terminal; elsewhere one finding a line, `severity: set: kind: path: text`, nothing wrapped."""
+    """Print a table in a terminal; elsewhere one unwrapped line per finding, `severity: set: kind: path: text`."""
     rows = [(one, finding) for one in report.sets for finding in _gathered(one)]
     if out.is_terminal:
         out.print(_overview(report))
@@ -135,7 +135,7 @@ PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "s
 
 
 def _gathered(one: SetReport) -> Iterator[Finding]:
-    """The findings to show, errors first; a warning that concerns most of the set comes once; notes stay in the report."""
+    """Yield the findings to show, errors first, without notes; a warning about most of the set is shown once."""
     kinds: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in one.findings:
         kinds[finding.severity, finding.kind].append(finding)
@@ -197,7 +197,7 @@ def _progress(out: Console) -> Any:
 
 @command("verify_data")
 def main(cfg: DictConfig) -> Any:
-    """The command line of :func:`verify_data`."""
+    """Run the command line of :func:`verify_data`."""
     if not verify_data(cfg).usable:
         sys.exit(1)
 

@@ -1,4 +1,4 @@
-"""Show a trained network in the browser: ``python -m src.demo ckpt_path=FILE``, or as a folder for a web host: ``out=FOLDER``."""
+"""Show a trained network in the browser: ``python -m src.demo ckpt_path=FILE``; ``out=FOLDER`` is for a web host."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def demo(cfg: DictConfig) -> None:
         return
     site.write(Path(cfg.out), cfg.overwrite)
     say(
-        f"Written: {cfg.out}/ ({len(site.files)} files, {site.size / 1e6:.1f} MB), for any static host, or as a Hugging Face Space"
+        f"Written: {cfg.out}/ ({len(site.files)} files, {site.size / 1e6:.1f} MB), "
+        "for any static host, or as a Hugging Face Space"
     )
 
 

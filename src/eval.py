@@ -1,4 +1,4 @@
-"""Read the test sets with a trained network: ``python -m src.eval ckpt_path=FILE``."""
+"""Evaluate a trained network on the test sets: ``python -m src.eval ckpt_path=FILE``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Export a network to ONNX: ``python -m src.export ckpt_path=FILE out=FILE.onnx``; `conf/export.yaml` has all settings."""
+"""Export a network to ONNX: ``python -m src.export ckpt_path=FILE out=FILE.onnx`` (settings: `conf/export.yaml`)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Losses: the structure loss, dice on edges, ZoomNet's uncertainty loss, and their sum over the stages (method.md 4).
 
-All of them compute in float32 (or float64) whatever they are given: a sum over 352² pixels is beyond fp16's 65504.
+All of them compute in float32 (or float64), whatever their input: a sum over 352² pixels is beyond fp16's 65504.
 """
 
 from __future__ import annotations
@@ -89,7 +89,10 @@ def _mean(values: Tensor, weight: Tensor | None) -> Tensor:
 
 
 def edge_target(mask: Tensor) -> Tensor:
-    """G_e: 3×3 dilation minus erosion of G; pixels outside the image count as neither. (N,1,H,W) in {0,1}."""
+    """Return G_e, the 3×3 dilation minus the erosion of G, (N,1,H,W) in {0,1}.
+
+    Pixels outside the image count as neither.
+    """
     return F.max_pool2d(mask, 3, stride=1, padding=1) + F.max_pool2d(-mask, 3, stride=1, padding=1)
 
 
@@ -169,7 +172,7 @@ class StagewiseLoss(nn.Module):
         progress: float = 1.0,
         valid: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """All terms, already weighted and summed over stages, and their sum under ``loss``.
+        """Return all terms, already weighted and summed over stages, and their sum under ``loss``.
 
         Args:
             output: what the network returned.

@@ -69,7 +69,7 @@ class COSModule(LightningModule):
         self._gains: list[Tensor] = []
 
     def forward(self, image: Tensor) -> Output:
-        """(N,3,H,W) RGB in [0,1] → the network's output."""
+        """Return the network's output for images (N,3,H,W), RGB in [0,1]."""
         output: Output = self.net(image.contiguous(memory_format=torch.channels_last))
         return output
 
@@ -81,7 +81,7 @@ class COSModule(LightningModule):
         ignored = {"valid": batch["valid"]} if "valid" in batch else {}
         terms = self.loss(output, batch["image"], batch["mask"], progress, **ignored)
         size = len(batch["image"])
-        shown = terms if len(terms) > 2 else {"loss": terms["loss"]}  # a single term is the loss
+        shown = terms if len(terms) > 2 else {"loss": terms["loss"]}  # a single term equals the loss
         self.log_dict({k: v.detach() for k, v in shown.items()}, prog_bar=True, logger=False, batch_size=size)
         self.log_dict(
             {f"train/{k}": v.detach() for k, v in terms.items()},
@@ -172,7 +172,7 @@ class COSModule(LightningModule):
         checkpoint[SELECTS_ON] = data.selected_on() if data is not None else ""
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        """The unfolding's few numbers learn at their own rate and without weight decay."""
+        """Return the optimiser's groups; the few unfolding parameters have a rate of their own and no weight decay."""
         find = getattr(self.net, "unfolding_parameters", None)
         unfolding = list(find()) if find is not None else []
         chosen = {id(parameter) for parameter in unfolding}

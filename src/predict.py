@@ -1,4 +1,7 @@
-"""Segment pictures and videos: ``python -m src.predict ckpt_path=FILE input=FILES output=FOLDER``; `conf/predict.yaml` has all settings."""
+"""Segment pictures and videos: ``python -m src.predict ckpt_path=FILE input=FILES output=FOLDER``.
+
+`conf/predict.yaml` has all settings.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network costs: ``python -m src.profile model=run encoder=resnet50 image_size=384``; no data, no weights, nothing written."""
+"""Measure a network without data or weights: ``python -m src.profile model=run encoder=resnet50 image_size=384``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def profile(cfg: DictConfig) -> tuple[list[PartCost], list[Timing]]:
-    """Count, time and print what ``conf/profile.yaml`` says; return the parts (the last is the total) and the timings.
+    """Count, time and print what ``conf/profile.yaml`` sets; return the parts (the last is the total) and the timings.
 
     Raises:
         UserError: settings that can't be measured, all at once; an existing CSV file.
@@ -58,7 +58,7 @@ def profile(cfg: DictConfig) -> tuple[list[PartCost], list[Timing]]:
 
 
 def _checked_device(cfg: DictConfig) -> torch.device:
-    """The device to measure on, after all checks."""
+    """Return the device to measure on, after all checks."""
     import torch
 
     from src.models.encoder import STRIDES

@@ -24,7 +24,7 @@ def score_maps_of(cfg: DictConfig) -> dict[str, list[SetScores]]:
         Data set → the scores of its methods.
 
     Raises:
-        UserError: anything wrong with settings, folders or files, all at once; nothing is written then.
+        UserError: everything wrong with settings, folders or files, at once; nothing is written then.
     """
     # Imported here: a mistake on the command line is reported sooner without them.
     from src.report.figures.gallery import Panel

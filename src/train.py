@@ -1,4 +1,4 @@
-"""Train a network, then read the test sets once: ``python -m src.train experiment=quickstart``."""
+"""Train a network, then evaluate it once on the test sets: ``python -m src.train experiment=quickstart``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from src.pipeline.start import check_start
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
-    """Do everything that ``conf/train.yaml`` says; return the last logged and the tested measures.
+    """Train and test as ``conf/train.yaml`` says; return the last logged measures and those of the test.
 
     Data, configuration and checkpoint are checked before any work starts.
 
     Raises:
-        UserError: wrong input, all problems of a kind at once; a disk that is full; a loss that is not a number.
+        UserError: wrong input, all problems of a kind at once; a full disk; a loss that is not finite.
         Interrupted: Ctrl-C or SIGTERM, after the state was saved and the line that resumes it printed.
     """
     # Imported here: these import torch, and a mistake on the command line is reported sooner without it.

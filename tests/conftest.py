@@ -53,7 +53,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the long files first; mark the readers of the trained run and of the exported network as slow: one has to make it."""
+    """Put long files first; mark tests of the trained run and of the exported network as slow: one has to make it."""
     places = {str(Path(__file__).parent / name): place for place, name in enumerate(LONG_FILES)}
     items.sort(key=lambda item: places.get(str(item.path), len(places)))
     for item in items:
@@ -98,7 +98,7 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def make_run():
-    """Build a small RUN as published: lite0 encoder with random weights, 16 channels; parts by their settings, or None for off."""
+    """Build a small RUN as published: lite0 with random weights, 16 channels; parts are settings, or None for off."""
     published: dict[str, Any] = {"levels": "coarse_to_fine", "closing_step": False}
 
     def build(

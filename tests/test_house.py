@@ -1,4 +1,4 @@
-"""The shape of the sources: functions that fit on a screen, commands that only say what they do, and W&B behind its logger."""
+"""The shape of the sources: functions that fit on a screen, short commands, and W&B only in its logger."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_structure_loss_of_a_perfect_and_of_a_wrong_mask():
 
 
 def test_dice_loss_by_hand():
-    """p = (½, ¾), g = (1, 0): 1 − (2·½ + 1) / (¼ + 9/16 + 1 + 1); an empty map against an empty target costs nothing."""
+    """p = (½, ¾), g = (1, 0): 1 − (2·½ + 1) / (¼ + 9/16 + 1 + 1); an empty map costs nothing on an empty target."""
     logits = torch.tensor([[0.0, math.log(3)], [-50.0, -50.0]]).view(2, 1, 1, 2)
     target = torch.tensor([[1.0, 0.0], [0.0, 0.0]]).view(2, 1, 1, 2)
     assert dice_loss(logits[:1], target[:1]).item() == pytest.approx(1 - 2 / 2.8125)

@@ -98,7 +98,8 @@ def test_several_methods_and_sets_from_a_file_whatever_the_workers(root):
         for kind in ("GT", "Imgs"):
             (root / "NC4K" / kind).mkdir(parents=True, exist_ok=True)
             (root / "NC4K" / kind / f"{name}.png").write_bytes((root / "CAMO" / kind / f"{name}.png").read_bytes())
-    spec = "sets: {CAMO: CAMO/GT, NC4K: {gts: NC4K/GT, images: NC4K/Imgs}}\nmethods: {good: 'maps/good/CAMO', bad: {CAMO: maps/bad/CAMO}}\n"
+    spec = "sets: {CAMO: CAMO/GT, NC4K: {gts: NC4K/GT, images: NC4K/Imgs}}\n"
+    spec += "methods: {good: 'maps/good/CAMO', bad: {CAMO: maps/bad/CAMO}}\n"
     (root / "spec.yaml").write_text(spec.replace("'maps/good/CAMO'", "{CAMO: maps/good/CAMO, NC4K: maps/good/CAMO}"))
     folders = [root / "one", root / "three"]
     for workers, folder in zip((0, 3), folders, strict=True):

@@ -39,7 +39,7 @@ class Setting(NamedTuple):
 
 
 def read_settings(path: Path) -> Iterator[Setting]:
-    """Yield the settings of a YAML file in their order; keys that Hydra reads itself are left out."""
+    """Yield the settings of a YAML file in order, without the keys that Hydra uses itself."""
     parents: list[tuple[int, str]] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         found = LINE.match(line)
@@ -57,7 +57,7 @@ def read_settings(path: Path) -> Iterator[Setting]:
 
 
 def head_comment(path: Path) -> str:
-    """Return the comment at the head of a YAML file as one line; where there is none, what the file sets."""
+    """Return the comment at the head of a YAML file as one line; if there is none, what the file sets."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("# @package") or (not lines and not line.strip()):

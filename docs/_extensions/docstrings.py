@@ -34,7 +34,7 @@ def replace(app: Sphinx, what: str, name: str, obj: object, options: object, lin
 
 
 def skip(app: Sphinx, what: str, name: str, obj: object, skipped: bool, options: object) -> bool | None:
-    """Leave out the fields of a NamedTuple: Python describes them by their number, and the class by what they mean."""
+    """Leave out a NamedTuple's fields, for which Python's docstrings only give a number; the class describes them."""
     return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
 
 

@@ -1,4 +1,4 @@
-"""Formulas as MathML, made while the site is built: browsers draw it themselves, so no page loads a script from elsewhere."""
+"""Formulas as MathML, made while the site is built: browsers draw it natively, so no page loads an external script."""
 
 from __future__ import annotations
 

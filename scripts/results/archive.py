@@ -1,14 +1,14 @@
-"""The tables below docs/results/data: every number that the pages in docs/results show or draw, read with pandas.
+"""The tables below docs/results/data, read with pandas: all numbers of the tables and figures in docs/results.
 
 images.csv.gz  one row per image and evaluation
 tasks.csv      one row per image, with the measures of other tasks (`TASKS`)
 stages.csv     one row per stage mask M_0 … M_K, M̂_{K+1} (M for a network without stages), means over images
 epochs.csv     one row per logged value and epoch: μ, λ, α, s, γ, gains of the mask step, gradient norms
-starts.csv     one row per start and stage mask: what the stages make of another M_0 (scripts/results/other_starts.py)
-gains.csv      one row per part and mask step: what the step gains by that part (scripts/results/step_gains.py)
+starts.csv     one row per start and stage mask: scores when starting from another M_0 (scripts/results/other_starts.py)
+gains.csv      one row per part and mask step: the gain of that part of the step (scripts/results/step_gains.py)
 runs.csv       one row per training: its settings and its cost
 
-A network is named as its training (`run`, `run-robe`, `fpn_ds`, …). How it was evaluated is in columns of their own
+A network has the name of its training (`run`, `run-robe`, `fpn_ds`, …). Separate columns say how it was evaluated
 (`Variant`).
 """
 
@@ -38,7 +38,7 @@ class Variant(NamedTuple):
     """An evaluation variant: the settings of `src.eval` that give the same trained network another final mask.
 
     Attributes:
-        rounds: 2 segments, enlarges what was found and segments again.
+        rounds: 2: segment, enlarge the detected object and segment again.
         closing_step: `null` as trained, `true` or `false`.
         sharpness: factor of the final logits.
     """
@@ -49,7 +49,7 @@ class Variant(NamedTuple):
 
     @property
     def suffix(self) -> str:
-        """What is appended to a network's name where variants are listed side by side.
+        """Return what is appended to a network's name where variants are listed side by side.
 
         >>> Variant(closing_step="false", sharpness=1.5).suffix, Variant(rounds=2).suffix, Variant().suffix
         ('-closing_step_x1.5', '_rounds2', '')
@@ -69,13 +69,13 @@ EVALUATION = [*SCORED, *Variant._fields]
 
 @dataclass(frozen=True)
 class Layout:
-    """One table.
+    """The layout of one table.
 
     Attributes:
-        file: its name.
+        file: the file's name.
         group: columns that identify the rows of one training or evaluation, which are stored and replaced together.
-        item: columns that tell the rows of a group apart.
-        values: what was measured.
+        item: columns that distinguish the rows of a group.
+        values: columns of measured values.
     """
 
     file: str
@@ -85,7 +85,7 @@ class Layout:
 
     @property
     def columns(self) -> list[str]:
-        """In the order of the file; the commit of the training follows its seed."""
+        """Return all columns in the order of the file; the training's commit follows its seed."""
         after = self.group.index("seed") + 1
         return [*self.group[:after], "commit", *self.group[after:], *self.item, *self.values]
 
@@ -102,7 +102,10 @@ LAYOUTS = {
 
 
 class Results(NamedTuple):
-    """All tables as data frames, columns as in `LAYOUTS`; `images` has the columns of `tasks` too, NaN where a data set has none."""
+    """All tables as data frames, with the columns of `LAYOUTS`.
+
+    `images` has the columns of `tasks` too, NaN for data sets without these measures.
+    """
 
     images: pd.DataFrame
     stages: pd.DataFrame
@@ -140,7 +143,7 @@ _MAY_BE_EMPTY = {"gain", "parameters", "gmacs", "hours", "holdout_s_alpha", *LAY
 
 
 def read_table(results: Path, name: str, problems: list[str]) -> pd.DataFrame:
-    """One table with typed columns; what is wrong is appended to ``problems``, and its rows are left out."""
+    """Read one table with typed columns; add what is wrong to ``problems``, and leave out its rows."""
     layout, path = LAYOUTS[name], results / "data" / LAYOUTS[name].file
     empty = pd.DataFrame(columns=layout.columns, dtype=str)
     texts = empty
@@ -170,7 +173,7 @@ def read_table(results: Path, name: str, problems: list[str]) -> pd.DataFrame:
 
 
 def _wrong(column: str, texts: NDArray[np.object_]) -> tuple[NDArray[np.bool_], str]:
-    """Which values of a column are invalid, and what is expected there."""
+    """Return which values of a column are invalid, and what is expected there."""
     if column in _CHOICES:
         return ~np.isin(texts, _CHOICES[column]), " or ".join(_CHOICES[column])
     if column in _NAMES:
@@ -185,7 +188,7 @@ def _wrong(column: str, texts: NDArray[np.object_]) -> tuple[NDArray[np.bool_], 
 
 
 def typed(frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns as text, whole numbers or floats; `parameters`, which may be empty, as nullable whole numbers."""
+    """Return the columns as text, whole numbers or floats; `parameters`, which may be empty, as nullable integers."""
     columns = {}
     for name, values in frame.items():
         if name in _NAMES or name in _CHOICES:
@@ -205,7 +208,7 @@ def _commits(tables: Mapping[str, pd.DataFrame]) -> Iterator[str]:
 
 
 def _only_in_one(name: str, frame: pd.DataFrame, images: pd.DataFrame, columns: list[str]) -> list[str]:
-    """Return the rows that only one of two tables has, though both should."""
+    """Return a problem for each row that only one of two tables has, though both should."""
     both = frame[columns].drop_duplicates().merge(images[columns].drop_duplicates(), "outer", indicator="where")
     files = {"left_only": LAYOUTS[name].file, "right_only": LAYOUTS["images"].file}
     alone = both[both["where"] != "both"]
@@ -213,7 +216,7 @@ def _only_in_one(name: str, frame: pd.DataFrame, images: pd.DataFrame, columns: 
 
 
 def _other_images(images: pd.DataFrame) -> Iterator[str]:
-    """Networks are compared image by image, so all evaluations on a split and size must have the same images."""
+    """Yield evaluations whose images differ: networks are compared image by image on each split and size."""
     for _, rows in images.groupby(["dataset", "split", "size"]):
         (first, expected), *others = [(one.iloc[0], {*one["image"]}) for _, one in rows.groupby(EVALUATION, sort=False)]
         for row, names in others:
@@ -223,7 +226,7 @@ def _other_images(images: pd.DataFrame) -> Iterator[str]:
 
 
 def _uneven(name: str, frame: pd.DataFrame) -> Iterator[str]:
-    """A page's table has a row per start or part, and a column per stage mask or mask step: every cell must be filled."""
+    """Yield problems of tables with missing cells: they have a row per start or part, a column per mask or step."""
     group, (outer, inner) = LAYOUTS[name].group, LAYOUTS[name].item
     for _, rows in frame.groupby(group):
         if len(rows) != rows[outer].nunique() * rows[inner].nunique():

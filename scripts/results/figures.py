@@ -17,7 +17,11 @@ from src.report.tables.table import tex
 
 
 def draw_differences(results: Results, path: Path) -> bool:
-    """RUN minus each rival on the test sets with its interval, one panel a measure; False (and no file) where there is no pair."""
+    """Draw RUN minus each rival on the test sets with its interval, one panel per measure.
+
+    Returns:
+        False (and no file) if there is no pair.
+    """
     rows = [
         (f"{dataset} {size} px: {ours} − {label}", differences(models[ours], one))
         for (dataset, size), models in networks(results, "test").items()
@@ -46,9 +50,10 @@ def draw_differences(results: Results, path: Path) -> bool:
 
 
 def draw_stages(results: Results, path: Path) -> bool:
-    """Each measure of every stage mask on the test sets, RUN and its control; dots are seeds, lines their means.
+    """Draw each measure of every stage mask on the test sets, for RUN and its control; dots: seeds, lines: their means.
 
-    False (and no file) where there are no stages.
+    Returns:
+        False (and no file) if there are no stages.
     """
     groups = compared_stages(results, "test")
     if not groups:
@@ -89,13 +94,16 @@ PANELS = (
         },
     ),
 )
-"""Of `draw_unfolding`: title, and label → logged name."""
+"""The panels of `draw_unfolding`: title, and label → logged name."""
 
 
 def draw_unfolding(results: Results, path: Path) -> bool:
-    """How RUN's few numbers, its mask steps' gains and its gradients move over the epochs; lines are means, bands go from seed to seed.
+    """Draw RUN's learned numbers, the gains of its mask steps and its gradients over the epochs.
 
-    A line of panels for every data set and input size; False (and no file) where no epochs are stored.
+    One row of panels for every data set and input size; lines are means, bands span the seeds.
+
+    Returns:
+        False (and no file) if no epochs are stored.
     """
     groups = {
         f"{dataset} {size} px": rows for (dataset, size), rows in unfolding_epochs(results).groupby(["dataset", "size"])

@@ -1,4 +1,4 @@
-"""The trainings behind docs/results, one after another: ``python -m scripts.results.matrix [PHASE …] data.root=DATA [-- OVERRIDE …]``.
+"""The trainings behind docs/results, one after another.
 
     lr        every network at three learning rates, 160 px, 4 epochs, a quarter held out, hold-out alone
     core      run, fpn, fpn_ds, fpn_wide × 3 seeds and unet, 12 epochs at 224 px, each at its best rate; hold-out and test: in one round and
@@ -8,10 +8,21 @@
     tasks     run and fpn_ds on Kvasir-SEG and DRIVE, there also unet without and with skips of the image, at CAMO's rates;
               test, in all these ways but two rounds
 
-Each training has a folder of its own below --output. What is finished is skipped and what was interrupted resumes from
-its last checkpoint, so the same command again continues. As each ends, its numbers go to docs/results and the pages are
-made anew. Ctrl-C or SIGTERM stops after the running training has saved itself. Overrides go to every training, e.g.
-``-- trainer=gpu data.num_workers=8``.
+The phases:
+
+    lr        every network at three learning rates, 160 px, 4 epochs, a quarter held out; only the hold-out is scored
+    core      run, fpn, fpn_ds, fpn_wide × 3 seeds and unet, 12 epochs at 224 px, each at its best rate; hold-out and
+              test: in one round and in two, with sharper logits, and RUN without its closing step
+    ablation  parts, choices and numbers of stages of RUN, 160 px, 6 epochs, a quarter held out; only the hold-out is
+              scored
+    large     run and the rival that is best on the hold-out, 352 px; evaluated as in core
+    tasks     run and fpn_ds on Kvasir-SEG and DRIVE, there also unet without and with skips of the image, at CAMO's
+              rates; test, evaluated as in core except for two rounds
+
+Each training has its own folder below --output. Finished trainings are skipped and interrupted ones resume from their
+last checkpoint, so the same command continues. When a training ends, its numbers are stored in docs/results and the
+pages are renewed. Ctrl-C or SIGTERM stops after the running training has saved its state. Overrides apply to every
+training, e.g. ``-- trainer=gpu data.num_workers=8``.
 """
 
 from __future__ import annotations
@@ -55,14 +66,14 @@ CHOICES = (
     "share_none",
 )
 WITHOUT_UNFOLDING_TOO = ("levels_4",)
-"""Of these choices, whether the unfolding gains by them."""
+"""Choices that are also trained without unfolding, to see whether the unfolding gains by them."""
 STAGES = ("stages_1", "stages_2", "stages_6")
 TWO_ROUNDS = (Variant(rounds=2),)
 SCALED = (Variant(sharpness=1.5), Variant(sharpness=2))
 WITHOUT_CLOSING = (Variant(closing_step="false"),)
 SCALED_WITHOUT_CLOSING = tuple(one._replace(closing_step="false") for one in SCALED)
 DONE = "done"
-"""An empty file in a run's folder: all its epochs are trained; in a split's folder: all of it is scored."""
+"""An empty file. In a run's folder: all epochs are trained; in a split's folder: the split is scored."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +86,18 @@ class Run:
     splits: tuple[str, ...]
     seed: int = 0
     rate_of: str | None = None
-    """The network whose best learning rate it takes; None: `overrides` name one."""
+    """The network whose best learning rate is used; None: `overrides` set the rate."""
     variants: tuple[Variant, ...] = ()
-    """How every split is evaluated once more: the same training, another final mask."""
+    """Further evaluation variants of every split: the same training, another final mask."""
 
     @property
     def folder(self) -> str:
-        """Name of the training's folder: its name and its seed."""
+        """Return the name of the training's folder: its name and its seed."""
         return f"{self.name}_seed{self.seed}"
 
     @property
     def evaluations(self) -> dict[str, list[str]]:
-        """Subfolder of the run → the overrides of `src.eval`."""
+        """Return subfolder of the run → the overrides of `src.eval`."""
         return {
             f"{split}{one.suffix}": [f"split={split}", *_told(one)]
             for one in (Variant(), *self.variants)
@@ -202,16 +213,16 @@ PHASES: dict[str, Callable[[Path], list[Run]]] = {
 
 
 def with_rates(runs: Sequence[Run], results: Path) -> list[Run]:
-    """The runs with the learning rates of :func:`best_rates` among their overrides."""
+    """Return the runs with the learning rates of :func:`best_rates` among their overrides."""
     rates = best_rates(results, list(dict.fromkeys(run.rate_of for run in runs if run.rate_of)))
     return [replace(run, overrides=(*run.overrides, *([rates[run.rate_of]] if run.rate_of else []))) for run in runs]
 
 
 def best_rates(results: Path, models: Sequence[str]) -> dict[str, str]:
-    """Model → the override of the learning rate with the best hold-out S_α in the runs of the phase `lr`.
+    """Return model → the override of the learning rate with the best hold-out S_α in the runs of the phase `lr`.
 
     Raises:
-        UserError: models whose rates are not all tried yet.
+        UserError: models for which some rates have not been tried yet.
     """
     runs = read_results(results).runs
     short = runs[(runs["dataset"] == "CAMO") & (runs["epochs"] == RATE_EPOCHS)]
@@ -225,7 +236,7 @@ def best_rates(results: Path, models: Sequence[str]) -> dict[str, str]:
 
 
 def best_rival(results: Path) -> str:
-    """The rival with the best mean S_α on the hold-out at 224 px; the test set has no say."""
+    """Return the rival with the best mean S_α on the hold-out at 224 px; the test set is not used."""
     found = networks(read_results(results), "holdout").get(("CAMO", 224), {})
     if lacking := [model for model in RIVALS if model not in found]:
         raise UserError(f"{', '.join(lacking)}: not trained yet: python -m scripts.results.matrix core")
@@ -233,14 +244,14 @@ def best_rival(results: Path) -> str:
 
 
 def train_command(run: Run, folder: Path, data: Path, overrides: Sequence[str]) -> list[str]:
-    """What trains a run, or resumes it."""
+    """Return the command that trains a run, or resumes it."""
     resume = ["ckpt_path=last"] if any((folder / "checkpoints").glob("*.ckpt")) else []
     places = [f"seed={run.seed}", "test=false", f"data.root={data}", f"paths.output_dir={folder}"]
     return [sys.executable, "-m", "src.train", *run.overrides, *places, *overrides, *resume]
 
 
 def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], results: Path, pages: Path) -> None:
-    """Do what of a run is not done, and store its numbers.
+    """Do what remains of a run, and store its numbers.
 
     Raises:
         subprocess.CalledProcessError: a command failed.
@@ -250,7 +261,7 @@ def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], result
         (folder / DONE).touch()
     for name, told in run.evaluations.items():
         if not (folder / name / DONE).exists():
-            shutil.rmtree(folder / name, ignore_errors=True)  # what an interrupted evaluation left
+            shutil.rmtree(folder / name, ignore_errors=True)  # left by an interrupted evaluation
             where = [*told, f"data.root={data}", f"paths.output_dir={folder / name}"]
             _call([sys.executable, "-m", "src.eval", f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}", *where])
             (folder / name / DONE).touch()
@@ -259,7 +270,7 @@ def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], result
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     output = Path.home() / "run-outputs" / "camo_matrix"
     parser = ScriptParser(__doc__)
     parser.add_argument(
@@ -294,9 +305,10 @@ def _phase(phase: str, arguments: Any, overrides: Sequence[str], failed: list[st
     runs = PHASES[phase](arguments.results)
     only = {*(arguments.only or [])}
     if unknown := sorted(only - {name for run in runs for name in (run.model, run.name)}):
+        models, trainings = dict.fromkeys(run.model for run in runs), dict.fromkeys(run.name for run in runs)
         raise UserError(
-            f"--only {' '.join(unknown)}: not in the phase {phase}, which has {' '.join(dict.fromkeys(run.model for run in runs))}"
-            f" (trainings: {' '.join(dict.fromkeys(run.name for run in runs))})"
+            f"--only {' '.join(unknown)}: not in the phase {phase}, "
+            f"which has {' '.join(models)} (trainings: {' '.join(trainings)})"
         )
     runs = with_rates([run for run in runs if not only or only & {run.model, run.name}], arguments.results)
     if arguments.seed is not None:
@@ -313,7 +325,7 @@ def _phase(phase: str, arguments: Any, overrides: Sequence[str], failed: list[st
 
 
 def _call(words: Sequence[str]) -> None:
-    """Run a command to its end; where it was asked to stop, so do we, with its status."""
+    """Run a command to its end; if it was asked to stop, stop too, with the same status."""
     process = subprocess.Popen(words)
     handlers = {
         signum: signal.signal(
@@ -334,7 +346,10 @@ def _call(words: Sequence[str]) -> None:
 
 
 def _as_sharp(model: str) -> tuple[Variant, ...]:
-    """How a network is evaluated beside others: RUN, whose closing step sharpens, without it too, and all else with scaled logits."""
+    """Return the variants that make a network's masks comparable with others in sharpness.
+
+    RUN, whose closing step sharpens masks, is also evaluated without it; every other network with scaled logits.
+    """
     return (
         (*WITHOUT_CLOSING, *SCALED_WITHOUT_CLOSING) if model.startswith("run") and "-coupling" not in model else SCALED
     )
@@ -345,13 +360,13 @@ def _core_variants(model: str) -> tuple[Variant, ...]:
 
 
 def _told(variant: Variant) -> list[str]:
-    """The overrides of `src.eval` that make a variant."""
+    """Return the overrides of `src.eval` for a variant."""
     values = {"rounds": variant.rounds, "closing_step": variant.closing_step, "sharpness": f"{variant.sharpness:g}"}
     return [f"{name}={value}" for name, value in values.items() if getattr(variant, name) != getattr(Variant(), name)]
 
 
 def _model(name: str) -> tuple[str, ...]:
-    """The overrides of a name; `run` is what the experiments name themselves."""
+    """Return the overrides of a network's name; none for `run`, which is the experiments' own model."""
     return {"run": (), "run_paper": ("model=run_paper", "loss=published")}.get(name, (f"model={name}",))
 
 

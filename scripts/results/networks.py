@@ -1,4 +1,4 @@
-"""The networks that the pages in docs/results compare: their seeds, what they differ by, and how that is printed."""
+"""The networks that the pages in docs/results compare: their seeds, their differences, and the cells of tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ DIGITS = 4
 
 @dataclass(frozen=True)
 class Network:
-    """All seeds of one network, evaluated in one way on one split at one size; `rows`: of `Results.images`, by seed and image."""
+    """All seeds of one network, evaluated in one way on one split at one size.
+
+    `rows`: its rows of `Results.images`, by seed and image.
+    """
 
     dataset: str
     size: int
@@ -38,7 +41,7 @@ class Network:
 
     @property
     def label(self) -> str:
-        """`run-closing_step_x1.5`: the training's name, then how it was evaluated."""
+        """Return the training's name and how it was evaluated, such as `run-closing_step_x1.5`."""
         return self.name + self.variant.suffix
 
     @property
@@ -48,42 +51,42 @@ class Network:
 
     @property
     def cells(self) -> list[Cell]:
-        """Label and number of seeds."""
+        """Return the cells label and number of seeds."""
         return [Cell(f"`{self.label}`"), Cell(str(self.seeds))]
 
     @property
     def unscaled_cells(self) -> list[Cell]:
-        """Label without the factor of the logits, and the factor."""
+        """Return the cells label without the factor of the logits, and the factor."""
         return [Cell(f"`{self.name}{self.variant._replace(sharpness=1).suffix}`"), Cell(f"{self.variant.sharpness:g}")]
 
     @property
     def seeds(self) -> int:
-        """Number of trainings."""
+        """Return the number of trainings."""
         return self.rows["seed"].nunique()
 
     def values(self, measures: Sequence[str]) -> NDArray[np.float64]:
-        """(measures, seeds, images)."""
+        """Return the scores as an array (measures, seeds, images)."""
         return self.rows[[*measures]].to_numpy().T.reshape(len(measures), self.seeds, -1)
 
     def means(self, measure: str) -> list[float]:
-        """One value per seed."""
+        """Return the mean over the images, one value per seed."""
         return self.values([measure])[0].mean(1).tolist()
 
 
 Networks = dict[str, Network]
-"""By label."""
+"""Label → network."""
 
 
 def networks(
     results: Results, split: str, tasks: bool = False, scaled: bool = False
 ) -> dict[tuple[str, int], Networks]:
-    """The networks that were evaluated on a split in one round, by data set and size.
+    """Return the networks that were evaluated on a split in one round, by data set and size.
 
     Args:
-        results: what is stored.
+        results: the stored results.
         split: ``holdout`` or ``test``.
-        tasks: those on the data sets of other tasks instead.
-        scaled: with those whose logits were multiplied.
+        tasks: return those on the data sets of other tasks instead.
+        scaled: include those whose logits were multiplied.
     """
     images = results.images
     chosen = (images["split"] == split) & (images["rounds"] == 1) & (images["dataset"].isin(TASKS) == tasks)
@@ -91,7 +94,7 @@ def networks(
 
 
 def grouped(images: pd.DataFrame) -> dict[tuple[str, int], Networks]:
-    """(data set, size) → label → network; `run` first, then by label. The rows are of one split."""
+    """Return (data set, size) → label → network, `run` first, then by label; the rows must be of one split."""
     every = [
         Network(dataset, size, name, Variant(*variant), rows)
         for (dataset, _, size, name, *variant), rows in images.sort_values(["seed", "image"]).groupby(
@@ -105,23 +108,23 @@ def grouped(images: pd.DataFrame) -> dict[tuple[str, int], Networks]:
 
 
 def heads(first: str, *rest: str) -> list[Head]:
-    """The heading of a column of names, and of columns of numbers: measures by their symbols, all else as it is."""
+    """Return the headings of a column of names and of columns of numbers; measures are shown by their symbols."""
     return [Head(first, is_number=False), *(Head(heading(name) if name in MEASURES else name) for name in rest)]
 
 
 def differences(first: Network, second: Network, measures: Sequence[str] = SHOWN) -> list[Difference]:
-    """The means of the first network minus those of the second, with intervals, one per measure."""
+    """Return the means of the first network minus those of the second, with intervals, one per measure."""
     return paired_differences(first.values(measures), second.values(measures))
 
 
 def difference_row(first: Network, second: Network, measures: Sequence[str] = SHOWN, ending: str = "") -> list[Cell]:
-    """Both labels, both numbers of seeds, and the differences; ``ending`` follows the labels."""
+    """Return a row: both labels, both numbers of seeds, and the differences; ``ending`` follows the labels."""
     names = [Cell(f"`{first.label}` − `{second.label}`{ending}"), Cell(f"{first.seeds} / {second.seeds}")]
     return [*names, *difference_cells(differences(first, second, measures))]
 
 
 def difference_cells(found: Sequence[Difference]) -> list[Cell]:
-    """As +0.0012 [−0.0034, +0.0056], in bold where the interval excludes 0."""
+    """Return differences as +0.0012 [−0.0034, +0.0056], in bold if the interval excludes 0."""
     return [
         Cell(f"{signed(one.mean)} [{signed(one.low)}, {signed(one.high)}]", "best" if one.excludes_zero else "")
         for one in found
@@ -129,12 +132,12 @@ def difference_cells(found: Sequence[Difference]) -> list[Cell]:
 
 
 def score_row(network: Network, measures: Sequence[str] = SHOWN) -> list[Cell]:
-    """Label, number of seeds and scores."""
+    """Return a row: label, number of seeds and scores."""
     return [*network.cells, *(Cell(spread(network.means(name))) for name in measures)]
 
 
 def ranked_scores(models: Networks, measures: Sequence[str]) -> dict[str, list[Cell]]:
-    """Label → scores, the best and the second of each measure marked."""
+    """Return label → scores, with the best and the second of each measure marked."""
     cells: dict[str, list[Cell]] = {label: [] for label in models}
     for name in measures:
         found = {label: one.means(name) for label, one in models.items()}
@@ -145,14 +148,14 @@ def ranked_scores(models: Networks, measures: Sequence[str]) -> dict[str, list[C
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean ± standard deviation; a single value has none."""
+    """Return mean ± standard deviation; of a single value only the value."""
     if not len(values):
         return "–"
     return number(mean(values), DIGITS) + (f" ± {stdev(values):.{DIGITS}f}" if len(values) > 1 else "")
 
 
 def cost(results: Results, network: Network) -> list[Cell]:
-    """Parameters (M) and GMACs."""
+    """Return the cells parameters (M) and GMACs."""
     runs = results.runs
     own = (runs["dataset"] == network.dataset) & (runs["size"] == network.size) & (runs["network"] == network.name)
     if not own.any():
@@ -162,18 +165,18 @@ def cost(results: Results, network: Network) -> list[Cell]:
 
 
 def images(models: Networks) -> str:
-    """How many images are compared, the same for all."""
+    """Return how many images are compared, which is the same for all networks."""
     one = next(iter(models.values()))
     count = one.rows["image"].nunique()
     return f"{one.dataset}: {count} image{'s' * (count != 1)}"
 
 
 def commits(models: Networks) -> str:
-    """A note: of which commits the trainings are."""
+    """Return a note on the commits of the trainings."""
     told = "; ".join(f"{label} {', '.join(one.rows['commit'].unique())}" for label, one in models.items())
     return f"Commits: {told}." + " +: with changes that were not committed." * ("+" in told)
 
 
 def signed(value: float) -> str:
-    """+0.0012 or −0.0012; – for a missing number."""
+    """Return +0.0012 or −0.0012; – for a missing number."""
     return "–" if math.isnan(value) else f"{value:+.{DIGITS}f}".replace("-", "−")

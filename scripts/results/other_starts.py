@@ -1,9 +1,11 @@
-"""What the stages make of another start: ``python -m scripts.results.other_starts CKPT [data.root=DATA] [--results docs/results]``.
+"""Unfold from other starts than the network's own M_0.
 
-Unfolds every image of the hold-out of a checkpoint of RUN from its own M_0 and from others: the truth, the truth
-inverted, nothing, one half everywhere, the truth of another image. A network whose stages trust the mask keeps what it
-is given; one that decides by its features alone ends at the same place from everywhere. The mean S_α and MAE of every
-map are printed and stored for docs/results/mechanism.md.
+    python -m scripts.results.other_starts CKPT [data.root=DATA] [--results docs/results]
+
+Every image of the hold-out of a checkpoint of RUN is unfolded from its own M_0 and from others: the truth, the inverted
+truth, an empty mask, one half everywhere, the truth of another image. A network whose stages trust the mask keeps the
+mask that it is given; one that only uses its features ends at the same mask from every start. The mean S_α and MAE of
+every stage mask are printed and stored for docs/results/mechanism.md.
 """
 
 from __future__ import annotations
@@ -32,20 +34,20 @@ STARTS: dict[str, Callable[[Sequence[Tensor], int], Tensor]] = {
     "one half": lambda truths, i: torch.full_like(truths[i], 0.5),
     "nothing": lambda truths, i: torch.zeros_like(truths[i]),
 }
-"""Name → M_0 of image i, (1,1,S,S) in [0,1], from the truths of all."""
+"""Name → function of all truths and i that returns M_0 of image i, (1,1,S,S) in [0,1]."""
 
 
 @torch.no_grad()
 def unfold_from_others(checkpoint_path: Path, data: Path | None, model: str = "run") -> pd.DataFrame:
-    """The scores of every start on a network's hold-out, means over images, as rows of the table `starts`.
+    """Return the scores of every start on a network's hold-out, means over images, as rows of the table `starts`.
 
     Args:
-        checkpoint_path: of RUN.
-        data: data.root, where it is not the one of the training.
+        checkpoint_path: a checkpoint of RUN.
+        data: data.root, if it differs from the training's.
         model: the network's name in the tables.
 
     Raises:
-        UserError: no checkpoint of RUN, one that does not say of which commit it is, or data that cannot be used.
+        UserError: not a checkpoint of RUN, one without a commit, or data that cannot be used.
     """
     net, config, datamodule = load_trained_run(checkpoint_path, data)
     about = identity(config, datamodule.test_names[0], model, checkpoint_path)
@@ -73,7 +75,7 @@ def unfold_from_others(checkpoint_path: Path, data: Path | None, model: str = "r
 
 
 def main() -> None:
-    """The command line of :func:`unfold_from_others`."""
+    """Run the command line of :func:`unfold_from_others`."""
     store_findings(__doc__, "starts", unfold_from_others, start_table)
 
 

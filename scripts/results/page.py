@@ -1,9 +1,7 @@
-"""Make the tables and figures of the pages in docs/results from what is stored there: ``python -m scripts.results.page``.
+"""Make the tables and figures of the pages in docs/results from the stored results: ``python -m scripts.results.page``.
 
-Nothing is scored again.
-
-The pages' own words stay: only what is between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->`` is written, for each
-NAME of `BLOCKS` and `SHORT`, wherever in the folder its page is.
+Nothing is scored again. The pages' own text is not changed: for each NAME of `BLOCKS` and `SHORT`, only the text
+between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->`` is written, in whichever page of the folder it is.
 """
 
 from __future__ import annotations
@@ -47,10 +45,10 @@ class Short(NamedTuple):
     """Some rows of another block's tables.
 
     Attributes:
-        block: the other one.
-        rows: their first cells, without backquotes.
-        columns: headings; empty: all.
-        notes: how many of the notes, from the first.
+        block: the other block.
+        rows: the first cells of the rows, without backquotes.
+        columns: headings of the columns; empty: all.
+        notes: number of notes that are kept, from the first.
     """
 
     block: str
@@ -90,7 +88,7 @@ _BLOCK = re.compile(r"(<!-- begin: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end: (
 
 
 def write_pages(pages: Path, results: Path) -> dict[Path, str]:
-    """Renew the blocks of all Markdown files below ``pages`` and the figures in ``results``; returns each page's new text.
+    """Renew the blocks of all Markdown files below ``pages`` and the figures in ``results``; return each new text.
 
     Raises:
         UserError: stored results that cannot be used, or pages whose blocks are not `BLOCKS` and `SHORT`, each once.
@@ -106,12 +104,12 @@ def write_pages(pages: Path, results: Path) -> dict[Path, str]:
 
 
 def page_texts(pages: Path, results: Path) -> dict[Path, str]:
-    """What `write_pages` would write, with the figures that exist; nothing is touched."""
+    """Return what `write_pages` would write, with the existing figures; no file is changed."""
     return _renewed(pages, read_results(results), results)
 
 
 def main() -> None:
-    """The command line of :func:`write_pages`."""
+    """Run the command line of :func:`write_pages`."""
     parser = ScriptParser("Tables and figures of the pages in docs/results.")
     parser.add_argument(
         "--results", type=Path, default=RESULTS, help=f"folder of the stored results (default: {RESULTS})"
@@ -137,7 +135,11 @@ def _check_or_write(arguments: argparse.Namespace) -> int:
 
 
 def _renewed(pages: Path, stored: Results, results: Path) -> dict[Path, str]:
-    """The pages that have blocks, with new contents between their markers; a UserError if a marker is missing, repeated or unknown."""
+    """Return the pages that have blocks, with new contents between their markers.
+
+    Raises:
+        UserError: a marker is missing, repeated or unknown.
+    """
     texts = {page: text for page in sorted(pages.rglob("*.md")) if _BLOCK.search(text := _read(page))}
     found = [match["name"] for text in texts.values() for match in _BLOCK.finditer(text)]
     names = [*BLOCKS, *SHORT]
@@ -168,7 +170,10 @@ def _block(made: dict[str, Sequence[Table]], name: str, page: Path, results: Pat
 
 
 def _shortened(full: Sequence[Table], short: Short) -> list[Table]:
-    """The tables of which several rows are wanted. Ranks go, as they were among all rows; intervals stay bold."""
+    """Return the tables of which several rows are wanted.
+
+    Marks of ranks are removed, as they were among all rows; bold intervals stay.
+    """
     found = []
     for table in full:
         named = {row[0].text.replace("`", ""): row for row in table.rows}

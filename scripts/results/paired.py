@@ -1,4 +1,4 @@
-"""Is one network better than another, over new images and new trainings? A bootstrap over images and seeds together."""
+"""Does the difference of two networks hold for new images and new trainings? A bootstrap over images and seeds."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Difference(NamedTuple):
 def paired_differences(
     ours: NDArray[np.float64], theirs: NDArray[np.float64], resamples: int = RESAMPLES
 ) -> list[Difference]:
-    """Difference of the grand means of each measure, with its 95 % interval.
+    """Return the difference of the grand means of each measure, with its 95 % interval.
 
     Each resample draws images with replacement, the same for both networks (they are paired by image), and each
-    network's seeds with replacement (their trainings are not paired). A network with one seed contributes no spread of
-    seeds: then the interval speaks of new images only. Every measure is resampled in the same way.
+    network's seeds with replacement (their trainings are not paired). A network with one seed contributes no variation
+    between seeds: the interval then only covers new images. Every measure is resampled in the same way.
 
     Args:
-        ours: (measures, seeds, images).
+        ours: scores (measures, seeds, images).
         theirs: the same measures and images, in the same order.
-        resamples: how many.
+        resamples: number of resamples.
     """
     if ours.shape[2] != theirs.shape[2]:
         raise ValueError(f"{ours.shape[2]} and {theirs.shape[2]} images cannot be paired")
@@ -52,7 +52,10 @@ def paired_differences(
 
 @lru_cache(maxsize=4)
 def _image_draws(images: int, resamples: int) -> tuple[NDArray[np.float64], Mapping[str, Any]]:
-    """The share of each image in each resample, (resamples, images), and the generator's state behind them; the same for every pair."""
+    """Return the share of each image in each resample, (resamples, images), and the generator's state afterwards.
+
+    They are the same for every pair of networks.
+    """
     rng = np.random.default_rng(SEED)
     draws = rng.multinomial(images, np.full(images, 1 / images), resamples).astype(np.float64) / images
     return draws, rng.bit_generator.state
@@ -61,7 +64,7 @@ def _image_draws(images: int, resamples: int) -> tuple[NDArray[np.float64], Mapp
 def _resampled(
     rng: np.random.Generator, values: NDArray[np.float64], draws: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Means over drawn images and drawn seeds, (resamples, measures)."""
+    """Return means over drawn images and drawn seeds, (resamples, measures)."""
     measures, seeds, images = values.shape
     chosen = rng.multinomial(seeds, np.full(seeds, 1 / seeds), len(draws)) / seeds
     means = (draws @ values.reshape(-1, images).T).reshape(-1, measures, seeds)

@@ -1,8 +1,10 @@
-"""Right and wrong images, stage by stage: ``python -m scripts.results.pictures CKPT --out FOLDER [data.root=DATA] [--photographs]``.
+"""Draw good and bad images of a checkpoint of RUN, stage by stage.
 
-Of the hold-out of a checkpoint of RUN, at the network's input size: the images where the mask gained most IoU from M_0
-to the end, those where it lost most, and those with the lowest IoU at the end; chosen by these numbers alone. Without
-``--photographs`` the pictures show masks, steps and weights only, for pages that may not show the images.
+    python -m scripts.results.pictures CKPT --out FOLDER [data.root=DATA] [--photographs]
+
+From its hold-out, at the network's input size: the images where the IoU rises most from M_0 to the final mask, those
+where it falls most, and those with the lowest final IoU; only these numbers decide. Without ``--photographs`` the
+pictures only show masks, steps and weights, for pages that may not show the images.
 """
 
 from __future__ import annotations
@@ -25,10 +27,10 @@ from src.utils.errors import UserError
 
 @torch.no_grad()
 def draw(checkpoint_path: Path, out: Path, data: Path | None, each: int, photographs: bool) -> list[Path]:
-    """Draw ``each`` images of every kind; returns the files.
+    """Draw ``each`` images of every kind; return the files.
 
     Raises:
-        UserError: no checkpoint of RUN, data that cannot be used, or pictures that are there already.
+        UserError: not a checkpoint of RUN, data that cannot be used, or pictures that exist already.
     """
     if out.is_dir() and any(out.glob("*.png")):
         raise UserError(f"--out {out}: holds pictures already; choose another folder")
@@ -54,7 +56,7 @@ def draw(checkpoint_path: Path, out: Path, data: Path | None, each: int, photogr
 
 
 def _ious(net: RUN, sample: dict[str, Any]) -> tuple[float, float]:
-    """IoU at 0.5 of M_0 and of the final mask with the truth, at the mask's size."""
+    """Return the IoU at 0.5 of M_0 and of the final mask with the truth, at the mask's size."""
     output = net(sample["image"][None])
     return _iou(output.coarse_logits, sample["mask"]), _iou(output.mask_logits, sample["mask"])
 
@@ -66,7 +68,7 @@ def _iou(logits: Tensor, truth: Tensor) -> float:
 
 
 def main() -> None:
-    """The command line of :func:`draw`."""
+    """Run the command line of :func:`draw`."""
     parser = ScriptParser(__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="a folder")

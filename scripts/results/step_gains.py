@@ -1,9 +1,11 @@
-"""What each part of the mask step gains: ``python -m scripts.results.step_gains CKPT [data.root=DATA] [--results docs/results]``.
+"""Measure the gain of each part of the mask step.
 
-M̂_k is M_{k−1} plus four things: the evidence of U, λ's memory, ∇S and the L_S term (method.md 3.5). For every image of
-the hold-out of a checkpoint of RUN each of them is added alone, and the two that bring something new, U's evidence and
-∇S, together. The mean gains are printed and stored for docs/results/mechanism.md. Under 0.001 a step is idle
-(docs/explanation/method.md 3.5).
+    python -m scripts.results.step_gains CKPT [data.root=DATA] [--results docs/results]
+
+M̂_k is M_{k−1} plus four parts: the evidence of U, λ's memory, ∇S and the L_S term (method.md 3.5). For every image of
+the hold-out of a checkpoint of RUN, each part is added alone, and the two that bring new information, U's evidence and
+∇S, together. The mean gains are printed and stored for docs/results/mechanism.md. With a gain under 0.001 a step does
+nothing (docs/explanation/method.md 3.5).
 """
 
 from __future__ import annotations
@@ -22,16 +24,15 @@ from src.utils.errors import UserError
 
 @torch.no_grad()
 def mean_gains(checkpoint_path: Path, data: Path | None, model: str = "run") -> pd.DataFrame:
-    """The gains on a network's hold-out, each the mean over images, as rows of the table `gains`.
+    """Return the gains on a network's hold-out, means over images, as rows of the table `gains`.
 
     Args:
-        checkpoint_path: of RUN.
-        data: data.root, where it is not the one of the training.
+        checkpoint_path: a checkpoint of RUN.
+        data: data.root, if it differs from the training's.
         model: the network's name in the tables.
 
     Raises:
-        UserError: no checkpoint of RUN, one without a mask step or that does not say of which commit it is, or data
-            that cannot be used.
+        UserError: not a checkpoint of RUN, one without a mask step or without a commit, or data that cannot be used.
     """
     net, config, datamodule = load_trained_run(checkpoint_path, data)
     if not net.mask_steps:
@@ -53,7 +54,7 @@ def mean_gains(checkpoint_path: Path, data: Path | None, model: str = "run") -> 
 
 
 def main() -> None:
-    """The command line of :func:`mean_gains`."""
+    """Run the command line of :func:`mean_gains`."""
     store_findings(__doc__, "gains", mean_gains, gain_table)
 
 

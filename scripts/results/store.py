@@ -1,7 +1,8 @@
-"""Keep a finished run's numbers: ``python -m scripts.results.store RUN --model fpn_ds``; the pages in docs/results are made of it.
+"""Store a finished run's numbers, which the pages in docs/results are made from.
 
-``RUN`` is a training's folder. Test scores are read from it or from ``RUN/test``, those of the hold-out from
-``RUN/holdout``:
+    python -m scripts.results.store RUN --model fpn_ds
+
+``RUN`` is a training's folder. Test scores are read from it or from ``RUN/test``, hold-out scores from ``RUN/holdout``:
 
     python -m src.eval ckpt_path=RUN/checkpoints/best.ckpt split=holdout paths.output_dir=RUN/holdout
 
@@ -54,21 +55,21 @@ WATCHED = r"unfolding/|val/gain_|gradient/|val/s_alpha|val/mae"
 def store_run(
     run: Path, model: str, results: Path = DEFAULT, commit: str | None = None, replace: bool = False
 ) -> list[Path]:
-    """Store the numbers of one run; of a run without scores, the row of its training alone.
+    """Store the numbers of one run; of a run without scores, only the row of its training.
 
     Args:
         run: the training's folder.
         model: its name in the tables.
         results: docs/results.
-        commit: for a run that did not note its own.
-        replace: put these numbers in the place of others of the same training or evaluation.
+        commit: for a run that did not record its own.
+        replace: replace other numbers of the same training or evaluation.
 
     Returns:
-        The tables that have the numbers now.
+        The tables that hold the numbers now.
 
     Raises:
-        UserError: no run, unknown commit, scores of another protocol, two evaluations of one kind, or other numbers of
-            it are stored. Nothing is written then.
+        UserError: not a run, an unknown commit, scores of another protocol, two evaluations of one kind, or other
+            numbers of the run are stored. Nothing is written then.
     """
     job = read_job(run)
     if "model" not in job.config or "data" not in job.config:
@@ -89,15 +90,15 @@ def store_run(
 
 
 def store(new: Mapping[str, pd.DataFrame], results: Path = DEFAULT, replace: bool = False) -> list[Path]:
-    """Put rows into the tables: all of them or, where other numbers are stored, none.
+    """Put rows into the tables: all of them or, if other numbers are stored, none.
 
     Args:
         new: table → rows with its columns, each training's in the order in which they are shown.
         results: docs/results.
-        replace: put them in the place of other rows of the same training or evaluation.
+        replace: replace other rows of the same training or evaluation.
 
     Returns:
-        The tables. One that has the rows already is not written again.
+        The tables. A table that already has the rows is not written again.
 
     Raises:
         UserError: other numbers are stored, or a table cannot be read or written.
@@ -116,16 +117,16 @@ def store(new: Mapping[str, pd.DataFrame], results: Path = DEFAULT, replace: boo
 
 
 def identity(config: Mapping[str, Any], test_set: str, model: str, source: Path) -> dict[str, Any]:
-    """The columns that identify findings on a network's hold-out.
+    """Return the columns that identify findings on a network's hold-out.
 
     Args:
-        config: the network's.
+        config: the network's configuration.
         test_set: the hold-out's name (`src.pipeline.reopen.load_trained_run` gives both).
         model: the network's name in the tables.
         source: its checkpoint, for the message.
 
     Raises:
-        UserError: the configuration does not say of which commit the network is.
+        UserError: the configuration does not say the network's commit.
     """
     if config.get("commit", UNKNOWN) == UNKNOWN:
         raise UserError(f"{source}: does not say of which commit it is; numbers of it cannot be kept")
@@ -139,14 +140,14 @@ def store_findings(
     measure: Callable[[Path, Path | None, str], pd.DataFrame],
     show: Callable[[pd.DataFrame], Table],
 ) -> None:
-    """The command line of a script that looks into a checkpoint of RUN, prints what it finds and stores it.
+    """Run the command line of a script that measures a checkpoint of RUN, prints the rows and stores them.
 
     Args:
-        description: the script's.
-        name: of the table that the rows are stored in.
-        measure: makes the rows, of a checkpoint, the data root (None: that of the training) and the network's name in
-            the tables.
-        show: makes a table to print of the rows.
+        description: the script's description, for `--help`.
+        name: the table that the rows are stored in.
+        measure: returns the rows for a checkpoint, the data root (None: that of the training) and the network's name
+            in the tables.
+        show: makes a table to print from the rows.
     """
     parser = ScriptParser(description)
     parser.add_argument("checkpoint", type=Path)
@@ -166,7 +167,7 @@ def store_findings(
 
 
 def main() -> None:
-    """The command line of :func:`store_run`."""
+    """Run the command line of :func:`store_run`."""
     parser = ScriptParser("Keep a finished run's numbers in docs/results.")
     parser.add_argument("run", type=Path, help="the training's folder")
     parser.add_argument(
@@ -188,7 +189,10 @@ def _print_stored(paths: Sequence[Path]) -> None:
 
 
 def _evaluations(run: Path) -> list[tuple[Path, str, Variant]]:
-    """Folder, split and variant of all that was scored, as `src.eval` noted them; the test of a training counts where there is no other."""
+    """Return folder, split and variant of all evaluations, as `src.eval` recorded them.
+
+    The test of the training itself is used if there is no other.
+    """
     found: dict[tuple[str, Variant], Path] = {}
     for folder in sorted(path.parent for path in run.glob("*/per_image.csv")):
         config = read_job(folder).config
@@ -206,7 +210,7 @@ def _evaluations(run: Path) -> list[tuple[Path, str, Variant]]:
 
 
 def _scores(folder: Path, variant: Variant, gains: Mapping[str, float]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The tables' names with the rows of one evaluation; stages of the network as it was trained."""
+    """Yield each table's name with the rows of one evaluation; stages only for the network as it was trained."""
     protocol, found = read_image_rows(folder / "per_image.csv")
     if protocol != PROTOCOL:
         raise UserError(f"{folder / 'per_image.csv'}: has the protocol {protocol}; {PROTOCOL} is what is stored")
@@ -231,13 +235,13 @@ def _scores(folder: Path, variant: Variant, gains: Mapping[str, float]) -> Itera
 
 
 def _log(run: Path) -> pd.DataFrame:
-    """What a run and its resumptions logged, in the order of time."""
+    """Return what a run and its resumptions logged, in chronological order."""
     paths = sorted(run.glob("logs/version_*/metrics.csv"), key=lambda path: int(path.parent.name.rpartition("_")[2]))
     return pd.concat([*map(_csv, paths)] or [pd.DataFrame(columns=["epoch", "val/s_alpha"])], ignore_index=True)
 
 
 def _gains(log: pd.DataFrame) -> dict[str, float]:
-    """M_k or M̂_k → mean|M_{k−1} − G| − mean|M̂_k − G| on the hold-out, at the epoch of the best checkpoint."""
+    """Return M_k or M̂_k → mean|M_{k−1} − G| − mean|M̂_k − G| on the hold-out, at the best checkpoint's epoch."""
     scored = log.dropna(subset="val/s_alpha").sort_values("val/s_alpha", ascending=False, kind="stable")
     best = scored.filter(like="val/gain_").head(1).melt(value_name="gain").dropna()
     gains = dict(zip(best["variable"].str.removeprefix("val/gain_"), best["gain"], strict=True))
@@ -247,7 +251,7 @@ def _gains(log: pd.DataFrame) -> dict[str, float]:
 
 
 def _epochs(log: pd.DataFrame) -> pd.DataFrame:
-    """What `WATCHED` names, epoch by epoch; of an epoch that was trained again after a crash the last."""
+    """Return the logged values of `WATCHED` by epoch; of an epoch that was repeated after a crash, the last ones."""
     watched = log.set_index("epoch").filter(regex=f"^({WATCHED})").rename(lambda epoch: int(epoch) + 1)
     rows = watched.melt(var_name="name", ignore_index=False).reset_index().dropna()
     rows["value"] = [float(f"{value:.{DIGITS}g}") for value in rows["value"]]
@@ -280,26 +284,27 @@ def _csv(path: Path) -> pd.DataFrame:
 
 
 def _differing(layout: Layout, stored: pd.DataFrame, new: pd.DataFrame) -> Iterator[str]:
-    """The groups of ``new`` that are stored with other numbers."""
+    """Yield a problem for each group of ``new`` that is stored with other numbers."""
     before = dict(iter(stored.merge(new[layout.group].drop_duplicates()).groupby(layout.group)))
     for key, rows in new.groupby(layout.group) if before else ():
         if key in before and _text(before[key]) != _text(rows):
-            yield f"{layout.file}: other numbers of {words(rows.iloc[0], layout.group)} are stored (replace them with --replace)"
+            group = words(rows.iloc[0], layout.group)
+            yield f"{layout.file}: other numbers of {group} are stored (replace them with --replace)"
 
 
 def _merged(group: list[str], stored: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    """``stored`` with the groups of ``new`` replaced, sorted by group; the order within a group stays."""
+    """Return ``stored`` with the groups of ``new`` replaced, sorted by group; the order within a group is kept."""
     replaced = pd.MultiIndex.from_frame(stored[group]).isin(pd.MultiIndex.from_frame(new[group]))
     return pd.concat([stored[~replaced], new]).sort_values(group, kind="stable", ignore_index=True)
 
 
 def _text(frame: pd.DataFrame) -> str:
-    """A table as CSV; floats are written so that they read back the same."""
+    """Return a table as CSV; floats read back the same."""
     return frame.to_csv(index=False, lineterminator="\n")
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace a file whole, or leave it where it says the same already (other versions of zlib compress to other bytes)."""
+    """Replace a file atomically, unless its text is the same already (versions of zlib compress to different bytes)."""
     is_packed = path.suffix == ".gz"
     before = path.read_bytes() if path.exists() else b""
     content = text.encode()
@@ -312,7 +317,10 @@ def _write(path: Path, text: str) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Trainings that end at the same time store their numbers one after the other: each reads what the one before it wrote."""
+    """Lock the folder in the block: trainings that end at the same time store their numbers one after another.
+
+    Each reads what the one before it wrote.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""The tables of the pages in docs/results: what each one asks of the stored results."""
+"""The tables of the pages in docs/results, made from the stored results."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ from src.report.tables.table import Cell, Table
 
 ALL = ("s_alpha", "e_mean", "f_weighted", "f_adp", "mae", "iou")
 NO_UNFOLDING = f"{OURS}-coupling"
-"""RUN without its unfolding: the ablation that is the control of RUN's variants."""
+"""The ablation without unfolding, the control of RUN's variants."""
 STAGES = {"run+stages_1": 1, "run+stages_2": 2, "run+stages_3": 3, OURS: 4, "run+stages_5": 5, "run+stages_6": 6}
 SPLIT_NAMES = {"test": "test", "holdout": "hold-out"}
 INTERVAL = (
-    f"Interval: 95 %, percentile bootstrap over images (the same for both networks) and over each network's seeds, {RESAMPLES} resamples, "
-    f"seed {SEED}. With one seed it speaks of new images, not of new trainings; with three it is still somewhat too narrow. "
-    "In bold where it excludes 0."
+    f"Interval: 95 %, percentile bootstrap over images (the same for both networks) and over each network's seeds, "
+    f"{RESAMPLES} resamples, seed {SEED}. With one seed it speaks of new images, not of new trainings; "
+    "with three it is still somewhat too narrow. In bold where it excludes 0."
 )
 
 
 def main_tables(results: Results) -> list[Table]:
-    """Every network on every test set, and what it scored on the hold-out that selected it."""
+    """Return tables of every network's scores on every test set, and on the hold-out that selected its checkpoint."""
     holdout = networks(results, "holdout")
     header = heads("model", "seeds", *ALL, "hold-out S_α ↑", "params (M)", "GMACs")
     tables = []
@@ -68,7 +68,7 @@ def main_tables(results: Results) -> list[Table]:
 
 
 def difference_tables(results: Results) -> list[Table]:
-    """RUN against every rival on the test sets."""
+    """Return tables of RUN minus every rival on the test sets."""
     tables = []
     holdout = networks(results, "holdout")
     for place, models in networks(results, "test").items():
@@ -95,12 +95,12 @@ def difference_tables(results: Results) -> list[Table]:
 def _differences(
     title: str, rows: Sequence[Sequence[Cell]], notes: Sequence[str], measures: Sequence[str] = SHOWN
 ) -> list[Table]:
-    """A table of rows of differences; none without rows."""
+    """Return a table of rows of differences; no table without rows."""
     return [Table(title, heads("networks", "seeds", *measures), rows, notes)] if rows else []
 
 
 def sharpness_tables(results: Results) -> list[Table]:
-    """Closing step versus scaled logits: every network at scale 1, 1.5 and 2, and the difference to RUN."""
+    """Compare the closing step with scaled logits: every network at scale 1, 1.5 and 2, and the difference to RUN."""
     tables, measures = [], (*SHOWN, "iou")
     for split, named in (("test", "Test"), ("holdout", "hold-out")):
         for (dataset, size), found in networks(results, split, scaled=True).items():
@@ -119,7 +119,7 @@ def sharpness_tables(results: Results) -> list[Table]:
 
 
 def _with_unfolding(name: str) -> str:
-    """The RUN that a network is compared with: of the same levels where it is named by them.
+    """Return the name of the RUN that a network is compared with, which has the same levels.
 
     >>> _with_unfolding("fpn_ds"), _with_unfolding("run-coupling+levels_4"), _with_unfolding("run+levels_4")
     ('run', 'run+levels_4', 'run+levels_4')
@@ -129,7 +129,7 @@ def _with_unfolding(name: str) -> str:
 
 
 def round_tables(results: Results) -> list[Table]:
-    """The same in two rounds, and what the second round adds to each network."""
+    """Return the same tables for two rounds, and what the second round adds to each network."""
     twice = results._replace(images=results.images[results.images["rounds"] == 2].assign(rounds=1))
     of_one = "Parameters and GMACs: of one look."
     tables = [
@@ -143,8 +143,8 @@ def round_tables(results: Results) -> list[Table]:
             added = {label: paired_differences(found, np.zeros_like(found[:, :1])) for label, found in values.items()}
             rows = [[*one.cells, *difference_cells(added[label])] for label, one in models.items()]
             notes = [
-                f"{images(models)}. The second round minus the first of the same trainings. Interval: 95 %, percentile bootstrap "
-                f"over images and seeds, {RESAMPLES} resamples, seed {SEED}; in bold where it excludes 0."
+                f"{images(models)}. The second round minus the first of the same trainings. Interval: 95 %, percentile "
+                f"bootstrap over images and seeds, {RESAMPLES} resamples, seed {SEED}; in bold where it excludes 0."
             ]
             title = f"{dataset}, {named}, {size} px: what the second round adds"
             tables.append(Table(title, heads("network", "seeds", *SHOWN), rows, notes))
@@ -152,14 +152,17 @@ def round_tables(results: Results) -> list[Table]:
 
 
 def _round_gains(rows: pd.DataFrame) -> pd.DataFrame:
-    """Second round minus first, of the trainings that were evaluated in both ways, as rows of `Results.images`."""
+    """Return second round minus first for trainings that were evaluated in both, as rows of `Results.images`."""
     keys = [*(column for column in EVALUATION if column != "rounds"), "image"]
     once, twice = (rows[rows["rounds"] == rounds].set_index(keys)[[*SHOWN]] for rounds in (1, 2))
     return (twice - once).dropna().reset_index().assign(rounds=1)
 
 
 def stage_tables(results: Results) -> list[Table]:
-    """M_0 … M_K and M̂_{K+1} of RUN beside the control's: levels and loss weights rise in both, so only the difference counts."""
+    """Return the scores of M_0 … M_K and M̂_{K+1} of RUN beside those of its control.
+
+    Levels and loss weights rise in both networks, so only the difference is an effect of the unfolding.
+    """
     return [
         _stage_table(f"{dataset}, {named}, {size} px: stage by stage", models)
         for split, named in SPLIT_NAMES.items()
@@ -168,7 +171,7 @@ def stage_tables(results: Results) -> list[Table]:
 
 
 def compared_stages(results: Results, split: str) -> dict[tuple[str, int], dict[str, pd.DataFrame]]:
-    """(data set, size) → RUN and, where it was trained too, the control → its rows of `Results.stages`."""
+    """Return (data set, size) → RUN, and its control if that was trained too → its rows of `Results.stages`."""
     stages = results.stages[(results.stages["split"] == split) & ~results.stages["dataset"].isin(TASKS)]
     groups = {place: dict(iter(rows.groupby("network"))) for place, rows in stages.groupby(["dataset", "size"])}
     return {
@@ -205,17 +208,17 @@ def _digits(value: float) -> str:
 
 
 def _table(title: str, corner: str, texts: pd.DataFrame, notes: Sequence[str]) -> Table:
-    """A table of texts, its index as the first column."""
+    """Return a table of texts with the index as the first column."""
     return Table(title, heads(corner, *map(str, texts)), [[*map(Cell, row)] for row in texts.itertuples()], notes)
 
 
 def start_tables(results: Results) -> list[Table]:
-    """What the stages make of another start, one table per network."""
+    """Return the stage masks' scores from other starts, one table per network."""
     return [start_table(rows) for _, rows in results.starts.groupby(SCORED)]
 
 
 def start_table(rows: pd.DataFrame) -> Table:
-    """S_α and MAE of every stage mask, one row per start, from one network's rows of the table `starts`."""
+    """Return S_α and MAE of every stage mask, one row per start, from one network's rows of the table `starts`."""
     scores = {measure: _in_order(rows, "start", "map", measure) for measure in ("s_alpha", "mae")}
     texts = pd.concat([found.add_suffix(f": {heading(name)}") for name, found in scores.items()], axis=1).map(
         number, digits=3
@@ -227,22 +230,22 @@ def start_table(rows: pd.DataFrame) -> Table:
 
 
 def gain_tables(results: Results) -> list[Table]:
-    """What each part of the mask step gains, one table per network."""
+    """Return the gains of each part of the mask step, one table per network."""
     return [gain_table(rows) for _, rows in results.gains.groupby(SCORED)]
 
 
 def gain_table(rows: pd.DataFrame) -> Table:
-    """One row per part, one column per mask step, from one network's rows of the table `gains`."""
+    """Return the gains, one row per part, one column per mask step, from one network's rows of the table `gains`."""
     notes = [
-        "mean|M_{k−1} − G| − mean|M̂_k − G| over the images of the hold-out, at the resolution of the unfolding, where M̂_k is M_{k−1} and"
-        " these parts of the step alone."
+        "mean|M_{k−1} − G| − mean|M̂_k − G| over the images of the hold-out, at the resolution of the unfolding, "
+        "where M̂_k is M_{k−1} and these parts of the step alone."
     ]
     texts = _in_order(rows, "part", "step", "gain").map(signed).add_prefix("M̂_")
     return _table(f"{_network_of(rows)}: what the parts of the mask step gain", "a step of", texts, notes)
 
 
 def _in_order(rows: pd.DataFrame, index: str, columns: str, values: str) -> pd.DataFrame:
-    """`DataFrame.pivot` that keeps the order of the rows."""
+    """Return `DataFrame.pivot` of the rows, in their order."""
     return rows.pivot(index=index, columns=columns, values=values).loc[rows[index].unique(), rows[columns].unique()]
 
 
@@ -251,7 +254,7 @@ def _network_of(rows: pd.DataFrame) -> str:
 
 
 def unfolding_tables(results: Results) -> list[Table]:
-    """Where RUN's few numbers start and end, and the gains of its mask steps at the end."""
+    """Return RUN's learned numbers and the gains of its mask steps after the first and after the last epoch."""
     tables = []
     for (dataset, size), rows in unfolding_epochs(results).groupby(["dataset", "size"]):
         seeds, ends = rows["seed"].nunique(), {}
@@ -267,13 +270,16 @@ def unfolding_tables(results: Results) -> list[Table]:
 
 
 def unfolding_epochs(results: Results) -> pd.DataFrame:
-    """What RUN logged in its trainings on concealed objects."""
+    """Return the values that RUN logged in its trainings on concealed objects."""
     epochs = results.epochs
     return epochs[(epochs["network"] == OURS) & ~epochs["dataset"].isin(TASKS)]
 
 
 def _symbol(name: str) -> str:
-    """A logged name as it is written: `unfolding/gamma_0` → γ of stage 1, `unfolding/mu_0` → μ (shared by the stages or of the first)."""
+    """Return the printed form of a logged name.
+
+    `unfolding/gamma_0` → γ of stage 1; `unfolding/mu_0` → μ (shared by the stages, or that of the first).
+    """
     kind, _, index = name.rpartition("/")[2].rpartition("_")
     if kind == "gain":
         return f"gain of mask step {index}"
@@ -282,7 +288,7 @@ def _symbol(name: str) -> str:
 
 
 def part_tables(results: Results) -> list[Table]:
-    """What each part of RUN is worth, and the number of stages, on the hold-out."""
+    """Return the effects of RUN's parts and of the number of stages on the hold-out."""
     tables = []
     for place, models in networks(results, "holdout").items():
         if OURS in models:
@@ -301,11 +307,13 @@ def _part_table(title: str, models: Networks) -> list[Table]:
         [one.cells[0], *difference_row(one, ours)[1:]] for label, one in models.items() if one.is_ours and label != OURS
     ]
     notes = [
-        f"{images(models)}. First row: the scores; the others: the variant minus `{OURS}` (a minus in S_α speaks for RUN).",
+        f"{images(models)}. First row: the scores; the others: the variant minus `{OURS}` "
+        "(a minus in S_α speaks for RUN).",
         "`run-X`: without X (`ablation=no_X`; `…-closing_step`: an evaluation variant of the same training); "
         "`run+X`: `ablation=X`; `run_paper`: the model as published.",
         INTERVAL,
-        "With one seed each, bold is a reason for a second seed, no result: two trainings of one network can differ by as much.",
+        "With one seed each, bold is a reason for a second seed, no result: "
+        "two trainings of one network can differ by as much.",
     ]
     return _differences(f"{title}: parts and choices", rows and [score_row(ours), *rows], notes)
 
@@ -332,7 +340,10 @@ def _stage_count_table(title: str, models: Networks, results: Results) -> list[T
 
 
 def task_tables(results: Results) -> list[Table]:
-    """Other tasks' test sets by the measures that their literature prints: the networks, RUN minus each, and RUN's M_K minus each rival."""
+    """Return the scores on other tasks' test sets, by the measures of their literature.
+
+    One table per set: the networks, RUN minus each, and RUN's M_K minus each rival.
+    """
     tables = []
     for (dataset, size), models in networks(results, "test", tasks=True, scaled=True).items():
         measures = (*TASKS[dataset], "iou", "s_alpha")
@@ -351,7 +362,7 @@ def task_tables(results: Results) -> list[Table]:
 
 
 def rate_tables(results: Results) -> list[Table]:
-    """Models by learning rates: best hold-out S_α of the short runs."""
+    """Return models by learning rates: the best hold-out S_α of the short runs."""
     tables = []
     for (dataset, size, epochs), runs in results.runs.groupby(["dataset", "size", "epochs"]):
         chosen = runs[runs.groupby("network")["lr"].transform("nunique") > 1]
@@ -362,7 +373,8 @@ def rate_tables(results: Results) -> list[Table]:
             marks = ranks([mean(found) if found else None for found in values], True, DIGITS)
             rows.append([Cell(f"`{model}`"), *map(Cell, map(spread, values), marks)])
         notes = [
-            "Best S_α on the hold-out (validation, at the masks' size) over the epochs; the best rate of each row is taken."
+            "Best S_α on the hold-out (validation, at the masks' size) over the epochs; "
+            "the best rate of each row is taken."
         ]
         header = heads("model", *(f"lr {lr:g}" for lr in rates))
         tables += [Table(f"{dataset}, {size} px, {epochs} epochs: learning rates", header, rows, notes)] if rows else []
@@ -370,7 +382,7 @@ def rate_tables(results: Results) -> list[Table]:
 
 
 def cost_tables(results: Results) -> list[Table]:
-    """Hours of training."""
+    """Return the hours of training."""
     runs = results.runs
     if runs.empty:
         return []

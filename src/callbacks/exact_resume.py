@@ -1,4 +1,4 @@
-"""What Lightning's checkpoints leave out: random states, and the sums behind the means of an epoch that is under way."""
+"""Store what Lightning's checkpoints lack: random states, and the sums behind an unfinished epoch's means."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from src.utils.private import epoch_results, forget_computed
 
 
 class ExactResume(Callback):
-    """A resumed training draws the random numbers and logs the epoch means of one that never stopped, on every rank."""
+    """Make a resumed training equal an uninterrupted one: same random numbers and epoch means, on every rank."""
 
     def __init__(self) -> None:
         self._random: dict[str, Any] = {}
@@ -35,7 +35,8 @@ class ExactResume(Callback):
         ranks = checkpoint.get("exact_resume", [])
         if len(ranks) != trainer.world_size:
             rank_zero_warn(
-                f"random states are not restored: the checkpoint has those of {len(ranks)} processes, this run has {trainer.world_size}"
+                f"random states are not restored: the checkpoint has those of {len(ranks)} processes, "
+                f"this run has {trainer.world_size}"
             )
             return
         own = ranks[trainer.global_rank]
@@ -53,20 +54,20 @@ class ExactResume(Callback):
         if not self._sums:
             return
         results = epoch_results(trainer)
-        for key in self._sums.keys() & results.keys():  # after the first batch: s + b has the bits of b + s
+        for key in self._sums.keys() & results.keys():  # added after the first batch: b + s has the same bits as s + b
             value, count = self._sums.pop(key)
             metric = results[key]
             metric.value, metric.cumulated_batch_size = metric.value + value, metric.cumulated_batch_size + count
             forget_computed(metric)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget sums that no metric has claimed: they belong to the epoch that ends."""
+        """Discard stored sums that no metric has used: they belong to the epoch that ends."""
         self._sums = {}
 
 
 def random_states(device: torch.device) -> dict[str, Any]:
-    """States of the global generators as plain values and tensors."""
-    numpy_state = np.random.get_state(legacy=True)  # noqa: NPY002, the global generator is what losses of others draw from
+    """Return the states of the global random generators as plain values and tensors."""
+    numpy_state = np.random.get_state(legacy=True)  # noqa: NPY002 (users' losses may draw from the global generator)
     states: dict[str, Any] = {
         "torch": torch.get_rng_state(),
         "python": random.getstate(),
@@ -78,7 +79,7 @@ def random_states(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_states(states: dict[str, Any], device: torch.device) -> None:
-    """Set what `random_states` returned."""
+    """Restore what `random_states` returned."""
     torch.set_rng_state(states["torch"])
     random.setstate(states["python"])
     name, key, *rest = states["numpy"]
@@ -88,7 +89,7 @@ def set_random_states(states: dict[str, Any], device: torch.device) -> None:
 
 
 def _epoch_sums(trainer: Trainer) -> dict[str, tuple[Tensor, Tensor]]:
-    """Sum and count behind every running mean of the epoch; none once all its batches are done."""
+    """Return the sum and count behind every running mean of the epoch; empty once all its batches are done."""
     if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
         return {}
     means = {

@@ -1,4 +1,4 @@
-"""Keep the encoder as it is for the first epochs: a new decoder's large first gradients would spoil what the encoder has learnt."""
+"""Freeze the encoder for the first epochs, to protect its weights from the large gradients of a new decoder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class FreezeEncoder(Callback):
     """Trains everything but ``net.encoder`` for the first ``epochs`` epochs, then everything.
 
     While frozen, weights and BatchNorm statistics of the encoder do not change: it is in evaluation mode, and the
-    optimiser, which skips what has no gradient, keeps no state of it. What is frozen depends on the epoch alone, so a
-    resumed training is the unbroken one.
+    optimiser skips parameters without a gradient and keeps no state for them. What is frozen depends on the epoch
+    alone, so a resumed training equals an uninterrupted one.
 
     Args:
-        epochs: how many, at least 1.
+        epochs: number of epochs with a frozen encoder, at least 1.
 
     Raises:
         UserError: fewer than one epoch.
@@ -28,16 +28,17 @@ class FreezeEncoder(Callback):
     def __init__(self, epochs: int) -> None:
         if epochs < 1:
             raise UserError(
-                f"callbacks.freeze.epochs={epochs}: must be 1 or more; callbacks.freeze=null trains everything from the start"
+                f"callbacks.freeze.epochs={epochs}: must be 1 or more; "
+                "callbacks.freeze=null trains everything from the start"
             )
         self.epochs = epochs
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Freeze, or not, where the training begins."""
-        self._set(trainer, pl_module)  # Lightning skips the epoch's hook in an epoch resumed in its middle
+        """Freeze or unfreeze when the training begins."""
+        self._set(trainer, pl_module)  # Lightning skips on_train_epoch_start in an epoch resumed in its middle
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Freeze, or not, for the epoch."""
+        """Freeze or unfreeze for the epoch."""
         self._set(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -47,9 +48,8 @@ class FreezeEncoder(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Drop the frozen encoder's gradients."""
-        if self._is_frozen(
-            trainer
-        ):  # of several processes, where DDP wants a gradient of every weight that will ever learn
+        # Only several processes have such gradients: DDP needs one for every weight that will ever be trained.
+        if self._is_frozen(trainer):
             for parameter in _encoder(pl_module).parameters():
                 parameter.grad = None
 

@@ -1,4 +1,4 @@
-"""The gradient's norm in the logs; a loss or a gradient that is no number ends the training, with the evidence on disk."""
+"""Log the gradient's norm, and end the training with evidence on disk when a loss or gradient is not finite."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from src.utils.private import accumulates
 
 
 class Gradients(Callback):
-    """Logs ``gradient_norm`` (L2, before clipping; mean over the epoch), ``gradient/PART`` of every part, and watches for NaN and infinity.
+    """Logs gradient norms, and stops the training at the first loss or gradient that is NaN or infinite.
 
-    The first one raises a UserError that names the images, before the weights take the step. ``nonfinite.pt`` in
-    ``dirpath`` is then a checkpoint of that moment (`src.checkpoints.reading.read_checkpoint`) with the batch beside
-    the weights, under ``batch``.
+    ``gradient_norm`` is the L2 norm before clipping, averaged over the epoch; ``gradient/PART`` is that of each part.
+
+    The first value that is not finite raises a UserError that names the images, before the optimiser's step changes the
+    weights. ``nonfinite.pt`` in ``dirpath`` is then a checkpoint of that moment
+    (`src.checkpoints.reading.read_checkpoint`) that also holds the batch, under ``batch``.
     """
 
     def __init__(self, dirpath: str) -> None:
@@ -32,7 +34,7 @@ class Gradients(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], batch_idx: int
     ) -> None:
-        """Keep the batch, for the file that is written if its loss is not finite."""
+        """Keep the batch, to store it if its loss is not finite."""
         self._batches.append(batch)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
@@ -48,9 +50,8 @@ class Gradients(Callback):
         pl_module.log_dict(
             {f"gradient/{part}": value for part, value in norms.items()}, on_step=False, on_epoch=True, batch_size=1
         )
-        if (
-            getattr(trainer.precision_plugin, "scaler", None) is None
-        ):  # fp16's scaler expects infinities, and skips those steps
+        # fp16's gradient scaler expects infinities and skips those steps.
+        if getattr(trainer.precision_plugin, "scaler", None) is None:
             self._check("gradient", norm, trainer)
 
     def on_train_batch_end(
@@ -77,14 +78,18 @@ class Gradients(Callback):
         self._guilty = True
         trainer.save_checkpoint(self.path)
         raise UserError(
-            f"the {what} is not finite in epoch {trainer.current_epoch}, step {trainer.global_step}, with these images; "
-            f"weights (before the step), optimiser and batch are in {self.path}; a lower model.optimizer.lr often helps:",
+            f"the {what} is not finite in epoch {trainer.current_epoch}, step {trainer.global_step}, "
+            f"with these images; weights (before the step), optimiser and batch are in {self.path}; "
+            "a lower model.optimizer.lr often helps:",
             names,
         )
 
 
 def gradient_norms(net: nn.Module) -> dict[str, Tensor]:
-    """The L2 norm of the gradient of every part of ``net``: a direct child, or what a list of modules holds (``state_spaces_0``, …)."""
+    """Return the L2 norm of the gradient of every part of ``net``.
+
+    A part is a direct child, or an element of a child that is a list of modules (``state_spaces_0``, …).
+    """
     gradients: dict[str, list[Tensor]] = {}
     for name, parameter in net.named_parameters():
         child, _, rest = name.partition(".")

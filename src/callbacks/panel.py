@@ -1,4 +1,4 @@
-"""The same validation images every few epochs: what each stage makes of them, and where μ, α and λ stand."""
+"""Draw the same validation images every few epochs: the output of each stage, and the values of μ, α and λ."""
 
 from __future__ import annotations
 
@@ -20,13 +20,19 @@ from src.utils.errors import Problems
 
 
 class ValidationPanel(Callback):
-    """Draws ``epoch_<n>.png``: image, truth, M_0 … M_K, M̂_{K+1}, errors, E_K, B_K, r_{K−1} and Ĉ_K of ``images`` validation images.
+    """Draws ``epoch_<n>.png``, a row of panels for each of ``images`` validation images.
 
-    Each row has the S_α of its final map, each column the numbers that made it. Goes to W&B and TensorBoard too.
+    The columns are image, ground truth, M_0 … M_K, M̂_{K+1}, errors, E_K, B_K, r_{K−1} and Ĉ_K. Each row shows the S_α
+    of its final map, each column the values of μ, α or λ that produced it. The picture is also sent to W&B and
+    TensorBoard.
 
     Args:
-        every_n_epochs: 1 for every validated epoch.
-        images: how many, spread evenly over the first validation set.
+        dirpath: folder of the pictures.
+        every_n_epochs: draw every so many epochs; 1 draws after every validated epoch.
+        images: number of images, spread evenly over the first validation set.
+
+    Raises:
+        UserError: ``every_n_epochs`` or ``images`` is below 1.
     """
 
     def __init__(self, dirpath: str, every_n_epochs: int, images: int = 4) -> None:
@@ -38,7 +44,7 @@ class ValidationPanel(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the panel every ``every_n_epochs`` epochs, on the first rank."""
-        # Not `on_validation_end`: averaged weights are gone by then.
+        # Not in `on_validation_end`: averaged weights have been swapped out by then.
         due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
         if trainer.sanity_checking or not due or not trainer.is_global_zero:
             return
@@ -51,7 +57,14 @@ class ValidationPanel(Callback):
 
 
 def draw_panel(path: Path, module: COSModule, dataset: Any, images: int) -> None:
-    """Write the picture; ``dataset[i]`` is a sample as `network_panels` takes it."""
+    """Write the picture.
+
+    Args:
+        path: the file to write.
+        module: the network and its measures.
+        dataset: ``dataset[i]`` is a sample as `network_panels` takes it.
+        images: number of images, spread evenly over the data set.
+    """
     indices = np.unique(np.linspace(0, len(dataset) - 1, images).round().astype(int))
     rows: dict[str, list[Panel]] = {}
     picks = []
@@ -63,7 +76,7 @@ def draw_panel(path: Path, module: COSModule, dataset: Any, images: int) -> None
 
 
 def _panels(module: COSModule, sample: dict[str, Any]) -> tuple[list[Panel], float]:
-    """Panels of one image and the S_α of its final map."""
+    """Return the panels of one image and the S_α of its final map."""
     seen: list[RUNOutput | MaskOutput] = []
     hook = module.net.register_forward_hook(lambda net, images, output: seen.append(output))
     try:
@@ -87,7 +100,7 @@ def _panels(module: COSModule, sample: dict[str, Any]) -> tuple[list[Panel], flo
 
 
 def _with_values(title: str, values: dict[str, float], stages: int) -> str:
-    """``$M_k$`` with the μ and α of its step, ``$B_K$`` with its λ; shared numbers belong to every stage."""
+    """Add to a title the values of its step: μ and α to ``$M_k$``, λ to ``$B_K$``; shared values go to every stage."""
     for k in range(1, stages + 1):
         shown = {f"$M_{k}$": (("μ", "mu"), ("α", "alpha")), f"$B_{k}$": (("λ", "lambda"),)}.get(title, ())
         for symbol, name in shown:

@@ -1,4 +1,4 @@
-"""The progress bar: Lightning's, with images per second and the time left of the whole training."""
+"""Lightning's progress bar, with images per second and the remaining time of the whole training."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ NAMES = {"s_alpha": "S_α", "mae": "MAE", "reconstruction": "recon", "background
 
 
 class ProgressBar(RichProgressBar):
-    """Epoch, batches, time left of the epoch; images per second, ETA of the training, loss and its terms, S_α and MAE of the hold-out.
+    """Lightning's progress bar with the figures of the whole training.
 
-    One line from 140 columns on; in a narrower terminal the figures go on in the next line.
+    It shows epoch, batches and the remaining time of the epoch; images per second, ETA of the training, loss and its
+    terms, S_α and MAE of the hold-out. From 140 columns on it takes one line; in a narrower terminal the figures
+    continue on the next line.
     """
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
@@ -28,7 +30,7 @@ class ProgressBar(RichProgressBar):
         theme = self.theme
         bar = BarColumn(12, complete_style=theme.progress_bar, finished_style=theme.progress_bar_finished)
         left = TimeRemainingColumn(compact=True, elapsed_when_finished=True)
-        for column in (words, bar, batches, left):  # the figures alone may take a second line
+        for column in (words, bar, batches, left):  # only the figures may continue on a second line
             keep_on_one_line(column)
         return [words, bar, batches, left]
 
@@ -44,8 +46,9 @@ class ProgressBar(RichProgressBar):
         figures: dict[str, Any] = {}
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             speed = next(
-                (callback.images_per_second for callback in trainer.callbacks if isinstance(callback, Resources)), 0.0
-            )  # type: ignore[attr-defined]
+                (callback.images_per_second for callback in trainer.callbacks if isinstance(callback, Resources)),  # type: ignore[attr-defined]
+                0.0,
+            )
             figures = {"img/s": f"{speed:.1f}"} if speed else {}
             left = self._seconds_left(trainer)
             figures |= {} if left is None else {"ETA": str(timedelta(seconds=round(left)))}
@@ -53,7 +56,7 @@ class ProgressBar(RichProgressBar):
         return figures | {NAMES.get(name, name): value for name, value in found.items() if name != "v_num"}
 
     def _seconds_left(self, trainer: Trainer) -> float | None:
-        """At the pace since the start, validation included; None where the end is not known."""
+        """Return the remaining seconds at the pace so far, validation included; None if the end is not known."""
         done = _epochs_done(trainer)
         if not trainer.max_epochs or trainer.max_epochs < 0 or done <= self._done:
             return None

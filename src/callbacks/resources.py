@@ -1,4 +1,4 @@
-"""What an epoch costs: seconds of training and the peak of memory, logged beside the losses."""
+"""Log what an epoch costs, beside the losses: seconds of training and peak memory."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class Resources(Callback):
     """Logs ``epoch_seconds`` and ``images_per_second`` of training without validation, and ``peak_gib``.
 
-    Of an epoch that was resumed, the part since then.
-    The peak is the GPU's memory; on a CPU the resident memory of this process, without its data-loading workers.
+    In a resumed epoch they cover the part since the resume. The peak is the GPU's memory; on a CPU it is the resident
+    memory of this process, without its data-loading workers.
     """
 
     def __init__(self) -> None:
         self.images_per_second = 0.0
-        """Of the epoch under way, on all devices."""
+        """Speed of the current epoch, over all devices."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock, also of an epoch that is resumed in its middle."""
-        self.on_train_epoch_start(trainer, pl_module)  # Lightning skips that hook in an epoch resumed in its middle
+        """Start the clock, also in an epoch that is resumed in its middle."""
+        self.on_train_epoch_start(trainer, pl_module)  # Lightning skips this hook in a resumed epoch
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -34,7 +34,7 @@ class Resources(Callback):
     ) -> None:
         """Count the images and the seconds so far."""
         self._images += len(batch["name"])
-        self._seconds = time.perf_counter() - self._start  # not in on_train_epoch_end: validation comes before it
+        self._seconds = time.perf_counter() - self._start  # not in on_train_epoch_end, which follows the validation
         self.images_per_second = self._images * trainer.world_size / self._seconds
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints in the middle of an epoch: every n optimiser steps, and when somebody asks the training to stop."""
+"""Checkpoints in the middle of an epoch: every n optimiser steps, and when the training is asked to stop."""
 
 from __future__ import annotations
 
@@ -19,14 +19,22 @@ FILE = "step.ckpt"
 class StepCheckpoint(Checkpoint):
     """Writes ``step.ckpt`` every ``every_n_steps`` optimiser steps, and removes it when the training is complete.
 
-    The last step of an epoch is left to the checkpoint of the epoch's end: a training resumed between the two would
-    miss the epoch's validation.
+    Nothing is written after the last step of an epoch, because the epoch's own checkpoint follows: a training resumed
+    between the two would miss the epoch's validation.
+
+    Args:
+        dirpath: folder of the checkpoint.
+        every_n_steps: optimiser steps between two checkpoints, at least 1.
+
+    Raises:
+        UserError: ``every_n_steps`` is below 1.
     """
 
     def __init__(self, dirpath: str, every_n_steps: int) -> None:
         if every_n_steps < 1:
             raise UserError(
-                f"callbacks.step.every_n_steps={every_n_steps}: must be 1 or more; callbacks.step=null writes no step.ckpt"
+                f"callbacks.step.every_n_steps={every_n_steps}: must be 1 or more; "
+                "callbacks.step=null writes no step.ckpt"
             )
         self.path = Path(dirpath) / FILE
         self.every_n_steps = every_n_steps
@@ -50,8 +58,8 @@ class StepCheckpoint(Checkpoint):
 class StopWhenAsked(Checkpoint):
     """Answers a `StopRequest` with a checkpoint and `Interrupted`, on all ranks as soon as one of them was asked.
 
-    In the middle of an epoch after the step under way; a validation is finished first, as its epoch ends with a
-    checkpoint.
+    In the middle of an epoch it stops after the current step. A running validation is finished first, because its epoch
+    ends with a checkpoint.
     """
 
     def __init__(self, dirpath: Path, request: StopRequest) -> None:
@@ -60,7 +68,8 @@ class StopWhenAsked(Checkpoint):
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen for signals again, after Lightning has installed its own handler."""
-        self.request.listen()  # Lightning has put its own handler there: it waits for the epoch's end, and speaks to other ranks at once
+        # Lightning's handler would wait for the end of the epoch, and communicate with other ranks immediately.
+        self.request.listen()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen for signals again, after Lightning has installed its own handler."""
@@ -81,7 +90,7 @@ class StopWhenAsked(Checkpoint):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop before the next epoch, if asked."""
-        if self._asked(trainer):  # not at the epoch's end, whose means are logged after its callbacks
+        if self._asked(trainer):  # not in on_train_epoch_end: the epoch's means are logged after it
             self._stop()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -97,5 +106,8 @@ class StopWhenAsked(Checkpoint):
 
 
 def between_steps(trainer: Trainer) -> bool:
-    """Whether a training stopped here, at the end of a batch, could be resumed: gradients are used up, batches are left."""
+    """Return whether a training that stops here, at the end of a batch, can be resumed.
+
+    It can if no accumulated gradients wait for the optimiser and the epoch has batches left.
+    """
     return not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and not accumulates(trainer)

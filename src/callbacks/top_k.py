@@ -6,7 +6,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 class TopCheckpoints(ModelCheckpoint):
-    """Keeps ``top_<epoch>_<score>.ckpt`` of the ``k`` best validations; a class of its own, as Lightning keeps states by class."""
+    """Keeps ``top_<epoch>_<score>.ckpt`` of the ``k`` best validations.
+
+    It is a class of its own because Lightning stores the states of callbacks by class.
+    """
 
     def __init__(self, dirpath: str, monitor: str, mode: str, k: int) -> None:
         name = "top_{epoch:03d}_{" + monitor + ":.4f}"

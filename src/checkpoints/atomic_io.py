@@ -1,4 +1,4 @@
-"""Checkpoints are written whole or not at all: whatever happens to the write, the file that was there stays."""
+"""Write checkpoints whole or not at all: a write that fails leaves the previous file intact."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FOLDER_PROBLEMS = {ENOSPC, EDQUOT, EFBIG, EROFS, EACCES, EPERM}
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, has it on the disk (fsync), then renames: a killed write never leaves a broken checkpoint."""
+    """Writes beside the target, flushes to disk (fsync), then renames: a killed write leaves no broken checkpoint."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Raise a UserError where the folder takes no file; what was at ``path`` is still there then."""
@@ -43,10 +43,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise _cannot_write(path, memory.getbuffer().nbytes, error) from error
 
     def load_checkpoint(self, path: str | Path, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """After a run folder was moved or copied, update the paths in the callbacks' states.
+        """Read a checkpoint; if its run folder was moved or copied, update the paths in the callbacks' states.
 
-        Lightning forgets the best score where a folder has another name than before: a worse epoch would take
-        `best.ckpt`'s place.
+        Lightning forgets the best score when the folder's name has changed: a worse epoch would then replace
+        `best.ckpt`.
         """
         checkpoint: dict[str, Any] = super().load_checkpoint(path, *arguments, **options)
         folder = os.path.realpath(Path(path).parent)
@@ -72,7 +72,7 @@ def selection(checkpoint: Mapping[str, Any], path: str) -> str:
 
 
 def _move(state: dict[str, Any], before: str, now: str) -> None:
-    """Return the paths of a ModelCheckpoint's state, updated if its files have moved along with the checkpoint."""
+    """Update the paths in a ModelCheckpoint's state, if its files have moved along with the checkpoint."""
 
     def moved(path: Any) -> Any:
         return str(Path(now) / Path(path).name) if path and str(Path(path).parent) == before else path
@@ -86,14 +86,17 @@ def _move(state: dict[str, Any], before: str, now: str) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed writes left in ``folder``."""
+    """Remove the temporary files that killed writes left in ``folder``."""
     for path in folder.glob(LEFTOVERS):
         path.unlink(missing_ok=True)
 
 
 @contextmanager
 def writable(folder: Path) -> Iterator[None]:
-    """A disk that is full or takes no file becomes a UserError that says how to resume; any other error stays what it is."""
+    """Turn the error of a full or unwritable disk into a UserError that says how to resume.
+
+    Other errors are raised unchanged.
+    """
     try:
         yield
     except OSError as error:
@@ -111,7 +114,7 @@ def _write(path: Path, content: memoryview) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """The rename itself must survive a power cut; some network file systems refuse, and do without."""
+    """Flush the folder, so that the rename survives a power cut; some network file systems do not support this."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -124,7 +127,8 @@ def _cannot_write(path: Path, size: int, error: OSError) -> UserError:
     with suppress(OSError):
         free = shutil.disk_usage(path.parent).free
         return UserError(
-            f"{path} cannot be written: {error.strerror} ({size / 1e6:.0f} MB to write, {free / 1e6:.0f} MB free); {_way_out(path.parent)}"
+            f"{path} cannot be written: {error.strerror} "
+            f"({size / 1e6:.0f} MB to write, {free / 1e6:.0f} MB free); {_way_out(path.parent)}"
         )
     return UserError(f"{path} cannot be written: {error.strerror}; {_way_out(path.parent)}")
 

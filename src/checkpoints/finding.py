@@ -1,4 +1,7 @@
-"""Find the checkpoint that `ckpt_path` means. Nothing is imported that imports torch: a file that is missing is reported at once."""
+"""Find the checkpoint that `ckpt_path` means.
+
+Nothing imported here imports torch, so that a missing file is reported at once.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,29 @@ from src.utils.errors import UserError
 from src.utils.launch import global_rank
 
 RESUMABLE = ("last.ckpt", "step.ckpt")
-"""Of the end of an epoch and of its middle: a training resumed from these is the one that never stopped."""
+"""Written at the end of an epoch and in its middle: a training resumed from them equals an uninterrupted one."""
 
 
 def check_ckpt_path(cfg: DictConfig) -> None:
-    """Raise a UserError where ``cfg.ckpt_path`` names a file, or ``last`` a folder's checkpoints, and there is none; nothing is read."""
+    """Check that the checkpoint of ``cfg.ckpt_path`` exists; nothing is read.
+
+    Raises:
+        UserError: ``ckpt_path`` names a missing file, or is ``last`` and the output folder holds no checkpoint.
+    """
     if cfg.ckpt_path is not None:
         _candidates(cfg.ckpt_path, cfg.paths.output_dir)
 
 
 def resolve_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | None:
-    """The file that ``ckpt_path`` means: None, a file, or ``last``: the newest whole checkpoint of ``output_dir``.
+    """Return the file that ``ckpt_path`` means.
 
-    ``last`` takes one of ``RESUMABLE`` where one is whole, and warns of every broken file that it passes over.
+    Args:
+        ckpt_path: None, a file, or ``last``: the newest intact checkpoint of ``output_dir``. ``last`` prefers
+            `RESUMABLE` files, and warns of every broken file that it skips.
+        output_dir: the run folder.
+
+    Returns:
+        The file; None without a ``ckpt_path``.
 
     Raises:
         UserError: there is no such file; the message names what was looked for.
@@ -44,7 +57,7 @@ def resolve_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | 
 
 
 def _candidates(ckpt_path: str, output_dir: str | Path) -> list[Path]:
-    """The files that ``ckpt_path`` may mean, the best first; a UserError if there is none."""
+    """Return the files that ``ckpt_path`` may mean, the best first; raise a UserError if there is none."""
     if ckpt_path == "last":
         found = (Path(output_dir) / "checkpoints").glob("*.ckpt")
         newest_first = sorted(found, key=lambda path: (path.name in RESUMABLE, path.stat().st_mtime_ns), reverse=True)
@@ -63,7 +76,7 @@ def _none_whole(output_dir: str | Path) -> UserError:
 
 
 def _damage(path: Path) -> str | None:
-    """What is wrong with the file; None if it is whole, to the last bit."""
+    """Return what is wrong with the file; None if every byte of it is intact."""
     from src.checkpoints.reading import read_checkpoint
 
     try:

@@ -1,4 +1,4 @@
-"""Begin a training with the weights of a file: take them into a network that the configuration made, or say why they do not fit."""
+"""Start a training from the weights of a file: load them into the configured network, or say why they do not fit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_initial(path: Path) -> dict[str, Any]:
     """Read a file for ``init=``: what :func:`src.checkpoints.reading.read_checkpoint` reads, older files included.
 
     Raises:
-        UserError: as there, under the name ``init``.
+        UserError: as there, with ``init`` in place of ``ckpt_path`` in the message.
     """
     try:
         return read_checkpoint(path)
@@ -35,16 +35,16 @@ def take_weights(
 
     Args:
         net: the network that will train; its weights are replaced in place.
-        config: the configuration that it was made of; says which settings differ.
+        config: the configuration that the network was made from, to report settings that differ.
         checkpoint: what :func:`read_initial` returned.
         path: where it came from, for messages.
         strict: whether every tensor of both sides must have its counterpart.
 
     Returns:
-        One line for each tensor, or whole part, of either side without a counterpart; empty if all fit.
+        One line per tensor, or whole part, of either side without a counterpart; empty if all fit.
 
     Raises:
-        UserError: a mismatch, all of it listed, if ``strict``; nothing fits at all, otherwise.
+        UserError: with ``strict``, any mismatch (all are listed); otherwise, no tensor fits.
     """
     own, stored = net.state_dict(), _of_network(checkpoint["state_dict"])
     fitting = {name: value for name, value in stored.items() if name in own and own[name].shape == value.shape}
@@ -62,7 +62,7 @@ def take_weights(
 
 
 def lacks_encoder(net: nn.Module, checkpoint: Mapping[str, Any]) -> bool:
-    """Return whether some tensor of the network's encoder is not in a file, or has another shape there."""
+    """Return whether a file lacks a tensor of the network's encoder, or has it in another shape."""
     stored = checkpoint["state_dict"]
     own = {f"{PREFIX}{name}": value.shape for name, value in net.state_dict().items()}
     return any(
@@ -71,14 +71,17 @@ def lacks_encoder(net: nn.Module, checkpoint: Mapping[str, Any]) -> bool:
 
 
 def differing_settings(config: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
-    """Return the network's settings that differ between two configurations, one line each: ``model.net.channels: 64 there, 32 here``."""
+    """Return the network's settings that differ between two configurations, one line each.
+
+    For example ``model.net.channels: 64 there, 32 here``.
+    """
     there, here = (flat_settings(one.get("model", {}).get("net", {}), "model.net") for one in (stored, config))
     keys = [key for key in dict.fromkeys([*there, *here]) if there.get(key) != here.get(key)]
     return [f"{key}: {there.get(key, 'not set')} there, {here.get(key, 'not set')} here" for key in keys]
 
 
 def origin(checkpoint: Mapping[str, Any]) -> str:
-    """Return under which terms a file's weights are: its licence note, which goes on with what is trained from them."""
+    """Return the licence note of a file's weights, which is passed on to what is trained from them."""
     return checkpoint.get("note") or licence_note(checkpoint["config"])
 
 
@@ -87,7 +90,7 @@ def _of_network(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _mismatches(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> list[str]:
-    """One line for each tensor that differs; one for all tensors of a part that one side lacks entirely."""
+    """Return one line per tensor that differs; one for all tensors of a part that one side lacks entirely."""
     lines = {}
     for name in dict.fromkeys([*own, *stored]):
         here, there = own.get(name), stored.get(name)

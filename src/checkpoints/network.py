@@ -21,7 +21,7 @@ from src.models.variant import AS_TRAINED, Variant
 from src.utils.errors import UserError
 
 PREFIX = "net."
-"""Begins the names of the network's tensors in a checkpoint."""
+"""Prefix of the network's tensor names in a checkpoint."""
 
 
 def load_network(path: Path, variant: Variant = AS_TRAINED) -> tuple[nn.Module, dict[str, Any]]:
@@ -51,9 +51,9 @@ def make_network(checkpoint: Mapping[str, Any], path: Path, variant: Variant = A
 
     Raises:
         UserError: settings that this version does not have, weights of another architecture, or a variant that the
-            network cannot have.
+            network does not support.
     """
-    try:  # the released networks need no random weights: nothing in them is computed when they are made
+    try:  # the released networks compute nothing when they are made, so they need no random weights
         with torch.device("meta") if RELEASED in checkpoint["config"] else nullcontext():
             net = untrained_network(checkpoint["config"], variant)
     except UserError as error:
@@ -69,8 +69,8 @@ def untrained_network(config: Mapping[str, Any], variant: Variant = AS_TRAINED) 
     """Make the network of a configuration with random weights; nothing is downloaded.
 
     Args:
-        config: plain and of this version (:func:`src.checkpoints.upgrade.upgrade_config`).
-        variant: gives the closing step, where the network has one.
+        config: a plain configuration of this version (:func:`src.checkpoints.upgrade.upgrade_config`).
+        variant: only its closing step is used, where the network has one.
 
     Raises:
         UserError: settings that this version does not have.
@@ -84,15 +84,17 @@ def untrained_network(config: Mapping[str, Any], variant: Variant = AS_TRAINED) 
 
 
 def memory_format(net: nn.Module) -> torch.memory_format:
-    """Return the order in memory in which a network is fastest: channels last, unless it says otherwise itself."""
+    """Return the memory format in which a network is fastest: its own ``memory_format``, else channels last."""
     return getattr(net, "memory_format", torch.channels_last)
 
 
 def build(node: Any) -> Any:
-    """Make what a plain configuration describes, as `hydra.utils.instantiate` does: ``_target_``, ``_partial_``, nested nodes.
+    """Make the object that a plain configuration describes, as `hydra.utils.instantiate` does.
+
+    ``_target_``, ``_partial_`` and nested nodes are supported.
 
     Raises:
-        UserError: a target that does not exist, or settings that it does not take; names each with its value.
+        UserError: a target that does not exist, or settings that it does not take, each named with its value.
     """
     if isinstance(node, list):
         return [build(element) for element in node]
@@ -111,13 +113,16 @@ def build(node: Any) -> Any:
 def check_weights(
     own: Mapping[str, Tensor], own_config: Mapping[str, Any], checkpoint: Mapping[str, Any], path: Path
 ) -> None:
-    """Raise a UserError if a checkpoint's weights belong to another architecture; it names the settings and the parts that differ.
+    """Check that a checkpoint's weights belong to an architecture.
 
     Args:
-        own: the weights that shall be replaced, by their names in a checkpoint.
-        own_config: the configuration that they were made of; empty where that is the checkpoint's.
+        own: the weights to be replaced, by their names in a checkpoint.
+        own_config: the configuration that they were made from; empty if it is the checkpoint's.
         checkpoint: ``state_dict`` and ``config``.
-        path: where it came from.
+        path: where it came from, for messages.
+
+    Raises:
+        UserError: they belong to another one; the message names the settings and the parts that differ.
     """
     stored = checkpoint["state_dict"]
     shapes = [{key: tuple(value.shape) for key, value in state.items()} for state in (own, stored)]
@@ -147,7 +152,10 @@ def _find(target: str) -> Any:
 
 
 def flat_settings(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Return dotted key → value of a plain nested configuration; of the network's own class and settings, not where weights come from."""
+    """Return dotted key → value of a plain nested configuration.
+
+    Settings named ``weights`` are left out: they say where weights come from, not what the network is.
+    """
     flat: dict[str, Any] = {}
     for name, value in config.items():
         key = f"{prefix}.{name}"

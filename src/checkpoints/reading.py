@@ -1,4 +1,4 @@
-"""Read a checkpoint: plain values and tensors, whoever wrote it."""
+"""Read a checkpoint of this project or of the authors: plain values and tensors."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from src.utils.errors import UserError
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint's plain values and tensors, on the CPU; of weights alone ``state_dict`` and ``config``.
+    """Read a checkpoint's plain values and tensors, on the CPU.
 
-    Weights alone are what `scripts.export_weights` wrote, and the authors' own files (:mod:`src.checkpoints.released`).
-    The configuration of an older file comes as this version would have written it (:mod:`src.checkpoints.upgrade`).
+    Files that hold weights alone give ``state_dict``, ``config`` and ``note``: what `scripts.export_weights` wrote, and
+    the authors' own files (:mod:`src.checkpoints.released`). The configuration of an older file is returned as this
+    version would have written it (:mod:`src.checkpoints.upgrade`).
 
     Raises:
-        UserError: not a checkpoint, cut short, one that neither this project nor the authors of RUN wrote, or one whose
-            settings no longer exist.
+        UserError: the file is not a checkpoint, is cut short, was written neither by this project nor by the authors of
+            RUN, or has settings that no longer exist.
     """
     checkpoint = read_exported(path) if path.suffix == SUFFIX else _read_pickled(path)
     try:

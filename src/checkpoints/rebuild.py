@@ -1,4 +1,4 @@
-"""Rebuild the LightningModule of a checkpoint from nothing but its file."""
+"""Rebuild the LightningModule of a checkpoint from its file alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from src.utils.revision import FORMAT
 def rebuild(
     checkpoint: dict[str, Any], path: Path, metrics: dict[str, Any] | None = None, variant: Variant = AS_TRAINED
 ) -> COSModule:
-    """Make the module of a checkpoint: its network (:func:`src.checkpoints.network.make_network`), its loss, its measures.
+    """Make the module of a checkpoint: its network, its loss and its measures.
+
+    The network is made by :func:`src.checkpoints.network.make_network`.
 
     Args:
         checkpoint: what `read_checkpoint` has read.
@@ -28,8 +30,8 @@ def rebuild(
         variant: how the network is evaluated.
 
     Raises:
-        UserError: the weights do not fit the network that the configuration describes, or the network cannot have the
-            variant.
+        UserError: the weights do not fit the network that the configuration describes, or the network does not support
+            the variant.
     """
     config = checkpoint["config"]
     net = make_network(checkpoint, path, variant)
@@ -41,15 +43,30 @@ def rebuild(
 
 
 def check_fits(module: COSModule, checkpoint: dict[str, Any], path: Path) -> None:
-    """Raise a UserError if the checkpoint's weights belong to another architecture: the settings and the parts that differ."""
+    """Check that a checkpoint's weights fit a module.
+
+    Raises:
+        UserError: they belong to another architecture; the message names the settings and the parts that differ.
+    """
     check_weights(module.state_dict(), module.config, checkpoint, path)
 
 
 def check_epochs(max_epochs: int | None, checkpoint: dict[str, Any], path: Path) -> None:
-    """Raise a UserError if no training can resume from the checkpoint: of an older version, or of more epochs than it shall have."""
+    """Check that a training can resume from a checkpoint.
+
+    Args:
+        max_epochs: how many epochs the training shall have in all; None or a negative number: no limit.
+        checkpoint: what `read_checkpoint` has read.
+        path: where it came from, for messages.
+
+    Raises:
+        UserError: the file holds weights alone, was written by an older version, or has seen more epochs than
+            ``max_epochs``.
+    """
     if "loops" not in checkpoint:
         raise UserError(
-            f"ckpt_path: {path} holds weights alone; a training resumes from a .ckpt, init={path} begins a new one with them"
+            f"ckpt_path: {path} holds weights alone; "
+            f"a training resumes from a .ckpt, init={path} begins a new one with them"
         )
     if (written := checkpoint["config"].get("format", 1)) < FORMAT:
         older = f"was written by an older version (format {written}, now {FORMAT}) and cannot be resumed"
@@ -57,5 +74,6 @@ def check_epochs(max_epochs: int | None, checkpoint: dict[str, Any], path: Path)
     done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     if max_epochs is not None and 0 <= max_epochs < done:
         raise UserError(
-            f"trainer.max_epochs={max_epochs}: {path} has seen {done} epochs already; take at least {done}, or train=false to test it"
+            f"trainer.max_epochs={max_epochs}: {path} has seen {done} epochs already; "
+            f"take at least {done}, or train=false to test it"
         )

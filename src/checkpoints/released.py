@@ -1,7 +1,7 @@
-"""The authors' files: recognise one, say what it is, and give its tensors the names that our networks have for them.
+"""Read the authors' files: recognise the network, and give its tensors the names that they have in our networks.
 
-A file is a state dict, bare or wrapped, whose keys may begin with ``module.`` and may include the counters of a FLOP
-counter. The tensors that masks depend on must all be there in the right shape; what else a file holds is not read.
+A file is a state dict, bare or wrapped, whose keys may begin with ``module.`` and may include the entries of a FLOP
+counter. All tensors that masks depend on must exist with the right shape; everything else in a file is ignored.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BATCH_COUNTER = "num_batches_tracked"
 RELEASED = "released"
 """Key of the variant's name in the configuration of an authors' file."""
 IMAGE_SIZE, BATCH_SIZE = 384, 4
-"""Pixels a side, as in the authors' test script; and images at a time, since a training's batch takes more memory than a laptop has."""
+"""Pixels per side, as in the authors' test script; images per batch, few enough for a laptop's memory."""
 
 PARTS = {
     "coarse": "GPM.",
@@ -46,7 +46,7 @@ PARTS = {
     "high_merge": "one_conv_f1_hh.",
 }
 LEVELS = {"texture": "GCM3.T", "refine": "REM11.REU_f"}
-"""Our module → its prefix in the files; that of a level is followed by the level's number, 1 (finest) to 4."""
+"""Our module → its prefix in the files; in `LEVELS` the level's number follows, 1 (finest) to 4."""
 PVT_NAMES: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"^patch_embed\.": "patch_embed1.",
     r"^stages_(\d)\.downsample": lambda found: f"patch_embed{int(found[1]) + 1}",
@@ -58,7 +58,7 @@ PVT_NAMES: dict[str, str | Callable[[re.Match[str]], str]] = {
 
 
 class Variant(NamedTuple):
-    """A released network: its name, its encoder in timm, the encoder's prefix in the file, and our configuration of it."""
+    """A released network: its name, its timm encoder, the encoder's prefix in the file, and our configuration."""
 
     name: str
     encoder: str
@@ -77,15 +77,14 @@ FEDER_VARIANT = Variant("FEDER", "resnet50", "shared_encoder", "feder")
 def load_released(path: str | Path) -> ReleasedRUN:
     """Return the network of an authors' RUN checkpoint, in float32 on the CPU and in evaluation mode.
 
-    Its weights are mapped from the file: they take no memory twice, and the file must stay as it is while the network
-    is in use.
+    Its weights are memory-mapped: they take no memory twice, and the file must not change while the network is in use.
 
     Args:
         path: the file as downloaded, e.g. ``Net_epoch_best.pth``.
 
     Raises:
-        UserError: unreadable, another network's file (which one it is, is said), or tensors missing or of another
-            shape, all named.
+        UserError: the file is unreadable, belongs to another network (the message says which), or has tensors that are
+            missing or of another shape (all are named).
     """
     net, variant = released_network(read_torch_file(Path(path)), Path(path))
     if not isinstance(net, ReleasedRUN):
@@ -102,7 +101,7 @@ def load_feder(path: str | Path) -> FEDER:
 
 
 def released_network(content: Any, path: Path) -> tuple[ReleasedRUN | FEDER, Variant]:
-    """Return the network of a file's content, with the file's own tensors for weights, and which of the released ones it is.
+    """Return the network of a file's content with the file's tensors as its weights, and which released network it is.
 
     Args:
         content: what :func:`read_torch_file` returned.
@@ -115,7 +114,7 @@ def released_network(content: Any, path: Path) -> tuple[ReleasedRUN | FEDER, Var
         raise UserError(f"ckpt_path: {path} was written by src.train, not by the authors of RUN")
     state = bare_state(content)
     variant = recognised(state, path)
-    with torch.device("meta"):  # neither memory nor random numbers for weights that are replaced
+    with torch.device("meta"):  # no memory or random numbers for weights that are replaced
         encoder = PyramidEncoder(variant.encoder, None)
         net = (
             FEDER(encoder, _width(state, 96)) if variant.model == "feder" else ReleasedRUN(encoder, _width(state, 192))
@@ -125,12 +124,12 @@ def released_network(content: Any, path: Path) -> tuple[ReleasedRUN | FEDER, Var
 
 
 def released_checkpoint(content: Any, path: Path) -> dict[str, Any]:
-    """Return an authors' file in the form of our checkpoints: ``state_dict``, the ``config`` that the file itself lacks, and a ``note``.
+    """Return an authors' file in the form of our checkpoints: ``state_dict``, ``config`` and ``note``.
 
-    The configuration is that of ``model=released data=cod`` (or ``model=feder``) with the file's encoder and width, at
-    384 × 384 pixels.
+    The file itself has no configuration. It is given that of ``model=released data=cod`` (or ``model=feder``) with the
+    file's encoder and width, at 384 × 384 pixels.
 
-    Args and errors as :func:`released_network`.
+    Arguments and errors are those of :func:`released_network`.
     """
     net, variant = released_network(content, path)
     config = _configuration(variant, net.channels) | {RELEASED: variant.name}
@@ -143,7 +142,10 @@ def released_checkpoint(content: Any, path: Path) -> dict[str, Any]:
 
 
 def bare_state(content: Any) -> dict[str, Tensor]:
-    """Return the state dict in a file's content: unwrapped, without ``module.`` prefixes and FLOP counters; empty if there is none."""
+    """Return the state dict in a file's content, unwrapped; empty if there is none.
+
+    ``module.`` prefixes and the entries of FLOP counters are removed.
+    """
     while isinstance(content, Mapping) and (
         inner := [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]
     ):
@@ -155,16 +157,18 @@ def bare_state(content: Any) -> dict[str, Tensor]:
 
 
 def recognised(state: State, path: Path) -> Variant:
-    """Return which released network a bare state dict is.
+    """Return which released network a bare state dict belongs to.
 
     Raises:
-        UserError: it is none; one sentence for a plain backbone, a RUN with an unknown encoder, and anything else.
+        UserError: it is none of them; the message distinguishes a file without a state dict, a plain backbone, a RUN
+            with an unknown encoder, and anything else.
     """
     parts = {name.partition(".")[0] for name in state}
     shown = ", ".join(sorted(parts)[:6])
     if not parts:
         raise UserError(
-            f"ckpt_path: {path} holds no state dict; take the file as the authors published it, or one that src.train wrote"
+            f"ckpt_path: {path} holds no state dict; "
+            "take the file as the authors published it, or one that src.train wrote"
         )
     if parts & {"IAF", "CAF", "conv3_fea"}:
         found = next((variant for variant in VARIANTS if variant.prefix in parts), None)
@@ -203,8 +207,8 @@ def name_in_file(name: str, variant: Variant) -> str:
 
 
 def _configuration(variant: Variant, width: int) -> dict[str, Any]:
-    """What `src.train` would have stored of the variant and ``data=cod``, the parts that weights alone keep."""
-    from hydra import compose, initialize_config_dir  # here: networks of our own files are made without Hydra
+    """Return the configuration of `src.train` with ``data=cod``, reduced to the parts that weights files keep."""
+    from hydra import compose, initialize_config_dir  # imported here: our own files need no Hydra
     from omegaconf import OmegaConf
 
     from src.cli.type_check import CONF
@@ -231,7 +235,7 @@ def _apart_from_the_command() -> Iterator[None]:
 
 
 def _width(state: State, usual: int) -> int:
-    """C: what most of the tensors say that have C values; a single one may be broken or missing."""
+    """Return C by majority of the tensors that have C values: a single one may be broken or missing."""
     names = (
         "conv3_fea.bias",
         "IAF.conv1.bias",
@@ -243,7 +247,7 @@ def _width(state: State, usual: int) -> int:
 
 
 def _own_state(net: nn.Module, state: State, variant: Variant, path: Path) -> dict[str, Tensor]:
-    """The file's tensors under the names that ``net`` has for them, in float32; missing batch counters are zero."""
+    """Return the file's tensors under our network's names and dtypes; missing batch counters are zero."""
     own, problems = {}, Problems()
     for name, expected in net.state_dict().items():
         there = name_in_file(name, variant)

@@ -1,6 +1,6 @@
-"""Bring the configuration of an older file up to this version: import paths and settings that have moved since it was written.
+"""Bring the configuration of an older file up to this version, where import paths and settings have moved since.
 
-Add a line to a table for each class, setting or tensor that moves. What is up to date comes back as it is.
+Add a line to a table for each class, setting or tensor that moves. Up-to-date configurations are returned unchanged.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ RENAMED: dict[str, dict[str, str]] = {}
 """Class (its import path today) → old name of a setting → its name today."""
 
 REMOVED: dict[str, dict[str, Any]] = {}
-"""Class → a setting that it no longer has → the one value at which the class does today what it did then."""
+"""Class → setting that it no longer has → the only value with which it behaved as it does today."""
 
 TENSORS: dict[str, dict[str, str]] = {}
-"""Class of a network → how names of tensors began (``net.…``) → how they begin today."""
+"""Class of a network → old prefix of tensor names (``net.…``) → their prefix today."""
 
 RUN = "src.models.run.RUN"
 RUN_DEFAULTS: dict[str, Any] = {
@@ -56,7 +56,7 @@ RUN_DEFAULTS: dict[str, Any] = {
     "softness": 0.0,
     "gradient_checkpointing": False,
 }
-"""The settings of RUN before it was composed of parts, at the values that a configuration without them means."""
+"""RUN's settings before it was composed of parts, with the values that a configuration without them implies."""
 
 MASK_STEP = (
     *("mu", "residual", "alpha", "residual_scale", "lipschitz"),
@@ -73,14 +73,14 @@ RUN_PARTS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "robe": ("src.models.robe.ROBE", {"lam": "lam", "robe_image": "reads_image"}),
 }
-"""Part of RUN → its class, and RUN's former settings that it has now → their names in it."""
+"""Part of RUN → its class, and the former settings of RUN that it has now → their names in the part."""
 
 
 def upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Translate a stored configuration; one of this version comes back as it is.
+    """Translate a stored configuration; one of this version is returned unchanged.
 
     Raises:
-        UserError: settings that no longer exist and were not at their default; names each with its value.
+        UserError: settings that no longer exist and were not at their default, each named with its value.
     """
     problems = Problems()
     upgraded: dict[str, Any] = _upgraded(config, "", config.get("format", 1), problems)
@@ -89,7 +89,7 @@ def upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def upgrade_state(state: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Translate the names of a stored state dict; one of this version comes back as it is.
+    """Translate the names of a stored state dict; one of this version is returned unchanged.
 
     Args:
         state: name → tensor, as the file has them.
@@ -114,7 +114,7 @@ def _upgraded(node: Any, path: str, written: int, problems: list[str]) -> Any:
 
 
 def _upgraded_class(node: dict[str, Any], path: str, written: int, problems: list[str]) -> dict[str, Any]:
-    """Settings of one class, in their order."""
+    """Translate the settings of one class, in their order."""
     target = TARGETS.get(node["_target_"], node["_target_"])
     removed, renamed = REMOVED.get(target, {}), RENAMED.get(target, {})
     problems += [
@@ -129,7 +129,7 @@ def _upgraded_class(node: dict[str, Any], path: str, written: int, problems: lis
 
 
 def _composed(node: Mapping[str, Any]) -> dict[str, Any]:
-    """RUN's former settings, handed to the parts that they belong to."""
+    """Move RUN's former settings into the parts that they belong to now."""
     old = RUN_DEFAULTS | dict(node)
     if not old.pop("mask_residual"):
         old["gamma"] = None

@@ -1,4 +1,7 @@
-"""Weights to hand on: half the size of a checkpoint's, safetensors, with the configuration that rebuilds the network in the header."""
+"""Weights to share: a safetensors file of half the size of a checkpoint's weights.
+
+The header holds the configuration that rebuilds the network.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +14,29 @@ from typing import TYPE_CHECKING, Any
 from src.utils.errors import UserError
 from src.utils.revision import FORMAT
 
-if TYPE_CHECKING:  # imported where they are used: `SUFFIX` alone must not cost the import of torch
+if TYPE_CHECKING:  # imported where they are used: reading `SUFFIX` must not import torch
     from torch import Tensor
 
 SUFFIX = ".safetensors"
 CARRIED = ("selection",)
 """Of the checkpoint itself: what its weights were selected on."""
 KEPT = ("seed", "encoder", "model", "data", "commit", "released", "started_from")
-"""Of the configuration; the rest is about the machine that trained."""
+"""Keys of the configuration that are kept; the others are about the machine that trained."""
 
 
 def export_bytes(checkpoint: Mapping[str, Any], path: Path, exact: bool = False) -> bytes:
-    """A checkpoint (`checkpoints.read_checkpoint`) as the bytes of a safetensors file: floats in half precision, everything else as it is.
+    """Return a checkpoint as the bytes of a safetensors file: floats in half precision, everything else unchanged.
 
     Floats of the authors' files (``released`` in the configuration) stay in single precision where half would change
     them.
 
-    The header holds ``config`` (JSON; ``data.root`` left out, it names the trainer's own folder) and ``note``: the
+    The header holds ``config`` (JSON; without ``data.root``, which names the trainer's own folder) and ``note``: the
     field's sets are for research use, and so is what was trained on them.
 
     Args:
-        checkpoint: plain values and tensors.
+        checkpoint: plain values and tensors (`checkpoints.read_checkpoint`).
         path: where the checkpoint came from, for messages.
-        exact: keep every tensor in single precision that half would change: what is read back has the same bits.
+        exact: keep every tensor in single precision that half would change, so that reading gives the same bits.
 
     Raises:
         UserError: a weight that is not finite in the precision that it is stored in (half: beyond ±65504).
@@ -55,13 +58,13 @@ def export_bytes(checkpoint: Mapping[str, Any], path: Path, exact: bool = False)
 
 
 def kept_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a training's configuration goes with its weights: not the machine's part, and not ``data.root``."""
+    """Return the part of a training's configuration that is kept with its weights, without ``data.root``."""
     kept = {key: value for key, value in config.items() if key in KEPT} | {"format": FORMAT}
     return kept | {"data": {key: value for key, value in config["data"].items() if key != "root"}}
 
 
 def licence_note(config: Mapping[str, Any]) -> str:
-    """Return the terms of a training's weights: those of its data, and of the weights that it began with.
+    """Return the terms of a training's weights: those of its data, and of the weights that it started from.
 
     >>> licence_note({"data": {"train_sets": ["CAMO"]}})
     'research use, trained on CAMO'
@@ -72,9 +75,9 @@ def licence_note(config: Mapping[str, Any]) -> str:
 
 
 def read_exported(path: Path) -> dict[str, Any]:
-    """``state_dict`` (floats in single precision) and ``config`` of an exported file, as a checkpoint has them, and its ``note``.
+    """Return ``state_dict``, ``config`` and ``note`` of an exported file, as a checkpoint has them.
 
-    ``data.root`` is what `conf/data` says by default: ``$COS_DATA``, or ``data``.
+    Floats are in single precision. ``data.root`` is the default of `conf/data`: ``$COS_DATA``, or ``data``.
 
     Raises:
         UserError: not a whole safetensors file, or not one that `scripts.export_weights` wrote.

@@ -1,4 +1,4 @@
-"""What every command line shares: configuration by Hydra, user errors in one place, one folder a run."""
+"""What every command line shares: configuration by Hydra, user errors in one place, one folder per run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from src.utils.launch import global_rank, launched
 from src.utils.memory import keep_freed_memory
 
 CONF = str(Path(__file__).parents[2] / "conf")
-sys.path.append(str(Path(__file__).parents[1] / "plugins"))  # Hydra takes sweepers from a package `hydra_plugins` alone
+sys.path.append(str(Path(__file__).parents[1] / "plugins"))  # Hydra finds sweepers only in a package `hydra_plugins`
 NOISE = (
     ".*does not have many workers.*",
     ".*exists and is not empty.*",
@@ -55,7 +55,7 @@ def command(config_name: str, check_files: Task | None = None) -> Callable[[Task
     """Turn ``task(cfg)`` into a ``main()`` configured by ``conf/<config_name>.yaml``.
 
     User errors are printed without a traceback; the exit status is 2. In a multirun ``paths.output_dir`` becomes the
-    job's own folder; a job that fails leaves the others alone, and the end lists those that did.
+    job's own folder. A job that fails does not stop the others; failed jobs are listed at the end.
 
     Args:
         config_name: a file in ``conf/``, without its extension.
@@ -88,7 +88,8 @@ def command(config_name: str, check_files: Task | None = None) -> Callable[[Task
                     configured()
                 else:
                     _compose_and_run(config_name, checked, failed)
-            if failed:  # `FailedJobs` has ended it already where jobs leave notes: this is for commands without folders
+            # Where jobs keep records, `FailedJobs` has already ended the process: this is for commands without folders.
+            if failed:
                 print(f"error: {len(failed)} of the jobs failed", file=sys.stderr)
                 sys.exit(2)
 
@@ -98,19 +99,20 @@ def command(config_name: str, check_files: Task | None = None) -> Callable[[Task
 
 
 def _is_composed_by_hydra() -> bool:
-    """Whether Hydra runs this process, with its folder, notes and callbacks: not the further ranks of a launcher."""
+    """Whether Hydra runs this process, with its folder and callbacks; only rank 0 of a launcher has these."""
     launch = launched()
     if launch is None or launch.processes == 1:
         return True
     if any(word.startswith("-") for word in sys.argv[1:]):
         sys.exit(
-            f"error: under {launch.by} only overrides can be given; a multirun starts its processes itself: python -m … -m …"
+            f"error: under {launch.by} only overrides can be given; "
+            "a multirun starts its processes itself: python -m … -m …"
         )
     return global_rank() == 0
 
 
 def _checked(task: Task, check_files: Task | None) -> Task:
-    """``task`` after the checks of its configuration, those first that import nothing."""
+    """Return ``task`` preceded by the checks of its configuration; the checks that import nothing come first."""
 
     def run(cfg: DictConfig) -> Any:
         _check_complete(cfg)
@@ -146,7 +148,7 @@ def _run_job(task: Task, cfg: DictConfig, failed: list[str]) -> Any:
 
 @contextmanager
 def reported_mistakes(failed: list[str]) -> Iterator[None]:
-    """Print what the user can mend and add it to ``failed`` instead of raising it; anything else is raised."""
+    """Print user errors and add them to ``failed`` instead of raising them; other errors are raised."""
     try:
         yield
     except Exception as error:
@@ -158,20 +160,23 @@ def reported_mistakes(failed: list[str]) -> Iterator[None]:
 
 
 def _compose_and_run(config_name: str, task: Task, failed: list[str]) -> None:
-    """What `hydra.main` does, without its folder, its `.hydra` and its callbacks: only rank 0 has these."""
+    """Do what `hydra.main` does, without its folder, `.hydra` and callbacks: only rank 0 has these."""
     prepare()
     try:
         with initialize_config_dir(CONF, version_base="1.3"):
             cfg = compose(config_name, sys.argv[1:])
     except HydraException:
-        sys.exit(1)  # rank 0 says why
+        sys.exit(1)  # rank 0 reports why
     with reported_mistakes(failed):
         task(cfg)
 
 
 @contextmanager
 def _composition_mistakes_reported() -> Iterator[None]:
-    """Hydra hands its errors over (by default it prints several lines and exits with 1): a mistake is one line and status 2."""
+    """Report an error of Hydra's composition in one line, with exit status 2.
+
+    By default Hydra prints several lines and exits with 1; HYDRA_FULL_ERROR makes it raise the error instead.
+    """
     asked = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -196,7 +201,7 @@ def _check_complete(cfg: DictConfig) -> None:
 
 
 def _mistake(error: Exception) -> str | None:
-    """The words of a mistake in the configuration or the input; None for an error of ours."""
+    """Return the message of a mistake in the configuration or the input; None for an error in our code."""
     mistake = user_error(error)
     if mistake is not None:
         return _plain(str(mistake))
@@ -211,22 +216,21 @@ def _mistake(error: Exception) -> str | None:
 
 
 def _is_refused_by_lightning(error: BaseException | None) -> bool:
-    """Whether Lightning refuses a configuration; no error is its own before it is imported."""
+    """Whether Lightning refuses a configuration; never true before Lightning is imported."""
     exceptions = sys.modules.get("lightning.pytorch.utilities.exceptions")
     return exceptions is not None and isinstance(error, exceptions.MisconfigurationException)
 
 
 def _plain(message: str) -> str:
-    """Without the traceback that a data-loading worker puts before its message."""
+    """Remove the traceback that a data-loading worker puts before its message."""
     return message.rsplit("UserError: ", 1)[-1].rstrip() if "Original Traceback" in message else message
 
 
 def prepare() -> None:
-    """What every process does first: keep freed memory, leave quickly, and silence what libraries say that nobody can act on."""
+    """Set up a process: keep freed memory, exit quickly, and silence library warnings that nobody can act on."""
     keep_freed_memory()
-    atexit.register(
-        gc.freeze
-    )  # or the interpreter looks through all imported libraries for garbage, for a second, only to end
+    # Otherwise the interpreter spends a second at exit on collecting garbage in all imported libraries.
+    atexit.register(gc.freeze)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     for pattern in NOISE:
         warnings.filterwarnings("ignore", pattern)
@@ -234,12 +238,15 @@ def prepare() -> None:
 
 
 def silence_loggers() -> None:
-    """Let libraries log warnings and errors only. Lightning sets its own level while it is imported: call this again after that."""
+    """Let libraries log warnings and errors only.
+
+    Lightning sets its own level while it is imported: call this again after that.
+    """
     for name in ("lightning.pytorch", "lightning.fabric", "timm", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def console() -> Console:
-    """Where commands print: as wide as the terminal, or 120 columns when there is none."""
+    """Return the console that commands print to: as wide as the terminal, or 120 columns without one."""
     out = Console()
     return out if out.is_terminal else Console(width=120)

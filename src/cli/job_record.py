@@ -28,15 +28,16 @@ FILE = "job.json"
 
 
 class FailedJobs(Callback):
-    """A Hydra callback (`conf/hydra/default.yaml`): a multirun lists the jobs that failed and ends with status 2 (mistakes) or 1.
+    """Hydra callback (`conf/hydra/default.yaml`) that lists the failed jobs at the end of a multirun.
 
-    It reads the notes and not what the jobs return, so that it makes no difference which launcher ran them, and where.
+    The process then ends with status 2 if all are user errors, else 1. The jobs' records are read, not their return
+    values, so that it makes no difference which launcher ran them, and where.
     """
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """List the failed jobs of this multirun and end the process with their status."""
         folder = Path(config.hydra.sweep.dir)
-        start = folder / "multirun.yaml"  # notes older than it are of an earlier multirun in this folder
+        start = folder / "multirun.yaml"  # older records are of an earlier multirun in this folder
         began = start.stat().st_mtime_ns if start.exists() else 0
         notes = {
             path.parent: read_record(path.parent) for path in folder.rglob(FILE) if path.stat().st_mtime_ns >= began
@@ -106,7 +107,13 @@ class JobNote:
             )
 
     def failed(self, error: BaseException, text: str, mistake: bool) -> None:
-        """Note an error: its ``text`` in a line, the whole traceback beside it; ``mistake``: one that the user can mend."""
+        """Record an error.
+
+        Args:
+            error: its whole traceback is stored.
+            text: the error in one line.
+            mistake: whether the user can fix it.
+        """
         self.has_failed = True
         trace = "".join(traceback.format_exception(error))
         self.write(
@@ -114,7 +121,7 @@ class JobNote:
         )
 
     def write(self, record: dict[str, Any]) -> None:
-        """Written whole or not at all: `src.report.sweep.summary` reads while jobs run."""
+        """Write the record whole or not at all: `src.report.sweep.summary` reads it while jobs run."""
         if self.folder is not None:
             temporary = self.folder / f".{FILE}"
             temporary.write_text(
@@ -124,7 +131,7 @@ class JobNote:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What a job wrote of itself; empty if nothing or nothing whole. A job whose process is gone is ``stopped``."""
+    """Return a job's record; empty if missing or incomplete. A job whose process is gone is ``stopped``."""
     try:
         record = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -139,7 +146,11 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def _job_folder() -> Path | None:
-    """None for commands whose jobs have no folder of their own (`python -m src.profile -m`), and for all ranks but the first."""
+    """Return the job's folder.
+
+    None on all ranks but the first, and for commands whose jobs have no folder of their own (`python -m src.profile
+    -m`).
+    """
     if (
         not HydraConfig.initialized()
         or HydraConfig.get().mode != RunMode.MULTIRUN

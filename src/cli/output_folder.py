@@ -1,4 +1,7 @@
-"""A run folder that cannot be made is one clear line: Hydra makes it before any code of ours runs, and ends in a traceback."""
+"""Report a run folder that cannot be made in one line.
+
+Hydra makes the folder before any code of ours runs, and would end in a traceback.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +112,7 @@ def _made(folder: Path) -> bool:
 
 
 def _check(place: str) -> None:
-    if not place:  # a shell variable that is not set: checkpoints would go to /checkpoints
+    if not place:  # e.g. an unset shell variable: checkpoints would go to /checkpoints
         print("error: paths.output_dir is empty; name a folder, or leave it out", file=sys.stderr)
         sys.exit(2)
     folder = Path(place)

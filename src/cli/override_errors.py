@@ -1,4 +1,4 @@
-"""What Hydra says of overrides and groups that do not exist, in one line with the nearest that do."""
+"""Report overrides and groups that do not exist in one line, with the nearest ones that do."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ FORMER = {
 
 
 def composition_mistake(error: BaseException) -> str | None:
-    """One line for an error of Hydra's own while it composes; None for any other."""
-    if isinstance(error, ValueError) and str(error).startswith(
-        "Config group override must be"
-    ):  # Hydra doesn't say which
+    """Return one line for an error that Hydra raises while it composes; None for any other error."""
+    # Hydra doesn't say which group.
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return "null is no choice of a group: take an empty list (logger=[], callbacks=[]), or ~GROUP"
     if isinstance(error, UserError):
         return str(error)
@@ -59,16 +58,19 @@ def composition_mistake(error: BaseException) -> str | None:
 
 def _no_such_choice(missing: str, options: Sequence[str]) -> str:
     group, _, name = missing.removesuffix(".yaml").rpartition("/")
-    options = options or sorted(
-        path.stem for path in (CONF / group).glob("*.yaml")
-    )  # of a list of choices Hydra names none
+    # For a list of choices Hydra names no options.
+    options = options or sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     close = difflib.get_close_matches(name, options, n=3)
     there = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(options) or 'none'}"
     return f"{group}={name}: no such choice; {there}"
 
 
 def _no_such_key(key: str, parent: Container) -> str:
-    """The same name deeper, in a part, then near matches beside the key, then the same name elsewhere, then near ones anywhere."""
+    """Return a message that suggests similar keys.
+
+    Tried in this order: the same name deeper, in a part; near matches beside the key; the same name elsewhere; near
+    matches anywhere.
+    """
     if key in FORMER:
         return f"{key}: there is no such setting any more; write {FORMER[key]}"
     prefix, _, name = key.rpartition(".")
@@ -93,7 +95,7 @@ def _no_such_key(key: str, parent: Container) -> str:
 
 
 def takes(target: str, name: str) -> bool:
-    """Whether the class or function at a dotted path takes a keyword; one whose source cannot be read takes any."""
+    """Return whether the class or function at a dotted path takes a keyword; True if its source cannot be read."""
     names = parameter_names(target)
     return names is None or name in names
 
@@ -103,7 +105,7 @@ def _names(paths: list[str]) -> list[str]:
 
 
 def _paths(node: object, prefix: str = "") -> Iterator[str]:
-    """Every key of a configuration, dotted; the target of an interpolation counts at its own place."""
+    """Yield every key of a configuration, dotted; below an interpolation nothing, as its target has its own keys."""
     if not isinstance(node, DictConfig):
         return
     for name in map(str, node):

@@ -20,8 +20,8 @@ RENAMED = {
 def with_new_names(words: Sequence[str]) -> list[str]:
     """Return the overrides with new names in place of old ones, and print one line per name that was replaced.
 
-    This comes before composition: what is stored has the new names only, and `ablation=glob(*)` finds every choice
-    once.
+    This comes before composition, so that stored configurations have the new names only and `ablation=glob(*)` finds
+    every choice once.
 
     >>> with_new_names(["seed=0,1", "ablation=[no_phi,finest_twice]"])
     ['seed=0,1', 'ablation=[no_phi,levels_stride4_twice]']
@@ -35,7 +35,7 @@ def with_new_names(words: Sequence[str]) -> list[str]:
 
 
 def _renamed(word: str, told: dict[str, None]) -> str:
-    """One override with new names; a line for each is added to `told`."""
+    """Return one override with new names, and add a line for each to `told`."""
     group, _, choices = word.partition("=")
     plain = group.lstrip("+")
     for old, new in RENAMED.get(plain, {}).items():

@@ -1,4 +1,4 @@
-"""The head and the exit of every script that is no Hydra command: help, `data.root=FOLDER`, mistakes in a line, exit status 2."""
+"""What all scripts that are not Hydra commands share: help, `data.root=FOLDER`, one-line errors, exit status 2."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class ScriptParser(argparse.ArgumentParser):
         """Accept `data.root=FOLDER`, as the commands do; it becomes `arguments.data_root`.
 
         Args:
-            of_training: None is the default, for scripts that open a checkpoint and the data that it was trained on;
-                else it is `$COS_DATA`, or `data` without that variable.
+            of_training: for scripts that open a checkpoint and the data that it was trained on: the default is None.
+                Otherwise it is `$COS_DATA`, or `data` if that is not set.
         """
         default = None if of_training else _path(os.environ.get("COS_DATA", "data"))
         words = "that of the training" if of_training else "$COS_DATA, or data"

@@ -1,4 +1,7 @@
-"""Names of the parameters of a class or function, read from its source: nothing is imported, which would take seconds for torch."""
+"""Names of the parameters of a class or function, read from its source.
+
+Nothing is imported, which would take seconds for torch.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,20 @@ from pathlib import Path
 
 Definition = ast.ClassDef | ast.FunctionDef
 MOST_STEPS = 20
-"""Imports and base classes that are followed at most: sources may refer to each other in circles."""
+"""Largest number of imports and base classes followed: sources may refer to each other in circles."""
 
 
 class Unreadable(Exception):
-    """The source does not say it in a way that can be followed."""
+    """The parameter names cannot be found in the source."""
 
 
 def parameter_names(target: str) -> set[str] | None:
-    """Return the keywords that the target at a dotted path takes; None for one that takes any, or whose source cannot be followed.
+    """Return the keywords that the target at a dotted path takes.
 
     Re-exports (``lightning.pytorch.Trainer``), inherited constructors and dataclasses are followed.
+
+    Returns:
+        None if it takes any keyword, or if its source cannot be followed.
     """
     try:
         return _of(*_find(target, MOST_STEPS), MOST_STEPS)
@@ -52,7 +58,7 @@ def _arguments(function: ast.FunctionDef) -> set[str] | None:
 
 
 def _find(target: str, steps: int) -> tuple[Definition, str]:
-    """The definition at a dotted path, and the module that it is in."""
+    """Return the definition at a dotted path, and the module that it is in."""
     module, _, name = target.rpartition(".")
     if not module:
         raise Unreadable(target)
@@ -60,7 +66,7 @@ def _find(target: str, steps: int) -> tuple[Definition, str]:
 
 
 def _named(name: str, module: str, steps: int) -> tuple[Definition, str]:
-    """What ``name`` stands for inside ``module``."""
+    """Return the definition that ``name`` refers to inside ``module``, and the module that it is in."""
     if not steps:
         raise Unreadable(name)
     first, _, rest = name.partition(".")
@@ -80,7 +86,7 @@ def _named(name: str, module: str, steps: int) -> tuple[Definition, str]:
 
 
 def _statements(module: ast.Module) -> Iterator[ast.stmt]:
-    """The statements of a module, those under a condition (``if TYPE_CHECKING``) included."""
+    """Yield the statements of a module, those under a condition (``if TYPE_CHECKING``) included."""
     for statement in module.body:
         yield from statement.body if isinstance(statement, ast.If) else [statement]
 
@@ -91,7 +97,10 @@ def _absolute(statement: ast.ImportFrom, module: str, is_package: bool) -> str:
 
 
 def _source(module: str) -> tuple[Path, bool]:
-    """The file of a module and whether it is a package; `importlib.util.find_spec` would import the packages above it."""
+    """Return the file of a module and whether it is a package.
+
+    `importlib.util.find_spec` would import the packages above it.
+    """
     spec, path, name = None, None, ""
     for part in module.split("."):
         name = f"{name}.{part}".lstrip(".")

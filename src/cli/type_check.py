@@ -1,4 +1,7 @@
-"""Values of a configuration against the type hints of what they configure, before anything is made: every mistake at once."""
+"""Check the values of a configuration against the type hints of what they configure.
+
+This happens before anything is made, and all mistakes are reported at once.
+"""
 
 from __future__ import annotations
 
@@ -78,9 +81,9 @@ OWN: dict[str, Any] = {
     "metrics.protocol": str | None,
     "metrics.extra": list[str] | None,
 }
-"""Settings of the commands themselves; all others belong to a class, which says what it takes."""
+"""Settings of the commands themselves; all others belong to a class, whose type hints say what it takes."""
 NARROWER: dict[str, Any] = {"trainer.precision": Literal["32-true", "bf16-mixed", "16-mixed"]}
-"""Where we take less than the class does: the closed-form steps divide in float32, and so the weights stay float32."""
+"""Settings where we accept less than the class: closed-form steps divide in float32, so weights stay float32."""
 LISTS = (list, tuple, set, Sequence, Collection, Iterable)
 IN_WORDS = {
     int: "a whole number",
@@ -97,8 +100,8 @@ def check_own_types(cfg: DictConfig) -> None:
     """Compare the settings of the commands themselves with `OWN`; no class is imported for it.
 
     Raises:
-        UserError: all values of a wrong type, unless settings of classes were typed too: then `check_types` reports
-            both together.
+        UserError: all values of a wrong type. Nothing is raised if settings of classes were given on the command line,
+            too: `check_types` then reports both together.
     """
     if not _classes_are_set():
         _raise_all(_plain_problems(cfg, OWN))
@@ -107,17 +110,17 @@ def check_own_types(cfg: DictConfig) -> None:
 def check_types(cfg: DictConfig) -> None:
     """Compare each scalar and each list with the annotation of the parameter it is for.
 
-    Every node with a ``_target_`` is looked at, which imports its class; those without annotations take anything.
+    Every node with a ``_target_`` is checked, which imports its class; parameters without an annotation take anything.
 
     Raises:
         UserError: all values of a wrong type and all settings that a ``_target_`` does not have: the key, the value,
-            what was expected, and the file of ``conf/`` that says so if it was not typed.
+            what was expected and, if it was not given on the command line, the file of ``conf/`` that sets it.
     """
     _raise_all([*_plain_problems(cfg, NARROWER), *_node_problems(cfg, ""), *_plain_problems(cfg, OWN)])
 
 
 def _raise_all(problems: Iterable[tuple[str, str]]) -> None:
-    """Raise what is wrong with each key; of several problems of one key the first."""
+    """Raise all problems at once, only the first of each key."""
     found: dict[str, str] = {}
     for key, problem in problems:
         found.setdefault(key, problem)
@@ -126,7 +129,7 @@ def _raise_all(problems: Iterable[tuple[str, str]]) -> None:
 
 
 def _classes_are_set() -> bool:
-    """Whether a value was typed that is not a command's own."""
+    """Whether the command line sets a value that is not a command's own."""
     typed = (
         [word.lstrip("+~").partition("=")[0] for word in HydraConfig.get().overrides.task]
         if HydraConfig.initialized()
@@ -143,7 +146,7 @@ def _plain_problems(cfg: DictConfig, hints: Mapping[str, Any]) -> Iterator[tuple
 
 
 def _node_problems(node: DictConfig | ListConfig, prefix: str) -> Iterator[tuple[str, str]]:
-    """Keys and problems of ``node`` and below; the target of an interpolation is checked at its own place."""
+    """Yield keys and problems of ``node`` and below; an interpolation's target is checked at its own place."""
     keys: Sequence[Any] = list(node.keys()) if isinstance(node, DictConfig) else range(len(node))
     parameters = parameters_of(node) if isinstance(node, DictConfig) else None
     for key in keys:
@@ -172,14 +175,14 @@ class _Anything(dict[str, Any]):
 
 
 def parameters_of(node: DictConfig) -> dict[str, Any] | None:
-    """Name → annotation of what the node's ``_target_`` takes; None without a target."""
+    """Return name → annotation of what the node's ``_target_`` takes; None without a target."""
     if "_target_" not in node:
         return None
     try:
         target = get_object(node._target_)
         signature = inspect.signature(target)
         hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except Exception:  # cannot be found (instantiate says so), or its annotations cannot be read
+    except Exception:  # no such target (instantiate reports it), or unreadable annotations
         return _Anything()
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values())
     found = {name: hints.get(name, Any) for name in signature.parameters}
@@ -187,9 +190,10 @@ def parameters_of(node: DictConfig) -> dict[str, Any] | None:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value can be meant by a type hint; hints that say nothing about plain values take any.
+    """Return whether a plain value matches a type hint; hints that say nothing about plain values match any.
 
-    A whole number is a fine ``float``; ``true`` is no number; a ``Path`` takes text; a callable or an object no scalar.
+    A whole number is a valid ``float``; ``true`` is not a number; a ``Path`` takes text; a callable or an object takes
+    no scalar.
     """
     if hint is Any:
         return True
@@ -223,14 +227,14 @@ def _is_a(value: Any, kind: type) -> bool:
 
 
 def _is_made(value: Any) -> bool:
-    """Whether Hydra makes an object of this value before anybody sees it."""
+    """Whether Hydra makes an object of this value before it is passed on."""
     if isinstance(value, DictConfig):
         return "_target_" in value or any(_is_made(one) for one in value.values())
     return isinstance(value, ListConfig) and any(_is_made(one) for one in value)
 
 
 def expected(hint: Any) -> str:
-    """A type hint in words: ``a whole number or null``."""
+    """Return a type hint in words: ``a whole number or null``."""
     if hint in IN_WORDS:
         return IN_WORDS[hint]
     origin, inner = get_origin(hint), get_args(hint)
@@ -263,7 +267,7 @@ def _unknown(key: str, node: DictConfig, parameters: dict[str, Any]) -> str:
 
 
 def _source(node: DictConfig, name: str, path: str) -> str:
-    """The key that a setting's value comes from."""
+    """Return the key that a setting's value comes from."""
     if not OmegaConf.is_interpolation(node, name):
         return path
     written: Any = OmegaConf.to_container(node, resolve=False)
@@ -272,7 +276,7 @@ def _source(node: DictConfig, name: str, path: str) -> str:
 
 
 def _written_in(key: str) -> str:
-    """The last of the chosen files of ``conf/`` that sets the key, unless it was typed."""
+    """Return the last of the chosen files of ``conf/`` that sets the key; empty if it was given on the command line."""
     if not HydraConfig.initialized():
         return ""
     hydra = HydraConfig.get()

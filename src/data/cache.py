@@ -1,9 +1,9 @@
-"""A cache of decoded images: one memory-mapped file a set, so that the second epoch decodes nothing.
+"""A cache of decoded images: one memory-mapped file per set, so that the second epoch decodes nothing.
 
-A file is found by the content of the set's files (and the size, the decoder's version), never by their place: data that
-changes gets a new one, data that moves keeps its own. It is written beside its place and then moved there, so that
-processes see all of it or nothing; it may be deleted at any time, even while it is read. Layout: samples, a table of
-int64 (`COLUMNS`) with a row a sample, the number of rows.
+A cache file is found by the content of the set's files (and the size, the decoder's version), never by their paths:
+changed data get a new one, moved data keep theirs. It is written beside its place and then moved there, so that
+processes see all of it or nothing. It may be deleted at any time, even while it is read. Layout: samples, an int64
+table (`COLUMNS`) with one row per sample, the number of rows.
 """
 
 from __future__ import annotations
@@ -34,15 +34,16 @@ VERSION = "2"
 COLUMNS = ("offset", "height", "width", "mask_height", "mask_width", "has_valid")
 BATCH = 64
 STALE_SECONDS = 600
-"""A file that nobody has gone on writing for so long was left by a killed process."""
+"""A temporary file that has not changed for so long was left by a killed process."""
 
 
 class Cached:
-    """A folder set whose samples come from its cache file where there is one, from the folders where there is none; the same bits.
+    """A folder set whose samples come from its cache file if there is one, else from the folders, with the same bits.
 
     Args:
         source: the set.
-        size: images are stored resized to this side, in pixels, masks at their own size; None: images as they are, too.
+        size: images are stored resized to this side, in pixels, and masks at their own size; None: images at their own
+            size, too.
     """
 
     def __init__(self, source: FolderPairs, size: int | None) -> None:
@@ -70,11 +71,14 @@ class Cached:
         return {**self.__dict__, "_file": None, "_looked": False}  # every process maps the file itself
 
     def build(self, limit: int, taken: int = 0) -> str | None:
-        """Write the cache file unless it exists; log a note if it or the disk would be too small.
+        """Write the cache file unless it exists.
 
         Args:
-            limit: bytes that all cache files together may take; the least recently used give way.
-            taken: bytes of them that must not give way: the other sets of the same training.
+            limit: bytes that all cache files together may take; the least recently used ones are deleted.
+            taken: bytes among them that must not be deleted: the other sets of the same training.
+
+        Returns:
+            A note if there is no cache file, because it would be too large or cannot be written; else None.
         """
         path = self._path(content_key(self.source, compute=True))
         try:
@@ -85,7 +89,10 @@ class Cached:
             path.parent.mkdir(parents=True, exist_ok=True)
             if needed > min(limit - taken, shutil.disk_usage(path.parent).free // 2):
                 size = f"{needed / 1e9:.1f} GB"
-                return f"{self.name}: not cached, its images would take {size}, more than is left of data.cache_gb or half of the free disk"
+                return (
+                    f"{self.name}: not cached, its images would take {size}, "
+                    "more than is left of data.cache_gb or half of the free disk"
+                )
             _make_room(path.parent, limit - needed)
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
                 try:
@@ -103,7 +110,7 @@ class Cached:
         return None
 
     def stored_bytes(self) -> int:
-        """The size of the cache file; 0 without."""
+        """Return the size of the cache file in bytes; 0 if there is none."""
         opened = self._opened()
         return 0 if opened is None else opened[0].size
 
@@ -142,7 +149,7 @@ class Cached:
                 yield from pool.map(self._prepared, range(start, min(start + BATCH, len(self))))
 
     def _opened(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """The mapped bytes and the table; None without a (whole) file."""
+        """Return the mapped bytes and the table; None if there is no whole file."""
         content = content_key(self.source, compute=False)
         if content is None:
             return None
@@ -170,9 +177,11 @@ class Cached:
 
 
 def content_key(pairs: FolderPairs, compute: bool) -> Any:
-    """A digest of the names and bytes of a set's files; remembered for as long as no file changes.
+    """Return a digest of the names and bytes of a set's files; it is remembered until a file changes.
 
-    With `compute=False` None if it isn't known yet.
+    Args:
+        pairs: the set.
+        compute: False returns None if the digest isn't known yet.
     """
     memo = cache_dir() / "contents" / fingerprint(pairs)
     try:
@@ -191,7 +200,7 @@ def content_key(pairs: FolderPairs, compute: bool) -> Any:
 
 
 def _make_room(folder: Path, limit: int) -> None:
-    """Delete what a killed process left behind, and the least recently used files until the rest takes `limit` bytes at most."""
+    """Delete leftovers of killed processes, and the least recently used files until the rest fits `limit` bytes."""
     for changed, _, part in _by_age(folder, ".*.part"):
         if time.time() - changed > STALE_SECONDS:
             part.unlink(missing_ok=True)
@@ -203,7 +212,7 @@ def _make_room(folder: Path, limit: int) -> None:
 
 
 def _by_age(folder: Path, pattern: str) -> list[tuple[float, int, Path]]:
-    """Time of change, bytes, path; the newest first. Other processes may delete and rename meanwhile."""
+    """Return time of change, bytes and path, the newest first; other processes may delete and rename meanwhile."""
     found = []
     for path in folder.glob(pattern):
         with suppress(FileNotFoundError):

@@ -31,8 +31,8 @@ HOLDOUT = "-holdout"
 class COSDataModule(LightningDataModule):
     """Concealed object segmentation from folders, `<root>/{TrainDataset,TestDataset}/<SET>/{Imgs,GT}` (see `layouts`).
 
-    `setup` raises one `UserError` that lists everything wrong with the settings and the sets a stage needs: "fit" and
-    "validate" need all of them (better a mistake before a long training than after), "test" the test sets only.
+    `setup` raises one `UserError` that lists everything wrong with the settings and the sets that a stage needs: "fit"
+    and "validate" need all of them (an error is better before a long training than after it), "test" the test sets.
 
     Args:
         root, …: see :class:`~src.data.settings.DataSettings`. A single set needs no list; `eval_batch_size` is
@@ -40,7 +40,7 @@ class COSDataModule(LightningDataModule):
 
     Attributes:
         settings: what it was made with.
-        folders: the folder sets, as far as they are opened.
+        folders: the folder sets that have been opened.
     """
 
     def __init__(
@@ -84,18 +84,18 @@ class COSDataModule(LightningDataModule):
         self._tests_holdout, self._resume_at = False, (0, 0)
         self._split_record: dict[str, str] | None = None
 
-    # The two methods that a data module over other sources replaces.
+    # A data module over other sources overrides these two methods.
 
     def open_train(self, problems: list[str]) -> Parts:
-        """Return the training, held-out validation and held-out test part; what is wrong with them is appended to `problems`."""
+        """Return the parts to train on and to hold out for validation and test; append problems to `problems`."""
         return self.folders.open_train(problems)
 
     def open_tests(self, problems: list[str]) -> dict[str, Source]:
-        """Return the test sets by name, in the order asked for; what is wrong with them is appended to `problems`."""
+        """Return the test sets by name, in the order asked for; append problems to `problems`."""
         return self.folders.open_tests(problems)
 
     def prepare_data(self) -> None:
-        """Write the caches that are missing, in one process of each machine (Lightning calls this in no other)."""
+        """Write the missing caches; Lightning calls this in one process per machine."""
         trains = self.trainer is None or self.trainer.state.fn == "fit"
         if self.settings.cache and trains:
             self.setup("fit")
@@ -145,7 +145,7 @@ class COSDataModule(LightningDataModule):
         """Set up with the held-out validation images as the only test set, `<training sets>-holdout`.
 
         Raises:
-            UserError: what `setup` raises, or this training holds nothing out.
+            UserError: as `setup`, or this training held nothing out.
         """
         selection = self.settings.selection
         if selection != "holdout":
@@ -170,7 +170,7 @@ class COSDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of the training part, which begins where a resumed training stopped."""
         settings, train = self.settings, self._opened_parts().train
-        # An incomplete last batch can be a single image, which BatchNorm cannot train on; a set smaller than one batch must stay.
+        # BatchNorm cannot train on a last batch of a single image. A set smaller than one batch must be kept.
         ranks = self.trainer.world_size if self.trainer is not None else 1
         drop_last = len(train) > settings.batch_size * ranks
         data = COSDataset(train, settings.augmentation, settings.image_size, settings.ignore_value is not None)
@@ -207,7 +207,7 @@ class COSDataModule(LightningDataModule):
         self._resume_at = (state_dict["epoch"], state_dict["batch"])
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
-        """Return the loader that selects the model; an empty list without validation."""
+        """Return the loader that the model is selected on; an empty list without validation."""
         if not self.validates:
             return []
         selects_on_tests = self.settings.selection == "field"
@@ -272,8 +272,8 @@ class COSDataModule(LightningDataModule):
         sampler = EvalSampler(data)
         if len(data) < sampler.num_replicas:  # type: ignore[arg-type]
             raise UserError(
-                f"{len(data)} images to evaluate on for {sampler.num_replicas} processes; use fewer devices"
-            )  # type: ignore[arg-type]
+                f"{len(data)} images to evaluate on for {sampler.num_replicas} processes; use fewer devices"  # type: ignore[arg-type]
+            )
         options = self._loader_options(train=False)
         return DataLoader(
             data, batch_size=self.settings.eval_batch_size, sampler=sampler, collate_fn=collate_eval, **options
@@ -281,9 +281,9 @@ class COSDataModule(LightningDataModule):
 
     def _loader_options(self, train: bool = True) -> dict[str, Any]:
         settings = self.settings
-        # Evaluation loaders run once or seldom: their workers would sit on memory between the epochs.
+        # Evaluation loaders run rarely: persistent workers would only hold memory between the epochs.
         persistent = train and settings.persistent_workers and settings.num_workers > 0
-        # A generator of its own: a loader that draws from the global one shifts the network's random numbers when it starts anew.
+        # With the global generator, every new start of a loader would shift the network's random numbers.
         own = {"generator": torch.Generator(), "worker_init_fn": shield_worker}
         return own | {
             "num_workers": settings.num_workers,

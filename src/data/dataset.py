@@ -35,7 +35,7 @@ class TrainSample(_Sample, total=False):
 
 
 class EvalSample(_Sample, total=False):
-    """`image` float32 (3, S, S) RGB in [0, 1]; `mask` bool (h, w) at the file's own size, where measures are taken; `name` the stem.
+    """`image` float32 (3, S, S) RGB in [0, 1]; `mask` bool (h, w) at the file's own size; `name` the stem.
 
     `valid`: bool (h, w), the pixels that measures count; only in sets that have a field of view or an ignore value.
     """
@@ -50,17 +50,21 @@ class _Batch(TypedDict):
 
 
 class EvalBatch(_Batch, total=False):
-    """`image` (N, 3, S, S); N masks of N sizes and N names as lists; `valid` if any sample has one (all true for the others)."""
+    """`image` (N, 3, S, S); `mask` and `name` are lists of N, each mask at its own size.
+
+    `valid`: a list of N if any sample has one, all true for the others.
+    """
 
     valid: list[Tensor]
 
 
 class COSDataset(Dataset[TrainSample]):
-    """Training samples at `image_size`, or at the size that a `SeededIndex` brings.
+    """Training samples at `image_size`, or at the size that a `SeededIndex` carries.
 
-    A `SeededIndex` also brings the seed of the augmentation; for a plain index torch's generator draws one.
+    A `SeededIndex` also carries the seed of the augmentation; for a plain index torch's generator draws one.
 
     Args:
+        source: the images and masks.
         recipe: makes the training transform for a size (`transforms.Recipe`).
         ignores: samples have `valid`: pixels that are not valid in the source, or come from outside the image, count in
             no loss.
@@ -128,7 +132,10 @@ class COSEvalDataset(Dataset[EvalSample]):
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
-    """uint8 (H, W, 3) to float32 (3, H, W) in [0, 1]; in NumPy, as torch would wake its threads for every small image."""
+    """Return uint8 (H, W, 3) as float32 (3, H, W) in [0, 1].
+
+    It is computed in NumPy: torch would wake its threads for every small image.
+    """
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / np.float32(255))
 
 

@@ -7,7 +7,7 @@
     <root>/<SET>/{images,masks}             a set without a split, or with one split only: Kvasir-SEG, NC4K
     <root>/{images,masks}                   the set "."
 
-Names of folders count in any letter case. `<root>` may also be the set's own folder.
+Folder names match in any letter case. `<root>` may also be the set's own folder.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ONE_FOLDER_SETS = ("CHASE_DB1",)
 
 @dataclass(frozen=True)
 class SetFolders:
-    """Where a set was found, and the patterns of stems (`tasks.SetSpec`) that pair its files.
+    """Where a set was found, and the patterns of stems (`published_sets.SetSpec`) that pair its files.
 
     `valid`: masks of the pixels that count (fields of view). `shared_masks`: the folder of masks serves other splits,
     too. `image_suffix`, `mask_suffix`: the only extension that counts, if there is one. `nested`: files in subfolders
@@ -90,7 +90,10 @@ def locate_set(root: Path, split: Split, name: str, own: OwnNames = NO_NAMES) ->
 
 
 def missing_set(root: Path, split: Split, name: str) -> str:
-    """Return a message about a set that `locate_set` doesn't find: what was looked for, what was found, and the likely meaning."""
+    """Return a message about a set that `locate_set` doesn't find.
+
+    It says what was looked for, what was found, and what was probably meant.
+    """
     folder, split_dirs = root / SPLIT_FOLDERS[split] / name, list(_split_dirs(root, split))
     base = next((base for base in _bases(root, split, spec_of(name)) if base not in split_dirs), None)
     if base is not None:
@@ -121,7 +124,7 @@ def unlabelled_split(root: Path, split: Split, name: str) -> str | None:
 
 
 def missing_root(root: Path) -> str:
-    """What to say about a root that is no folder."""
+    """Return a message about a data root that is not a folder."""
     if root.is_file():
         return f"data.root={root}: is a file; set data.root=FOLDER (or the variable COS_DATA)"
     parent = next((folder for folder in root.parents if folder.is_dir()), Path("."))
@@ -133,7 +136,7 @@ def missing_root(root: Path) -> str:
 
 
 def _bases(root: Path, split: Split, spec: SetSpec) -> Iterator[Path]:
-    """Existing folders in which the set's folders of images and masks may lie."""
+    """Yield the existing folders that may contain the set's folders of images and masks."""
     split_dirs = list(_split_dirs(root, split))
     if spec.name == WHOLE_FOLDER:
         yield from split_dirs
@@ -173,8 +176,8 @@ def _folders_in(base: Path, split: Split, spec: SetSpec) -> SetFolders | None:
         masks,
         valid,
         shared_masks=bool(halves) or spec.image_splits is not None,
-        **patterns,
-    )  # type: ignore[arg-type]
+        **patterns,  # type: ignore[arg-type]
+    )
 
 
 def _own_folders(base: Path, split: Split, own: OwnNames) -> SetFolders | None:
@@ -213,7 +216,7 @@ def _has_image_splits(folder: Path) -> bool:
 
 
 def _split_dirs(folder: Path, split: Split) -> Iterator[Path]:
-    """TrainDataset, Train, training … of a folder, the project's own name first."""
+    """Yield TrainDataset, Train, training … of a folder, the project's own name first."""
     children = {child.name.lower(): child for child in _subfolders(folder)}
     yield from (children[word] for word in SPLIT_WORDS[split] if word in children)
 

@@ -1,4 +1,4 @@
-"""Prediction files to float maps."""
+"""Read prediction files as float maps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from src.data.readers import read_whole_header
 from src.utils.errors import UserError
 
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, TypeError)
-"""What Pillow and NumPy raise for bytes that are no picture or array."""
+"""What Pillow and NumPy raise for bytes that are not a picture or array."""
 
 
 class StoredMap(NamedTuple):
@@ -24,9 +24,10 @@ class StoredMap(NamedTuple):
 
 
 def read_map(path: Path) -> np.ndarray:
-    """A prediction as float64 (H, W) in [0, 1]: 8-bit grey / 255, 16-bit / 65535, float `.tif` and `.npy` values as they are.
+    """Return a prediction as float64 (H, W) in [0, 1].
 
-    Bilevel is 0 or 1; colour files are read if all their pixels are grey.
+    8-bit grey is divided by 255, 16-bit by 65535; float `.tif` and `.npy` values are taken as they are; bilevel is 0 or
+    1. Colour files are read if all their pixels are grey.
 
     Raises:
         UserError: not readable, coloured or transparent, not one channel, NaN, values outside [0, 1].
@@ -46,13 +47,17 @@ def read_stored_map(path: Path) -> StoredMap:
         raise UserError(f"{path}: {np.count_nonzero(np.isnan(values))} NaN of {values.size} values")
     if values.min() < 0 or values.max() > 1:
         raise UserError(
-            f"{path}: values from {values.min():.6g} to {values.max():.6g}, outside [0, 1]; save probabilities, not logits"
+            f"{path}: values from {values.min():.6g} to {values.max():.6g}, outside [0, 1]; "
+            "save probabilities, not logits"
         )
     return StoredMap(values.astype(np.float64), 1.0)
 
 
 def check_map(path: Path) -> None:
-    """Raise a UserError for what `read_map` will refuse; grey pictures are not decoded, as nothing in their pixels can be wrong."""
+    """Raise a UserError for what `read_map` will refuse.
+
+    Grey pictures are not decoded, as nothing in their pixels can be wrong.
+    """
     if path.suffix.lower() != ".npy":
         read_whole_header(path)
         with Image.open(path) as file:

@@ -47,7 +47,7 @@ class FolderSets:
         self.readings: dict[str, str] = {}
 
     def open_train(self, problems: list[str]) -> Parts:
-        """Open the training sets and split them; what is wrong with them is appended to `problems`."""
+        """Open the training sets and split them; append problems to `problems`."""
         settings = self.settings
         self.trained = list(self._open_each(problems))
         if not settings.train_sets:
@@ -57,7 +57,7 @@ class FolderSets:
         return Parts(*(Subset(whole, indices) for indices in held_out(settings, self.trained)))
 
     def open_tests(self, problems: list[str]) -> dict[str, Source]:
-        """Open the test sets, by name in the order asked for; what is wrong with them is appended to `problems`."""
+        """Open the test sets, by name in the order asked for; append problems to `problems`."""
         settings, found = self.settings, dict[str, Source]()
         for name in settings.test_sets:
             source = self._open("test", name, problems, settings.image_size, settings.exif)
@@ -69,24 +69,24 @@ class FolderSets:
         return found
 
     def overlaps(self, tests: Mapping[str, Source]) -> list[str]:
-        """Return a problem for each test set that is the very files that training reads."""
+        """Return one problem per test set whose files are also those of a training set."""
         trained = {source.folders: source.name for source in self.trained}
         return [
-            f"{source.folders.images}: is the training set {trained[source.folders]} and the test set {name}; take it out of one, "
-            "or hold out a part of it with data.test_fraction"
+            f"{source.folders.images}: is the training set {trained[source.folders]} and the test set {name}; "
+            "take it out of one, or hold out a part of it with data.test_fraction"
             for name, source in tests.items()
             if isinstance(source, FolderPairs) and source.folders in trained
         ]
 
     def build_caches(self) -> None:
-        """Write the caches that are missing, until `data.cache_gb` are full."""
+        """Write the missing caches, until `data.cache_gb` is full."""
         taken = 0
         for source in self.cached:
             self.note(source.build(int(self.settings.cache_gb * 1e9), taken))
             taken += source.stored_bytes()
 
     def note(self, note: str | None) -> None:
-        """Warn once, and keep the words for the reports; None is no note."""
+        """Warn once, and keep the note for the reports; None is no note."""
         if note is not None and note not in self.notes:
             self.notes.append(note)
             rank_zero_warn(note)
@@ -140,8 +140,8 @@ class FolderSets:
 def held_out(settings: DataSettings, sources: Sequence[FolderPairs]) -> Holdout:
     """Return the indices into the joined training sets that train, validate and test.
 
-    Settings that do not say how to split are reported elsewhere; all images train then, so that the sets can be opened
-    and checked.
+    Invalid split settings are reported elsewhere; here all images then train, so that the sets can be opened and
+    checked.
     """
     if settings.split_problems():
         return Holdout(list(range(sum(map(len, sources)))), [], [])

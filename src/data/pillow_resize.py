@@ -2,8 +2,8 @@
 
 Pillow resizes with weights of 22 bits, first along one side, then along the other, rounding in between. The same sums
 are formed here over whole rows at once (the width by transposing), which the compiler turns into vector instructions.
-Which side comes first matters to the last bit and depends on Pillow's version (since 13, the height if it shrinks much
-more), so the installed one is asked.
+The order of the sides affects the last bit and depends on Pillow's version (since 13, the height comes first if it
+shrinks much more), so the installed Pillow is tested.
 """
 
 from __future__ import annotations
@@ -26,14 +26,20 @@ Order = Literal["width first", "by shrinkage", "unknown"]
 
 
 def resize_bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """uint8 (h, w, 3) to (height, width, 3), equal to the installed Pillow's `resize((width, height), BILINEAR)` in every pixel."""
+    """Return uint8 (h, w, 3) resized to (height, width, 3).
+
+    Every pixel equals the installed Pillow's `resize((width, height), BILINEAR)`.
+    """
     order = pillow_order()
     return _pillow(image, height, width) if order == "unknown" else _resized(image, height, width, order)
 
 
 @cache
 def pillow_order() -> Order:
-    """Which order of passes reproduces the installed Pillow; "unknown": none, so that Pillow itself must do the work."""
+    """Return the order of passes that reproduces the installed Pillow.
+
+    "unknown" means that none does, so that Pillow itself must do the work.
+    """
     image = np.random.default_rng(0).integers(0, 256, (48, 40, 3), dtype=np.uint8)
     sizes = ((9, 30), (30, 9), (40, 37), (60, 50), (20, 47))
     orders: tuple[Order, ...] = ("width first", "by shrinkage")
@@ -61,7 +67,10 @@ def _resized_height(image: np.ndarray, height: int) -> np.ndarray:
 
 
 def _resized_width(image: np.ndarray, width: int) -> np.ndarray:
-    """Resize in bands of rows: what is transposed stays in the processor's cache, and no second copy of a large picture is made."""
+    """Resize the width in bands of rows.
+
+    What is transposed then stays in the processor's cache, and no second copy of a large picture is made.
+    """
     if image.shape[1] == width:
         return image
     out = np.empty((len(image), width, image.shape[2]), np.uint8)
@@ -72,7 +81,7 @@ def _resized_width(image: np.ndarray, width: int) -> np.ndarray:
 
 
 def _combined(rows: np.ndarray, count: int) -> np.ndarray:
-    """(n, L) to (count, L): each new row a weighted mean of neighbouring ones."""
+    """Return rows (n, L) combined to (count, L): each new row is a weighted mean of neighbouring ones."""
     out = np.empty((count, rows.shape[1]), np.uint8)
     _combine(rows, *_weights(len(rows), count), out)
     return out
@@ -80,7 +89,10 @@ def _combined(rows: np.ndarray, count: int) -> np.ndarray:
 
 @lru_cache(maxsize=1024)
 def _weights(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First row, number of rows and int32 weights (of 2²²) for each of `new` rows: a triangle as wide as two old or two new rows."""
+    """Return the first row, the number of rows and the int32 weights (in units of 2⁻²²) for each of `new` rows.
+
+    The weights are a triangle as wide as two old or two new rows, whichever is wider.
+    """
     scale = old / new
     reach = max(scale, 1.0)
     centres = (np.arange(new) + 0.5) * scale
@@ -95,7 +107,7 @@ def _weights(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _summed(values: np.ndarray) -> float:
-    """From left to right, as Pillow does; NumPy's pairwise sum can differ in the last bit, and a weight with it."""
+    """Sum from left to right, as Pillow does: NumPy's pairwise sum can differ in the last bit, and then a weight."""
     total = 0.0
     for value in values:
         total += float(value)

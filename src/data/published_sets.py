@@ -1,6 +1,6 @@
 """The published data sets: how many images each should hold, what its archive calls its files, and where to ask for it.
 
-Which sets make a task stands in `conf/data/`; where a set may lie under the data root, in `layouts`.
+`conf/data/` says which sets make a task, `layouts` where a set may be under the data root.
 """
 
 from __future__ import annotations
@@ -21,12 +21,21 @@ ANY = "(.*)"
 class SetSpec:
     """A published data set.
 
-    `train` and `test` are its official numbers of images (None: no such split, or no number that everybody agrees on).
-    `images`, `masks`, `valid` are patterns of file stems; group 1 is the name by which the files of a sample find each
-    other, and files that don't match are not of the set. `image_splits` narrows `images` for archives that keep both
-    splits in one folder. `flat` picks the set's training images out of a `TrainDataset` that mixes sets. `folders`:
-    other names of its folder in public archives. `group` says which names belong together (frames of one video).
-    `known_leaks`: (train, test) names of one photograph in the official split.
+    Attributes:
+        name: as in `data.train_sets` and `data.test_sets`.
+        source: its publication, and where to ask for it.
+        train: official number of training images; None: no such split, or no number that everybody agrees on.
+        test: the same for test images.
+        folders: other names of its folder in public archives.
+        images: pattern of image stems. In this and the next two, group 1 is the name that the files of a sample share;
+            files that don't match do not belong to the set.
+        masks: pattern of mask stems.
+        valid: pattern of field-of-view stems.
+        image_splits: patterns for training and test in place of `images`, for archives that keep both splits in one
+            folder.
+        flat: pattern that picks the set's training images out of a `TrainDataset` that mixes sets.
+        group: sample name → what belongs together (frames of one video).
+        known_leaks: (train, test) names of one photograph in the official split.
     """
 
     name: str
@@ -52,14 +61,14 @@ class SetSpec:
 
 
 CLINIC_LAST_FRAMES = (
-    25, 50, 67, 78, 103, 126, 151, 177, 199, 205, 227, 252, 277, 297, 317, 342, 363, 383, 408, 428, 447, 466, 478, 503, 528, 546, 571,
-    591, 612,
+    25, 50, 67, 78, 103, 126, 151, 177, 199, 205, 227, 252, 277, 297, 317, 342, 363, 383, 408, 428, 447, 466, 478, 503,
+    528, 546, 571, 591, 612,
 )  # fmt: skip
 """The last frame of each of CVC-ClinicDB's 29 video sequences, as the data set's page tabulates them."""
 
 
 def clinic_sequence(name: str) -> str:
-    """The video sequence of a CVC-ClinicDB frame; a name that is not a frame number is a group of its own.
+    """Return the video sequence of a CVC-ClinicDB frame; a name that is not a frame number is a group of its own.
 
     >>> clinic_sequence("25"), clinic_sequence("26"), clinic_sequence("612")
     ('CVC-ClinicDB sequence 1', 'CVC-ClinicDB sequence 2', 'CVC-ClinicDB sequence 29')
@@ -76,7 +85,8 @@ SETS = {
     for spec in (
         SetSpec(
             "CAMO",
-            "CAMO-V1.0, Le et al., 'Anabranch Network for Camouflaged Object Segmentation', CVIU 2019; on the authors' project page",
+            "CAMO-V1.0, Le et al., 'Anabranch Network for Camouflaged Object Segmentation', CVIU 2019; "
+            "on the authors' project page",
             train=1000,
             test=250,
             folders=("CAMO-V.1.0-CVIU2019", "CAMO-V1.0"),
@@ -101,24 +111,28 @@ SETS = {
         ),
         SetSpec(
             "NC4K",
-            "NC4K, Lv et al., 'Simultaneously Localize, Segment and Rank the Camouflaged Objects', CVPR 2021; on the page of its code",
+            "NC4K, Lv et al., 'Simultaneously Localize, Segment and Rank the Camouflaged Objects', CVPR 2021; "
+            "on the page of its code",
             test=4121,
         ),
         SetSpec(
             "Kvasir",
-            "the polyp archive of PraNet, Fan et al., MICCAI 2020 (900 + 100 images of Kvasir-SEG); on the page of its code",
+            "the polyp archive of PraNet, Fan et al., MICCAI 2020 (900 + 100 images of Kvasir-SEG); "
+            "on the page of its code",
             train=900,
             test=100,
             flat="(cju[0-9a-z]+)",
         ),
         SetSpec(
             "Kvasir-SEG",
-            "Kvasir-SEG, Jha et al., 'Kvasir-SEG: A Segmented Polyp Dataset', MMM 2020; on the data set's page at Simula",
+            "Kvasir-SEG, Jha et al., 'Kvasir-SEG: A Segmented Polyp Dataset', MMM 2020; "
+            "on the data set's page at Simula",
             train=1000,
         ),
         SetSpec(
             "CVC-ClinicDB",
-            "CVC-ClinicDB, Bernal et al., 'WM-DOVA maps', CMIG 2015; on the polyp challenge's page, 550 + 62 images in PraNet's archive",
+            "CVC-ClinicDB, Bernal et al., 'WM-DOVA maps', CMIG 2015; "
+            "on the polyp challenge's page, 550 + 62 images in PraNet's archive",
             train=550,
             test=62,
             flat=r"(\d+)",
@@ -141,7 +155,8 @@ SETS = {
         SetSpec("CVC-300", "the test part of EndoScene, Vázquez et al., JHE 2017; in PraNet's polyp archive", test=60),
         SetSpec(
             "DRIVE",
-            "DRIVE, Staal et al., 'Ridge-based vessel segmentation in color images of the retina', IEEE TMI 2004; on the challenge's page",
+            "DRIVE, Staal et al., 'Ridge-based vessel segmentation in color images of the retina', IEEE TMI 2004; "
+            "on the challenge's page",
             train=20,
             test=20,
             images=r"(\d+)(?:_training|_test)?",
@@ -150,7 +165,8 @@ SETS = {
         ),
         SetSpec(
             "CHASE_DB1",
-            "CHASE_DB1, Fraz et al., IEEE TBME 2012; on the page of Kingston University's retinal research (first 20 images train)",
+            "CHASE_DB1, Fraz et al., IEEE TBME 2012; "
+            "on the page of Kingston University's retinal research (first 20 images train)",
             train=20,
             test=8,
             folders=("CHASEDB1", "CHASE"),
@@ -165,23 +181,27 @@ SETS = {
         ),
         SetSpec(
             "CORN",
-            "CORN (CORN-1), corneal confocal microscopy; on request from the authors of CS²-Net (Mou et al., MedIA 2021)",
+            "CORN (CORN-1), corneal confocal microscopy; "
+            "on request from the authors of CS²-Net (Mou et al., MedIA 2021)",
         ),
         SetSpec(
             "GDD",
-            "GDD, Mei et al., 'Don't Hit Me! Glass Detection in Real-world Scenes', CVPR 2020; on request from the authors",
+            "GDD, Mei et al., 'Don't Hit Me! Glass Detection in Real-world Scenes', CVPR 2020; "
+            "on request from the authors",
             train=2980,
             test=936,
         ),
         SetSpec(
             "GSD",
-            "GSD, Lin et al., 'Rich Context Aggregation with Reflection Prior for Glass Surface Detection', CVPR 2021; on its page",
+            "GSD, Lin et al., 'Rich Context Aggregation with Reflection Prior for Glass Surface Detection', CVPR 2021; "
+            "on its page",
             train=3202,
             test=810,
         ),
         SetSpec(
             "CDS2K",
-            "CDS2K, Fan et al., 'Advances in Deep Concealed Scene Understanding', 2023; on the page of the survey's collection",
+            "CDS2K, Fan et al., 'Advances in Deep Concealed Scene Understanding', 2023; "
+            "on the page of the survey's collection",
         ),
     )
 }
@@ -191,12 +211,15 @@ _BY_LOWER_NAME = {name.lower(): spec for name, spec in SETS.items()}
 
 
 def spec_of(name: str) -> SetSpec:
-    """What is known of a set; a user's own set has no numbers and takes every file."""
+    """Return what is known of a set; a user's own set has no official numbers and takes every file."""
     return _BY_LOWER_NAME.get(name.lower()) or SetSpec(name, "your own")
 
 
 def is_published(name: str) -> bool:
-    """Whether this is one of the sets above, in any letter case; what isn't, and isn't there, is a slip of the pen."""
+    """Return whether this is one of the published sets, in any letter case.
+
+    An unknown name without a folder is treated as a typo.
+    """
     return name.lower() in _BY_LOWER_NAME
 
 
@@ -206,7 +229,7 @@ def group_of(set_name: str, name: str, pattern: str | None = None) -> str:
     Args:
         set_name: the set of the sample.
         name: the sample's file name without its extension.
-        pattern: `data.groups`; its group 1 where it matches the name's beginning, else the set's own rule.
+        pattern: `data.groups`; where it matches the name's beginning its group 1 counts, else the set's own rule.
 
     >>> group_of("MINE", "video3_0012", r"(video\d+)_"), group_of("MINE", "still7", r"(video\d+)_")
     ('video3', 'still7')
@@ -219,7 +242,10 @@ def group_of(set_name: str, name: str, pattern: str | None = None) -> str:
 
 
 def count_note(name: str, split: Split, found: int) -> str | None:
-    """Return None if a set is complete or unknown, else a note for every place that shows its numbers: "CAMO-Test, 248 of 250 images"."""
+    """Return a note if a set does not have its published number of images; None if it has, or if there is none.
+
+    Every place that shows the set's numbers shows the note, e.g. "CAMO-Test, 248 of 250 images".
+    """
     expected = spec_of(name).expected(split)
     if expected is None or expected == found:
         return None
@@ -228,7 +254,7 @@ def count_note(name: str, split: Split, found: int) -> str | None:
 
 
 def nearest(word: str, words: list[str]) -> list[str]:
-    """Up to three of `words` that `word` may have been meant to be, whatever the letter case."""
+    """Return up to three of `words` that `word` may have been meant to be, whatever the letter case."""
     lower = {other.lower(): other for other in words}
     inside = [key for key in lower if word.lower() in key or key in word.lower()]
     return [lower[key] for key in dict.fromkeys([*get_close_matches(word.lower(), lower, 3, 0.75), *inside])][:3]

@@ -71,16 +71,23 @@ class Truth(NamedTuple):
 
 
 def read_header(path: Path | str) -> Header:
-    """Size and orientation without decoding pixels; `UserError` if the file is no image."""
+    """Return size and orientation without decoding pixels.
+
+    Raises:
+        UserError: the file is not an image.
+    """
     with open_image(path) as file:
         return header_of(file)
 
 
 def read_whole_header(path: Path | str) -> Header:
-    """`read_header`, and a look at whether the file is all there; `UserError` if it was cut short.
+    """Return the header as `read_header` does, and check that the file is complete.
 
-    A JPEG or PNG is whole when its end marker stands in its last bytes; what lacks it, and every other format, is
+    A JPEG or PNG is complete when its last bytes include the end marker; files without it, and other formats, are
     decoded.
+
+    Raises:
+        UserError: the file is not an image, or was cut short.
     """
     header = read_header(path)
     with open(path, "rb") as file:
@@ -96,11 +103,11 @@ def read_whole_header(path: Path | str) -> Header:
 
 
 def mask_orientation(image: Header, mask: Header) -> int:
-    """The orientation to apply to a mask, given the headers of its image and of itself.
+    """Return the orientation to apply to a mask, given the headers of its image and of itself.
 
-    A mask with a tag of its own keeps it. Without one (PNG masks), the field's readers decide: they ignore the image's
-    tag, so a mask that works with them lies over the stored pixels and must turn with the image, unless its size fits
-    the upright image only.
+    A mask with a tag of its own keeps it. For one without (PNG masks) we follow the field's readers: they ignore the
+    image's tag, so a mask that works with them matches the stored pixels and must turn with the image, unless its size
+    fits only the upright image.
     """
     if mask.orientation != 1 or mask.size != image.size:
         return mask.orientation
@@ -115,15 +122,18 @@ def read_image(path: Path | str, shrink_to: int | None = None) -> np.ndarray:
 
     Args:
         path: the file.
-        shrink_to: a JPEG may come at a half, a quarter or an eighth of its size, as long as no side gets smaller than
-            this.
+        shrink_to: a JPEG may be decoded at a half, a quarter or an eighth of its size, as long as no side gets smaller
+            than this, in pixels.
+
+    Raises:
+        UserError: the file is not a readable image.
     """
     with open_image(path) as file:
         return upright_rgb(file, shrink_to)
 
 
 def read_mask(path: Path | str, image: Header | None = None) -> np.ndarray:
-    """A mask file as bool (H, W), upright; with its image's header turned as the image is (`mask_orientation`).
+    """Return a mask file as bool (H, W), upright; given its image's header, turned as the image (`mask_orientation`).
 
     What counts as object is said in `src.data.masks`.
     """
@@ -210,11 +220,16 @@ def header_of(file: Image.Image) -> Header:
 
 @contextmanager
 def open_image(source: Path | str | BinaryIO, name: str | None = None) -> Iterator[Image.Image]:
-    """Pillow's image; whatever goes wrong with its bytes, now or while decoding, becomes a `UserError` with the file's name.
+    """Open an image with Pillow; errors in its bytes become a `UserError` with the file's name.
+
+    That includes errors while it is decoded inside the context.
 
     Args:
         source: a path, or an opened binary file.
         name: what errors call it; None is the path.
+
+    Raises:
+        UserError: no such file, not an image, too large to be decoded safely, or broken.
     """
     path = source if name is None else name
     try:

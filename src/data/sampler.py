@@ -1,4 +1,4 @@
-"""Which samples a process sees: training orders that depend on (seed, epoch) alone, and evaluation that repeats nothing."""
+"""Samplers: training orders that depend on (seed, epoch) alone, and evaluation that repeats no sample."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from torch.utils.data import Dataset, DistributedSampler
 
 
 class SeededIndex(NamedTuple):
-    """Which sample, the seed of its augmentation (a function of (seed, epoch, sample)), and the side its batch is trained at in pixels."""
+    """Index of a sample, seed of its augmentation, and side in pixels that its batch is trained at.
+
+    The seed is a function of (seed, epoch, sample).
+    """
 
     sample: int
     seed: int
@@ -22,15 +25,18 @@ class SeededIndex(NamedTuple):
 class EpochSampler(DistributedSampler):
     """Shuffles differently in every epoch and yields :class:`SeededIndex`.
 
-    The epoch travels with the index because persistent workers hold a copy of the data set that nobody can tell it.
-    Each rank draws every n-th sample, so that the i-th batches of n ranks are together the i-th batch of one process
-    that takes n times as many.
+    The index carries what depends on the epoch, because persistent workers hold copies of the data set that cannot be
+    told the epoch. Each rank draws every n-th sample, so that the i-th batches of n ranks together equal the i-th batch
+    of one process with n times the batch size.
 
     Args:
-        epoch, batch: the first epoch, and how many of its batches to leave out: a resumed training starts in the
-            middle.
-        sizes: sides to train at; each batch of `batch_size` draws one, the same on every rank.
-        drop_last: where the count does not divide by the ranks, leave a few samples out of the epoch (else draw a few
+        dataset: the samples.
+        seed: of the order and of all augmentations.
+        epoch: the first epoch.
+        sizes: sides to train at, in pixels; each batch of `batch_size` draws one, the same on every rank.
+        batch_size: samples per batch.
+        batch: batches of the first epoch to skip: a resumed training starts in the middle.
+        drop_last: if the ranks do not divide the number of samples, leave a few out of the epoch (else draw a few
             twice).
     """
 
@@ -50,7 +56,7 @@ class EpochSampler(DistributedSampler):
         self.epoch, self.first_batch = epoch, batch
 
     def set_epoch(self, epoch: int) -> None:
-        """Another epoch starts with its first batch."""
+        """Set the epoch; a new one starts with its first batch."""
         if epoch != self.epoch:
             self.epoch, self.first_batch = epoch, 0
 
@@ -66,9 +72,9 @@ class EpochSampler(DistributedSampler):
 
 
 class EvalSampler(DistributedSampler):
-    """Every sample once in all processes together, in order, whatever their number.
+    """Yields every sample exactly once over all processes, in order, whatever their number.
 
-    PyTorch's own pads the ranks to one length with repeated samples, which then count twice in every mean.
+    PyTorch's own sampler pads the ranks to one length with repeated samples, which then count twice in every mean.
     """
 
     def __init__(self, dataset: Dataset) -> None:

@@ -32,8 +32,8 @@ class DataSettings:
         eval_batch_size: images per validation and test step and process.
         num_workers: loading processes per loader; 0 loads in the main process.
         val_fraction: part of the training images held out to validate, by a hash of their names (`splits.split_names`).
-        test_fraction: part held out to test; it becomes one more test set, of the training set's name ("held-out" where
-            a test set has it).
+        test_fraction: part held out to test; it becomes one more test set, named after the training set ("held-out" if
+            a test set has that name).
         folds: number of folds of a cross-validation, in place of `val_fraction` (`splits.fold_names`); None: no
             cross-validation.
         fold: the fold that validates, from 0.
@@ -51,7 +51,7 @@ class DataSettings:
             background; they count in no loss and no measure. None: masks have object and background alone.
         cache: keep decoded training images in memory-mapped files (`cache.Cached`), with the same bits as without. One
             process writes them before the first epoch.
-        cache_gb: size of these files at most, in GB.
+        cache_gb: largest total size of these files, in GB.
         pin_memory: see `torch.utils.data.DataLoader`.
         persistent_workers: keep the training loader's processes between epochs.
     """
@@ -98,15 +98,16 @@ class DataSettings:
 
     @property
     def cached_size(self) -> int | None:
-        """Side at which training images are cached, in pixels; None: as they are in their files.
+        """Side at which training images are cached, in pixels; None: at their own size.
 
-        Geometry that acts at the file's resolution needs the file's pixels; without any, the resized ones do.
+        Steps before the resize and several training sizes need the file's pixels; otherwise the resized image is
+        enough.
         """
         resizes_first = getattr(self.augmentation, "before", None) == [] and len(self.train_sizes) == 1
         return self.image_size if resizes_first else None
 
     def shrink_to(self, size: int) -> int | None:
-        """Return the side below which no JPEG may be decoded for a side of `size` px; None: decode all of it."""
+        """Return the smallest side that a JPEG may be decoded to for an input of `size` px; None: decode all of it."""
         return size if self.fast_decode else None
 
     def selected_on(self, test_names: Sequence[str]) -> str:
@@ -122,21 +123,22 @@ class DataSettings:
         )
 
     def problems(self) -> list[str]:
-        """Return every setting that cannot be meant so, one line each."""
+        """Return one line per invalid setting."""
         return [*self._size_problems(), *self._set_problems(), *self.split_problems()]
 
     def split_problems(self) -> list[str]:
-        """Return the settings that do not say how the training images are split."""
+        """Return one line per invalid setting of how the training images are split."""
         return self._fold_problems() + _group_problems(self.groups)
 
     def part_problems(self, train: int, val: int, test: int) -> list[str]:
-        """Return what is wrong with the numbers of images that a split leaves on its sides."""
+        """Return what is wrong with the numbers of images in the parts of a split."""
         problems, total = [], train + val + test
         for count, kind, fraction in ((val, "val", self.val_fraction), (test, "test", self.test_fraction)):
             wanted = fraction > 0 and self.folds is None and (kind == "test" or self.selection == "holdout")
             if wanted and count == 0:
                 problems.append(
-                    f"data.{kind}_fraction={fraction} holds out none of {total} training images; raise it, or set it to 0"
+                    f"data.{kind}_fraction={fraction} holds out none of {total} training images; "
+                    "raise it, or set it to 0"
                 )
         if self.folds is not None and val == 0:
             problems.append(
@@ -158,7 +160,8 @@ class DataSettings:
             0 <= self.val_fraction < 1 and 0 <= self.test_fraction < 1 and self.val_fraction + self.test_fraction < 1
         ):
             problems.append(
-                f"data.val_fraction={self.val_fraction}, data.test_fraction={self.test_fraction}: not negative, sum below 1"
+                f"data.val_fraction={self.val_fraction}, data.test_fraction={self.test_fraction}: "
+                "not negative, sum below 1"
             )
         if self.cache_gb <= 0:
             problems.append(f"data.cache_gb={self.cache_gb}: must be above 0; data.cache=false works without")

@@ -20,10 +20,10 @@ LEFTOVERS = frozenset({"thumbs.db", "desktop.ini"})
 
 
 class RawSample(NamedTuple):
-    """`image` uint8 (H, W, 3) RGB; `mask` bool (H, W), of the same size; `name` the file's stem.
+    """`image` uint8 (H, W, 3) RGB; `mask` bool (H, W), of the same size unless `shrink_to` is set; `name` the stem.
 
     `valid`: bool (H, W), the pixels that measures count (a retina's field of view); None where a set has no such masks:
-    all of them.
+    all pixels count.
     """
 
     image: np.ndarray
@@ -69,7 +69,7 @@ class FolderPairs:
         self.masks = list_images(folders.masks, folders.mask_pattern, folders.nested, _suffixes(folders.mask_suffix))
         if folders.shared_masks:
             self.masks = {key: files for key, files in self.masks.items() if key in self.images}
-        if folders.images == folders.masks:  # one folder: an image is no mask of its own
+        if folders.images == folders.masks:  # one folder: an image is not its own mask
             self.masks = {
                 key: others
                 for key, files in self.masks.items()
@@ -96,11 +96,11 @@ class FolderPairs:
         return RawSample(image, mask, name, valid)
 
     def paths(self, name: str) -> tuple[Path, Path]:
-        """The image's and the mask's file."""
+        """Return the files of the image and of the mask."""
         return self.images[name][0], self.masks[name][0]
 
     def valid_path(self, name: str) -> Path | None:
-        """The file of the field of view, where the set has them."""
+        """Return the file of the field of view; None if the set has none."""
         return self.valid[name][0] if self.valid else None
 
 

@@ -29,10 +29,10 @@ def name_position(stem: str) -> float:
 
 
 def split_names(names: Sequence[str], val_fraction: float, test_fraction: float = 0.0) -> Holdout:
-    """Validation takes the positions [0, val_fraction), the test part the band of width `test_fraction` after it, training the rest.
+    """Split by position: [0, val_fraction) validates, the next band, `test_fraction` wide, tests, the rest trains.
 
     Equal names stay on one side; so what belongs together (frames of one video) is given the name of its group
-    (`tasks.group_of`).
+    (`published_sets.group_of`).
     """
     split = Holdout([], [], [])
     for index, name in enumerate(names):
@@ -47,10 +47,10 @@ def split_names(names: Sequence[str], val_fraction: float, test_fraction: float 
 
 
 def fold_names(names: Sequence[str], fold: int, folds: int) -> Holdout:
-    """Cross-validation: `fold` (0 … folds − 1) validates, the others train.
+    """Split for cross-validation: `fold` (0 … folds − 1) validates, the others train.
 
-    Distinct names are dealt out in the order of their positions, so folds differ by one name at most, and as many folds
-    as names leave one out. Unlike `split_names` this depends on which files there are.
+    Distinct names are dealt out in the order of their positions, so folds differ by one name at most; as many folds as
+    names give leave-one-out. Unlike `split_names` this depends on which files exist.
     """
     order = sorted(set(names), key=lambda name: (name_position(name), name))
     held_out = set(order[fold::folds])

@@ -1,4 +1,4 @@
-"""From a raw sample to the network's input size: the one resize for training and evaluation, and the training recipes."""
+"""From a raw sample to the network's input size: one resize for training and evaluation, and the training recipes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else its import asks the package index for a newer version
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # otherwise its import asks the package index for a newer version
 
 import albumentations as A
 import cv2
@@ -18,27 +18,27 @@ from pydantic import BaseModel
 
 from src.data.pillow_resize import resize_bilinear
 
-cv2.setNumThreads(
-    0
-)  # images are small and the loader's workers are the parallelism; nested threads only fight over the cores
+# Images are small and the loader's workers run in parallel: nested threads would only compete for the cores.
+cv2.setNumThreads(0)
 
 SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], dtype=np.float32) / 13  # the kernel behind Pillow's sharpness
 
 
 def resize_image(image: np.ndarray, size: int) -> np.ndarray:
-    """uint8 (H, W, 3) to (size, size, 3): bilinear, antialiased along every axis that shrinks.
+    """Resize uint8 (H, W, 3) to (size, size, 3): bilinear, antialiased along every axis that shrinks.
 
-    Pillow's filter, which the field's `transforms.Resize` on Pillow images is, bit for bit. OpenCV's INTER_LINEAR
-    aliases: 3 to 6 grey levels away on average (CAMO to 224 px); INTER_AREA is 1 to 2 away and no filter at all where
-    one axis grows.
+    This is Pillow's filter bit for bit, which the field's `transforms.Resize` applies to Pillow images. OpenCV's
+    INTER_LINEAR aliases: it differs by 3 to 6 grey levels on average (CAMO to 224 px). INTER_AREA differs by 1 to 2,
+    and does not filter at all where one axis grows.
     """
     return resize_bilinear(image, size, size)
 
 
 def resize_mask(mask: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """uint8 (H, W) to (size, size), or to (height, width): the value under each new pixel's centre, so that binary stays binary.
+    """Resize uint8 (H, W) to (size, size) or to (height, width) by nearest neighbour, so that binary stays binary.
 
-    Pillow's NEAREST: OpenCV's INTER_NEAREST takes the corner instead, half a pixel off the image.
+    Like Pillow's NEAREST it takes the value under each new pixel's centre: OpenCV's INTER_NEAREST takes the corner
+    instead, half a pixel off the image.
     """
     height, width = (size, size) if isinstance(size, int) else size
     return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
@@ -66,7 +66,10 @@ class Resize(A.DualTransform):
 
 
 class CropUpTo(A.DualTransform):
-    """Remove up to `pixels` of the width and of the height, a quarter of either at most, at a random place (the code's stays centred)."""
+    """Remove up to `pixels` of the width and of the height, a quarter of either at most, at a random place.
+
+    The released code's crop stays centred.
+    """
 
     class InitSchema(BaseModel):
         """Types of the settings, checked by albumentations."""
@@ -97,7 +100,10 @@ class CropUpTo(A.DualTransform):
 
 
 class Sharpness(A.ImageOnlyTransform):
-    """Pillow's sharpness with a factor uniform in [low, high]: 0 = smoothed, 1 = as it is, above = the opposite of smoothed."""
+    """Pillow's sharpness with a factor uniform in [low, high].
+
+    0 smooths, 1 leaves the image as it is, above 1 sharpens.
+    """
 
     class InitSchema(BaseModel):
         """Types of the settings, checked by albumentations."""
@@ -128,8 +134,8 @@ class Recipe:
     Args:
         before: steps at the file's resolution, before the resize.
         after: steps at the network's resolution.
-        scales: the sides that batches are trained at, as multiples of `data.image_size`, each to the nearest 32 px;
-            drawn per batch.
+        scales: the sides that batches are trained at, as multiples of `data.image_size`, each rounded to the nearest
+            32 px; one is drawn per batch.
     """
 
     def __init__(
@@ -141,20 +147,21 @@ class Recipe:
         self.before, self.after, self.scales = list(before), list(after), tuple(scales)
 
     def __call__(self, size: int) -> A.Compose:
-        """The pipeline to one square of `size` pixels; geometry acts on image and mask alike."""
+        """Return the pipeline to one square of `size` pixels; geometry acts on image and mask alike."""
         return A.Compose(deepcopy([*self.before, Resize(size=size), *self.after]))
 
     def sizes(self, size: int) -> tuple[int, ...]:
-        """The sides to train at, in pixels."""
+        """Return the sides to train at, in pixels."""
         return tuple(size if scale == 1 else max(32, round(scale * size / 32) * 32) for scale in self.scales)
 
 
 def paper_recipe(size: int) -> A.Compose:
-    """The released code's augmentation (method.md §5), less its faults: crops are not centred, masks not bicubic, labels get no noise.
+    """Return the released code's augmentation (method.md §5) without its faults.
 
-    Geometry and sharpness act at the file's resolution, where their pixels are meant; colour acts after the resize,
-    which it commutes with up to rounding. What turns in from outside the image is black and background, as in the code.
-    The same as `conf/data/augmentation/paper.yaml`, for use without Hydra.
+    Crops are not centred, masks are not bicubic, labels get no noise. Geometry and sharpness act at the file's
+    resolution, to which their settings in pixels refer; colour acts after the resize, with which it commutes up to
+    rounding. What turns in from outside the image is black and background, as in the code. The same as
+    `conf/data/augmentation/paper.yaml`, for use without Hydra.
     """
     geometry = [
         A.HorizontalFlip(p=0.5),
@@ -167,15 +174,15 @@ def paper_recipe(size: int) -> A.Compose:
 
 
 def resize_only(size: int) -> A.Compose:
-    """No augmentation: what evaluation sees."""
+    """Return the transform without augmentation: what evaluation sees."""
     return Recipe()(size)
 
 
 def reseed(transform: A.Compose, seed: int) -> None:
     """Make the transform's next call depend on `seed` alone.
 
-    Not `set_random_seed`: albumentations 2.0.8 then starts every step at the same state, and the steps' draws are no
-    longer independent (with it, the rotation of p 0.2 happens to flipped images only). One generator shared by all
-    steps is what is wanted.
+    All steps share one generator. `set_random_seed` is not used: in albumentations 2.0.8 it starts every step in the
+    same state, so that the steps' draws are no longer independent (the rotation of p 0.2 then happens to flipped images
+    only).
     """
     transform.set_random_state(np.random.default_rng(seed), random.Random(seed))

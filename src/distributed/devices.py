@@ -1,4 +1,4 @@
-"""What is asked of `trainer` against what this machine and its launcher have, before any work."""
+"""Check what `trainer` asks for against what this machine and its launcher have, before any work."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from src.utils.launch import Launch
 
 
 def check_devices(trainer: DictConfig, launch: Launch | None) -> dict[str, Any]:
-    """The devices and machines to train on, as arguments of Lightning's Trainer; under torchrun and srun theirs.
+    """Check the devices and return what a launcher sets of them, as arguments of Lightning's Trainer; none without one.
 
     Raises:
-        UserError: devices that are not there, or a combination that can't work; all problems at once.
+        UserError: devices that do not exist, or a combination that can't work; all problems at once.
     """
     gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
     accelerator, devices, nodes = str(trainer.accelerator), trainer.devices, int(trainer.get("num_nodes", 1))
@@ -34,7 +34,8 @@ def check_devices(trainer: DictConfig, launch: Launch | None) -> dict[str, Any]:
             f", trainer.devices={devices}" if str(devices) not in ("auto", "-1") else ""
         )
         problems.append(
-            f"{asked}: this machine has no GPU that torch can use; trainer=cpu (one process) and trainer=ddp_cpu need none"
+            f"{asked}: this machine has no GPU that torch can use; "
+            "trainer=cpu (one process) and trainer=ddp_cpu need none"
         )
     count = _count(devices, gpus if on_gpu else 1)
     if count is None:
@@ -50,13 +51,15 @@ def check_devices(trainer: DictConfig, launch: Launch | None) -> dict[str, Any]:
     if launch is not None:
         if str(devices) not in ("auto", "-1") and count != launch.here:
             problems.append(
-                f"trainer.devices={devices}: {launch.by} has started {launch.here} processes on this machine; devices=auto"
+                f"trainer.devices={devices}: {launch.by} has started {launch.here} processes on this machine; "
+                "devices=auto"
             )
         if launch.by == "srun" and "SLURM_NTASKS_PER_NODE" not in os.environ:
             problems.append("srun has started several processes: say how many on each machine with --ntasks-per-node")
         if on_gpu and gpus and launch.here > gpus:
             problems.append(
-                f"{launch.by} has started {launch.here} processes on this machine, which has {gpus} GPU{'s'[: gpus > 1]}"
+                f"{launch.by} has started {launch.here} processes on this machine, "
+                f"which has {gpus} GPU{'s'[: gpus > 1]}"
             )
     several = nodes > 1 or (launch.processes if launch else count or 1) > 1
     if several and not on_gpu and trainer.get("sync_batchnorm"):
@@ -66,7 +69,10 @@ def check_devices(trainer: DictConfig, launch: Launch | None) -> dict[str, Any]:
 
 
 def world_size(trainer: DictConfig, launch: Launch | None) -> int:
-    """How many processes train, each on a device; 1 where `trainer.devices` can't be read (:func:`check_devices` says so)."""
+    """Return how many processes train, each on a device.
+
+    1 if `trainer.devices` can't be read, which :func:`check_devices` reports.
+    """
     if launch is not None:
         return launch.processes
     gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
@@ -75,10 +81,11 @@ def world_size(trainer: DictConfig, launch: Launch | None) -> int:
 
 
 def accumulation(effective: int, batch_size: int, devices: int) -> int:
-    """How many batches of `batch_size` on each of `devices` make one optimiser step of `effective` images.
+    """Return how many batches of `batch_size` on each of `devices` make one optimiser step of `effective` images.
 
     Raises:
-        UserError: they can't; names the next `data.batch_size` (or `effective_batch`) that can.
+        UserError: no number of batches does; the message names the next `data.batch_size` (or `effective_batch`) that
+            can.
     """
     if effective > 0 and effective % (batch_size * devices) == 0:
         return effective // (batch_size * devices)
@@ -89,19 +96,23 @@ def accumulation(effective: int, batch_size: int, devices: int) -> int:
         way = f"data.batch_size={max(size for size in range(1, min(batch_size, each) + 1) if each % size == 0)}"
     made = f"data.batch_size={batch_size} on {devices} device{'s'[: devices > 1]}"
     raise UserError(
-        f"effective_batch={effective} can't be made of {made}; take {way}, or effective_batch=null for one batch a step"
+        f"effective_batch={effective} can't be made of {made}; "
+        f"take {way}, or effective_batch=null for one batch per step"
     )
 
 
 def cluster(launch: Launch | None) -> ClusterEnvironment:
-    """Lightning's name for who has started the processes. Stopping and requeuing are ours (`scripts/slurm.sbatch`), not its."""
+    """Return Lightning's name for what has started the processes.
+
+    Stopping and requeuing are handled by this project (`scripts/slurm.sbatch`), not by Lightning.
+    """
     if launch is None:
         return LightningEnvironment()
     return TorchElasticEnvironment() if launch.by == "torchrun" else SLURMEnvironment(auto_requeue=False)
 
 
 def _count(devices: Any, there: int) -> int | None:
-    """How many devices are meant; None if no number can be read from it."""
+    """Return how many devices are meant; None if no number can be read from it."""
     if str(devices) in ("auto", "-1"):
         return there
     try:
@@ -112,6 +123,6 @@ def _count(devices: Any, there: int) -> int | None:
 
 
 def _indices(devices: Any) -> list[int]:
-    """The 1-based positions of a list of devices (`[0,2]` or `"0,2"`)."""
+    """Return the 1-based positions of a list of devices (`[0,2]` or `"0,2"`)."""
     listed = devices.split(",") if isinstance(devices, str) and "," in devices else devices
     return [] if isinstance(listed, (int, str)) else [int(index) + 1 for index in listed]

@@ -1,7 +1,8 @@
-"""Starts the other processes of a DDP training on this machine, and sees to it that none is left behind.
+"""Start the other processes of a DDP training on this machine, and leave none behind.
 
-Each is `python -m src.distributed.ranks FOLDER PID`, a training by the resolved configuration of rank 0. Lightning
-would run the command line again, and Hydra would then make an output folder, or a whole multirun, in every process.
+Each is `python -m src.distributed.ranks FOLDER PID`, which trains with the resolved configuration of rank 0. Lightning
+would run the command line again, and Hydra would then make an output folder, or start a whole multirun, in every
+process.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from src.utils.launch import global_rank
 
 ROOT = Path(__file__).parents[2]
 TRAIN = "src.train"
-"""By its name, as it is above this module: what each process runs."""
+"""The module that each process runs; imported by name, as its layer is above this one."""
 VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "OMP_NUM_THREADS")
 GRACE = 20.0
-"""Seconds that a process has to end after another one has."""
+"""Seconds that a process has to end after another one has ended."""
 
 
 @contextmanager
@@ -43,11 +44,11 @@ def other_ranks(trainer: L.Trainer, cfg: DictConfig, ckpt_path: str | None) -> I
 
     Args:
         trainer: its strategy says how many ranks there are.
-        cfg: the configuration that the others train by.
+        cfg: the configuration that the others train with.
         ckpt_path: the file that they resume from, or None.
 
     Raises:
-        UserError: what another process found wrong with the input, where this one only saw it go.
+        UserError: another process found wrong input; this one only noticed that it had ended.
     """
     before, threads = {name: os.environ.get(name) for name in VARIABLES}, torch.get_num_threads()
     environment = getattr(trainer.strategy, "cluster_environment", None)
@@ -81,7 +82,7 @@ def _started(count: int, cfg: DictConfig, ckpt_path: str | None, folder: Path) -
     OmegaConf.save(OmegaConf.merge(cfg, {"ckpt_path": ckpt_path}), folder / "config.yaml", resolve=True)
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "src.distributed.ranks", str(folder), str(os.getpid())]
-    # In sessions of their own: Ctrl-C is for rank 0, which tells the others.
+    # In sessions of their own: Ctrl-C reaches only rank 0, which informs the others.
     processes = [
         subprocess.Popen(
             command, env=os.environ | {"PYTHONPATH": path, "LOCAL_RANK": str(rank)}, start_new_session=True
@@ -110,7 +111,10 @@ def _started(count: int, cfg: DictConfig, ckpt_path: str | None, folder: Path) -
 
 
 def _watch(processes: list[subprocess.Popen[bytes]], folder: Path, left: threading.Event) -> None:
-    """Ends this process if another one has failed and this one still waits for it: a collective call can't be interrupted."""
+    """End this process if another one has failed and this one still waits for it.
+
+    A collective call can't be interrupted in another way.
+    """
     while not left.wait(0.5):
         if any(process.poll() not in (None, 0) for process in processes):
             if left.wait(GRACE):
@@ -136,7 +140,7 @@ def _kill(processes: list[subprocess.Popen[bytes]]) -> None:
 
 
 def _mistake(processes: list[subprocess.Popen[bytes]], folder: Path) -> str:
-    """What the user can do something about: wrong input, or a process that was killed; empty if it is neither."""
+    """Return what the user can act on: wrong input, or a process that was killed; empty if it is neither."""
     codes = [process.poll() or 0 for process in processes]
     killed = [f"rank {rank} by {signal.Signals(-code).name}" for rank, code in enumerate(codes, 1) if code < 0]
     way_out = (
@@ -152,14 +156,14 @@ def _told(folder: Path, kind: str) -> str:
 
 
 def _follow(parent: int) -> None:
-    """Rank 0 can be killed; its other processes must not stay."""
+    """Kill this process when rank 0 is gone: a killed rank 0 cannot stop the others."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main() -> None:
-    """One of the other processes: trains, and leaves its words for rank 0 if something is wrong."""
+    """Train as one of the other processes; leave a message for rank 0 if something goes wrong."""
     folder, parent = Path(sys.argv[1]), int(sys.argv[2])
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     prepare()

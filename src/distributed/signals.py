@@ -18,7 +18,10 @@ from src.utils.private import on_lost_item
 
 
 class Interrupted(SystemExit):
-    """The training was asked to stop and has saved its state; as a process's end the status is 128 + the signal's number."""
+    """The training was asked to stop and has saved its state.
+
+    It ends the process with the status 128 + the signal's number.
+    """
 
     def __init__(self, signum: int) -> None:
         super().__init__(128 + signum)
@@ -28,7 +31,8 @@ class Interrupted(SystemExit):
 class StopRequest:
     """A context in which the first signal is noted in ``signum``; a second Ctrl-C kills at once, a second SIGTERM after `PATIENCE`.
 
-    ``at_once``: there is nothing to save, the first signal raises `Interrupted` where it meets the process.
+    Args:
+        at_once: for work with nothing to save: the first signal raises `Interrupted` wherever the process is.
     """
 
     def __init__(self, at_once: bool = False) -> None:
@@ -52,13 +56,13 @@ class StopRequest:
                 signal.signal(signum, handler)
 
     def listen(self) -> None:
-        """Take both signals over, also from a library that has done so since; only a main thread can."""
+        """Take over both signals, also from a library that has set its own handler; only a main thread can."""
         if _in_main_thread():
             for signum in self._before:
                 signal.signal(signum, self.note)
 
     def note(self, signum: int, frame: FrameType | None = None) -> None:
-        """The handler; data-loading workers inherit it, and leave the answer to the training."""
+        """Handle a signal; data-loading workers inherit this handler, and leave the answer to the training."""
         if os.getpid() != self._process:
             return
         if self.signum is not None and signum == signal.SIGINT:
@@ -133,18 +137,20 @@ if hasattr(os, "register_at_fork"):
 
 
 LINGER = 10.0
-"""Seconds for the step that still runs and its checkpoint, where a worker can't know whether its parent wants it to end."""
+"""Seconds for the current step and its checkpoint, where a worker can't know whether its parent wants it to end."""
 
 
 def shield_worker(worker: int) -> None:
-    """For DataLoader's `worker_init_fn`: only its own process ends a worker, not a SIGTERM that a cluster sends to every process of a job.
+    """Make a worker ignore SIGTERM unless its training process sends it; for `worker_init_fn` of DataLoader.
 
-    Torch's handler ends it at once, and the training then breaks off before the step after which it would have saved.
+    A cluster sends SIGTERM to every process of a job. Torch's handler would end the worker at once, and the training
+    would break off before the step after which it would have saved.
     """
     pl_worker_init_function(worker)  # what Lightning sets where nothing is
     on_lost_item(_end_worker)
     if hasattr(signal, "sigwaitinfo"):  # Linux
-        # Threads that a library starts in every fork (gRPC under TensorBoard) don't block the signal; who sent it can't be told then.
+        # Threads that a library starts in every fork (gRPC under TensorBoard) don't block the signal;
+        # the sender is then unknown.
         signal.signal(signal.SIGTERM, lambda *_: threading.Timer(LINGER, os._exit, (0,)).start())
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with_parent, daemon=True).start()

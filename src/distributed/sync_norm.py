@@ -11,10 +11,10 @@ from torch import nn
 
 
 class SyncNorm(TorchSyncBatchNorm):
-    """For `Trainer(plugins=…)` with `sync_batchnorm=true`: by timm's conversion, which knows norms that hold an activation.
+    """Synchronised BatchNorm for `Trainer(plugins=…)` with `sync_batchnorm=true`, converted by timm.
 
-    PyTorch's own conversion drops these activations without a word: all 48 of EfficientNet-Lite0, all 44 of
-    MobileNetV4-small.
+    timm's conversion knows norms that hold an activation. PyTorch's own silently drops these activations: all 48 of
+    EfficientNet-Lite0, all 44 of MobileNetV4-small.
     """
 
     def apply(self, model: nn.Module) -> nn.Module:
@@ -22,7 +22,7 @@ class SyncNorm(TorchSyncBatchNorm):
         return convert_sync_batchnorm(model)
 
     def revert(self, model: nn.Module) -> nn.Module:
-        """Back to norms that work in one process."""
+        """Return the model with norms that work in one process."""
         for parent in list(model.modules()):
             for name, child in parent.named_children():
                 if isinstance(child, nn.SyncBatchNorm):

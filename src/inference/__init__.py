@@ -1,4 +1,7 @@
-"""Everything between a picture and its mask: no Lightning, Hydra, torchmetrics or albumentations; with an ``.onnx`` file no torch."""
+"""Everything between a picture and its mask, without Lightning, Hydra, torchmetrics or albumentations.
+
+With an ``.onnx`` file it does without torch, too.
+"""
 
 from src.inference.predictor import Predictor
 from src.inference.results import Result

@@ -13,7 +13,7 @@ from src.inference.site import Site, make_site
 from src.utils.cache_dir import cache_dir
 
 EDITION = 1
-"""Of what the page reads in an exported file; counted up, every network is exported anew."""
+"""Version of what the page reads in an exported file; raising it exports every network again."""
 
 
 def demo_site(source: str, runtime: str | None = None, say: Callable[[str], None] = print) -> Site:
@@ -23,7 +23,7 @@ def demo_site(source: str, runtime: str | None = None, say: Callable[[str], None
         source: what :func:`src.inference.opening.open_network` takes. An ``.onnx`` file is used as it is (with its
             stages, if it was exported with ``stages=true``); another one is exported once and kept in the cache.
         runtime: see :func:`src.inference.runtime.web_runtime`.
-        say: prints a line.
+        say: called with each line to print.
 
     Raises:
         UserError: no such network, one that cannot be exported, or no runtime.
@@ -35,7 +35,7 @@ def demo_site(source: str, runtime: str | None = None, say: Callable[[str], None
 
 
 def cached_export(checkpoint: Path, say: Callable[[str], None]) -> Path:
-    """Return the exported network of a checkpoint, with its stages; it is made at the first call."""
+    """Return the exported network of a checkpoint, with its stages; it is made by the first call."""
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:20]
     target = cache_dir() / "web" / f"{digest}-{EDITION}.onnx"
     if not target.is_file():

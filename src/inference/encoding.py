@@ -15,9 +15,9 @@ from PIL import Image
 from src.utils.errors import UserError
 
 LARGEST_WEBP = 16383
-"""Pixels on a side; the format has no more."""
+"""Largest side in pixels that the format allows."""
 WEBP_QUALITY = 90
-"""Of pictures in colour; grey maps and transparency are kept without loss."""
+"""Quality of pictures in colour; grey maps and transparency are kept without loss."""
 
 _FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 _TO_OPENCV = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
@@ -27,7 +27,7 @@ def encode(picture: np.ndarray, file_format: str) -> bytes:
     """Return a grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4) uint8 picture as the bytes of a ``png`` or ``webp`` file.
 
     Raises:
-        UserError: WebP of a picture that the format cannot hold.
+        UserError: the picture is too large for WebP.
     """
     return encode_png(picture) if file_format == "png" else encode_webp(picture)
 
@@ -35,14 +35,18 @@ def encode(picture: np.ndarray, file_format: str) -> bytes:
 def encode_png(picture: np.ndarray) -> bytes:
     """Return a uint8 picture as PNG: each row less the one above, compressed at zlib's fastest level.
 
-    By OpenCV: Pillow's fastest tries all filters on every row and takes twice as long.
+    OpenCV encodes it: Pillow's fastest level tries all filters on every row and takes twice as long.
     """
     turned = picture if picture.ndim == 2 else cv2.cvtColor(picture, _TO_OPENCV[picture.shape[2]])
     return cv2.imencode(".png", turned, _FAST_PNG)[1].tobytes()
 
 
 def encode_webp(picture: np.ndarray) -> bytes:
-    """Return a uint8 picture as WebP, without loss unless it is RGB."""
+    """Return a uint8 picture as WebP, without loss unless it is RGB.
+
+    Raises:
+        UserError: a side is longer than `LARGEST_WEBP`.
+    """
     if max(picture.shape[:2]) > LARGEST_WEBP:
         size = f"{picture.shape[1]}×{picture.shape[0]}"
         raise UserError(
@@ -58,10 +62,12 @@ def encode_webp(picture: np.ndarray) -> bytes:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its target, then rename it: a process killed meanwhile leaves no part of a file under the target's name.
+    """Write a file beside its target, then rename it.
+
+    A process killed meanwhile leaves no partial file under the target's name.
 
     Raises:
-        OSError: the folder takes no file; what was at ``path`` is unchanged.
+        OSError: the folder is not writable; what was at ``path`` is unchanged.
     """
     temporary = temporary_beside(path)
     try:

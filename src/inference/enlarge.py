@@ -15,11 +15,16 @@ from src.utils.jit import compiled
 LIMIT = 8
 """Logits beyond ±8 have the level 0 or 255."""
 STEPS = 4096
-"""Table entries per unit of a logit: a level is off by at most 1/128 before rounding, so that few pixels in a thousand round otherwise."""
+"""Table entries per unit of a logit.
+
+A level is off by at most 1/128 before rounding, so that few pixels in a thousand are rounded differently.
+"""
 
 
 def enlarged_levels(logits: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Interpolate logits bilinearly (no aligned corners, as `torch.nn.functional.interpolate`), then return round(255 · σ).
+    """Interpolate logits bilinearly, then return round(255 · σ).
+
+    Corners are not aligned, as in `torch.nn.functional.interpolate`.
 
     Args:
         logits: float32 (h, w).
@@ -27,7 +32,7 @@ def enlarged_levels(logits: np.ndarray, height: int, width: int) -> np.ndarray:
         width: columns of the result.
 
     Returns:
-        uint8 (height, width), at most one level from the same computed in float32 step by step.
+        uint8 (height, width), at most one level from the same steps computed one by one in float32.
     """
     left, right, weight = _neighbours(logits.shape[1], width)
     rows = logits[:, left] * (1 - weight) + logits[:, right] * weight

@@ -23,7 +23,7 @@ PIXELS_AT_ONCE = 16_000_000
 
 
 class Checked(NamedTuple):
-    """A source that can be opened, and its number of pixels; 0 where that is not known before."""
+    """A source that can be opened, and its number of pixels; 0 if it is not known beforehand."""
 
     source: Source
     pixels: int
@@ -37,7 +37,7 @@ class Report:
         written: the first output of each source that has one, in the sources' order.
         pictures: how many pictures and frames were segmented.
         skipped: one line per source that could not be read.
-        kept: sources whose outputs were all there already.
+        kept: number of sources whose outputs all existed already.
     """
 
     written: list[Path] = field(default_factory=list)
@@ -78,7 +78,7 @@ def _pixels(source: Source, settings: PredictSettings) -> int:
 
 
 class FileRunner:
-    """Takes a job through many files.
+    """Runs a prediction job over many files.
 
     Args:
         job: the network, the outputs, the settings.
@@ -93,7 +93,7 @@ class FileRunner:
         """Segment all sources: pictures first, then one video after another.
 
         Raises:
-            UserError: a file that cannot be read, unless those are skipped; or an output that cannot be written.
+            UserError: a file that cannot be read, unless such files are skipped; or an output that cannot be written.
         """
         wanted = [one for one in sources if not self._is_done(one.source)]
         report = Report(kept=len(sources) - len(wanted))

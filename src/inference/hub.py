@@ -1,4 +1,7 @@
-"""A network as a folder for a model hub, and back: the one module that imports huggingface_hub, and only when it is called for."""
+"""A network as a folder for a model hub, and back.
+
+This is the one module that imports huggingface_hub, and it is imported only when it is needed.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ LIBRARY = "reversible-unfolding-network"
 
 
 class HubFolder(ModelHubMixin):
-    """What `ModelHubMixin` saves and uploads: weights with their configuration inside, a readable copy of it, and the model card.
+    """What `ModelHubMixin` saves and uploads: weights with their configuration, a readable copy of it, a model card.
 
     Args:
         network: a network run by torch.
@@ -30,13 +33,14 @@ class HubFolder(ModelHubMixin):
         metrics: for the card, see `card_text`.
 
     Raises:
-        UserError: an exported network, which holds no weights to train from; or metrics that cannot be meant.
+        UserError: an exported network, which holds no weights to train from; or invalid metrics.
     """
 
     def __init__(self, network: Network, name: str, metrics: Metrics | Path | None = None) -> None:
         if not isinstance(network, TorchNetwork):
             raise UserError(
-                "an exported network (.onnx) is handed on as the file that it is; save the checkpoint that it was made of"
+                "an exported network (.onnx) is handed on as the file that it is; "
+                "save the checkpoint that it was made of"
             )
         state = {f"{PREFIX}{key}": value.detach().cpu() for key, value in network.net.state_dict().items()}
         checkpoint = {"state_dict": state, "config": network.config, "note": network.note}
@@ -61,11 +65,10 @@ class HubFolder(ModelHubMixin):
 
 
 def save_folder(network: Network, folder: Path, metrics: Metrics | Path | None, overwrite: bool) -> None:
-    """Write ``model.safetensors``, ``config.json`` and ``README.md``; what is wrong is found before anything is written.
+    """Write ``model.safetensors``, ``config.json`` and ``README.md``; problems are reported before anything is written.
 
     Raises:
-        UserError: as `HubFolder`; files that are there already, unless they may be overwritten; a folder that cannot be
-            written.
+        UserError: as `HubFolder`; files that exist, unless they may be overwritten; a folder that cannot be written.
     """
     problems = Problems()
     with problems.catch():
@@ -81,7 +84,7 @@ def save_folder(network: Network, folder: Path, metrics: Metrics | Path | None, 
 
 
 def download(repo_id: str, **options: Any) -> Path:
-    """Return the weights of a repository in the Hub's cache, fetched unless they are there.
+    """Return the weights of a repository in the Hub's cache; they are downloaded if they are missing.
 
     Args:
         repo_id: ``owner/name``.
@@ -93,7 +96,7 @@ def download(repo_id: str, **options: Any) -> Path:
     """
     try:
         return Path(hf_hub_download(repo_id, WEIGHTS, **options))
-    except Exception as error:  # the hub's client raises a dozen kinds of errors
+    except Exception as error:  # the Hub's client raises a dozen kinds of errors
         reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise UserError(
             f"ckpt_path: there is no file or folder {repo_id}, and the Hub could not provide {WEIGHTS} of it "

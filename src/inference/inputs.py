@@ -38,7 +38,7 @@ class Source:
 
 
 def find_sources(text: str, recursive: bool = False, without: Path | None = None) -> list[Source]:
-    """Return what an ``input=`` names, by name.
+    """Return the pictures and videos that an ``input=`` means.
 
     Args:
         text: a picture, a video, a folder, a pattern (``photos/**/*.jpg``), a ``.txt`` file with one path per line
@@ -47,7 +47,7 @@ def find_sources(text: str, recursive: bool = False, without: Path | None = None
         without: a folder whose files are left out: the output's, where it is inside the input's.
 
     Raises:
-        UserError: nothing is there.
+        UserError: there is nothing to segment.
     """
     path, without = Path(text), None if without is None else without.resolve()
     if text == STANDARD_INPUT:
@@ -97,7 +97,7 @@ def _named(folder: Path, paths: list[Path], complaint: str, recursive: bool) -> 
 
 
 def _name(path: Path) -> str:
-    """Return a path without its suffix, composed (NFC), so that names written by macOS and by other systems meet."""
+    """Return a path without its suffix, composed (NFC): names written by macOS and other systems are then equal."""
     return unicodedata.normalize("NFC", path.with_suffix("").as_posix())
 
 
@@ -121,7 +121,7 @@ def _listed(path: Path) -> list[Source]:
 
 
 def _fixed_part(pattern: Path) -> Path:
-    """Return the folder before the first part of a pattern that is one."""
+    """Return the folder before the first part of a pattern that has a wildcard."""
     parts = pattern.parts
     first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     return Path(*parts[:first])

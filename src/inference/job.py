@@ -24,10 +24,10 @@ class PredictionJob:
         predictor: the network.
         outputs: where files go.
         settings: what is written.
-        progress: told what is to be done and what is done.
+        progress: shows how much is to be done and how much is done.
 
     Raises:
-        UserError: stages are wanted of a network that has none.
+        UserError: stages are requested of a network that has none.
     """
 
     def __init__(self, predictor: Predictor, outputs: Outputs, settings: PredictSettings, progress: Progress) -> None:
@@ -45,7 +45,7 @@ class PredictionJob:
                 self.outputs.write(path, encoded(result, kind, self.outputs.suffix(kind), self.settings))
 
     def _draw_stages(self, prepared: Prepared, path: Path) -> None:
-        """Draw what the stages of the first round made of the mask; matplotlib is for one thread at a time."""
+        """Draw what the stages of the first round made of the mask; matplotlib allows one thread at a time."""
         from src.report.figures.unfolding import draw_unfolding
 
         network: Any = self.predictor.network

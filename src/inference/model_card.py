@@ -1,4 +1,4 @@
-"""The model card of a network's folder: what it is, its measures and their protocol, whose terms hold, what it is for."""
+"""The model card of a network's folder: what it is and is for, its measures and protocol, and its licence terms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from src.utils.errors import UserError
 
 TEMPLATE = Path(__file__).with_suffix(".md")
 SHOWN = ("s_alpha", "e_mean", "f_weighted", "mae", "dice_mean", "iou_mean", "dice", "iou")
-"""Of a `metrics.csv`, which holds every measure."""
+"""Measures that the card shows; a `metrics.csv` holds all of them."""
 
 Metrics = Mapping[str, Mapping[str, float]]
 """Test set → measure → value."""
@@ -56,7 +56,7 @@ def read_metrics(path: Path) -> tuple[Metrics, str]:
         raise UserError(f"metrics: {path} cannot be read ({error})") from error
     if not rows or not {"dataset", "protocol", "images"} <= rows[0].keys():
         raise UserError(f"metrics: {path} is no metrics.csv of src.train, src.eval or src.score")
-    final = {row["dataset"]: row for row in rows}  # the last of a set: stages come before the final mask
+    final = {row["dataset"]: row for row in rows}  # the last row of a set: stages come before the final mask
     found = {dataset: {name: float(row[name]) for name in SHOWN if row.get(name)} for dataset, row in final.items()}
     counts = ", ".join(f"{dataset} {row['images']} images" for dataset, row in final.items())
     return found, f"Protocol `{rows[-1]['protocol']}`; {counts}."

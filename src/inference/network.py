@@ -1,4 +1,4 @@
-"""What a picture's mask comes from: the interface of the two runtimes, torch and onnxruntime."""
+"""The interface of the two runtimes that make a picture's mask: torch and onnxruntime."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Options:
     Attributes:
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         half: run convolutions and matrix products in half precision (float16 on CUDA, bfloat16 on a CPU).
-        rounds: how often the network looks at each picture; from 2 on, enlarged around what it has found.
+        rounds: how often the network sees each picture; from the second time on, enlarged around what it has found.
         closing_step: False evaluates RUN at M_K instead of M̂_{K+1}; None is as trained.
         sharpness: what the final mask's logits are multiplied by.
         image_size: side of the network's square input in pixels; None is as trained.
@@ -42,7 +42,7 @@ class Options:
         return Variant(self.closing_step, self.rounds, self.sharpness)
 
     def problems(self) -> list[str]:
-        """Return one line per setting that no network can be run with."""
+        """Return one line per invalid setting, whatever the network."""
         problems = self.variant.problems()
         if self.image_size is not None and self.image_size < SMALLEST_SIDE:
             problems.append(f"image_size={self.image_size}: expected at least {SMALLEST_SIDE} pixels")
@@ -55,7 +55,7 @@ class Options:
 
 
 class RawMask(Protocol):
-    """One picture's mask as the network left it; it is brought to the picture's size when somebody asks."""
+    """One picture's mask as the network left it; it is brought to the picture's size on request."""
 
     def levels(self, height: int, width: int) -> np.ndarray:
         """Return the mask as uint8 (height, width): round(255 · probability)."""
@@ -67,7 +67,7 @@ class RawMask(Protocol):
 
 
 class Network(Protocol):
-    """A trained network behind pictures and masks. All methods may be called by several threads at once.
+    """A trained network that turns pictures into masks. All methods may be called by several threads at once.
 
     Attributes:
         config: the resolved configuration of the training, as the file stores it.
@@ -82,7 +82,7 @@ class Network(Protocol):
     batched: bool
 
     def shrink(self, picture: np.ndarray) -> np.ndarray:
-        """Return what the network reads of a picture, uint8 RGB (h, w, 3)."""
+        """Return the network's input for a picture, uint8 RGB (h, w, 3)."""
         ...
 
     def run(self, inputs: Sequence[np.ndarray]) -> Sequence[RawMask]:

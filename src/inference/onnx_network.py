@@ -22,7 +22,7 @@ from src.utils.process import available_cores
 
 PICTURE, MASK = "picture", "mask"
 REFUSED = {"rounds": 1, "closing_step": None, "sharpness": 1.0, "image_size": None, "half": False}
-"""Options that were settled when the file was exported, and the only value that they can have."""
+"""Options that were fixed when the file was exported, and the only value that each can have."""
 
 
 class Levels:
@@ -48,7 +48,8 @@ class OnnxNetwork:
         options: how to run it; only the device can be chosen.
 
     Raises:
-        UserError: onnxruntime is not installed, the file is not one of ours, or it cannot be run so.
+        UserError: onnxruntime is not installed, the file was not exported by this project, or an option does not apply
+            to it.
     """
 
     batched = False
@@ -80,12 +81,13 @@ def _check_options(path: Path, options: Options) -> None:
     given = [f"{name}={getattr(options, name)}" for name, only in REFUSED.items() if getattr(options, name) != only]
     if given:
         raise UserError(
-            f"{path} was settled when it was exported; without it, from the checkpoint, these can be chosen: {', '.join(given)}"
+            f"{path} was settled when it was exported; "
+            f"without it, from the checkpoint, these can be chosen: {', '.join(given)}"
         )
 
 
 def open_session(path: Path, device: str = "cpu") -> Any:
-    """Return the onnxruntime session of a file; idle threads sleep, as a busy machine has better use for them.
+    """Return the onnxruntime session of a file; its idle threads sleep, so that other work gets the cores.
 
     Raises:
         UserError: onnxruntime is not installed, has no such device, or cannot read the file.

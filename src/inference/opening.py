@@ -11,19 +11,25 @@ from src.inference.network import Network, Options
 from src.utils.errors import UserError
 
 TORCH_SUFFIXES = (".ckpt", ".safetensors", ".pth")
-"""Of this project's checkpoints, its exported weights, and the authors' own files."""
+"""Suffixes of this project's checkpoints, its exported weights, and the authors' own files."""
 ONNX_SUFFIX = ".onnx"
 SUFFIXES = (*TORCH_SUFFIXES, ONNX_SUFFIX)
 IN_FOLDERS = ("model.safetensors", "checkpoints/best.ckpt")
-"""What a folder is opened by: weights saved for a hub, or the best checkpoint of a training."""
+"""Files that a folder is opened by: weights saved for a hub, or the best checkpoint of a training."""
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 """``owner/name``, a repository of a model hub."""
 
 
 def open_network(source: str | PathLike[str], options: Options | None = None) -> Network:
-    """Open a checkpoint, exported weights, an exported ONNX file, a folder that holds one of them, or a repository of the Hub.
+    """Open a trained network with the runtime that its suffix names.
 
-    torch is imported for the first two, onnxruntime for the third, neither before the file is found.
+    torch is imported for checkpoints and exported weights, onnxruntime for ONNX files, neither before the file is
+    found.
+
+    Args:
+        source: a checkpoint, exported weights, an exported ONNX file, a folder that holds one of them, or a repository
+            of the Hub.
+        options: how to run it.
 
     Raises:
         UserError: no such file, an unknown suffix, or a file that this project did not write.
@@ -46,16 +52,16 @@ def open_network(source: str | PathLike[str], options: Options | None = None) ->
 
 
 def network_file(source: str | PathLike[str], **hub: Any) -> Path:
-    """Return the file that a path names: itself, or what a folder holds; of a Hub id the file in the Hub's cache.
+    """Return the file that a path names: itself, a folder's network, or the cached file of a Hub repository.
 
-    Nothing is asked of the Hub where a file or folder of that name exists, or a folder of the owner's name.
+    The Hub is not contacted if a file or folder of that name exists, or a folder of the owner's name.
 
     Args:
         source: a file, a folder, or ``owner/name``.
         hub: options of :func:`src.inference.hub.download`.
 
     Raises:
-        UserError: there is none, or more than one; or a suffix that no runtime reads.
+        UserError: there is no file, or more than one; or a suffix that no runtime reads.
     """
     path = Path(source)
     if path.is_dir():
@@ -74,7 +80,7 @@ def network_file(source: str | PathLike[str], **hub: Any) -> Path:
 
 
 def _is_hub_id(source: str | PathLike[str]) -> bool:
-    """Whether this can only mean a repository: text such as ``owner/name`` that is no path here and does not end as our files do."""
+    """Whether this can only mean a repository: ``owner/name`` as text, no existing path, and none of our suffixes."""
     path = Path(source)
     looks_so = isinstance(source, str) and HUB_ID.fullmatch(source) and path.suffix not in SUFFIXES
     return bool(looks_so) and not path.exists() and not path.parent.exists()

@@ -1,4 +1,4 @@
-"""Where the outputs of `src.predict` go, and that none of them is written onto an input.
+"""Where the outputs of `src.predict` go; none of them ever overwrites an input.
 
     OUTPUT/NAME.png             the map
     OUTPUT/cutout/NAME.png      each other type in a folder of its own: cutout, overlay, on, json, stages
@@ -23,7 +23,7 @@ STAGES = "stages"
 """The type of the pictures that show what each stage of RUN made of the mask; always PNG."""
 VIDEO_SUFFIX = ".mp4"
 TIMES = "times.csv"
-"""Beside a video's frames: the time of each in seconds; written last."""
+"""Table beside a video's frames: the time of each frame in seconds; it is written last."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Outputs:
     protected: Protected = field(default_factory=lambda: Protected([]))
 
     def paths(self, source: Source) -> dict[str, Path]:
-        """Return type → file of a source; of a video's frames type → folder."""
+        """Return type → file of a source; if a video's frames become files, type → their folder."""
         return {kind: self._folder(kind) / f"{source.name}{self._suffix(kind, source)}" for kind in self.types}
 
     def last_files(self, source: Source) -> list[Path]:
-        """Return what is there when all outputs of a source are: the files; of a video's frames their table of times."""
+        """Return what exists once all outputs of a source do: its files, or the table of times of a video's frames."""
         paths = list(self.paths(source).values())
         return [paths[0] / TIMES] if source.is_video and self.frames else paths
 
@@ -69,7 +69,7 @@ class Outputs:
         """Write a file, whole or not at all.
 
         Raises:
-            UserError: it would replace an input, or the folder takes no file.
+            UserError: it would replace an input, or the folder is not writable.
         """
         self.check(path)
         with writing(path):

@@ -84,21 +84,24 @@ def _decode(content: bytes, name: str) -> np.ndarray:
 
 
 def _is_plain_jpeg(content: bytes, file: Image.Image) -> bool:
-    """Whether a file is a JPEG in three colours, stored upright, that is not cut short (OpenCV would fill up with grey)."""
+    """Whether a file is a whole JPEG in three colours, stored upright; OpenCV would fill up a cut one with grey."""
     header = header_of(file)
     is_whole = content.startswith(JPEG_START) and JPEG_END in content[-TAIL_BYTES:]
     return is_whole and header.mode == "RGB" and header.orientation == UPRIGHT
 
 
 def _decode_by_opencv(content: bytes) -> np.ndarray | None:
-    """Return the pixels of a JPEG; half of Pillow's time goes into copies out of its own layout of four bytes per pixel."""
+    """Return the pixels of a JPEG; Pillow spends half its time on copies out of its four bytes per pixel."""
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
 @cache
 def opencv_decodes_alike() -> bool:
-    """Whether the installed OpenCV decodes a JPEG to the very pixels that the installed Pillow does (both bring libjpeg-turbo)."""
+    """Return whether the installed OpenCV decodes a JPEG to the very pixels that the installed Pillow does.
+
+    Each brings its own libjpeg-turbo.
+    """
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 51, 3), dtype=np.uint8))
     for subsampling in ("4:4:4", "4:2:2", "4:2:0"):
         memory = io.BytesIO()

@@ -96,6 +96,7 @@ def _stream_problems(sources: Sequence[Source], settings: PredictSettings) -> li
         problems.append(f"output={STANDARD_OUTPUT}: standard output takes one type, not {', '.join(settings.types)}")
     if len(sources) != 1 or sources[0].is_video:
         problems.append(
-            f"output={STANDARD_OUTPUT}: standard output takes one picture; input={STANDARD_INPUT} reads one from standard input"
+            f"output={STANDARD_OUTPUT}: standard output takes one picture; "
+            f"input={STANDARD_INPUT} reads one from standard input"
         )
     return problems

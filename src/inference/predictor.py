@@ -1,4 +1,4 @@
-"""From pictures to masks in three lines: ``Predictor("best.ckpt")("photo.jpg").save("mask.png")``."""
+"""From pictures to masks: ``Predictor("best.ckpt")("photo.jpg").save("mask.png")``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Prepared(NamedTuple):
 
 
 class Predictor:
-    """A trained network that segments pictures; loaded once, used as often as you like, by several threads if you like.
+    """A trained network that segments pictures; it is loaded once and may be used by several threads.
 
     Args:
         source: a checkpoint (``.ckpt``), exported weights (``.safetensors``), an exported network (``.onnx``, run
@@ -41,7 +41,7 @@ class Predictor:
             Hub (``owner/name``).
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         half: compute in half precision.
-        rounds: 2: segment, enlarge what was found, segment again; twice the time.
+        rounds: 2 segments, enlarges what was found and segments again, in twice the time.
         closing_step: False evaluates RUN at M_K instead of M̂_{K+1}.
         sharpness: what the final logits are multiplied by.
         image_size: side of the network's input; None is as trained.
@@ -54,7 +54,7 @@ class Predictor:
             the licence.
 
     Raises:
-        UserError: no such file, one that this project did not write, or options that cannot be meant.
+        UserError: no such file, one that this project did not write, or invalid options.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Predictor:
             options: as of `Predictor`.
 
         Raises:
-            UserError: as `Predictor`; weights are all there and fit, or it is an error.
+            UserError: as `Predictor`; weights that are missing or do not fit.
         """
         hub = {"revision": revision, "cache_dir": cache_dir, "token": token, "local_files_only": local_files_only}
         return cls(network_file(source, **hub), **options)
@@ -107,7 +107,7 @@ class Predictor:
     def save_pretrained(
         self, folder: str | PathLike[str], metrics: Metrics | str | PathLike[str] | None = None, overwrite: bool = False
     ) -> None:
-        """Write the network as a folder to hand on: ``model.safetensors``, ``config.json`` and a model card, ``README.md``.
+        """Write the network as a folder to share: ``model.safetensors``, ``config.json`` and a card, ``README.md``.
 
         Weights are stored in half precision where that loses nothing, else in single precision: what is read back has
         the same bits.
@@ -119,18 +119,17 @@ class Predictor:
             overwrite: replace those three files.
 
         Raises:
-            UserError: an ``.onnx`` network, metrics that cannot be meant, files that exist, a folder that cannot be
-                written.
+            UserError: an ``.onnx`` network, invalid metrics, files that exist, a folder that cannot be written.
         """
         from src.inference.hub import save_folder
 
         save_folder(self.network, Path(folder), _given(metrics), overwrite)
 
     def push_to_hub(self, repo_id: str, metrics: Metrics | str | PathLike[str] | None = None, **options: Any) -> str:
-        """Upload what :meth:`save_pretrained` writes to a repository of the Hugging Face Hub, which is made if it does not exist.
+        """Upload what :meth:`save_pretrained` writes to a repository of the Hugging Face Hub.
 
         Args:
-            repo_id: ``owner/name``.
+            repo_id: ``owner/name``; the repository is made if it does not exist.
             metrics: as of :meth:`save_pretrained`.
             options: ``private``, ``token``, ``branch``, ``create_pr``, ``commit_message`` of
                 `huggingface_hub.ModelHubMixin.push_to_hub`.
@@ -154,14 +153,14 @@ class Predictor:
 
         Args:
             pictures: a path, the bytes of a file, a Pillow image (turned as its EXIF tag says), an RGB array uint8 (H,
-                W, 3), or a list of these; a folder's pictures are taken by name, those of its subfolders not.
+                W, 3), or a list of these; a folder's pictures are taken in order of name, without its subfolders.
 
         Returns:
             A :class:`Result` for one picture, a list of them for a list or a folder. :meth:`stream` does not keep them
             all in memory.
 
         Raises:
-            UserError: something is no picture, or a folder holds none.
+            UserError: something is not a picture, or a folder holds none.
         """
         if isinstance(pictures, (str, PathLike)) and Path(pictures).is_dir():
             pictures = _pictures_of(Path(pictures))
@@ -183,10 +182,15 @@ class Predictor:
             yield from results
 
     def map(self, function: Callable[[A], B], items: Iterable[A], workers: int | None = None) -> Iterator[B]:
-        """Yield ``function(item)`` in order, computed by threads that share the cores; the function may call :meth:`segment`.
+        """Yield ``function(item)`` in order, computed by threads that share the cores.
 
-        What the function does besides (decoding before, encoding after) then overlaps with the network's work for other
-        items.
+        The function may call :meth:`segment`. Its other work (decoding before, encoding after) then overlaps with the
+        network's work for other items.
+
+        Args:
+            function: called by several threads at once.
+            items: what it is called with.
+            workers: threads; None is one per core, up to 8.
         """
         workers = workers or default_workers()
         with self.network.shared_by(workers):
@@ -201,8 +205,8 @@ class Predictor:
 
         Args:
             picture: as for a call, or a decoded one.
-            keep_image: False, for those who only want masks, frees a photograph as soon as the input is made; the
-                result's image is black.
+            keep_image: False frees a photograph as soon as the input is made, if only the mask is wanted; the result's
+                image is then black.
         """
         start = time.perf_counter()
         decoded = picture if isinstance(picture, Picture) else read_picture(picture)

@@ -1,4 +1,4 @@
-"""The connected parts of a mask: boxes, areas, probabilities, and outlines that give back the very pixels."""
+"""The connected parts of a mask: boxes, areas, probabilities, and outlines that reproduce the exact pixels."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 SMALLEST_SHARE = 1e-4
-"""Of the picture: smaller parts are specks, not objects (our choice)."""
+"""Parts with a smaller share of the picture are specks, not objects (our choice)."""
 TOLERANCE = 1.0
-"""Pixels by which an outline may leave out the staircase of the pixels' edges (our choice); 0 follows every edge."""
+"""Pixels by which an outline may deviate from the staircase of pixel edges (our choice); 0 follows every edge."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +30,9 @@ class Region:
     pixels: np.ndarray
 
     def outline(self, tolerance: float = TOLERANCE) -> np.ndarray:
-        """Return the outer border along the pixels' edges as a polygon, float32 (n, 2): x, y in pixels from the picture's corner.
+        """Return the outer border along the pixels' edges as a polygon, float32 (n, 2).
 
-        Holes are filled: a COCO polygon has none.
+        Its corners are x, y in pixels from the picture's corner. Holes are filled: a COCO polygon has none.
 
         Args:
             tolerance: how far the polygon may be from the border, in pixels; 0 keeps every corner.

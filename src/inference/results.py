@@ -1,4 +1,4 @@
-"""What a prediction gives: the mask of a picture, and what people make of it."""
+"""The result of a prediction: the mask of a picture, and everything that is made of it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ FORMATS = ("png", "webp")
 
 Background: TypeAlias = str | Sequence[int] | AnyPicture
 COLOURS = {"white": (255, 255, 255), "green": (0, 177, 64)}
-"""Backgrounds by name; green is that of a studio's screen."""
+"""Backgrounds by name; green is that of a studio's green screen."""
 BLUR = "blur"
 
 TINT = (255, 64, 32)
 STRENGTH = 0.45
-"""Of the overlay's tint at probability 1."""
+"""Opacity of the overlay's tint at probability 1."""
 BAND = 1 << 20
-"""Pixels that are mixed at a time: intermediate values of a whole photograph would take hundreds of megabytes."""
+"""Pixels that are mixed at a time: the intermediate values of a whole photograph take hundreds of megabytes."""
 
 
 class Result:
@@ -40,7 +40,7 @@ class Result:
     Attributes:
         name: the picture's file name; empty for one out of memory.
         image: the picture, uint8 RGB (H, W, 3), upright.
-        seconds: wall time from the file to the network's output; of a batch its share.
+        seconds: wall time from the file to the network's output; in a batch, the picture's share.
     """
 
     def __init__(self, picture: Picture, raw: RawMask, seconds: float) -> None:
@@ -76,12 +76,15 @@ class Result:
         Args:
             background: ``white``, ``green``, ``blur`` (the picture itself), three values 0 … 255 (RGB), or a picture,
                 which is scaled to cover this one and cut to its size.
-            threshold: cut hard there; None mixes by probability.
+            threshold: probability at which the object is cut out hard; None mixes by probability.
         """
         return _mixed(self.image, _background(background, self.image), self.levels(threshold))
 
     def overlay(self, threshold: float = 0.5) -> np.ndarray:
-        """Return the picture tinted where the object is, with an outline where the probability crosses the threshold; uint8 (H, W, 3)."""
+        """Return the picture tinted where the object is, uint8 (H, W, 3).
+
+        An outline is drawn where the probability crosses the threshold.
+        """
         tint = np.array(TINT, np.uint8)
         opacity = (self.mask8 * np.float32(STRENGTH)).round().astype(np.uint8)
         drawn = _mixed(np.broadcast_to(tint, self.image.shape), self.image, opacity)
@@ -89,7 +92,7 @@ class Result:
         return drawn
 
     def regions(self, threshold: float = 0.5) -> list[Region]:
-        """Return the connected parts of the mask, the largest first; specks below 1/10,000 of the picture are left out."""
+        """Return the connected parts of the mask, the largest first, without specks below 1/10,000 of the picture."""
         return find_regions(self.mask8, threshold)
 
     def boxes(self, threshold: float = 0.5) -> np.ndarray:
@@ -157,14 +160,15 @@ class Result:
 
         Raises:
             UserError: another suffix or kind.
-            OSError: the folder takes no file.
+            OSError: the folder is not writable.
         """
         target = Path(path)
         suffix = target.suffix.lower().removeprefix(".")
         kind = kind or ("json" if suffix == "json" else "map")
         if kind not in TYPES or suffix not in (("json",) if kind == "json" else FORMATS):
             raise UserError(
-                f"{target}: cannot save {kind!r} there; types are {', '.join(TYPES)}; suffixes .png, .webp, and .json for json"
+                f"{target}: cannot save {kind!r} there; types are {', '.join(TYPES)}; "
+                "suffixes .png, .webp, and .json for json"
             )
         write_whole(target, self.encoded(kind, suffix, background, threshold))
 
@@ -224,7 +228,10 @@ def colour(values: Sequence[int]) -> np.ndarray:
 
 
 def _blurred(image: np.ndarray, side: int = 256) -> np.ndarray:
-    """Return a picture out of focus: reduced to ``side`` pixels, blurred there, enlarged again; the cost does not grow with the blur."""
+    """Return a picture out of focus: reduced to ``side`` pixels, blurred there, enlarged again.
+
+    The cost does not grow with the blur.
+    """
     height, width = image.shape[:2]
     factor = min(1.0, side / max(height, width))
     small = cv2.resize(

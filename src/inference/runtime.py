@@ -1,4 +1,4 @@
-"""onnxruntime-web, which runs the network in the browser: fetched once by the user's own npm, checked, kept in the cache."""
+"""onnxruntime-web, which runs the network in the browser: fetched once by the user's npm, checked and cached."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def web_runtime(folder: str | None = None) -> Path:
         folder: where the user has them; None takes those of the cache, which npm fills if need be.
 
     Raises:
-        UserError: a file is missing or another one than it should be; npm is not there or cannot fetch the package.
+        UserError: a file is missing or has a wrong checksum; npm is not installed or cannot fetch the package.
     """
     if folder is not None:
         if problems := _problems(Path(folder)):
@@ -47,7 +47,7 @@ def web_runtime(folder: str | None = None) -> Path:
 
 
 def _problems(folder: Path) -> Problems:
-    """Return one line per file of a folder that is missing or not what it should be."""
+    """Return one line per file of a folder that is missing or has a wrong checksum."""
     problems = Problems()
     for name in CHECKSUMS:
         path = folder / name

@@ -40,7 +40,7 @@ class SiteServer(ThreadingHTTPServer):
         port: 0 takes a free one.
 
     Raises:
-        UserError: the port is taken, or cannot be had.
+        UserError: the port is taken, or cannot be opened.
     """
 
     daemon_threads = True
@@ -60,7 +60,7 @@ class SiteServer(ThreadingHTTPServer):
             raise UserError(f"port={port} {why}; port=0 takes a free one") from error
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a browser that has left before the answer was whole."""
+        """Ignore a browser that disconnects before the answer is complete."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -110,7 +110,7 @@ def serve(server: SiteServer, browser: bool, say: Callable[[str], None]) -> None
     Args:
         server: bound to its port already.
         browser: open the page in the user's browser.
-        say: prints a line.
+        say: called with each line to print.
     """
     say(f"The page is at {server.address} (this machine only; Ctrl-C ends it)")
     if browser and not _open(server.address):

@@ -23,13 +23,13 @@ class PredictSettings:
 
     Attributes:
         types: of `TYPES`, and `STAGES`.
-        background: of the type ``on``; a picture is decoded already.
+        background: of the type ``on``; a picture is already decoded.
         threshold: None keeps soft edges.
         file_format: of pictures.
         frames: write a video's frames as files of their own.
         overwrite: whether existing outputs are replaced.
-        only_missing: leave out what has all its outputs.
-        skip_errors: go on after an unreadable file.
+        only_missing: skip sources whose outputs all exist.
+        skip_errors: continue after an unreadable file.
         options: how the network is run.
         batch_size: pictures per call of the network on a GPU.
     """
@@ -55,7 +55,7 @@ def predict_settings(cfg: Mapping[str, Any]) -> PredictSettings:
     """Read `conf/predict.yaml` as a plain mapping.
 
     Raises:
-        UserError: all settings that cannot be meant.
+        UserError: all invalid settings at once.
     """
     problems = Problems()
     types = _types(cfg, problems)
@@ -104,13 +104,14 @@ def _options(cfg: Mapping[str, Any]) -> Options:
 
 
 def _background(given: str | Sequence[int]) -> Background:
-    """Return a background by name, a colour, or the picture of a file, decoded once for all."""
+    """Return a background's name, a colour, or the picture of a file, which is decoded once for all."""
     if not isinstance(given, str):
         return [int(value) for value in colour(given)]
     if given == BLUR or given in COLOURS:
         return given
     if not Path(given).is_file():
         raise UserError(
-            f"background={given}: expected {', '.join(COLOURS)}, {BLUR}, [red,green,blue] or a picture, and there is no such file"
+            f"background={given}: expected {', '.join(COLOURS)}, {BLUR}, [red,green,blue] or a picture, "
+            "and there is no such file"
         )
     return read_picture(given).image

@@ -18,16 +18,16 @@ PAGE = Path(__file__).with_name("page")
 MODEL = "model.onnx"
 RUNTIME_LICENSE = """onnxruntime-web 1.30.0, MIT License, Copyright (c) Microsoft Corporation
 
-Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated documentation files (the
-"Software"), to deal in the Software without restriction, including without limitation the rights to use, copy, modify, merge, publish,
-distribute, sublicense, and/or sell copies of the Software, and to permit persons to whom the Software is furnished to do so, subject to
-the following conditions: The above copyright notice and this permission notice shall be included in all copies or substantial portions
-of the Software.
+Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
+documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
+rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit
+persons to whom the Software is furnished to do so, subject to the following conditions: The above copyright notice
+and this permission notice shall be included in all copies or substantial portions of the Software.
 
-THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF
-MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR
-ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE
-SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
+WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
+COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
+OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
 """
 README = """---
 title: Find what hides
@@ -40,9 +40,9 @@ pinned: false
 
 # Find what hides
 
-A static page that segments camouflaged objects in the browser: put this folder on any static host, or into a Hugging Face Space as it
-is. Pictures stay on the visitor's device; nothing is loaded from another host. Opened as a file it does not run: browsers start no
-workers there.
+A static page that segments camouflaged objects in the browser: put this folder on any static host, or into a Hugging
+Face Space as it is. Pictures stay on the visitor's device; nothing is loaded from another host. Opened as a file it
+does not run: browsers start no workers there.
 
 Weights: {note}. Example pictures: `examples/LICENSE.txt`. Runtime: `runtime/LICENSE`.
 """
@@ -69,10 +69,10 @@ class Site:
         return file if isinstance(file, bytes) else file.read_bytes()
 
     def write(self, folder: Path, overwrite: bool = False) -> None:
-        """Write all files into a folder; those of other names in it are left alone.
+        """Write all files into a folder; files of other names in it are left alone.
 
         Raises:
-            UserError: the folder holds something and ``overwrite`` is false, or it takes no file.
+            UserError: the folder is not empty and ``overwrite`` is false, or it is not writable.
         """
         if folder.exists() and not folder.is_dir():
             raise UserError(f"out={folder} is a file; name a folder")

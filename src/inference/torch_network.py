@@ -32,7 +32,10 @@ class Logits:
         return enlarged_levels(self.values, height, width)
 
     def probabilities(self, height: int, width: int) -> np.ndarray:
-        """Return σ of the bilinearly enlarged logits, float32 (height, width): what training validates and `src.eval` scores."""
+        """Return σ of the bilinearly enlarged logits, float32 (height, width).
+
+        This is what training validates and `src.eval` scores.
+        """
         target = torch.empty((height, width), device="meta")
         return masks_at_size(torch.from_numpy(self.values)[None, None], [target])[0].numpy()
 
@@ -48,7 +51,7 @@ class TorchNetwork:
         options: how to run it.
 
     Attributes:
-        net: the network itself, channels last and without wrappers, for those who look into its stages.
+        net: the network itself, channels last and without wrappers, for access to its stages.
         device: where it is.
 
     Raises:
@@ -69,7 +72,7 @@ class TorchNetwork:
         self._one_at_a_time: AbstractContextManager[Any] = threading.Lock() if self.batched else nullcontext()
 
     def shrink(self, picture: np.ndarray) -> np.ndarray:
-        """uint8 (h, w, 3) to (S, S, 3): Pillow's antialiased bilinear filter, as in training."""
+        """Return uint8 (h, w, 3) as (S, S, 3), by Pillow's antialiased bilinear filter, as in training."""
         return resize_bilinear(picture, self.image_size, self.image_size)
 
     def to_input(self, inputs: Sequence[np.ndarray]) -> Tensor:
@@ -78,7 +81,7 @@ class TorchNetwork:
 
     @torch.inference_mode()
     def probabilities(self, image: Tensor) -> Tensor:
-        """Return the masks of :meth:`to_input`'s pictures as the network leaves them, float32 (N, 1, S, S) in [0, 1]."""
+        """Return the masks of :meth:`to_input`'s pictures at the network's size, float32 (N, 1, S, S) in [0, 1]."""
         probabilities: Tensor = self._wrapped(image).mask_logits.sigmoid()
         return probabilities
 
@@ -90,7 +93,7 @@ class TorchNetwork:
         return [Logits(row) for row in logits[:, 0].float().cpu().numpy()]
 
     def shared_by(self, workers: int) -> AbstractContextManager[None]:
-        """Divide the cores among threads that all run the network; torch's own threads would fight over them."""
+        """Divide the cores among threads that all run the network; torch's own threads would compete for them."""
         return _torch_threads(max(1, available_cores() // workers))
 
     def _precision(self) -> AbstractContextManager[Any]:
@@ -103,7 +106,7 @@ def chosen_device(name: str) -> torch.device:
     """Return the device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` means.
 
     Raises:
-        UserError: another name, or a CUDA device that is not there.
+        UserError: another name, or a CUDA device that does not exist.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -119,7 +122,7 @@ def chosen_device(name: str) -> torch.device:
 
 
 class _Shared:
-    """Who has changed torch's number of threads, and what it was before the first of them."""
+    """How many contexts change torch's number of threads, and what it was before the first of them."""
 
     lock = threading.Lock()
     users = 0
@@ -128,7 +131,10 @@ class _Shared:
 
 @contextmanager
 def _torch_threads(count: int) -> Iterator[None]:
-    """Let every thread's torch operations use ``count`` threads; contexts may overlap, the last one out restores the number."""
+    """Let every thread's torch operations use ``count`` threads.
+
+    Contexts may overlap; the last one to end restores the number.
+    """
     with _Shared.lock:
         if not _Shared.users:
             _Shared.before = torch.get_num_threads()

@@ -1,4 +1,7 @@
-"""Videos: frames with their times in, a video or single frames out, in constant memory. Sound is lost: OpenCV has none."""
+"""Videos: frames with their times in, a video or single frames out, in constant memory.
+
+Sound is lost: OpenCV has none.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ import numpy as np
 from src.inference.encoding import temporary_beside
 from src.utils.errors import UserError
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # our errors say what its lines say
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # our own errors report the same
 
 CODEC = "mp4v"
 """MPEG-4: the best that OpenCV's wheels can write without a library of patents."""
 USUAL_RATE = 25.0
-"""Frames per second where a file does not say."""
+"""Frames per second that are assumed where a file does not say."""
 MOST_MISSING = 0.01
-"""Share of the frames that a header may count too many: some containers only estimate it."""
+"""Share of the frames by which a header may overcount: some containers only estimate the number."""
 
 
 class Frame(NamedTuple):
@@ -36,7 +39,7 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True)
 class VideoHeader:
-    """What a video says of itself.
+    """What the header of a video says.
 
     Attributes:
         rate: frames per second.
@@ -85,7 +88,7 @@ class VideoReader:
 
 
 class SteadyClock:
-    """How often each frame must be written into a video of a steady rate so that everything stays at its time.
+    """How often each frame must be written into a video of a steady rate, so that everything stays at its time.
 
     >>> clock = SteadyClock(rate=10)
     >>> [clock.repeats(seconds) for seconds in (0.0, 0.1, 0.4, 0.41, 0.5)]
@@ -96,7 +99,10 @@ class SteadyClock:
         self._rate, self._written = rate, 0
 
     def repeats(self, seconds: float) -> int:
-        """Return how many frames bring the video to just after this time: 0 drops one that comes too soon, 2 and more fill a gap."""
+        """Return how many frames bring the video to just after this time.
+
+        0 drops a frame that comes too soon; 2 and more fill a gap.
+        """
         repeats = max(0, round(seconds * self._rate) + 1 - self._written)
         self._written += repeats
         return repeats
@@ -105,10 +111,10 @@ class SteadyClock:
 class VideoWriter:
     """An MP4 file of a steady rate, which appears under its name when it is whole; to be used as a context.
 
-    Odd sides lose their last row or column: the codec wants pairs.
+    Odd sides lose their last row or column, as the codec needs even sides.
 
     Raises:
-        UserError: the folder takes no file, or the file is not what was written (the disk is full).
+        UserError: the folder is not writable, or fewer frames than written can be read back (the disk is full).
     """
 
     def __init__(self, path: Path, rate: float) -> None:
@@ -152,7 +158,7 @@ class VideoWriter:
                 self._temporary.unlink(missing_ok=True)
 
     def _check(self) -> None:
-        """OpenCV says nothing when a disk is full: count what can be read again."""
+        """Count the frames that can be read back: OpenCV does not report a full disk."""
         capture = cv2.VideoCapture(str(self._temporary))
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
         capture.release()

@@ -32,11 +32,12 @@ def predict_video(job: PredictionJob, source: Source) -> tuple[int, str | None]:
     """Segment all frames of a video and write its outputs.
 
     Returns:
-        The number of frames, and what is missing of the video, if it is cut short and the job skips errors.
+        The number of frames, and in words what is missing, if the video is cut short and the job skips errors; else
+        None.
 
     Raises:
-        UserError: a video that cannot be opened, holds no frame or is cut short (then nothing is written under its
-            name).
+        UserError: a video that cannot be opened, holds no frame or is cut short; nothing is then written under its
+            name.
     """
     assert source.path is not None
     reader = VideoReader(source.path)

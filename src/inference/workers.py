@@ -35,7 +35,7 @@ def in_order(function: Callable[[A], B], items: Iterable[A], workers: int, ahead
         function: called by several threads at once.
         items: consumed by the calling thread.
         workers: number of threads.
-        ahead: how many more results than threads may wait for a slow one before them.
+        ahead: how many results, beyond one per thread, may wait for a slow one before them.
     """
     waiting: deque[Future[B]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="picture") as pool:

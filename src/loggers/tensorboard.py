@@ -16,7 +16,7 @@ from src.utils.errors import UserError
 
 
 class TensorBoard(TensorBoardLogger, Tracker):
-    """``tensorboard --logdir outputs`` shows each run by its folder; a resumed one continues its curves."""
+    """TensorBoard log. ``tensorboard --logdir outputs`` names runs by folder; resumed runs continue their curves."""
 
     def __init__(self, save_dir: str) -> None:
         if find_spec("tensorboard") is None:
@@ -25,7 +25,7 @@ class TensorBoard(TensorBoardLogger, Tracker):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """The configuration as a text: as one column of 'hparams' for each of its hundred keys nobody could read it."""
+        """Log the configuration as text: 'hparams' would make one column for each of its hundred keys."""
         self.experiment.add_text("config", "\n".join(f"    {line}" for line in _lines(params)))
 
     @rank_zero_only
@@ -46,7 +46,7 @@ class TensorBoard(TensorBoardLogger, Tracker):
         self.experiment.flush()
 
     def close(self, failed: bool) -> None:
-        """Do nothing: TensorBoard knows no state of a run, and Lightning closes the files."""
+        """Do nothing: in TensorBoard a run has no state, and Lightning closes the files."""
 
 
 def _lines(params: dict[str, Any]) -> list[str]:

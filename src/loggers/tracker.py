@@ -1,4 +1,4 @@
-"""What a logger may do beside numbers, and who a run is: its name and its sweep."""
+"""What a logger can take besides numbers; and the name of a run and of its sweep."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from omegaconf import OmegaConf
 
 
 class Tracker(ABC):
-    """A logger that takes pictures and the report of the test as well."""
+    """A logger that also takes pictures and the report of the test."""
 
     @abstractmethod
     def log_picture(self, name: str, path: Path, step: int) -> None:
-        """A PNG of step ``step`` under ``name``."""
+        """Log the PNG file ``path`` of step ``step`` under ``name``."""
 
     @abstractmethod
     def log_report(self, folder: Path, scores: dict[str, float]) -> None:
-        """What the test left in ``folder`` (``metrics.csv``, ``per_image.csv``, galleries and curves) and its means."""
+        """Log the report of the test.
+
+        Args:
+            folder: holds ``metrics.csv``, ``per_image.csv``, galleries and curves.
+            scores: the means over the images, by name.
+        """
 
     @abstractmethod
     def close(self, failed: bool) -> None:
@@ -31,7 +36,7 @@ class Tracker(ABC):
 
 @contextmanager
 def closing(loggers: Sequence[object]) -> Iterator[None]:
-    """Close the trackers among `loggers` at the end of the block, as failed where an exception (a signal, too) ends it."""
+    """Close the trackers among `loggers` at the end of the block, as failed if an exception (or a signal) ends it."""
     trackers = [logger for logger in loggers if isinstance(logger, Tracker)]
     try:
         yield
@@ -44,9 +49,9 @@ def closing(loggers: Sequence[object]) -> Iterator[None]:
 
 
 def sweep_and_name(folder: Path) -> tuple[str | None, str]:
-    """The multirun that the run belongs to (its folder's name; None outside of one), and a name for the run.
+    """Return the name of the multirun's folder (None outside of a multirun) and a name for the run.
 
-    In a multirun the name is what varies between its jobs, else experiment and folder.
+    In a multirun the run is named by the overrides that differ between its jobs, else by experiment and folder.
     """
     if not HydraConfig.initialized():
         return None, folder.name
@@ -63,7 +68,7 @@ def sweep_and_name(folder: Path) -> tuple[str | None, str]:
 
 
 def job_name(overrides: Sequence[str]) -> str:
-    """Return overrides without the path of their keys; for an ablation only its name.
+    """Return the overrides, each key cut to its last part; of an ablation only the name.
 
     >>> job_name(["ablation=no_robe", "model.optimizer.lr=0.001", "seed=1"])
     'no_robe, lr=0.001, seed=1'
@@ -73,5 +78,5 @@ def job_name(overrides: Sequence[str]) -> str:
 
 
 def short_override(key: str, value: str) -> str:
-    """The last part of the key with its value."""
+    """Return the last part of the key with its value; of an ablation only the value."""
     return value if key == "ablation" else f"{key.rsplit('.', 1)[-1]}={value}"

@@ -1,4 +1,4 @@
-"""Weights & Biases: offline unless asked, one run from its first start to its last resumption, sweeps as groups."""
+"""Weights & Biases: offline by default, one W&B run per training however often it is resumed, sweeps as groups."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ ID_FILE = "run_id.txt"
 
 
 class Wandb(WandbLogger, Tracker):
-    """Configuration, curves, pictures and the tables of the test; the checkpoints too if asked.
+    """Logs configuration, curves, pictures and the tables of the test; on request the checkpoints too.
 
     The run's id is in ``<save_dir>/wandb/run_id.txt``: a resumed training resumes the same run.
 
     Args:
+        save_dir: folder of the run.
+        project: name of the W&B project.
         offline: everything stays in ``<save_dir>/wandb`` (`wandb sync` sends it later).
-        checkpoints: upload ``best.ckpt`` and ``last.ckpt`` as an artifact when the training is complete.
-        options: more for `wandb.init`: ``entity``, ``tags``, ``notes``, ``name``, ``group`` …
+        checkpoints: upload ``best.ckpt`` and ``last.ckpt`` as artifacts when the training is complete.
+        options: further arguments of `wandb.init`: ``entity``, ``tags``, ``notes``, ``name``, ``group`` …
     """
 
     def __init__(self, save_dir: str, project: str, offline: bool, checkpoints: bool, **options: Any) -> None:
@@ -47,7 +49,11 @@ class Wandb(WandbLogger, Tracker):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The run; a UserError where an online one cannot begin."""
+        """Return the W&B run, started on first use.
+
+        Raises:
+            UserError: an online run cannot start.
+        """
         if self._run is None:
             self._id_file.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -78,12 +84,12 @@ class Wandb(WandbLogger, Tracker):
         self.experiment.log(found)
 
     def close(self, failed: bool) -> None:
-        """Mark the run as failed until it is resumed, or as finished; the next job of a sweep has a run of its own."""
+        """Mark the run as failed (until it is resumed) or as finished; the next job of a sweep has its own run."""
         if self._run is not None:
             self._run.finish(exit_code=int(failed))
 
     def _scan_and_log_checkpoints(self, checkpoint_callback: ModelCheckpoint) -> None:
-        """Each of the callbacks `best`, `last` … as an artifact of its own: one name for all would mix their versions."""
+        """Upload each callback's checkpoint (`best`, `last` …) as its own artifact: one name would mix the versions."""
         name_artifact(self, f"{self.version}-{checkpoint_callback.filename}")
         super()._scan_and_log_checkpoints(checkpoint_callback)
 
@@ -100,7 +106,7 @@ def _unless_in_environment(chosen: dict[str, Any]) -> dict[str, Any]:
 
 
 def _table(path: Path) -> wandb.Table:
-    """A CSV file; columns of numbers as numbers."""
+    """Return a CSV file as a table, its numbers as floats and its empty cells as None."""
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     return wandb.Table(columns=list(header), data=[[_number(cell) for cell in row] for row in rows])

@@ -1,7 +1,9 @@
-"""The field's measures: `score` for one map, `score_many` for several, `COSMetrics` for a data set, `MEASURES` for what each key means.
+"""The field's measures.
 
-Masks and predictions are (H, W); predictions are floats in [0, 1]. Every key, its source, range and direction: the
-table in `src.metrics.functional`.
+`score` scores one map, `score_many` several and `COSMetrics` a data set; `MEASURES` says what each key means.
+
+Masks and predictions are (H, W); predictions are floats in [0, 1]. The table in `src.metrics.functional` lists every
+key with its source, range and direction.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ __all__ = ["CURVES", "EXTRAS", "MEASURES", "STANDARD", "COSMetrics", "MapScores"
 
 
 def __getattr__(name: str) -> Any:
-    """Import `COSMetrics` when it is asked for: files are scored without torch, whose import takes seconds."""
+    """Import `COSMetrics` on first use: files are scored without torch, whose import takes seconds."""
     if name == "COSMetrics":
         from src.metrics.metric import COSMetrics
 

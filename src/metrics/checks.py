@@ -1,4 +1,4 @@
-"""Turns what a caller hands over into pairs of arrays, or says everything that is wrong with it."""
+"""Turns a caller's maps into pairs of arrays, or reports everything that is wrong with them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from src.metrics.functional.protocol import PROTOCOLS
 from src.metrics.registry import EXTRAS, MEASURES
 from src.utils.errors import Problems, UserError
 
-if TYPE_CHECKING:  # who hands over a tensor has imported torch; arrays are scored without it
+if TYPE_CHECKING:  # a caller with tensors has imported torch; arrays are scored without it
     from torch import Tensor
 
 Map: TypeAlias = "Tensor | NDArray[Any]"
@@ -24,29 +24,29 @@ Maps: TypeAlias = "Tensor | NDArray[Any] | Sequence[Map]"
 """Many maps: a list of maps of any sizes, or a batch (N, H, W) or (N, 1, H, W)."""
 
 Validity: TypeAlias = "Maps | Sequence[Map | None] | None"
-"""Maps that are False where nothing is judged; None: everywhere valid."""
+"""Maps that are False where nothing is judged; None: valid everywhere."""
 
 
 def check_protocol(protocol: str) -> None:
-    """Raises `UserError` unless the protocol is a known one."""
+    """Raise a `UserError` unless the protocol is known."""
     if protocol not in PROTOCOLS:
         raise UserError(f"metrics.protocol={protocol!r} is unknown; choose one of: {', '.join(PROTOCOLS)}")
 
 
 class Checked(NamedTuple):
-    """One map that can be scored: (H, W) arrays in host memory."""
+    """One map that can be scored, as (H, W) arrays in host memory."""
 
     pred: NDArray[np.floating]
     """Finite, in [0, 1], in the caller's precision."""
     target: BoolMap
     valid: BoolMap | None
-    """False where nothing is judged; None: everywhere valid."""
+    """False where nothing is judged; None: valid everywhere."""
     image: NDArray[np.uint8] | None = None
-    """(H, W, 3) RGB, for the measures that look at it."""
+    """(H, W, 3) RGB, for the measures that use the image."""
 
 
 def check_extra(extra: Sequence[str]) -> tuple[str, ...]:
-    """The extras in the order of `EXTRAS`, each once; `UserError` names the unknown ones."""
+    """Return the names in the order of `EXTRAS`, each once; a `UserError` lists the unknown ones."""
     names = [extra] if isinstance(extra, str) else list(extra)
     unknown = [name for name in names if name not in EXTRAS]
     if unknown:
@@ -57,7 +57,7 @@ def check_extra(extra: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_workers(workers: int) -> None:
-    """Raises `UserError` unless there is at least one worker."""
+    """Raise a `UserError` unless there is at least one worker."""
     if workers < 1:
         raise UserError(f"metrics.workers={workers} is no number of threads; choose 1 or more")
 
@@ -69,11 +69,11 @@ def checked_maps(
     images: Sequence[Map] | None = None,
     extra: tuple[str, ...] = (),
 ) -> list[Checked]:
-    """The maps as arrays: predictions floating (in their own precision), targets bool, validity bool or None, images uint8.
+    """Return the maps as arrays: float predictions (precision kept), bool targets, bool or no validity, uint8 images.
 
     Raises:
         UserError: lists every problem of every map: different lengths or sizes, wrong types, no pixels, NaN, values
-            outside [0, 1], no valid pixel, no images although a measure of `extra` looks at them.
+            outside [0, 1], no valid pixel, no images although a measure of `extra` needs them.
     """
     problems = Problems()
     looking = [name for name in extra if MEASURES[name].needs_image]
@@ -105,7 +105,8 @@ def checked_maps(
             faults.append(f"validity mask is {_size(inside)}, target is {_size(target)}")
         if image is not None and (image.dtype != np.uint8 or image.shape != (*target.shape, 3)):
             faults.append(
-                f"image is {_size(image)} {image.dtype}, target is {_size(target)}; expected (H, W, 3) uint8 of the same size"
+                f"image is {_size(image)} {image.dtype}, target is {_size(target)}; "
+                "expected (H, W, 3) uint8 of the same size"
             )
         problems.extend(f"map {index}: {fault}" for fault in faults)
         checked.append(Checked(pred, target, inside, image))
@@ -120,7 +121,7 @@ def _split(maps: Maps | Sequence[Map | None], name: str, problems: list[str], op
         )
         return []
     if _is_tensor(maps):
-        maps = maps.detach().cpu()  # one transfer, not one a map
+        maps = maps.detach().cpu()  # one transfer for all maps
     return [None if optional and single is None else _to_array(single) for single in maps]
 
 

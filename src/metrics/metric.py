@@ -18,7 +18,7 @@ from src.utils.private import is_synced
 
 
 class COSMetrics(Metric):
-    """Every measure of `MEASURES`, over images: MAE, S_α, E_φ, F_β, weighted F_β, IoU, Dice, SE, SP, ACC, BER.
+    """Means over images of every measure of `MEASURES`: MAE, S_α, E_φ, F_β, weighted F_β, IoU, Dice, SE, SP, ACC, BER.
 
     Args:
         protocol: `field` (8-bit rounding, then min–max per map, as the field's toolbox), `raw` (as given) or `released`
@@ -26,14 +26,14 @@ class COSMetrics(Metric):
         extra: names of slow measures to add, of `EXTRAS`: auc, boundary_iou, ms_iou, hce, context, context_weighted.
         workers: threads that share the maps of one `update`.
 
-    One instance judges one kind of map: an unfolded network keeps one per stage (`copy.deepcopy` of an empty metric
-    makes the next).
+    One instance scores one kind of map: an unfolded network keeps one instance per stage (`copy.deepcopy` of an empty
+    metric makes another).
 
-    The states are float64 sums of fixed shape and a count, so a distributed sum is the sum of one process, whatever
-    number of images each rank saw; they stay float64 when the module that holds the metric is cast.
+    The states are a count and float64 sums of fixed shape. The sums over all ranks are therefore those of a single
+    process, however many images each rank saw. They stay float64 when the module that holds the metric is cast.
 
-    After `update`, `last_scores` holds the scalars of its images in order (`MapScores.scalars`; the `*_max` there are
-    of the image's own curve), for per-image tables. Only of this process, and not a state.
+    After `update`, `last_scores` holds the scalars of its images in order, for per-image tables (`MapScores.scalars`;
+    a `*_max` there is the maximum of the image's own curve). It is no state: it only covers this process.
 
     Raises:
         UserError: unknown protocol or extra, no worker.
@@ -75,9 +75,9 @@ class COSMetrics(Metric):
             preds: list of (H, W) maps of any sizes, or a batch (N, H, W) or (N, 1, H, W); floats in [0, 1], torch or
                 NumPy.
             targets: bool maps of the same sizes.
-            valid: bool maps of the same sizes, False where nothing is judged (see `score`); None, or None for single
-                images: everywhere valid.
-            images: (H, W, 3) uint8 RGB of the same sizes, for the extra `context_weighted` alone.
+            valid: bool maps of the same sizes, False where nothing is judged (see `score`). None, for all or for
+                single images: valid everywhere.
+            images: (H, W, 3) uint8 RGB of the same sizes; only the extra `context_weighted` needs them.
 
         Raises:
             UserError: names every map that cannot be scored and why; the sums are then unchanged.
@@ -89,18 +89,18 @@ class COSMetrics(Metric):
         for single in scores:
             scalars += [single.scalars[name] for name in self.names]
             curves += [single.curves[name] for name in CURVES]
-        # Not in place: a state that was reset under inference mode could not be updated outside of it.
+        # Not in place: a state that was reset in inference mode could not be updated outside of it.
         self.scalar_sum = self.scalar_sum + torch.from_numpy(scalars).to(self.scalar_sum.device)
         self.curve_sum = self.curve_sum + torch.from_numpy(curves).to(self.curve_sum.device)
         self.count = self.count + len(scores)
         self.last_scores = [single.scalars for single in scores]
 
     def compute(self) -> dict[str, Tensor]:
-        """Means over all images of all processes: float64 scalars (0-d) and curves (256,) along `functional.THRESHOLDS`.
+        """Return the means over all images of all processes.
 
-        The scalars are the keys of `MEASURES` (its `meaning` says how each is computed), those of `extra` last; the
-        curves those of `CURVES`. Images are averaged first; `*_max` is the maximum of the mean curve, `*_mean` its
-        mean.
+        The scalars (float64, 0-d) have the keys of `MEASURES` (whose `meaning` says how each is computed), those of
+        `extra` last; the curves, (256,) along `functional.THRESHOLDS`, have the keys of `CURVES`. Curves are averaged
+        over images first; `*_max` is the maximum of the mean curve, `*_mean` its mean.
 
         Raises:
             UserError: no image was scored, on any process.
@@ -121,17 +121,17 @@ class COSMetrics(Metric):
         self, preds: Maps, targets: Maps, valid: Validity = None, images: Sequence[Map] | None = None
     ) -> dict[str, Tensor]:
         """Update the measures and return the result of these maps only."""
-        # torchmetrics resets the sums before it updates: bad maps must be found earlier.
+        # torchmetrics resets the sums before it updates: bad maps must be found before that.
         checked_maps(preds, targets, valid, images, self.extra)
         return super().forward(preds, targets, valid, images)
 
     def reset(self) -> None:
-        """Back to no image."""
+        """Forget all images."""
         super().reset()
         self.last_scores = []
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Any:
-        """Follow a move to another device, but not a change of precision (`.to(torch.float16)` would reach the sums)."""
+        """Follow a move to another device but not a cast, such as `.to(torch.float16)`, which would reach the sums."""
 
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(fn(tensor.new_empty(0)).device)

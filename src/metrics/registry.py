@@ -1,4 +1,4 @@
-"""The registry: what every key of `COSMetrics` is called in print, which way is better, and how it is computed."""
+"""The registry: printed name, direction and meaning of every key of `COSMetrics`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from dataclasses import dataclass
 class Measure:
     """One scalar of `COSMetrics.compute()`.
 
-    `name`: its key. `label`: for text and terminals. `latex`: for a table in a paper. `higher_is_better`: its arrow.
-    `meaning`: one line, threshold rule included. `extra`: must be named in `metrics.extra`. `needs_image`: and wants
-    the images beside the maps.
+    Attributes:
+        name: its key.
+        label: its name in text and terminals.
+        latex: its name in a paper's table.
+        higher_is_better: its direction.
+        meaning: one line, including the rule for the threshold.
+        extra: only computed if `metrics.extra` names it.
+        needs_image: needs the images as well as the maps.
     """
 
     name: str
@@ -122,7 +127,8 @@ _ALL = (
         "C_β^ω",
         r"$C_\beta^\omega$",
         True,
-        "context measure with β² = 1.2, well camouflaged parts of the object weighing more, from the image (the same paper)",
+        "context measure with β² = 1.2, well camouflaged parts of the object weighing more, from the image"
+        " (the same paper)",
         True,
         True,
     ),
@@ -132,7 +138,7 @@ MEASURES: dict[str, Measure] = {measure.name: measure for measure in _ALL}
 """Every scalar key, in the order of `compute()` and of tables."""
 
 STANDARD: tuple[str, ...] = tuple(measure.name for measure in _ALL if not measure.extra)
-"""The keys that are always there."""
+"""The keys that are always computed."""
 
 EXTRAS: tuple[str, ...] = tuple(measure.name for measure in _ALL if measure.extra)
 """The keys that `extra` can name."""

@@ -14,10 +14,10 @@ from src.metrics.functional.grey_map import LevelMap
 from src.metrics.functional.structure import combined
 
 CURVES = ("precision_curve", "recall_curve", "f_curve", "e_curve", "iou_curve", "dice_curve")
-"""Curves over the 256 falling thresholds `functional.THRESHOLDS`."""
+"""Keys of the curves over the 256 falling thresholds `functional.THRESHOLDS`."""
 
 OF_CURVES = {f"{name}_{which}": f"{name}_curve" for name in ("e", "f", "iou", "dice") for which in ("mean", "max")}
-"""Scalars that are read off a mean curve; all others are means over images."""
+"""Scalar → the mean curve that it is computed from; all other scalars are means over images."""
 
 _ON_FOREGROUND: dict[str, Callable[[BoolMap, BoolMap], float]] = {
     "boundary_iou": fn.boundary_iou,
@@ -28,11 +28,13 @@ _ON_FOREGROUND: dict[str, Callable[[BoolMap, BoolMap], float]] = {
 
 @dataclass(frozen=True)
 class MapScores:
-    """What one map scored.
+    """The scores of one map.
 
-    `scalars`: the keys `STANDARD` and the extras asked for. `e_max`, `f_max`, `iou_max` and `dice_max` are the maxima
-    of this map's own curves; their mean over images is not the data set's maximum (that of the mean curve). `curves`:
-    `CURVES`, (256,) float64 each.
+    Attributes:
+        scalars: the keys `STANDARD` and the requested extras. `e_max`, `f_max`, `iou_max` and `dice_max` are the maxima
+            of this map's own curves; their mean over images is not the data set's value (the maximum of the mean
+            curve).
+        curves: the keys `CURVES`, (256,) float64 each.
     """
 
     scalars: dict[str, float]
@@ -49,19 +51,19 @@ def score(
 ) -> MapScores:
     """Score one (H, W) prediction in [0, 1] against a bool mask of the same size (torch or NumPy).
 
-    All measures are taken on the map that the protocol makes; so IoU, Dice and the rates call foreground what exceeds
-    0.5 after min–max under `field`, and as given under `raw`.
+    All measures are computed on the map that the protocol makes. For IoU, Dice and the rates, foreground is therefore
+    what exceeds 0.5 after min–max (`field`) or as given (`raw`).
 
     Args:
         pred: probabilities in [0, 1].
         target: the mask.
         protocol: `field`, `raw` or `released`, see `functional.prepare`.
-        valid: bool map, False where nothing is to be judged (outside a retina's field of view), or None. What is
-            counted over pixels (MAE, every curve, E and F, IoU, Dice, the rates, AUC) knows the valid pixels only,
-            min–max and adaptive threshold included. What needs a map (S, weighted F, the boundary measures, HCE,
-            context) sees the invalid part as background that was predicted as background.
+        valid: bool map, False where nothing is to be judged (outside a retina's field of view), or None. Measures that
+            count pixels (MAE, every curve, E and F, IoU, Dice, the rates, AUC) only use the valid pixels, also for
+            min–max and the adaptive threshold. Measures that need a whole map (S, weighted F, the boundary measures,
+            HCE, context) treat the invalid part as background that was predicted as background.
         extra: names of slow measures, see `EXTRAS`.
-        image: (H, W, 3) uint8 RGB, for `context_weighted` alone.
+        image: (H, W, 3) uint8 RGB; only `context_weighted` needs it.
 
     Raises:
         UserError: unknown protocol or extra; shapes that differ, NaN, values outside [0, 1], wrong types, all listed at
@@ -93,23 +95,24 @@ def score_many(
     workers: int = 1,
     images: Sequence[Map] | None = None,
 ) -> list[MapScores]:
-    """`score` of every map, in order, by `workers` threads (the loops over pixels run without the GIL).
+    """Return the `score` of every map, in order, computed by `workers` threads (the pixel loops release the GIL).
 
     Args:
         preds: a list of maps of any sizes, or a batch (N, H, W) or (N, 1, H, W).
         targets: likewise, the masks.
         protocol: as for `score`.
-        valid: likewise, where there is something to judge; single validity masks may be None.
+        valid: likewise, False where nothing is judged; single masks may be None.
         extra: as for `score`.
         workers: number of threads.
-        images: (H, W, 3) uint8 RGB each, for `context_weighted` alone.
+        images: (H, W, 3) uint8 RGB each; only `context_weighted` needs them.
 
     Raises:
         UserError: as `score`, every problem of every map at once, before any map is scored; `workers` below 1.
 
     >>> import numpy as np
     >>> target = np.array([[True, False]])
-    >>> [single.scalars["mae"] for single in score_many([target * 1.0, target * 0.5], [target, target], "raw", workers=2)]
+    >>> scores = score_many([target * 1.0, target * 0.5], [target, target], "raw", workers=2)
+    >>> [single.scalars["mae"] for single in scores]
     [0.0, 0.25]
     """
     check_protocol(protocol)
@@ -119,7 +122,7 @@ def score_many(
 
 
 def score_all(maps: list[Checked], protocol: str, extra: tuple[str, ...], workers: int) -> list[MapScores]:
-    """`score_many` for arguments that were checked."""
+    """`score_many` for maps that `checked_maps` returned."""
     if workers == 1 or len(maps) < 2:
         return [score_checked(single, protocol, extra) for single in maps]
     with ThreadPoolExecutor(min(workers, len(maps))) as pool:
@@ -127,7 +130,7 @@ def score_all(maps: list[Checked], protocol: str, extra: tuple[str, ...], worker
 
 
 def score_checked(single: Checked, protocol: str, extra: tuple[str, ...] = ()) -> MapScores:
-    """`score` for what `checked_maps` has passed."""
+    """`score` for one map that `checked_maps` returned."""
     pred = fn.stretch(single.pred) if protocol == "released" else single.pred
     whole = (PixelMap if protocol == "raw" else LevelMap).of(pred, single.target, single.valid)
     at_thresholds, at_adaptive, at_half = whole.counts_at_thresholds(), whole.counts_adaptive(), whole.counts_at_half()
@@ -167,7 +170,7 @@ def score_checked(single: Checked, protocol: str, extra: tuple[str, ...] = ()) -
         if name == "auc":
             scalars[name] = whole.auc()
         elif name == "context_weighted":
-            assert single.image is not None  # `checked_maps` saw to it
+            assert single.image is not None  # ensured by `checked_maps`
             scalars[name] = fn.context_weighted(whole.pixels(), whole.target, single.image)
         elif name == "context":
             scalars[name] = fn.context(whole.pixels(), whole.target)

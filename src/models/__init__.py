@@ -1,1 +1,1 @@
-"""RUN, its parts and its rivals."""
+"""RUN, its parts, the baselines and the authors' released networks."""

@@ -1,4 +1,4 @@
-"""Check the settings of a network's parts: every impossible one in the same words, all at once."""
+"""Check the settings of a network's parts; report all invalid ones at once, in one form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from src.utils.errors import Problems
 
 
 class Expectation(NamedTuple):
-    """A setting, its value, whether that is possible, and what was expected."""
+    """A setting, its value, whether the value is valid, and what was expected."""
 
     name: str
     value: Any
@@ -17,7 +17,7 @@ class Expectation(NamedTuple):
 
 
 def unmet(*expectations: Expectation) -> list[str]:
-    """Return one line per setting that is impossible.
+    """Return one line per setting that is invalid.
 
     >>> unmet(Expectation("depth", 0, False, "at least 1"), Expectation("width", 3, True, "at least 1"))
     ['depth: got 0, expected at least 1']
@@ -31,12 +31,12 @@ def at_least_one(**settings: int) -> list[Expectation]:
 
 
 def one_of(choices: tuple[Any, ...], **settings: Any) -> list[Expectation]:
-    """Expect one of some values."""
+    """Expect each setting to have one of the values ``choices``."""
     return [
         Expectation(name, value, value in choices, " or ".join(map(str, choices))) for name, value in settings.items()
     ]
 
 
 def check(owner: str, *expectations: Expectation) -> None:
-    """Raise a UserError with every setting of ``owner`` that is impossible."""
+    """Raise a UserError that lists every invalid setting of ``owner``."""
     Problems(unmet(*expectations)).raise_all(f"{owner} cannot be built:")

@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-accumulates of each part, time and memory of a batch."""
+"""The cost of a network: parameters and multiply-accumulates of each part, time and memory of a batch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-import src.ops.scan.flops  # noqa: F401  the counter then knows the scan
+import src.ops.scan.flops  # noqa: F401  so that the counter includes the scan
 from src.utils.memory import peak_gib, reset_peak
 
 
 @dataclass(frozen=True)
 class PartCost:
-    """One part of a network: a direct child, or what a module list holds; `gmacs` of one image."""
+    """One part of a network (a direct child; a module list counts as one); `gmacs` for one image."""
 
     part: str
     parameters: int
@@ -28,7 +28,7 @@ class PartCost:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each counted run of one batch, and the peak of memory in GiB."""
+    """Seconds of each timed run of one batch, and peak memory in GiB."""
 
     mode: str
     seconds: tuple[float, ...]
@@ -36,7 +36,7 @@ class Timing:
 
     @property
     def quartiles(self) -> tuple[float, float, float]:
-        """Lower quartile, median and upper quartile, in seconds."""
+        """Return lower quartile, median and upper quartile, in seconds."""
         if len(self.seconds) == 1:
             return (self.seconds[0],) * 3
         low, middle, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
@@ -44,11 +44,11 @@ class Timing:
 
 
 def count_parts(net: nn.Module, image: Tensor) -> list[PartCost]:
-    """Parameters and GMACs of every part of ``net`` for ``image`` (1,3,H,W), and the total as the last.
+    """Return parameters and GMACs of every part of ``net`` for ``image`` (1,3,H,W), with the total as the last entry.
 
-    Multiply-accumulates of convolutions, matrix products and the selective scan (half the operations that torch's
-    counter finds); element-wise operations, normalisation, pooling and resizing are not counted, as everywhere in the
-    field. Attention is counted as its two matrix products.
+    The multiply-accumulates of convolutions, matrix products and the selective scan are counted (as half the operations
+    that torch's counter finds); element-wise operations, normalisation, pooling and resizing are not, as everywhere in
+    the field. Attention is counted as its two matrix products.
     """
     operations: dict[str, int] = {}
     starts: list[int] = []
@@ -76,7 +76,7 @@ def count_parts(net: nn.Module, image: Tensor) -> list[PartCost]:
 
 
 def measure(mode: str, run: Callable[[], object], device: torch.device, warmup: int, repeats: int) -> Timing:
-    """Time ``repeats`` calls of ``run`` after ``warmup`` that do not count; on a GPU each waits until its work is done."""
+    """Time ``repeats`` calls of ``run``, after ``warmup`` calls that are not timed; wait for the GPU after each."""
     for _ in range(warmup):
         run()
     _wait(device)

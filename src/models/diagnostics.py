@@ -1,4 +1,4 @@
-"""Is the unfolding at work? What its mask step gains and of which parts it is made, and where its few numbers stand."""
+"""Does the unfolding have an effect? The gains of its mask steps, their parts, and its learned numbers."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from src.models.sofs import MaskStep, filtered_residual, residual_filter
 def mask_step_gains(
     output: RUNOutput | MaskOutput, targets: Sequence[Tensor], valid: Sequence[Tensor] | None = None
 ) -> list[Tensor]:
-    """Return mean |M_{k−1} − G| − mean |M̂_k − G| for k = 1 … K (K + 1 with a closing step), over the batch at the unfolding resolution.
+    """Return the gain of each mask step: mean |M_{k−1} − G| − mean |M̂_k − G| over the batch.
 
-    Positive where the closed-form step moves the mask towards the truth; after training, a gain under 0.001 means an
-    idle unfolding (method.md 3.5). A network without stages has none.
+    One gain for each k = 1 … K (K + 1 with a closing step), at the unfolding resolution. It is positive if the
+    closed-form step moves the mask towards the truth; after training, a gain under 0.001 means that the unfolding does
+    nothing (method.md 3.5). A network without stages has no gains.
 
     Args:
-        output: what the network returned.
+        output: the network's output.
         targets: G, bool (h, w) of any size, one per image.
-        valid: likewise, where the truth is known; None: everywhere.
+        valid: likewise, True where the truth is known; None: everywhere.
     """
     return [] if isinstance(output, MaskOutput) else _nearer_by(output, output.masks_hat, targets, valid)
 
@@ -35,7 +36,7 @@ def mask_step_gains(
 def _nearer_by(
     output: RUNOutput, after: Sequence[Tensor], targets: Sequence[Tensor], valid: Sequence[Tensor] | None
 ) -> list[Tensor]:
-    """By how much each mask in ``after`` is nearer to the truth than M_0, M_1, … are."""
+    """Return by how much each mask in ``after`` is nearer to the truth than the mask M_0, M_1, … before it."""
     size = (output.mask_logits.shape[-2], output.mask_logits.shape[-1])
 
     def at_unfolding(maps: Sequence[Tensor]) -> Tensor:
@@ -56,9 +57,9 @@ class StepParts(NamedTuple):
     """The step M̂_k − M_{k−1} of one stage, before clamping, as a sum of four maps (N,1,h,w) (method.md 3.5).
 
     Attributes:
-        evidence: −⟨C, U_{k−1}⟩ / Q_a, what the RGB network says; zero at k = 1.
+        evidence: −⟨C, U_{k−1}⟩ / Q_a, the evidence of the RGB network U; zero at k = 1.
         memory: −⟨C, δ_{k−1} − U_{k−1}⟩ / Q_a, the pull of λ towards older masks.
-        gradient: −w_k s ∇S(r_{k−1}) / Q_a, the residual network.
+        gradient: −w_k s ∇S(r_{k−1}) / Q_a, the residual network's part.
         sparsity: −w_k α L_S (ρ_k − r_{k−1}) / Q_a.
         weight: w_k.
     """
@@ -72,7 +73,7 @@ class StepParts(NamedTuple):
 
 @torch.no_grad()
 def mask_step_parts(net: RUN, image: Tensor, output: RUNOutput) -> list[StepParts]:
-    """Return the parts that each mask step consists of, a closing one included; nothing where the mask step is off.
+    """Return the parts of each mask step, including a closing step; an empty list if the mask step is off.
 
     Args:
         net: the network.
@@ -113,18 +114,18 @@ GAINED_BY: dict[str, tuple[str, ...]] = {
     "(d) the L_S term": ("sparsity",),
     "(a) and (c)": ("evidence", "gradient"),
 }
-"""What :func:`gains_by_part` asks for: its name, and the parts that are added to M_{k−1}."""
+"""The gains of :func:`gains_by_part`: name → the parts that are added to M_{k−1}."""
 
 
 @torch.no_grad()
 def gains_by_part(
     net: RUN, image: Tensor, output: RUNOutput, targets: Sequence[Tensor], valid: Sequence[Tensor] | None = None
 ) -> dict[str, list[Tensor]]:
-    """:func:`mask_step_gains` of steps that consist of some parts alone, clamped to [0,1] as M̂_k is; by the names of `GAINED_BY`.
+    """Return :func:`mask_step_gains` for steps that only have some of their parts, by the names of `GAINED_BY`.
 
-    The parts are those of this very pass, so what they gain does not add up where a sum leaves [0,1] or passes the
-    truth. Empty lists where the mask step is off. Which parts are asked for, (a) and (c) together above all, is
-    method.md 3.5's.
+    The masks are clamped to [0,1], as M̂_k is. The parts are taken from the given pass, so their gains do not add up
+    where a sum leaves [0,1] or overshoots the truth. Empty lists if the mask step is off. method.md 3.5 explains the
+    choice of parts, above all (a) and (c) together.
 
     Args:
         net: the network.
@@ -161,7 +162,7 @@ def _parts(
 
 
 def unfolding_values(net: nn.Module) -> dict[str, float]:
-    """μ, λ, α, s, γ as they stand, by the name of their module; empty for a network without unfolding."""
+    """Return the current μ, λ, α, s, γ by name and stage, such as ``mu_0``; empty for a network without unfolding."""
     values = {}
     for i, step in enumerate(getattr(net, "mask_steps", ())):
         values[f"mu_{i}"] = step.mu().item()

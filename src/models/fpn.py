@@ -21,14 +21,14 @@ class FPN(nn.Module):
     Args:
         encoder: a :class:`PyramidEncoder`.
         channels: width of the pyramid.
-        levels: strides whose outputs, brought up to stride 4, are summed under the head. ``[4]``: the finest alone; all
-            four: the semantic branch of a panoptic feature pyramid (Kirillov et al., CVPR 2019), which `model=fpn_wide`
-            is.
+        levels: strides whose outputs are upsampled to stride 4 and summed, as the input of the head. ``[4]``: only the
+            finest level; all four: the semantic branch of a panoptic feature pyramid (Kirillov et al., CVPR 2019),
+            which `model=fpn_wide` is.
 
     ``forward(image)``: (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`MaskOutput`.
 
     Raises:
-        UserError: levels without the finest, or strides that there are not.
+        UserError: levels without the finest, or strides that the encoder does not have.
     """
 
     def __init__(self, encoder: PyramidEncoder, channels: int = 64, levels: Sequence[int] = (FINEST,)) -> None:

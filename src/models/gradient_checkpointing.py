@@ -1,4 +1,4 @@
-"""Call a part of a network plainly, or keep only its input and compute it again in the backward pass."""
+"""Call a part of a network as usual, or keep only its input and compute it again in the backward pass."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ def call_plain(part: nn.Module, *tensors: Tensor) -> Any:
 
 
 def call_checkpointed(part: nn.Module, *tensors: Tensor) -> Any:
-    """Return ``part(*tensors)`` with the same gradients and buffers, without keeping intermediate results (gradient checkpointing)."""
+    """Return ``part(*tensors)`` without storing intermediate results (gradient checkpointing).
+
+    Gradients and buffers are the same as those of a plain call.
+    """
     if not torch.is_grad_enabled():
         return part(*tensors)
-    if torch.compiler.is_compiling():  # recomputes values alone, no updates of buffers; knows no context_fn
+    if torch.compiler.is_compiling():  # recomputes values only, without updating buffers; does not support context_fn
         return checkpoint(part, *tensors, use_reentrant=False)
     frozen = functools.partial(_frozen_statistics, part)
     return checkpoint(part, *tensors, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), frozen()))
@@ -34,7 +37,7 @@ def call_checkpointed(part: nn.Module, *tensors: Tensor) -> Any:
 
 @contextlib.contextmanager
 def _frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """While checkpointing recomputes, BatchNorm must not count the same batch a second time."""
+    """Freeze BatchNorm's statistics while checkpointing recomputes: it must not count the same batch twice."""
     norms = [m for m in module.modules() if isinstance(m, BATCH_NORMS) and m.num_batches_tracked is not None]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:

@@ -13,7 +13,7 @@ POSITIVE_FLOOR = 1e-3
 
 
 def conv_bn_relu(in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.Sequential:
-    """Convolution (same size, no bias) → BatchNorm → ReLU."""
+    """Return convolution (same size, no bias) → BatchNorm → ReLU."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False),
         nn.BatchNorm2d(out_channels),
@@ -25,7 +25,7 @@ class PositiveScalar(nn.Module):
     """A learnable number that stays positive: 10⁻³ + exp(θ), so that steps are multiplicative (method.md 3.6).
 
     Args:
-        init: its first value, above 10⁻³.
+        init: the initial value, above 10⁻³.
     """
 
     def __init__(self, init: float) -> None:
@@ -35,7 +35,7 @@ class PositiveScalar(nn.Module):
         self.theta = nn.Parameter(torch.tensor(math.log(init - POSITIVE_FLOOR)))
 
     def forward(self) -> Tensor:
-        """Return the number, a tensor without dimensions."""
+        """Return the number, a 0-d tensor."""
         return POSITIVE_FLOOR + self.theta.exp()
 
 

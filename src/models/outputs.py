@@ -1,4 +1,4 @@
-"""What a segmentation network returns."""
+"""The outputs of the segmentation networks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from src.models.resample import upsample
 
 
 class StageOutput(NamedTuple):
-    """One stage k at the unfolding resolution (h, w) = (⌈H/u⌉, ⌈W/u⌉); the next step reads these very tensors.
+    """One stage k at the unfolding resolution (h, w) = (⌈H/u⌉, ⌈W/u⌉); the next stage uses the same tensors.
 
-    A network that refines masks without unfolding (``model=released``) has stages of masks alone: all other fields are
+    In a network that refines masks without unfolding (``model=released``) stages only have masks: all other fields are
     None.
 
     Attributes:
@@ -22,8 +22,8 @@ class StageOutput(NamedTuple):
         mask_logits, mask: logit and probability of M_k, (N,1,h,w).
         edge_logits: logit of E_k, (N,1,h,w), or None without an edge head.
         background: B_k, (N,3,h,w) in [0,1].
-        reconstruction: Ĉ_k, (N,3,h,w), or None where ROBE is off (it would equal C).
-        residual: r_{k−1}, (N,1,h,w), zero where the residual or the mask step is off.
+        reconstruction: Ĉ_k, (N,3,h,w), or None if ROBE is off (it would equal C).
+        residual: r_{k−1}, (N,1,h,w), zero if the residual or the mask step is off.
     """
 
     mask_hat: Tensor | None
@@ -36,13 +36,13 @@ class StageOutput(NamedTuple):
 
 
 class RUNOutput(NamedTuple):
-    """What RUN returns: the start, every stage, and the final mask.
+    """RUN's output: the start, every stage, and the final mask.
 
     Attributes:
-        mask_logits: (N,1,H,W) at the input's size, of M_K, or of M̂_{K+1} where there is a closing step.
+        mask_logits: (N,1,H,W) at the input's size, of M_K, or of M̂_{K+1} with a closing step.
         coarse_logits: logit of M_0, (N,1,h,w) at the unfolding resolution.
-        stages: M_1 … M_K with all that belongs to them.
-        closing: M̂_{K+1}, (N,1,h,w) in [0,1], or None without a closing step and in training.
+        stages: stages 1 … K, with M_1 … M_K and their other variables.
+        closing: M̂_{K+1}, (N,1,h,w) in [0,1]; None without a closing step, and in training.
     """
 
     mask_logits: Tensor
@@ -52,34 +52,37 @@ class RUNOutput(NamedTuple):
 
     @property
     def mask(self) -> Tensor:
-        """(N,1,H,W), the probability of the final mask."""
+        """Return the probability of the final mask, (N,1,H,W)."""
         return self.mask_logits.sigmoid()
 
     @property
     def stage_logits(self) -> tuple[Tensor, ...]:
-        """Logits of M_0 … M_K at the unfolding resolution."""
+        """Return the logits of M_0 … M_K, (N,1,h,w) each, at the unfolding resolution."""
         return (self.coarse_logits, *(stage.mask_logits for stage in self.stages))
 
     @property
     def masks_hat(self) -> tuple[Tensor, ...]:
-        """M̂_1 … M̂_K at the unfolding resolution, and M̂_{K+1} where there is a closing step; empty where stages are masks alone."""
+        """Return M̂_1 … M̂_K (and M̂_{K+1} with a closing step), (N,1,h,w) each, at the unfolding resolution.
+
+        Empty if the stages only have masks.
+        """
         steps = (*(stage.mask_hat for stage in self.stages), self.closing)
         return tuple(mask for mask in steps if mask is not None)
 
     @property
     def backgrounds(self) -> tuple[Tensor, ...]:
-        """B_1 … B_K at the unfolding resolution; empty where stages are masks alone."""
+        """Return B_1 … B_K, (N,3,h,w) each, at the unfolding resolution; empty if the stages only have masks."""
         return tuple(stage.background for stage in self.stages if stage.background is not None)
 
 
 class MaskOutput(NamedTuple):
-    """What a network without stages returns: ``mask_logits``, (N,1,H,W) at the input's size."""
+    """The output of a network without stages: ``mask_logits``, (N,1,H,W) at the input's size."""
 
     mask_logits: Tensor
 
     @property
     def mask(self) -> Tensor:
-        """(N,1,H,W), the probability."""
+        """Return the probability of the mask, (N,1,H,W)."""
         return self.mask_logits.sigmoid()
 
 
@@ -88,14 +91,16 @@ CLOSING_PREFIX = "M̂_"
 
 
 def stage_logits(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
-    """``M_0`` … ``M_K`` → logits (N,1,H,W) at the input's size, and ``M̂_{K+1}`` where it is the final mask; without stages ``M`` alone."""
+    """Return the logits of all masks by name, (N,1,H,W) each, at the input's size.
+
+    The names are ``M_0`` … ``M_K``, and ``M̂_{K+1}`` if it is the final mask; ``M`` for a network without stages.
+    """
     if isinstance(output, MaskOutput):
         return {"M": output.mask_logits}
     height, width = output.mask_logits.shape[-2:]
     factor = -(-height // output.coarse_logits.shape[-2])
-    before = output.stage_logits[
-        : len(output.stages) + (output.closing is not None)
-    ]  # M_K is the final mask itself where nothing closes
+    # Without a closing step M_K is the final mask.
+    before = output.stage_logits[: len(output.stages) + (output.closing is not None)]
     final = f"M_{len(output.stages)}" if output.closing is None else f"{CLOSING_PREFIX}{len(output.stages) + 1}"
     return {f"M_{k}": upsample(logits, factor, (height, width)) for k, logits in enumerate(before)} | {
         final: output.mask_logits
@@ -103,7 +108,7 @@ def stage_logits(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
 
 
 def masks_at_size(logits: Tensor, targets: Sequence[Tensor]) -> list[Tensor]:
-    """Logits (N,1,H,W), bilinearly brought to the size of each target (h, w), then σ: one (h, w) map an image."""
+    """Resize the logits (N,1,H,W) bilinearly to each target's size (h, w), then apply σ; one map (h, w) per image."""
     return [
         F.interpolate(
             row.unsqueeze(0).float(), size=tuple(target.shape[-2:]), mode="bilinear", align_corners=False

@@ -1,4 +1,4 @@
-"""What stays float32 under autocast: the scan, the divisions of the closed-form steps, the losses."""
+"""The parts that stay float32 under autocast: the scan, the divisions of the closed-form steps, the losses."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def full_precision(x: Tensor) -> Tensor:
-    """``x`` in float32 if it was half as wide; float32 and float64 as they are."""
+    """Return ``x`` in float32 if it is in half precision; float32 and float64 are not changed."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

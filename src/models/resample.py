@@ -1,7 +1,7 @@
-"""Bringing maps down and logits up so that token (i, j) at stride s always covers the pixels from (i·s, j·s).
+"""Downsample maps and upsample logits so that token (i, j) at stride s always covers the pixels from (i·s, j·s).
 
-Sizes follow ⌈H/s⌉ everywhere. Only whole factors are used: `interpolate(size=…)` would shift maps against each
-other at odd sizes.
+Sizes are ⌈H/s⌉ everywhere. Only whole factors are used: `interpolate(size=…)` would shift maps against each other at
+odd sizes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def pool(x: Tensor, factor: int) -> Tensor:
 
 
 def upsample(x: Tensor, factor: int, size: tuple[int, int]) -> Tensor:
-    """Bilinear ×factor, then cropped to ``size`` = (H, W), which must not exceed factor × the size of ``x``."""
+    """Enlarge bilinearly by ``factor``, then crop to ``size`` = (H, W), which must be at most factor × the old size."""
     if factor > 1:
         x = F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
     return x[..., : size[0], : size[1]]

@@ -31,9 +31,9 @@ def background_step(image: Tensor, mask: Tensor, background: Tensor, lam: Tensor
 class BackgroundNetwork(nn.Module):
     """U: repairs the places where foreground and background contradict each other (method.md 3.3).
 
-    Three levels of ``widths`` channels; the last convolution starts near zero (std 10⁻³), so that a fresh U leaves
-    B̂_k almost as it is while gradients flow from the first step. Sizes: our choice; the input C: released code
-    (``reads_image=False``: U(M, B̂), the paper's figure).
+    It has three levels of ``widths`` channels. The last convolution starts near zero (std 10⁻³), so that an untrained U
+    hardly changes B̂_k, but gradients flow from the first step. The sizes are our choice; the input C is that of the
+    released code (``reads_image=False``: U(M, B̂), as in the paper's figure).
 
     ``forward(mask, background, image)``: (N,1,H,W), (N,3,H,W), (N,3,H,W) of any H, W → correction (N,3,H,W).
     """
@@ -69,10 +69,10 @@ class ROBE(nn.Module):
     Args:
         lam: initial λ.
         widths: channels of U's three levels.
-        reads_image: True: U reads C beside M_k and B̂_k (released code); False: U(M_k, B̂_k) as in the paper's figure.
+        reads_image: True: U(M_k, B̂_k, C) (released code); False: U(M_k, B̂_k) as in the paper's figure.
 
     Raises:
-        UserError: all impossible settings at once.
+        UserError: all invalid settings at once.
     """
 
     def __init__(self, lam: float = 0.01, widths: Sequence[int] = (16, 32, 48), reads_image: bool = True) -> None:
@@ -85,7 +85,7 @@ class ROBE(nn.Module):
         self.network = BackgroundNetwork(widths, reads_image)
 
     def forward(self, image: Tensor, mask: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
-        """C, M_k, B_{k−1} (shapes of :func:`background_step`) → (B_k, Ĉ_k), both (N,3,H,W), B_k in [0,1]."""
+        """Return (B_k, Ĉ_k), both (N,3,H,W), B_k in [0,1], from C, M_k, B_{k−1} (as for :func:`background_step`)."""
         estimate = background_step(image, mask, background, self.lam())
         background = (estimate + self.network(mask, estimate, image).float()).clamp(0, 1)
         return background, image * mask + background

@@ -1,10 +1,10 @@
-"""What wraps a trained network: several rounds, and sharper logits.
+"""Wrappers of a trained network: several rounds, and sharper logits.
 
-Rounds are the paper's setting of RUN-4, after SegMaR, for any network: segment, magnify on what was found, segment
-again.
+Rounds are the paper's setting of RUN-4 (after SegMaR), for any network: segment, crop and enlarge the detected object,
+segment again.
 
-A later round sees the same image, but the object fills its input: details that the first round's features could not
-hold. It is what reading a mask again cannot give (docs/results/mechanism.md).
+A later round gets the same image, but the object fills its input and shows details that the first round's features
+cannot hold. Further stages on the same features cannot give that (docs/results/mechanism.md).
 """
 
 from __future__ import annotations
@@ -18,24 +18,30 @@ from src.models.variant import Variant
 from src.utils.errors import Problems
 
 MARGIN = 0.2
-"""Of the object's box, on each side (our choice; 0.1 and 0.35 do as well on 241 held-out images of 160 px)."""
+"""Margin on each side of the object's box, as a share of its side.
+
+Our choice; 0.1 and 0.35 score the same on 241 held-out images of 160 px.
+"""
 LARGEST = 2
-"""A box is never magnified further than this; a smaller object gets more of what surrounds it (our choice; 4 and 8 do as well there)."""
+"""Largest magnification; the box of a smaller object includes more of its surroundings.
+
+Our choice; 4 and 8 score the same on those images.
+"""
 
 
 class InRounds(nn.Module):
-    """Segment, then look again at the box around what is found so far, ``rounds − 1`` times.
+    """Segment, then segment the enlarged box around the detected object again, ``rounds − 1`` times.
 
-    Inside the box the result is the mean of the earlier logits and those of the new look: with three rounds the looks
-    weigh ¼, ¼ and ½. Where nothing is found nothing changes, and where the box is the whole image the next look is the
-    first again. The image is magnified from the network's own input, so that a network is judged by the pixels that it
-    was given (our choice), rows and columns each by their own factor.
+    Inside the box the result is the mean of the earlier logits and those of the new round: three rounds have the
+    weights ¼, ¼ and ½. If nothing is found, nothing changes; if the box is the whole image, the next round repeats the
+    first. The crop is taken from the network's own input, so that it holds no more information than the network was
+    given (our choice), and is enlarged by separate factors for rows and columns.
 
     Args:
         net: ``net(image)`` returns an object with ``mask_logits`` (N,1,H,W).
         rounds: 2 or more.
 
-    ``forward(image)``: (N,3,H,W) in [0,1] → :class:`MaskOutput`, the last mask alone, as the stages of different looks
+    ``forward(image)``: (N,3,H,W) in [0,1] → :class:`MaskOutput`, only the last mask, as the stages of different rounds
     do not fit together.
     """
 
@@ -72,14 +78,14 @@ class Sharpened(nn.Module):
 
 
 def apply_variant(net: nn.Module, variant: Variant) -> nn.Module:
-    """Wrap a network with trained weights in what the variant changes; the wrappers have no weights and are never saved.
+    """Wrap a trained network as the variant asks; the wrappers have no weights and are never saved.
 
     Args:
-        net: made with the variant's closing step already, which is a setting of its constructor.
+        net: already made with the variant's closing step, which is a setting of its constructor.
         variant: rounds, closing step and sharpness.
 
     Raises:
-        UserError: impossible values, or a closing step for a network without a mask step.
+        UserError: invalid values, or a closing step for a network without a mask step.
     """
     problems = Problems(variant.problems())
     if variant.closing_step is not None and not getattr(net, "mask_steps", ()):
@@ -100,7 +106,7 @@ def unwrapped(net: nn.Module) -> nn.Module:
 
 
 def variant_of(net: nn.Module) -> Variant:
-    """Return what a network with its wrappers does; ``closing_step`` is true or false, never None."""
+    """Return the variant of a network with its wrappers; ``closing_step`` is true or false, never None."""
     rounds, sharpness = 1, 1.0
     while isinstance(net, (InRounds, Sharpened)):
         rounds = net.rounds if isinstance(net, InRounds) else rounds
@@ -110,13 +116,15 @@ def variant_of(net: nn.Module) -> Variant:
 
 
 def network_name(net: nn.Module) -> str:
-    """Return a network's name as reports write it: its class (``FPN`` for `fpn_wide` too), or ``FPN_DS`` for RUN without the unfolding."""
+    """Return a network's name in reports: its class (also ``FPN`` for `fpn_wide`), or ``FPN_DS`` without unfolding."""
     net = unwrapped(net)
     return type(net).__name__ if getattr(net, "coupling", True) else "FPN_DS"
 
 
 def object_box(mask: Tensor) -> tuple[slice, slice] | None:
-    """Rows and columns around a bool mask (H,W) with `MARGIN`, at least 1/`LARGEST` of each side; None for an empty mask.
+    """Return the rows and columns of the box around a bool mask (H,W); None for an empty mask.
+
+    The box is widened by `MARGIN` on each side, and to at least 1/`LARGEST` of the image's sides.
 
     >>> mask = torch.zeros(100, 100, dtype=torch.bool)
     >>> mask[30:80, 90:] = True
@@ -130,7 +138,7 @@ def object_box(mask: Tensor) -> tuple[slice, slice] | None:
 
 
 def _extended(found: Tensor) -> slice:
-    """The stretch of a side (S,) bool where something is found, widened, inside the side."""
+    """Return the widened range of the True entries of (S,) bool, within 0 … S."""
     side, places = len(found), found.nonzero().flatten()
     first, last = int(places[0]), int(places[-1]) + 1
     margin = int(MARGIN * (last - first))

@@ -27,36 +27,36 @@ ShareStages = Literal["unfolding", "all", "none"]
 class RUN(nn.Module):
     """The unfolded network (method.md 3), composed of its parts; ``RUN(encoder)`` is `model=run`.
 
-    A part is a factory that RUN calls once for each stage that has its own: a class, or a `functools.partial` of it
-    with settings. A part that is off is None and creates no parameters.
+    A part is given as a factory: a class, or a `functools.partial` of it with settings. RUN calls it once if the stages
+    share the part, else once per stage. A part that is off is None and creates no parameters.
 
     Args:
         encoder: a :class:`PyramidEncoder`.
         channels: width of E(C) at every level.
         num_stages: K ≥ 1.
-        levels: feature stride of each stage, or an order: see :func:`stage_levels`.
-        unfold_stride: C, M and B live at 1/1 (the paper) or 1/4 of the image's resolution.
-        share_stages: ``unfolding``: mask step and ROBE are shared over stages, the state space is not (released code);
-            ``all``: the state space too; ``none``: nothing. γ never is.
-        mask_step: makes a :class:`MaskStep`. None: M̂_k := M_{k−1}. Off too where the state space does not read M̂.
+        levels: feature stride of each stage, or the name of an order, see :func:`stage_levels`.
+        unfold_stride: 1 or 4: C, M and B have the image's resolution (the paper) or a quarter of it.
+        share_stages: ``unfolding``: all stages share the mask step and ROBE, but not the state space (released code);
+            ``all``: the state space too; ``none``: nothing. γ is never shared.
+        mask_step: makes a :class:`MaskStep`. None: M̂_k := M_{k−1}. Also off if the state space does not use M̂.
         state_space: makes a :class:`ReversibleStateSpace`, from ``channels``, ``coupling`` and ``call``.
         robe: makes a :class:`ROBE`. None: B_k := (1 − M_k)·C, and R := 1 − M_{k−1} in the state space.
         background_evidence: False: R := 1 − M_{k−1} in the state space.
-        coupling: False is the no-unfolding control ``fpn_ds``: both branches read E alone and every part of the
+        coupling: False is the no-unfolding control ``fpn_ds``: both branches only use E, and every part of the
             unfolding is off.
-        context: False leaves the top-down merging out of E(C): each level is reduced to ``channels`` by itself.
-        closing_step: the final mask is M̂_{K+1}, one more mask step (that of stage K) after the last stage, which reads
-            B_K (our switch; the paper: False, M_K). It has no parameters and no loss of its own, so in training mode
-            the output is M_K. False too where the mask step is off.
-        gradient_checkpointing: recompute the parts of each stage (mask step, either branch, ROBE) in the backward
-            instead of keeping them.
+        context: False omits the top-down merging of E(C): each level is reduced to ``channels`` by itself.
+        closing_step: the final mask is M̂_{K+1}, one more mask step (with stage K's weights) after the last stage, which
+            uses B_K (our switch; the paper: False, M_K). It has no parameters and no loss of its own, so in training
+            mode the output is M_K. Also off if the mask step is off.
+        gradient_checkpointing: recompute the parts of each stage (mask step, both branches, ROBE) in the backward pass
+            instead of storing their results.
 
     ``forward(image, start=None)``: image (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`RUNOutput`. ``start``: a mask
-    (N,1,H,W) in [0,1] that takes M_0's place, averaged down to the unfolding resolution and kept within 0.01 … 0.99, to
-    ask what the stages make of it (:mod:`scripts.results.other_starts`).
+    (N,1,H,W) in [0,1] that replaces M_0, averaged down to the unfolding resolution and clipped to 0.01 … 0.99; it shows
+    what the stages make of another start (:mod:`scripts.results.other_starts`).
 
     Raises:
-        UserError: all impossible settings at once, those of the parts included.
+        UserError: all invalid settings at once, including those of the parts.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class RUN(nn.Module):
 
         Args:
             image: C, (N,3,H,W) in [0,1].
-            start: M_0 to start from, (N,1,H,W) in [0,1]; None: that of the network.
+            start: M_0, (N,1,H,W) in [0,1]; None: the network's own.
         """
         size = (image.shape[-2], image.shape[-1])
         features = self.context(self.encoder(image))
@@ -126,11 +126,11 @@ class RUN(nn.Module):
         logits, closing = stages[-1].mask_logits, None
         if self.closing_step and not self.training:
             closing, _ = self.call(self.mask_steps[-1], image, background, mask, mask_prev)
-            logits = _clipped_logit(closing, 0.001)  # 0 and 255 in 8 bits
+            logits = _clipped_logit(closing, 0.001)  # the bounds round to 0 and 255 in 8 bits
         return RUNOutput(upsample(logits, self.unfold_stride, size), coarse_logits, tuple(stages), closing)
 
     def unfolding_parameters(self) -> Iterator[nn.Parameter]:
-        """μ, λ, α, s and γ: the few numbers that learn at their own rate, without weight decay (method.md 3.6)."""
+        """Yield μ, λ, α, s and γ, which have their own learning rate and no weight decay (method.md 3.6)."""
         for module in self.modules():
             if isinstance(module, PositiveScalar):
                 yield module.theta
@@ -163,15 +163,16 @@ class RUN(nn.Module):
         return StageOutput(mask_hat, mask_logits, new_mask, edge_logits, background, reconstruction, residual)
 
     def _to_unfolding(self, logits: Tensor, level: int, image: Tensor) -> Tensor:
-        """Logits of a level, float32, at the unfolding resolution."""
+        """Return a level's logits in float32 at the unfolding resolution."""
         return upsample(logits.float(), level // self.unfold_stride, (image.shape[-2], image.shape[-1]))
 
 
 class CoarseHead(nn.Module):
     """The start: logit of M_0 from the merged stride-32 feature, (N,C,h,w) → (N,1,h,w) (method.md 3.4).
 
-    Two Conv-BN-ReLU plus a 1×1 convolution of the global mean; no BatchNorm on that 1×1 map, which a batch of one
-    could not train. The bias of −1.5 starts every pixel as background, half-decided, where ∇S and α learn at once.
+    Two Conv-BN-ReLU plus a 1×1 convolution of the global mean; that 1×1 map has no BatchNorm, which could not train on
+    a batch of one image. With the bias of −1.5 every pixel starts as undecided background (0.18), where ∇S and α have
+    gradients from the first step.
     """
 
     def __init__(self, channels: int) -> None:
@@ -187,7 +188,9 @@ class CoarseHead(nn.Module):
 
 
 def stage_levels(order: LevelOrder, num_stages: int) -> tuple[int, ...]:
-    """The feature strides of K stages (our choice; method.md 3.2 names the first order, docs/results/ablations.md measures both).
+    """Return the feature strides of K stages.
+
+    Our choice: method.md 3.2 describes ``coarse_to_fine``; docs/results/ablations.md compares both orders.
 
     >>> stage_levels("coarse_to_fine", 3), stage_levels("coarse_to_fine", 5), stage_levels("stride_8", 4)
     ((16, 8, 4), (32, 16, 8, 4, 4), (16, 8, 8, 8))
@@ -198,22 +201,22 @@ def stage_levels(order: LevelOrder, num_stages: int) -> tuple[int, ...]:
 
 
 def module_of_stage(modules: nn.ModuleList, k: int) -> Any:
-    """Return the module of stage k, counted from 0, or the shared one."""
+    """Return the module of stage k (counted from 0), or the shared module."""
     return modules[k if len(modules) > 1 else 0]
 
 
 def _clipped_logit(mask: Tensor, bound: float = 0.01) -> Tensor:
-    """The logit of a mask in [0,1], between those of the bound and 1 − the bound."""
+    """Return the logit of a mask that is clipped to [bound, 1 − bound]."""
     return torch.logit(mask.clamp(bound, 1 - bound))
 
 
 def _copies(part: Callable[..., nn.Module] | None, copies: int) -> nn.ModuleList:
-    """Make a part as often as it has its own weights; not at all where it is off."""
+    """Make ``copies`` of a part; none if it is off."""
     return nn.ModuleList() if part is None else nn.ModuleList(part() for _ in range(copies))
 
 
 def _own_problems(channels: int, num_stages: int, levels: Any, unfold_stride: int, share_stages: str) -> list[str]:
-    """Impossible settings of RUN itself."""
+    """Return the invalid settings of RUN itself, one line each."""
     is_list = isinstance(levels, Sequence) and len(levels) == num_stages and all(level in STRIDES for level in levels)
     orders = " or ".join(get_args(LevelOrder))
     strides = f"{orders}, or a list of {num_stages} strides (one per stage) from {list(STRIDES)}"
@@ -226,7 +229,10 @@ def _own_problems(channels: int, num_stages: int, levels: Any, unfold_stride: in
 
 
 def _tried(parts: Mapping[str, Callable[..., nn.Module] | None], problems: list[str]) -> dict[str, Any]:
-    """Make each part once on the meta device, where nothing is computed and no random number drawn; collect what they refuse."""
+    """Make each part once, and add the settings that it rejects to ``problems``.
+
+    This happens on the meta device, where nothing is computed and no random number is drawn.
+    """
     made = {}
     for name, part in parts.items():
         try:

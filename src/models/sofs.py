@@ -22,17 +22,17 @@ REVERSED_PRIOR = 1e-3
 def residual_filter(
     mask: Tensor, uncertain_band: UncertainBand = "zero", softness: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """The filter F: mask p → (w, M̃), so that w·(p − M̃) is non-zero only for half-decided pixels.
+    """The filter F: mask p → (w, M̃), so that w·(p − M̃) is only non-zero for half-decided pixels.
 
     Args:
         mask: probabilities in [0,1], any shape.
         uncertain_band: ``zero``: w = 0 where 0.4 < p < 0.6 (released code); ``one``: w = 1 everywhere (our switch).
-        softness: 0: hard thresholds (released code); else the width of sigmoids in their place, through which gradients
-            flow (our switch).
+        softness: 0: hard thresholds (released code); else the width of the sigmoids that replace them, so that
+            gradients flow (our switch).
 
     Returns:
-        w (0 or 1; between them where soft) and M̃ (0.1 where 0.1 < p < 0.4, 0.9 where 0.6 < p < 0.9, p elsewhere), both
-        of ``mask``'s shape.
+        w (0 or 1, with soft thresholds also between) and M̃ (0.1 where 0.1 < p < 0.4, 0.9 where 0.6 < p < 0.9, else p),
+        both in ``mask``'s shape.
     """
     undecided = _between(mask, 0.4, 0.6, softness) if uncertain_band == "zero" else torch.zeros_like(mask)
     low, high = _between(mask, 0.1, 0.4, softness), _between(mask, 0.6, 0.9, softness)
@@ -42,7 +42,7 @@ def residual_filter(
 
 
 def _between(x: Tensor, low: float, high: float, softness: float) -> Tensor:
-    """1 where low < x < high, else 0, or with sigmoids of width ``softness`` for the two steps."""
+    """Return 1 where low < x < high, else 0; with ``softness``, sigmoids of that width replace the two steps."""
     if not softness:
         return ((x > low) & (x < high)).to(x.dtype)
     return torch.sigmoid((x - low) / softness) * torch.sigmoid((high - x) / softness)
@@ -51,7 +51,7 @@ def _between(x: Tensor, low: float, high: float, softness: float) -> Tensor:
 def filtered_residual(
     mask: Tensor, mask_prev: Tensor, uncertain_band: UncertainBand = "zero", softness: float = 0.0
 ) -> Tensor:
-    """r_{k−1} = w_{k−1}·(M_{k−1} − M̃_{k−1}) with (w_{k−1}, M̃_{k−1}) = F(M_{k−2}); shape of ``mask`` (M_{k−1})."""
+    """r_{k−1} = w_{k−1}·(M_{k−1} − M̃_{k−1}) with (w_{k−1}, M̃_{k−1}) = F(M_{k−2}), in ``mask``'s (M_{k−1}) shape."""
     weight, tilde = residual_filter(mask_prev, uncertain_band, softness)
     return weight * (mask - tilde)
 
@@ -75,7 +75,7 @@ def mask_step(
         background: B_{k−1}, (N,3,H,W) in [0,1].
         mask: M_{k−1}, (N,1,H,W) in [0,1].
         mask_prev: M_{k−2}, likewise.
-        grad_s: the map s·∇S(r_{k−1}), (N,1,H,W), or 0 where the residual is off.
+        grad_s: the map s·∇S(r_{k−1}), (N,1,H,W), or 0 if the residual is off.
         mu: μ > 0, weight of the proximal term.
         alpha: α ≥ 0, weight of the residual sparsity; 0 (with grad_s = 0) switches it off.
         lipschitz: L_S of ∇S.
@@ -97,9 +97,10 @@ def mask_step(
 
 
 def reversed_mask(image: Tensor, background: Tensor, mask: Tensor) -> Tensor:
-    """R_{k−1} = B_{k−1}/C as least squares with the old mask as prior (our choice; method.md 3.2).
+    """R_{k−1} = B_{k−1}/C by least squares with the old mask as prior (our choice; method.md 3.2).
 
-    Exactly 1 − M when B = (1 − M)·C, black pixels included. Shapes as in :func:`mask_step`; returns (N,1,H,W) in [0,1].
+    It is exactly 1 − M if B = (1 − M)·C, even for black pixels. Shapes as in :func:`mask_step`; returns (N,1,H,W) in
+    [0,1].
     """
     energy = image.square().sum(1, keepdim=True)
     explained = (image * background).sum(1, keepdim=True)
@@ -111,7 +112,7 @@ class MaskStep(nn.Module):
 
     Args:
         mu: initial μ.
-        residual: False means g = 0 and w = 0: no ∇S, s, α.
+        residual: False: no ∇S, s and α (grad_s = 0, α = 0).
         alpha: initial α.
         residual_scale: initial s.
         lipschitz: the constant L_S.
@@ -121,7 +122,7 @@ class MaskStep(nn.Module):
         softness: likewise; 0 (hard thresholds) to 0.1.
 
     Raises:
-        UserError: all impossible settings at once.
+        UserError: all invalid settings at once.
     """
 
     def __init__(
@@ -156,7 +157,7 @@ class MaskStep(nn.Module):
             self.gradient = _residual_gradient(residual_depth, residual_width)
 
     def forward(self, image: Tensor, background: Tensor, mask: Tensor, mask_prev: Tensor) -> tuple[Tensor, Tensor]:
-        """Shapes as in :func:`mask_step`; returns (M̂_k, r_{k−1}), r = 0 where the residual is off."""
+        """Return (M̂_k, r_{k−1}), with r = 0 if the residual is off; shapes as in :func:`mask_step`."""
         if not self.residual:
             return mask_step(image, background, mask, mask_prev, 0.0, self.mu(), 0.0), torch.zeros_like(mask)
         residual = filtered_residual(mask, mask_prev, self.uncertain_band, self.softness)
@@ -178,14 +179,14 @@ class ReversibleStateSpace(nn.Module):
     Args:
         channels: width of E(C).
         scan: False replaces the four-way scan by a depthwise 3×3 and a 1×1 convolution of the same width.
-        edge_head: False leaves the edge head out; edge logits are then None.
-        branches: ``small`` leaves VSS_l and with it R out of T, ``large`` VSS_s and M̂.
-        phi: False leaves φ out of both branches: LayerNorm then cancels most of what the mask says.
+        edge_head: False: there is no edge head, and edge logits are None.
+        branches: ``small``: only VSS_s, so R is not used; ``large``: only VSS_l, so M̂ is not used.
+        phi: False omits φ in both branches: LayerNorm then cancels most of the mask's influence.
         gamma: initial γ of the mask's residual, M_k = σ(up(conv(T)) + γ·logit(clip(M̂_k, .01, .99))) (our switch);
-            None: without it, as in the paper. RUN holds γ and adds the term: every stage has its own, at the unfolding
+            None: no residual, as in the paper. RUN holds γ and adds the term, with one γ per stage, at the unfolding
             resolution.
-        coupling: False lets both branches read E alone (the no-unfolding control ``fpn_ds``).
-        call: what calls a branch (:mod:`src.models.gradient_checkpointing`).
+        coupling: False: both branches only use E (the no-unfolding control ``fpn_ds``).
+        call: the function that calls a branch (:mod:`src.models.gradient_checkpointing`).
 
     Raises:
         UserError: an unknown choice of branches.
@@ -211,7 +212,7 @@ class ReversibleStateSpace(nn.Module):
         self.edge_head = nn.Conv2d(channels, 1, 3, padding=1) if edge_head else None
 
     def forward(self, feature: Tensor, mask_hat: Tensor, reverse: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the logits of M_k and E_k, (N,1,h,w) each, the edge's None without an edge head.
+        """Return the logits of M_k and of E_k (None without an edge head), (N,1,h,w) each.
 
         Args:
             feature: E(C), (N,C,h,w).
@@ -228,17 +229,17 @@ class ReversibleStateSpace(nn.Module):
 
     @property
     def reads_mask_hat(self) -> bool:
-        """Whether anything depends on M̂: VSS_s, or the mask's residual."""
+        """Whether anything uses M̂: VSS_s, or the mask's residual."""
         return self.coupling and (self.small is not None or self.gamma is not None)
 
     @property
     def reads_reverse(self) -> bool:
-        """Whether anything depends on R: VSS_l."""
+        """Whether anything uses R: VSS_l."""
         return self.coupling and self.large is not None
 
 
 def _branch(channels: int, field: Field, scan: bool, phi: bool) -> nn.Sequential:
-    """φ, then the VSS block."""
+    """Return φ, then the VSS block."""
     first = conv_bn_relu(channels, channels) if phi else nn.Identity()
     return nn.Sequential(OrderedDict(phi=first, vss=VSSBlock(channels, field=field, scan=scan)))
 

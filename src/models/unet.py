@@ -1,4 +1,4 @@
-"""The U-Net baseline: skip connections are concatenated, not added, and the decoder goes up to the image's own resolution."""
+"""The U-Net baseline: its skip connections are concatenated, its decoder reaches the image's resolution."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from src.utils.errors import UserError
 
 BLOCK_STRIDES = (16, 8, 4, 2, 1)
 IMAGE_SKIPS = {1: 16, 2: 32}
-"""Stride → width of the skip connections that are made of the image (our choice)."""
+"""Stride → width of the skip connections that are computed from the image (our choice)."""
 
 
 class UNet(nn.Module):
     """A U-Net decoder (Ronneberger et al., MICCAI 2015) on the pyramid of a pretrained encoder.
 
     Each block doubles the resolution bilinearly, concatenates the encoder's feature of that stride and applies two
-    Conv-BN-ReLU. The pyramid ends at stride 4, so the last two blocks have no skip connection unless they are made of
-    the image, as the original's are. Widths as `segmentation_models_pytorch` has them.
+    Conv-BN-ReLU. The pyramid ends at stride 4, so the last two blocks have no skip connection, unless it is computed
+    from the image as in the original (``image_skips``). The widths are those of `segmentation_models_pytorch`.
 
     Args:
         encoder: a :class:`PyramidEncoder`.
         channels: width of each block, at strides 16, 8, 4, 2 and 1.
-        image_skips: two Conv-BN-ReLU, with a 2×2 average between them, read the image for the blocks at strides 1 and
-            2.
+        image_skips: compute the skip connections of the blocks at strides 1 and 2 from the image, by two Conv-BN-ReLU
+            with a 2×2 average between them.
 
     ``forward(image)``: (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`MaskOutput`.
 
@@ -43,7 +43,8 @@ class UNet(nn.Module):
         super().__init__()
         if len(channels) != len(BLOCK_STRIDES) or min(channels) < 1:
             raise UserError(
-                f"model.net.channels: got {list(channels)}, expected {len(BLOCK_STRIDES)} widths, at strides {BLOCK_STRIDES}"
+                f"model.net.channels: got {list(channels)}, expected {len(BLOCK_STRIDES)} widths, "
+                f"at strides {BLOCK_STRIDES}"
             )
         self.encoder = encoder
         widths = [encoder.channels[max(STRIDES)], *channels]

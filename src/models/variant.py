@@ -1,4 +1,4 @@
-"""Evaluation variants: how a trained network is evaluated, other than as it was trained. Needs no torch."""
+"""Evaluation variants: ways to evaluate a trained network other than as it was trained. Needs no torch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class Variant:
     """How a trained network is evaluated; by default as it was trained.
 
     Args:
-        closing_step: of RUN; True: the final mask is M̂_{K+1}, False: M_K; None: as it was trained.
-        rounds: 1: one look; 2 or more: :class:`src.models.rounds.InRounds`.
-        sharpness: the logits of the final mask times this (:class:`src.models.rounds.Sharpened`).
+        closing_step: only for RUN. True: the final mask is M̂_{K+1}; False: M_K; None: as it was trained.
+        rounds: 1: one pass; 2 or more: :class:`src.models.rounds.InRounds`.
+        sharpness: factor of the final mask's logits (:class:`src.models.rounds.Sharpened`).
     """
 
     closing_step: bool | None = None

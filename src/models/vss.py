@@ -29,12 +29,12 @@ class SS2D(nn.Module):
 
     Args:
         channels: C of the map.
-        d_state: states a channel.
+        d_state: states per channel.
         expand: width of the inner sequence as a multiple of ``channels``.
         dt_init: range of the initial step sizes Δ, log-uniform.
 
-    ``forward``: (N,C,H,W) → (N,C,H,W). A starts as S4D-real (−1 … −d_state), D at 1, Δ's bias at softplus⁻¹ of
-    log-uniform ``dt_init``; dt_rank = ⌈C/16⌉. Every token is laid out by permutation of axes, never by `view`.
+    ``forward``: (N,C,H,W) → (N,C,H,W). Initial values: A is S4D-real (−1 … −d_state), D is 1, Δ's bias is softplus⁻¹ of
+    a log-uniform number in ``dt_init``; dt_rank = ⌈C/16⌉. Tokens are laid out by permuting axes, never by `view`.
     """
 
     directions = 4
@@ -68,10 +68,10 @@ class SS2D(nn.Module):
         return self.out_proj(self.norm(x) * F.silu(gate))
 
     def _scan(self, x: Tensor) -> Tensor:
-        """All four directions in one call: tokens stay in place, Δ, B and C are read from one projection of the map.
+        """Scan all four directions in one call: tokens stay in place; one projection of the map gives Δ, B and C.
 
-        In float32 under autocast too: Δ stands in an exponent, and sums over thousands of tokens leave the range of
-        fp16.
+        It runs in float32 even under autocast: Δ is in an exponent, and sums over thousands of tokens exceed the range
+        of fp16.
         """
         height, width = x.shape[2:]
         tokens = full_precision(x.flatten(2))
@@ -97,7 +97,7 @@ class SS2D(nn.Module):
 
 
 def four_directions(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """The tokens of a map along rows, along columns, and both backwards: (4, height·width) int32.
+    """Return a map's token indices along rows, along columns, and both backwards, (4, height·width) int32.
 
     >>> four_directions(2, 3).tolist()
     [[0, 1, 2, 3, 4, 5], [0, 3, 1, 4, 2, 5], [5, 4, 3, 2, 1, 0], [5, 2, 4, 1, 3, 0]]
@@ -127,10 +127,10 @@ class ChannelAttention(nn.Module):
 
 
 class DilatedDepthwise(nn.Conv2d):
-    """Depthwise 3×3 convolution of dilation 2, (N,C,H,W) → (N,C,H,W); on a CPU in float32 under autocast too.
+    """Depthwise 3×3 convolution of dilation 2, (N,C,H,W) → (N,C,H,W); on a CPU in float32 even under autocast.
 
-    There, in bf16 and channels_last, oneDNN's gradient of these weights (torch 2.14) reads memory that nobody wrote:
-    off by 100 %, at times by 10¹⁵.
+    On a CPU in bf16 and channels_last, oneDNN's gradient of these weights (torch 2.14) reads uninitialised memory;
+    errors range from 100 % to a factor of 10¹⁵.
     """
 
     def __init__(self, channels: int) -> None:
@@ -145,7 +145,7 @@ class DilatedDepthwise(nn.Conv2d):
 
 
 def channel_attention_block(channels: int, field: Field) -> nn.Sequential:
-    """CAB: convolutions of a small (3×3, compressed 3-fold) or a large (dilated depthwise) field, then attention."""
+    """Return CAB: convolutions of a small (3×3, compressed 3-fold) or large (dilated depthwise) field, attention."""
     if field == "small":
         compressed = max(1, channels // 3)
         convolutions: list[nn.Module] = [
@@ -165,17 +165,17 @@ def channel_attention_block(channels: int, field: Field) -> nn.Sequential:
 
 
 def local_mixer(channels: int) -> nn.Sequential:
-    """The replacement of SS2D where the scan is off: depthwise 3×3 and 1×1 of the same width."""
+    """Return the replacement of SS2D when the scan is off: a depthwise 3×3 and a 1×1 convolution of the same width."""
     return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, groups=channels), nn.Conv2d(channels, channels, 1))
 
 
 class VSSBlock(nn.Module):
-    """x·a + SS2D(LN(x)), then x·b + CAB(LN(x)); a, b learnable per channel, init 1, on the identity path.
+    """x·a + SS2D(LN(x)), then x·b + CAB(LN(x)); a, b on the identity path are learnable per channel, initially 1.
 
     Args:
         channels: C.
-        field: ``small`` (VSS_s) or ``large`` (VSS_l); they differ in the convolutions of the last block.
-        scan: False puts :func:`local_mixer` in the place of SS2D.
+        field: ``small`` (VSS_s) or ``large`` (VSS_l); they differ in CAB's convolutions.
+        scan: False replaces SS2D by :func:`local_mixer`.
 
     ``forward``: (N,C,H,W) → (N,C,H,W).
     """

@@ -1,4 +1,4 @@
-"""Operators that torch does not bring: the selective scan."""
+"""Operators that torch does not have: the selective scan."""
 
 from src.ops.scan import available_backends, selective_scan
 

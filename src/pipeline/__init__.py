@@ -1,1 +1,1 @@
-"""What a training consists of: checks, fit, test, and reopening what it has left."""
+"""The steps of a training: checks, fit, test; and reopening its checkpoints later."""

@@ -25,7 +25,11 @@ from src.utils.launch import launched
 
 
 def build(prepared: Prepared, request: StopRequest) -> L.Trainer:
-    """Make the run's folder with its ``config.yaml``, and the trainer, which answers `request`.
+    """Make the run's folder with its ``config.yaml``, and the trainer.
+
+    Args:
+        prepared: the checked training.
+        request: the trainer stops after the step in which it is made.
 
     Raises:
         UserError: the folder cannot be written.
@@ -68,11 +72,11 @@ def announce(prepared: Prepared, trainer: L.Trainer) -> None:
 
 
 def fit(prepared: Prepared, trainer: L.Trainer, request: StopRequest) -> dict[str, float]:
-    """Train, on several devices in several processes, and return the last logged measures.
+    """Train (on several devices in several processes) and return the last logged measures.
 
     Raises:
         UserError: the disk is full; the loss is not a number.
-        Interrupted: Ctrl-C or SIGTERM, after the state was saved and the line that resumes it printed.
+        Interrupted: Ctrl-C or SIGTERM, after the state was saved and the command that resumes was printed.
     """
     start = str(prepared.ckpt_path) if prepared.ckpt_path else None
     try:
@@ -94,7 +98,7 @@ def fit(prepared: Prepared, trainer: L.Trainer, request: StopRequest) -> dict[st
 
 
 def _callbacks(prepared: Prepared) -> list[L.Callback]:
-    """The configured callbacks; without validation none that waits for its measures."""
+    """Return the configured callbacks; without validation, none that monitors its measures."""
     validates = prepared.cfg.train and prepared.datamodule.validates
     callbacks = [
         one for one in prepared.callbacks if validates or not str(getattr(one, "monitor", "")).startswith("val/")

@@ -1,4 +1,4 @@
-"""The module of a training that begins with the weights of a file (``init=FILE``), without a download."""
+"""The module of a training that starts from the weights of a file (``init=FILE``), without a download."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from src.utils.launch import global_rank
 
 
 def initial_module(cfg: DictConfig) -> COSModule:
-    """Make the network that ``cfg.model`` describes and give it the weights of ``cfg.init``; optimiser and epoch begin anew.
+    """Make the network of ``cfg.model`` with the weights of ``cfg.init``; optimiser and epoch start from zero.
 
-    The encoder's own weights (``encoder.weights``) are only fetched where the file does not hold them all, which
-    ``init_strict=false`` allows. What does not fit is then reported as a warning.
+    With ``init_strict=false`` the file may lack weights: the encoder's own (``encoder.weights``) are then fetched if
+    some of the encoder's are missing, and whatever does not fit is reported as a warning.
 
     Raises:
-        UserError: a file that cannot be read or belongs to another project; a mismatch, all of it listed.
+        UserError: a file that cannot be read or belongs to another project; all mismatches, listed together.
     """
     path = Path(cfg.init)
     checkpoint = read_initial(path)
@@ -38,7 +38,7 @@ def initial_module(cfg: DictConfig) -> COSModule:
 
 
 def bare_module(cfg: DictConfig) -> COSModule:
-    """Make the module of ``cfg.model`` with random weights in its encoder too, for those who load all of them: nothing is downloaded."""
+    """Make the module of ``cfg.model`` with random weights, for callers that load all of them: no download."""
     model = OmegaConf.create(OmegaConf.to_container(cfg.model, resolve=True))
     OmegaConf.update(model, "net.encoder.weights", None)
     module: COSModule = instantiate(model)

@@ -1,4 +1,4 @@
-"""Every mistake of a training or an evaluation before any work: what it is made of is made here, and checked."""
+"""Makes and checks all parts of a training or an evaluation, to report every mistake before any work starts."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Prepared:
     """A training that can start.
 
     Attributes:
-        cfg: the configuration that everything was made by.
+        cfg: the configuration that everything was made from.
         output_dir: folder of the run; not made yet.
         ckpt_path: the checkpoint to resume from (with ``train=false``: to test); None for a new training.
-        devices: arguments of Lightning's Trainer that the launcher decides; empty without one.
-        accumulated: batches per optimiser step; None: as ``trainer`` says.
+        devices: arguments of Lightning's Trainer that the launcher determines; empty without a launcher.
+        accumulated: batches per optimiser step; None: as set in ``trainer``.
         datamodule: set up for the stages that will run.
         module: on the CPU; its ``config`` is the resolved configuration with the commit.
         callbacks, loggers: the configured ones.
@@ -63,7 +63,7 @@ class Prepared:
 
 
 def prepare(cfg: DictConfig) -> Prepared:
-    """Make and check everything that a training needs; seeds the random numbers.
+    """Make and check everything that a training needs; seed the random numbers.
 
     Raises:
         UserError: all mistakes in devices, data, network, callbacks and loggers at once; a checkpoint that does not
@@ -102,7 +102,7 @@ def _seed(seed: int) -> None:
 
 
 def _accumulated(cfg: DictConfig) -> int | None:
-    if cfg.effective_batch is None or cfg.data.batch_size <= 0:  # the data refuse such a batch
+    if cfg.effective_batch is None or cfg.data.batch_size <= 0:  # the data module rejects such a batch size
         return None
     return accumulation(cfg.effective_batch, cfg.data.batch_size, world_size(cfg.trainer, launched()))
 
@@ -128,7 +128,7 @@ def _module(cfg: DictConfig, ckpt_path: Path | None) -> COSModule:
 
 
 def _made(group: DictConfig | None) -> list[Any]:
-    """The objects of a group in their order; ``GROUP.NAME=null`` excludes one."""
+    """Return the objects of a group in order; ``GROUP.NAME=null`` excludes one."""
     return [one for one in instantiate(group or {}).values() if one is not None]
 
 
@@ -148,8 +148,8 @@ class PreparedTest:
     Attributes:
         output_dir: folder of the report; not made yet.
         ckpt_path: the checkpoint to evaluate.
-        datamodule: its test sets, or its hold-out as the only one, set up.
-        module: the trained network as the variant asks for it.
+        datamodule: set up with the test sets, or with the hold-out as the only test set.
+        module: the trained network, as the evaluation variant needs it.
         options: what the report shows.
     """
 
@@ -161,7 +161,7 @@ class PreparedTest:
 
 
 def prepare_test(cfg: DictConfig) -> PreparedTest:
-    """Rebuild the network of ``cfg.ckpt_path`` and open its data, with what ``cfg`` overrides; seeds the random numbers.
+    """Rebuild the network of ``cfg.ckpt_path`` and open its data, with the overrides of ``cfg``; seed random numbers.
 
     Raises:
         UserError: a checkpoint that cannot be read; else all mistakes in data, network, report and folder at once.
@@ -199,13 +199,17 @@ def _given(overrides: DictConfig) -> dict[str, Any]:
 
 
 def _data_overrides(cfg: DictConfig, data: dict[str, Any]) -> dict[str, Any]:
-    """What ``cfg`` sets of the checkpoint's ``data``, if these have such settings."""
+    """Return the settings of the checkpoint's ``data`` that ``cfg`` overrides.
+
+    Raises:
+        UserError: the checkpoint's data have no such setting.
+    """
     overrides = _given(cfg.data)
     if unknown := [f"data.{key}" for key in overrides if key not in data and not takes(data["_target_"], key)]:
         raise UserError(
             f"{', '.join(unknown)}: the data of this checkpoint ({data['_target_'].split('.')[-1]}) has no such setting"
         )
-    if cfg.metrics.protocol == "released" and "train_sets" in data:  # of folders; made-up scenes have no EXIF
+    if cfg.metrics.protocol == "released" and "train_sets" in data:  # data in folders; synthetic scenes have no EXIF
         return {"exif": False} | overrides
     return overrides
 
@@ -215,7 +219,7 @@ def _trained_module(cfg: DictConfig, checkpoint: dict[str, Any], path: Path) -> 
 
 
 def _check_blind(measures: list[str]) -> None:
-    """An evaluation scores masks without their images at full size."""
+    """Reject measures that need the images at full size: an evaluation only has the masks at full size."""
     if looking := [name for name in measures if MEASURES[name].needs_image]:
         how = "python -m src.score preds=MAPS gts=MASKS images=IMAGES"
         raise UserError(

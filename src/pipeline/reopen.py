@@ -1,4 +1,4 @@
-"""Open what a checkpoint was trained with: its network and its data."""
+"""Open the network and the data of a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ SPLITS = ("test", "holdout")
 
 
 def open_split(data: dict[str, Any], overrides: dict[str, Any], split: str) -> COSDataModule:
-    """The checkpoint's data with the test sets, or the hold-out in their place, set up and checked."""
+    """Return the checkpoint's data, set up and checked for testing.
+
+    Args:
+        data: the checkpoint's group ``data``.
+        overrides: settings that replace those of ``data``.
+        split: ``test``: the test sets; ``holdout``: the hold-out as the only test set.
+
+    Raises:
+        UserError: an unknown split, test sets together with ``holdout``, or data that cannot be used.
+    """
     if split not in SPLITS:
         raise UserError(f"split={split}: expected {' or '.join(SPLITS)}")
     if split == "test":
@@ -27,7 +36,7 @@ def open_split(data: dict[str, Any], overrides: dict[str, Any], split: str) -> C
         return datamodule
     if "test_sets" in overrides:
         raise UserError("data.test_sets: split=holdout reads no test set; leave one of the two out")
-    unread = {"test_sets": [], "cache": False}  # neither has to be there
+    unread = {"test_sets": [], "cache": False}  # not needed, so they need not exist
     datamodule = instantiate(
         OmegaConf.merge(data, {key: value for key, value in unread.items() if key in data}, overrides)
     )
@@ -36,14 +45,14 @@ def open_split(data: dict[str, Any], overrides: dict[str, Any], split: str) -> C
 
 
 def load_trained_run(checkpoint_path: Path, data: Path | None) -> tuple[RUN, dict[str, Any], COSDataModule]:
-    """Load a trained RUN (or its no-unfolding control) to look into, its configuration, and its hold-out as the only test set.
+    """Load a trained RUN (or its no-unfolding control), its configuration, and its hold-out as the only test set.
 
     Args:
         checkpoint_path: a checkpoint or exported weights.
-        data: data.root, where it is not the one of the training.
+        data: data.root, if it differs from the training's.
 
     Raises:
-        UserError: no checkpoint of RUN, or data that cannot be used.
+        UserError: not a checkpoint of RUN, or data that cannot be used.
     """
     net, config = load_network(checkpoint_path)
     if not isinstance(net, RUN):

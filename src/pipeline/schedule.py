@@ -9,12 +9,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, final: float = 0.01) -> LambdaLR:
-    """Linear warm-up, then half a cosine; every parameter group keeps its own base rate.
+    """Return a schedule of linear warm-up and half a cosine; every parameter group keeps its own base rate.
 
     Args:
-        optimizer: whose rates are scaled.
+        optimizer: the optimiser whose rates are scaled.
         total_steps: optimiser steps of the whole training.
-        warmup: fraction of them spent warming up.
+        warmup: fraction of the steps spent on warming up.
         final: the last rate as a fraction of the base rate.
     """
     warmup_steps = max(1, round(warmup * total_steps))

@@ -1,4 +1,7 @@
-"""Where a training starts: from nothing, or from which file. Reads no file but checkpoints, and imports torch only for those."""
+"""Where a training starts: from scratch, or from which file.
+
+Only checkpoints are read, and torch is only imported to read them.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ NEEDED = ("data", "model", "trainer")
 
 
 def check_start(cfg: DictConfig) -> None:
-    """Check what can be checked by names and paths alone.
+    """Check everything that only needs names and paths.
 
     Raises:
         UserError: a group that was removed, a checkpoint or weights that do not exist, a checkpoint that cannot be
-            resumed from, a folder that holds a run.
+            resumed from, a folder that already holds a run.
     """
     if removed := [name for name in NEEDED if "_target_" not in (cfg.get(name) or {})]:
         way_out = "training needs it. It was removed with ~GROUP; choose one with GROUP=CHOICE"
@@ -49,7 +52,7 @@ def check_start(cfg: DictConfig) -> None:
 
 
 def starting_checkpoint(cfg: DictConfig) -> Path | None:
-    """Return the file to resume from (or, with ``train=false``, to test), after `check_start`; None for a new training."""
+    """Call `check_start`; return the file to resume from (with ``train=false``: to test), None for a new training."""
     check_start(cfg)
     return resolve_checkpoint("last" if _requeued(cfg) else cfg.ckpt_path, cfg.paths.output_dir)
 
@@ -74,5 +77,5 @@ def _of_another_run(cfg: DictConfig) -> list[str]:
 
 
 def _requeued(cfg: DictConfig) -> bool:
-    """Whether SLURM has started this very training before: it resumes, whatever was typed."""
+    """Whether SLURM requeued this training: it then resumes, whatever the command line says."""
     return restarted() and _begun(cfg)

@@ -28,10 +28,10 @@ from src.utils.failures import explained
 
 
 def final_test(prepared: Prepared, trainer: L.Trainer) -> dict[str, float]:
-    """Test the best checkpoint of the hold-out (with ``train=false`` the given one), and hand the report to the trackers.
+    """Test the checkpoint that is best on the hold-out (``train=false``: the given one), and log the report.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM, after the line that tests again was printed.
+        Interrupted: Ctrl-C or SIGTERM, after the command that tests again was printed.
     """
     module, path = prepared.module, _tested_checkpoint(prepared, trainer)
     if path is not None:
@@ -50,7 +50,7 @@ def final_test(prepared: Prepared, trainer: L.Trainer) -> dict[str, float]:
 
 
 def _tested_checkpoint(prepared: Prepared, trainer: L.Trainer) -> Path | None:
-    """None: the module as it is, where a training has kept no best checkpoint."""
+    """Return the checkpoint to test; None: test the module as it is, since the training kept no best checkpoint."""
     if not prepared.cfg.train:
         return prepared.ckpt_path
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
@@ -71,20 +71,19 @@ def run_test(
 
     Args:
         module: the network and its measures.
-        datamodule: its test sets are read.
+        datamodule: holds the test sets.
         trainer_cfg: the group ``trainer``.
-        output_dir: where the report goes.
-        ckpt_path: the checkpoint that the weights come from, for the report; None: none.
+        output_dir: where the report is written.
+        ckpt_path: the checkpoint that the weights come from, for the report; None: there is none.
         options: how the report is made.
         workers: threads that score (None: one per core); the numbers do not depend on it.
-        maps_dir: where the maps go, ``<maps_dir>/<SET>/<image>.png``; None: nowhere.
+        maps_dir: where the maps are written, ``<maps_dir>/<SET>/<image>.png``; None: they are not written.
+
+    Returns:
+        The logged measures, by name.
     """
-    alone = {
-        "devices": 1,
-        "num_nodes": 1,
-        "strategy": "auto",
-        "plugins": [LightningEnvironment()],
-    }  # also in a job of several processes
+    # One process, even in a job of several.
+    alone = {"devices": 1, "num_nodes": 1, "strategy": "auto", "plugins": [LightningEnvironment()]}
     callbacks = [ProgressBar()] if trainer_cfg.get("enable_progress_bar", True) else []
     trainer: L.Trainer = instantiate(trainer_cfg, **alone, logger=False, callbacks=callbacks)
     metrics = module.val_metrics

@@ -15,13 +15,13 @@ from src.utils.errors import UserError
 
 
 def compile_network(net: nn.Module, backend: str = "inductor") -> None:
-    """`torch.compile` in place: names of weights stay as they are, so checkpoints fit with and without it.
+    """Compile the network in place: the names of its weights do not change, so checkpoints fit with and without it.
 
-    The first step of each shape (training, validation, an incomplete last batch) takes minutes on a CPU. Results are
-    those of the plain network up to rounding. The scan stays the operator that it is.
+    The first step of each shape (training, validation, an incomplete last batch) takes minutes on a CPU. Results equal
+    those of the plain network up to rounding. The scan remains a custom operator.
 
     Raises:
-        UserError: inductor has no C++ compiler or no headers of Python to work with.
+        UserError: inductor finds no C++ compiler or no Python headers.
     """
     if backend == "inductor":
         missing = _missing()
@@ -33,7 +33,8 @@ def compile_network(net: nn.Module, backend: str = "inductor") -> None:
 def _missing() -> str | None:
     name = shlex.split(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))
     if not name or shutil.which(name[0]) is None:
-        return f"a C++ compiler: {name[0] if name else 'CXX'} is not on the PATH; install g++, or name another one in the environment, CXX=…"
+        compiler = name[0] if name else "CXX"
+        return f"a C++ compiler: {compiler} is not on the PATH; install g++, or set CXX=… in the environment"
     if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
         return f"Python's headers: there is no {sysconfig.get_path('include')}/Python.h; install them (python3-dev)"
     return None

@@ -1,4 +1,7 @@
-"""Compare runs by their stored scores: ``python -m src.report.compare A/per_image.csv B/per_image.csv``; nothing is scored again."""
+"""Compare runs by their stored scores; nothing is scored again.
+
+``python -m src.report.compare A/per_image.csv B/per_image.csv``
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,17 @@ from src.utils.errors import Problems, UserError
 def compare(
     paths: Sequence[Path], columns: Sequence[str] | None = None, reference: str | None = None
 ) -> tuple[str, dict[str, list[Comparison]]]:
-    """The protocol, and data set → comparisons of the methods in the files, on every data set that at least two methods share.
+    """Compare the methods in the files on every data set that at least two of them share.
 
-    Methods of the same name are told apart by their files' folders.
+    Methods with the same name are distinguished by their files' folders.
+
+    Args:
+        paths: ``per_image.csv`` files.
+        columns: measures, or the name of a list; None: those of the data set's task.
+        reference: the method that the others are compared with; None: all pairs.
+
+    Returns:
+        The protocol, and data set → comparisons.
 
     Raises:
         UserError: unreadable files (all at once), different protocols, nothing to compare.
@@ -54,13 +65,14 @@ def compare(
         _warn_of_missing(dataset, group)
     if not all(compared.values()):
         raise UserError(
-            "nothing to compare: these columns are maxima of mean curves, not means over images; choose others with --columns"
+            "nothing to compare: these columns are maxima of mean curves, not means over images; "
+            "choose others with --columns"
         )
     return found[0][1], compared
 
 
 def main() -> None:
-    """The command line of :func:`compare`."""
+    """Run the command line of :func:`compare`."""
     parser = ScriptParser("Paired bootstrap and Wilcoxon tests between runs.")
     parser.add_argument("files", nargs="+", type=Path, help="per_image.csv files of src.score, src.eval or src.train")
     parser.add_argument(

@@ -18,7 +18,10 @@ Rows = Iterable[Mapping[str, Any]]
 
 
 def check_new_folder(path: Path) -> None:
-    """Raise a UserError unless a new folder can be made there: nothing is overwritten, and nothing computed that cannot be kept."""
+    """Raise a UserError unless a new folder can be made there.
+
+    So nothing is overwritten, and nothing is computed that cannot be stored.
+    """
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise UserError(f"paths.output_dir={path} is there already; choose another folder")
     above = next(folder for folder in path.absolute().parents if folder.exists())
@@ -37,7 +40,10 @@ def check_new_file(key: str, path: Path) -> list[str]:
 
 
 def write_csv(path: Path, rows: Rows) -> None:
-    """Columns are the keys of the rows, in the order of their first appearance; floats in full, so they read back the same."""
+    """Write rows as CSV; floats have all digits, so that they read back the same.
+
+    The columns are the keys of the rows, in the order of their first appearance.
+    """
     rows = list(rows)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
@@ -46,13 +52,16 @@ def write_csv(path: Path, rows: Rows) -> None:
 
 
 def check_parquet() -> None:
-    """Raise a UserError where Parquet cannot be written. pyarrow is no dependency: it is 40 MB, and CSV reads back the same numbers."""
+    """Raise a UserError if Parquet cannot be written, because pyarrow is not installed.
+
+    pyarrow is no dependency: it has 40 MB, and the CSV files read back the same numbers.
+    """
     if find_spec("pyarrow") is None:
         raise UserError("report.parquet=true needs pyarrow: pip install pyarrow (per_image.csv holds the same numbers)")
 
 
 def write_parquet(path: Path, rows: Rows) -> None:
-    """The same rows as a Parquet file."""
+    """Write rows as a Parquet file."""
     import pyarrow
     import pyarrow.parquet
 
@@ -60,7 +69,7 @@ def write_parquet(path: Path, rows: Rows) -> None:
 
 
 def metric_rows(results: Sequence[SetScores], published: Sequence[PublishedRow], protocol: str) -> Rows:
-    """Every measure of every method (and stage, in `map`) on every data set; published rows say so in `numbers`."""
+    """Yield every measure of every method (and stage: `map`) on every data set; `numbers` is measured or published."""
     for one in results:
         names = {
             "numbers": "measured",
@@ -77,14 +86,14 @@ def metric_rows(results: Sequence[SetScores], published: Sequence[PublishedRow],
 
 
 def image_rows(results: Sequence[SetScores], protocol: str) -> Rows:
-    """Every measure of every image; what `python -m src.report.compare` reads."""
+    """Yield every measure of every image, as `python -m src.report.compare` reads them."""
     for one in results:
         for row in one.rows:
             yield {"protocol": protocol, "method": one.method, "dataset": one.dataset} | row
 
 
 def curve_rows(results: Sequence[SetScores], protocol: str) -> Rows:
-    """The mean curves, one row per threshold."""
+    """Yield the mean curves, one row per threshold."""
     for one in results:
         names = {"protocol": protocol, "dataset": one.dataset, "method": one.method, "map": one.map}
         for i, threshold in enumerate(THRESHOLDS):
@@ -94,7 +103,7 @@ def curve_rows(results: Sequence[SetScores], protocol: str) -> Rows:
 
 
 def read_image_rows(path: Path) -> tuple[str, list[SetScores]]:
-    """Protocol and scores of a `per_image.csv`.
+    """Read the protocol and the scores of a `per_image.csv`.
 
     Raises:
         UserError: no such file, or not one that this project wrote.
@@ -106,9 +115,8 @@ def read_image_rows(path: Path) -> tuple[str, list[SetScores]]:
         raise UserError(f"{path}: cannot be read ({error})") from error
     keys = ("protocol", "method", "dataset")
     if not rows or not {*keys, *DESCRIPTION} <= rows[0].keys():
-        raise UserError(
-            f"{path}: not a per_image.csv of src.score or src.eval (needs the columns {', '.join((*keys, *DESCRIPTION))})"
-        )
+        needed = ", ".join((*keys, *DESCRIPTION))
+        raise UserError(f"{path}: not a per_image.csv of src.score or src.eval (needs the columns {needed})")
     protocols = {row["protocol"] for row in rows}
     if len(protocols) > 1:
         raise UserError(f"{path}: mixes the protocols {', '.join(sorted(protocols))}")

@@ -1,4 +1,4 @@
-"""The report of maps in folders (`src.score`): what is asked of it, checked, and the pictures of its galleries."""
+"""The report of maps in folders (`src.score`): its checked settings, and the pictures of its galleries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from src.utils.errors import Problems, UserError
 
 
 def checked_spec(cfg: DictConfig, options: ReportOptions, problems: Problems) -> Spec:
-    """Return the spec, empty if it cannot be read; what is wrong with it and with the settings is added to ``problems``."""
+    """Return the spec, empty if it cannot be read; add everything wrong with it and the settings to ``problems``."""
     spec, measures = Spec({}, {}), list(STANDARD)
     with problems.catch():
         spec = _spec(cfg)
@@ -69,7 +69,10 @@ def map_panels(
     protocol: str,
     ignore: int | None = None,
 ) -> list[Panel]:
-    """Return the row of an image: itself where there is one, the truth, and each method's errors; of a single method its map too."""
+    """Return the gallery's row of one image: the image (if known), the truth, and each method's errors.
+
+    With a single method its map is shown too.
+    """
     group = {
         method: next(f for f in files if f.image == image) for (name, method), files in jobs.items() if name == dataset
     }

@@ -1,4 +1,4 @@
-"""What the test of a network leaves behind."""
+"""The report of a network's test."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_results(
     Args:
         output_dir: where the report goes.
         module: after ``trainer.test``: its ``test_results`` are read.
-        datamodule: its ``describe()`` says what was tested and how the model was selected; its test loaders give the
+        datamodule: ``describe()`` says what was tested and how the model was selected; the test loaders give the
             gallery's images.
         ckpt_path: the checkpoint that was tested, or None.
         console: where the tables are printed.
@@ -69,7 +69,7 @@ def write_results(
 
 
 def _method(module: COSModule) -> str:
-    """`RUN (pvt_v2_b4)`, as published rows are labelled; `RUN-2 (pvt_v2_b4)` of two rounds."""
+    """Return the network's label, written as for published rows: `RUN (pvt_v2_b4)`; with two rounds `RUN-2 (…)`."""
     encoder, rounds = module.config.get("encoder", {}).get("name"), variant_of(module.net).rounds
     return network_name(module.net) + (f"-{rounds}" if rounds > 1 else "") + (f" ({encoder})" if encoder else "")
 

@@ -1,4 +1,4 @@
-"""Is the difference between two methods more than chance? Paired over the images of one data set."""
+"""Tests whether two methods differ by more than chance, paired over the images of one data set."""
 
 from __future__ import annotations
 
@@ -24,22 +24,28 @@ BATCH_VALUES = 2**23
 
 @dataclass(frozen=True)
 class Comparison:
-    """Mean of `first` − `second` over the paired images, its bootstrap interval, and p of Wilcoxon's test, plain and after Holm."""
+    """Comparison of two methods on the images of one data set that both have."""
 
     dataset: str
     first: str
     second: str
     measure: str
     images: int
+    """Number of paired images."""
     difference: float
+    """Mean of `first` − `second` over the images."""
     low: float
+    """Lower bound of the bootstrap interval of `difference`."""
     high: float
+    """Upper bound of that interval."""
     p: float
+    """p of Wilcoxon's test."""
     p_holm: float
+    """The same after Holm's correction."""
 
     @property
     def better(self) -> str | None:
-        """The better method, where test and interval agree that there is one."""
+        """Return the better method if test and interval agree that there is one, else None."""
         if not (self.p_holm < 1 - CONFIDENCE and self.low * self.high > 0):
             return None
         return self.first if (self.difference > 0) == MEASURES[self.measure].higher_is_better else self.second
@@ -48,11 +54,11 @@ class Comparison:
 def compare_methods(
     results: Sequence[SetScores], measures: Sequence[str], reference: str | None = None, resamples: int = RESAMPLES
 ) -> list[Comparison]:
-    """All pairs of methods on one data set, or `reference` against each other one, on the images that both have.
+    """Compare all pairs of methods on one data set, or `reference` with each other method, on the images of both.
 
     Interval: percentile bootstrap over images, `resamples` resamples, seed fixed. Test: Wilcoxon's signed-rank,
-    two-sided, images without a difference dropped (p = 1 if there is no other). Holm's correction runs over all
-    comparisons of the list. Measures that are no mean over images (`*_max`) are left out.
+    two-sided; images without a difference are dropped (p = 1 if all are). Holm's correction covers all comparisons of
+    the returned list. Measures that are not means over images (`*_max`) are left out.
 
     Raises:
         UserError: no image in common, an unknown reference.
@@ -66,7 +72,10 @@ def compare_methods(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: p₍ᵢ₎ · (m − i), i from 0 in rising order, made monotone and at most 1."""
+    """Return the p-values after Holm's step-down correction.
+
+    The i-th smallest of m values, i from 0, becomes p · (m − i), made monotone and at most 1.
+    """
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
         highest = max(highest, min(1.0, p_values[index] * (len(p_values) - rank)))
@@ -75,7 +84,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def statistics_table(comparisons: Sequence[Comparison], protocol: str, resamples: int = RESAMPLES) -> Table:
-    """One row a comparison, all of one data set."""
+    """Return a table with one row per comparison, all of one data set."""
     header = [Head("comparison", is_number=False), Head("measure", is_number=False), Head("images"), Head("difference")]
     header += [Head(f"{CONFIDENCE:.0%} interval"), Head("p"), Head("p (Holm)"), Head("better", is_number=False)]
     rows = [

@@ -1,4 +1,4 @@
-"""A report: what is printed, written and drawn of the scores of methods on data sets."""
+"""A report of the scores of methods on data sets: tables, figures and files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from src.scoring.scores import SetScores
 from src.utils.errors import UserError
 
 STAGE_DIGITS = 4
-"""Stages of one network differ in the fourth decimal; methods are printed as the field does, with `digits`."""
+"""Decimals of the tables of stages, which differ in the fourth; methods have `digits` decimals, as in the field."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,12 @@ class ReportOptions:
     """What a report shows.
 
     Args:
-        columns: measures of the tables, a preset of `columns.PRESETS` or None for the one of the data sets' task.
-        digits: decimals of the tables; the CSV files have all.
-        published_settings, published_backbones: published rows to show (None: all backbones; no settings: no rows).
+        columns: measures of the tables, a preset of `columns.PRESETS`, or None for the preset of the data sets' task.
+        digits: decimals of the tables; the CSV files have all digits.
+        published_settings: settings of the published rows to show; empty: no rows.
+        published_backbones: backbones of the published rows to show; None: all.
         reference: the method that the others are compared with; None: all pairs.
-        parquet: write `per_image.parquet` too; needs pyarrow.
+        parquet: also write `per_image.parquet`; needs pyarrow.
     """
 
     columns: str | Sequence[str] | None = None
@@ -46,7 +47,13 @@ class ReportOptions:
     parquet: bool = False
 
     def check(self, measures: Iterable[str], datasets: Sequence[str], methods: Sequence[str] | None = None) -> None:
-        """Raise a UserError for what the report could not show, before anything is scored."""
+        """Raise a UserError if the report cannot show what is asked for; called before anything is scored.
+
+        Args:
+            measures: the measures that will be computed.
+            datasets: names of the data sets.
+            methods: names of the methods; None: not known yet.
+        """
         choose_columns(self.columns, measures, datasets)
         select_published(datasets, self.published_settings, self.published_backbones)
         if methods is not None and self.reference is not None and self.reference not in methods:
@@ -59,14 +66,16 @@ class ReportOptions:
 
 @dataclass(frozen=True)
 class Report:
-    """Scores and what is known about them.
+    """Scores, and what the report says about them.
 
     Args:
-        results: data set → methods.
-        stages: data set → the maps M_0 … M_K (and M̂_{K+1}) of one network, the last of which is the method's; empty
-            for other maps.
-        context: notes under every main table.
+        title: of the report.
+        protocol: `field`, `raw` or `released`.
+        results: data set → the scores of its methods.
         panels: (data set, image) → the pictures of one row of the gallery.
+        stages: data set → the scores of the maps M_0 … M_K (and M̂_{K+1}) of one network, the last of which is the
+            method's map; empty for other maps.
+        context: notes under every main table.
     """
 
     title: str
@@ -78,10 +87,10 @@ class Report:
 
 
 def write_report(folder: Path, report: Report, options: ReportOptions, console: Console) -> None:
-    """Write everything into `folder` and print the tables of what was measured.
+    """Write all files into `folder` and print the tables of the measured scores.
 
     Files: metrics.{md,tex,csv}, per_image.csv, curves.csv, comparisons.csv, breakdown.csv, curves_SET.{png,pdf},
-    gallery_SET.png and report.html. They are the same byte for byte for the same scores.
+    gallery_SET.png and report.html. The same scores give byte-identical files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     datasets, results = list(report.results), [one for group in report.results.values() for one in group]
@@ -154,7 +163,7 @@ def _stage_tables(report: Report, dataset: str, columns: Sequence[str]) -> list[
 
 
 def _comparisons(report: Report, dataset: str, columns: Sequence[str], options: ReportOptions) -> list[Comparison]:
-    """Between methods, or between the last and each earlier stage of a single network."""
+    """Compare the methods, or the last stage with each earlier stage of a single network."""
     methods, stages = report.results[dataset], report.stages.get(dataset, [])
     if len(methods) > 1:
         there = [one.label for one in methods]

@@ -1,1 +1,1 @@
-"""Maps into scores, in threads."""
+"""Score maps in threads."""

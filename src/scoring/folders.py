@@ -114,7 +114,7 @@ def _notes(
 
 
 def resize_map(pred: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A map (h, w) in [0, 1] at the size (H, W), bilinear without antialiasing, as the field's toolboxes do (`cv2.resize`)."""
+    """Resize a map (h, w) in [0, 1] to (H, W) like the field's toolboxes: bilinear, no antialiasing (`cv2.resize`)."""
     return np.clip(cv2.resize(pred, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR), 0.0, 1.0)
 
 

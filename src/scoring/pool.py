@@ -1,4 +1,4 @@
-"""Worker threads with a bounded queue, for maps that are scored while the network or the disk keeps working."""
+"""Worker threads with a bounded queue: maps are scored while the network computes or the disk reads."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ Result = TypeVar("Result")
 
 
 class WorkerPool:
-    """Runs functions in `workers` threads (None: one per core; 0: in this one, at once), with a bounded queue.
+    """Runs functions in `workers` threads (None: one per core; 0: at once, in the caller's), with a bounded queue.
 
-    Threads, since decoding files and the loops over pixels run without the interpreter's lock, and nothing has to be
-    copied or forked.
+    Threads are enough, since decoding files and the loops over pixels release the interpreter's lock; and nothing has
+    to be copied or forked.
+
+    Raises:
+        UserError: `workers` below 0.
     """
 
     def __init__(self, workers: int | None = None) -> None:
@@ -35,7 +38,7 @@ class WorkerPool:
             self._executor.shutdown(cancel_futures=True)
 
     def submit(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
-        """Start a call; waits while four calls a worker are unfinished, so that maps do not pile up in memory."""
+        """Start a call; wait while there are four unfinished calls per worker, so that maps do not fill the memory."""
         if self._executor is None:
             done: Future[Result] = Future()
             done.set_result(function(*arguments))

@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 
 
 class MapScorer:
-    """Takes the maps of a test as the network makes them and scores them in a pool.
+    """Takes the maps of a test as the network makes them, and scores them in a pool.
 
     Args:
+        protocol: `field`, `raw` or `released`.
+        extra: names of slow measures.
+        pool: the threads that score.
         maps_dir: where the last map of each image is written, ``<maps_dir>/<dataset>/<image>.png``, 8-bit at the mask's
-            size; with the `field` protocol `src.score` finds the same numbers in these files, to the last digit. None:
-            nowhere.
+            size; with the `field` protocol, `src.score` computes exactly the same numbers from these files. None: maps
+            are not written.
     """
 
     def __init__(self, protocol: str, extra: Sequence[str], pool: WorkerPool, maps_dir: Path | None = None) -> None:
@@ -60,7 +63,7 @@ class MapScorer:
             self._collect()
 
     def results(self) -> dict[str, dict[str, SetScores]]:
-        """Data set → stage → its scores; waits for what is unfinished."""
+        """Wait for unfinished maps; return data set → stage → its scores."""
         while self._pending:
             self._collect()
         return self._results
@@ -82,9 +85,9 @@ def score_maps(
     path: Path | None = None,
     picture: NDArray[np.uint8] | None = None,
 ) -> dict[str, ImageScores]:
-    """Score several maps of one image, and write the last one to ``path`` if that is given.
+    """Score several maps of one image, and write the last one to ``path`` if it is given.
 
-    ``picture``: the image itself, (H, W, 3) uint8, for the measures that look at it.
+    ``picture``: the image itself, (H, W, 3) uint8, for the measures that need it.
     """
     share, objects = (
         float((target if valid is None else target[valid]).mean()),
@@ -102,7 +105,7 @@ def score_maps(
 
 
 def count_objects(mask: NDArray[np.bool_]) -> int:
-    """Number of 8-connected parts that hold at least `SPECK` of the mask's object pixels."""
+    """Count the 8-connected parts that hold at least `SPECK` of the mask's object pixels."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     return int(np.count_nonzero(areas >= SPECK * areas.sum()))

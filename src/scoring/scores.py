@@ -1,4 +1,4 @@
-"""Scores maps in worker threads while the network or the disk keeps working; no number depends on how many workers there are."""
+"""The scores of one image, and of one method on one data set."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ SPECK = 0.01
 """An 8-connected part of a mask counts as an object if it holds at least this share of the mask's object pixels."""
 
 DESCRIPTION = ("image", "object_share", "objects")
-"""What a row says of its image, beside the measures."""
+"""The keys of a row that describe its image; all others are measures."""
 
 
 @dataclass(frozen=True)
 class ImageScores:
-    """One image: share of object pixels in [0, 1], number of objects (see `SPECK`), and what its map scored.
+    """One image: share of object pixels in [0, 1], number of objects (see `SPECK`), and the scores of its map.
 
-    `resized`: the map had another size than the mask. `in_view`: only a field of view was judged, the share counts its
-    pixels.
+    `resized`: the map had another size than the mask. `in_view`: only a field of view was judged, and `object_share` is
+    the share of its pixels.
     """
 
     image: str
@@ -37,8 +37,8 @@ class ImageScores:
 class SetScores:
     """One method on one data set: the scalars of every image in `rows`, and the sums of the curves.
 
-    `map` names a stage (``M_0`` …) where a network's stages are told apart; `resized` and `in_view` count images, see
-    `ImageScores`.
+    `map` names a stage (``M_0`` …) if a network's stages are scored separately; `resized` and `in_view` count images,
+    see `ImageScores`.
     """
 
     dataset: str
@@ -50,7 +50,7 @@ class SetScores:
     curve_sums: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def add(self, image: ImageScores) -> None:
-        """Images must come in the same order in every run: floating-point sums depend on it."""
+        """Add one image; the order must be the same in every run, as floating-point sums depend on it."""
         described = dict(zip(DESCRIPTION, (image.image, image.object_share, image.objects), strict=True))
         self.rows.append(described | image.scores.scalars)
         for name, curve in image.scores.curves.items():
@@ -60,17 +60,17 @@ class SetScores:
 
     @property
     def label(self) -> str:
-        """The stage if stages are distinguished, else the method."""
+        """Return the stage if stages are scored separately, else the method."""
         return self.map or self.method
 
     @property
     def curves(self) -> dict[str, NDArray[np.float64]]:
-        """Mean curves over the images, (256,) each."""
+        """Return the mean curves over the images, (256,) each."""
         return {name: total / len(self.rows) for name, total in self.curve_sums.items()}
 
     @property
     def scalars(self) -> dict[str, float]:
-        """The data set's numbers: means over images; `*_max` is the maximum of the mean curve, as in the field's toolbox."""
+        """Return the means over images; `*_max` is the maximum of the mean curve, as in the field's toolbox."""
         curves, found = self.curves, {}
         for name in self.measures:
             curve = curves.get(f"{name.removesuffix('_max')}_curve") if name.endswith("_max") else None
@@ -79,9 +79,9 @@ class SetScores:
 
     @property
     def measures(self) -> list[str]:
-        """Names of the scalars, in the order of `src.metrics.score`."""
+        """Return the names of the scalars, in the order of `src.metrics.score`."""
         return [name for name in self.rows[0] if name not in DESCRIPTION]
 
     def values(self, name: str) -> NDArray[np.float64]:
-        """One value an image."""
+        """Return one value per image."""
         return np.array([row[name] for row in self.rows])

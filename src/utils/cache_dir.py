@@ -1,4 +1,4 @@
-"""Where this project keeps what can be made again: verdicts about data sets, and decoded images."""
+"""The cache folder, for what can be made again: results of data checks, and decoded images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def cache_dir() -> Path:
 
 
 def write_whole(path: Path, content: bytes) -> bool:
-    """Write a small file so that other processes see all of it or nothing; False where the folder cannot be written."""
+    """Write a small file so that other processes see all of it or nothing; False if the folder cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:

@@ -1,4 +1,4 @@
-"""The one exception for mistakes that the user can mend, and the way to report several of them together."""
+"""The exception for mistakes that the user can correct, and a list that reports several of them together."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 
 class UserError(ValueError):
-    """Wrong input: says what is wrong, where (file or key), and the way out.
+    """Wrong input: says what is wrong, where (file or key), and how to correct it.
 
-    Command lines print the text without a traceback and exit with status 2. ``problems`` are listed all
-    at once, one a line, so that nobody has to run a command five times to find five mistakes.
+    Command lines print the text without a traceback and exit with status 2. ``problems`` are listed together, one per
+    line (at most ``limit``), so that nobody has to run a command five times to find five mistakes.
     """
 
     def __init__(self, message: str, problems: Sequence[str] = (), limit: int = 20) -> None:
@@ -22,7 +22,7 @@ class UserError(ValueError):
 
 
 def user_error(error: BaseException) -> UserError | None:
-    """The UserError in the chain of causes of ``error`` (Hydra's `instantiate` wraps what it meets), if there is one."""
+    """Return the UserError in ``error``'s chain of causes (Hydra's `instantiate` wraps errors), or None."""
     chain: BaseException | None = error
     while chain is not None:
         if isinstance(chain, UserError):
@@ -32,7 +32,7 @@ def user_error(error: BaseException) -> UserError | None:
 
 
 class Problems(list[str]):
-    """Collect what is wrong in several steps, to report all of it at once.
+    """Collects the problems of several steps, to report all of them at once.
 
     A list of sentences: steps append to it, or raise a UserError inside :meth:`catch`.
 
@@ -64,10 +64,10 @@ class Problems(list[str]):
         return "one problem" if len(self) == 1 else f"{len(self)} problems"
 
     def raise_all(self, headline: str = "") -> None:
-        """Do nothing without a problem, else raise them all.
+        """Raise one error with all problems; do nothing if there is none.
 
         Args:
-            headline: first line of the message; without it the message is the problems alone, one per line.
+            headline: first line of the message; without it the message is only the problems, one per line.
 
         Raises:
             UserError: if there is any problem.

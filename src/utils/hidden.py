@@ -1,4 +1,4 @@
-"""Import a library without the optional companions that it would load for nothing."""
+"""Import a library without the optional packages that it would load and not need."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def hidden(*packages: str) -> Iterator[None]:
-    """Let imports inside the block find none of ``packages``; what is loaded already stays, and afterwards all can be imported."""
+    """Let imports inside the block find none of ``packages``, except those that are already loaded.
+
+    After the block all of them can be imported.
+    """
     absent = [name for name in packages if name not in sys.modules]
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None means: there is no such module
     try:

@@ -1,4 +1,4 @@
-"""How Numba functions are compiled: on first use only, without the interpreter's lock, and kept on disk where that can be done."""
+"""How Numba functions are compiled: on first use, without the interpreter's lock, and cached on disk if possible."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 def compiled(*files: str | Path, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator like `njit(nogil=True, error_model="numpy", cache=True, **options)`.
 
-    The code is kept beside the source, or where Numba caches for the user. Where neither can be written, or the disk is
-    full, each process compiles anew and only a debug line says so.
+    The compiled code is stored beside the source, or in the user's Numba cache. If neither can be written, or the disk
+    is full, each process compiles again, which is only logged at debug level.
 
     Args:
-        files: other source files that the function is made of. Numba watches the function's own file alone; compiled
-            code that is older than one of these is thrown away.
+        files: other source files that the function uses. Numba only watches the function's own file; compiled code
+            older than one of these is deleted.
         **options: of `numba.njit`.
     """
     njit: Any = numba.njit

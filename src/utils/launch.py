@@ -12,7 +12,13 @@ from src.utils.errors import UserError
 
 
 class Launch(NamedTuple):
-    """Processes that somebody else has started: by whom, how many in all, how many on this machine."""
+    """Processes that a launcher has started.
+
+    Attributes:
+        by: ``torchrun`` or ``srun``.
+        processes: their number.
+        here: their number on this machine.
+    """
 
     by: str
     processes: int
@@ -20,10 +26,9 @@ class Launch(NamedTuple):
 
 
 def launched() -> Launch | None:
-    """What torchrun or srun has started this process as a part of; None where neither has.
+    """Return the processes that torchrun or srun started together with this one; None if neither did.
 
-    An allocation of SLURM without srun, and a step of one task, are as good as no cluster: this process may start
-    others.
+    A SLURM allocation without srun, and a step with a single task, also give None: this process may start others.
     """
     env = os.environ
     if "TORCHELASTIC_RUN_ID" in env:
@@ -35,7 +40,7 @@ def launched() -> Launch | None:
 
 
 def global_rank() -> int:
-    """Rank of this process among all of its training; 0 where it is alone."""
+    """Return the rank of this process among all processes of the training; 0 if it is alone."""
     launch = launched()
     return int(
         os.environ.get({"torchrun": "RANK", "srun": "SLURM_PROCID"}.get(launch.by if launch else "", "LOCAL_RANK"), 0)
@@ -43,7 +48,7 @@ def global_rank() -> int:
 
 
 def restarted() -> bool:
-    """Whether SLURM has started this very job before, and requeued it."""
+    """Whether SLURM started this job before and requeued it."""
     return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
 
 
@@ -52,12 +57,14 @@ START_NAME = "start_name"
 
 
 def start_name() -> str:
-    """What a run is called that nobody named: when it started; in all processes, and after a requeue, the same.
+    """Return the default name of a run, the same in all its processes and after a requeue.
+
+    It is the time of the start, under srun ``slurm_JOB_STEP``.
 
     The first process may have to take another name (`src.cli.output_folder`), which the others of torchrun wait for.
 
     Raises:
-        UserError: torchrun keeps no store in which its processes could agree.
+        UserError: this torchrun offers no store in which its processes could agree on a name.
     """
     now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     launch = launched()

@@ -1,7 +1,7 @@
-"""Every private attribute of another library that this project touches, in one place: a new release may move them without notice.
+"""Every private attribute of another library that this project uses, in one place: releases may change them silently.
 
-`TOUCHED` lists them, and `tests/utils/test_private.py` names those that an installed version no longer has. Libraries
-are imported inside the functions, as commands that only report a mistake start without them.
+`TOUCHED` lists them, and `tests/utils/test_private.py` reports those that an installed version no longer has. Libraries
+are imported inside the functions, so that a command that only reports a mistake does not load them.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ TOUCHED = {
     "torch._subclasses.fake_tensor": ("FakeTensorMode",),
     "torchmetrics.Metric": ("_apply", "_is_synced"),
 }
-"""Class or module → its attributes. Of these `_scan_and_log_checkpoints` and `_apply` are overridden, in `Wandb` and `COSMetrics`."""
+"""Class or module → its attributes. `_scan_and_log_checkpoints` is overridden in `Wandb`, `_apply` in `COSMetrics`."""
 
 
 def transformed_convolution(image: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
-    """Return a convolution of one image, (1,C,H,W), by NNPACK's Fourier transforms of tiles."""
+    """Return the convolution of one image, (1,C,H,W), by NNPACK's Fourier transforms of tiles."""
     import torch
 
     return torch._nnpack_spatial_convolution(image, weight, bias, padding)
 
 
 def can_transform() -> bool:
-    """Return whether this processor, and this build of torch, have NNPACK."""
+    """Return whether this processor and this build of torch support NNPACK."""
     import torch
 
     return torch._nnpack_available()
@@ -55,12 +55,12 @@ def root_of(node: Container) -> Container:
 
 
 def accumulates(trainer: Trainer) -> bool:
-    """Return whether the gradients of the batch just done are kept for a later optimiser step."""
+    """Return whether the gradients of the last batch are kept for a later optimiser step."""
     return trainer.fit_loop.epoch_loop._should_accumulate()
 
 
 def epoch_results(trainer: Trainer) -> Mapping[str, Any]:
-    """Return what the training logs in this epoch: key → the metric behind its mean."""
+    """Return what the training logs in this epoch: key → the metric that averages it."""
     return trainer.fit_loop.epoch_loop._results
 
 
@@ -70,24 +70,24 @@ def forget_computed(metric: Metric) -> None:
 
 
 def is_synced(metric: Metric) -> bool:
-    """Return whether a metric's state is that of all processes."""
+    """Return whether a metric's state is the one of all processes together."""
     return metric._is_synced
 
 
 def keep_on_one_line(column: ProgressColumn) -> None:
-    """Never wrap a column of a progress bar that a library has made."""
+    """Never wrap a column of a progress bar that a library made."""
     from rich.table import Column
 
     column._table_column = Column(no_wrap=True)
 
 
 def without_anonymous(logger: WandbLogger) -> None:
-    """Leave out Lightning's argument ``anonymous`` of `wandb.init`, of which W&B warns."""
+    """Remove Lightning's argument ``anonymous`` of `wandb.init`: W&B warns about it."""
     del logger._wandb_init["anonymous"]
 
 
 def name_artifact(logger: WandbLogger, name: str) -> None:
-    """Set the name of the artifact that the next checkpoint goes to."""
+    """Set the name of the artifact that the next checkpoint is uploaded to."""
     logger._checkpoint_name = name
 
 
@@ -107,19 +107,19 @@ def assume(condition: Any) -> None:
 
 
 def fake_tensors() -> AbstractContextManager[Any]:
-    """Return a context in which tensors have shapes and no values: the operations of a network are counted, not done."""
+    """Return a context in which tensors have shapes but no values: operations can be counted without being done."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
 def drop_compiled(function: Any) -> None:
-    """Throw away what Numba has compiled of a function and kept on disk."""
+    """Delete the compiled code of a function from Numba's cache on disk."""
     function._cache.flush()
 
 
 def wrap_saving(function: Any, wrap: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
-    """Replace what keeps a function that Numba has compiled on disk by ``wrap`` of it."""
+    """Replace the method that writes a function's compiled code to Numba's cache by ``wrap`` of it."""
     function._cache.save_overload = wrap(function._cache.save_overload)
 
 

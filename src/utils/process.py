@@ -1,4 +1,4 @@
-"""Processes of this machine: the cores of this one, and whether another one runs."""
+"""Processes of this machine: the cores of this one, and whether another one is running."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of that number runs on this machine."""
+    """Whether a process with this id is running on this machine."""
     try:
         os.kill(pid, 0)
     except PermissionError:

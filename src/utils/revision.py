@@ -1,4 +1,4 @@
-"""Which state of this project made a result."""
+"""The version of this project that made a result."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from pathlib import Path
 
 UNKNOWN = "unknown"
 FORMAT = 2
-"""Version of the configuration that checkpoints and exported weights hold, stored as ``format`` in it; files of 1 do not say so.
+"""Version of the configuration in checkpoints and exported weights, stored as its ``format``.
 
-1: one RUN with 31 settings. 2: RUN composed of its parts. `src.checkpoints.upgrade` reads all of them.
+1 (which stores no ``format``): one RUN with 31 settings. 2: RUN composed of its parts. `src.checkpoints.upgrade` reads
+all of them.
 """
 HERE = Path(__file__).resolve().parent
 
 
 def revision() -> str:
-    """The commit of this checkout, 7 digits, with a `+` where `src` or `conf` differ from it; `unknown` outside a Git checkout."""
+    """Return the commit of this checkout, 7 digits, with `+` if `src` or `conf` differ; `unknown` without Git."""
     commit, changes = _git("rev-parse", "--short=7", "HEAD"), _git("status", "--porcelain", "--", ":/src", ":/conf")
     if commit is None or changes is None:
         return UNKNOWN

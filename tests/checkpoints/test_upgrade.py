@@ -111,7 +111,7 @@ def test_what_an_old_configuration_does_not_say_means_what_it_meant_then():
 
 
 def test_a_file_of_the_old_version_computes_what_it_computed():
-    """Written by the code of 384e7e4: RUN with every setting of an experiment; logits of a fixed image are stored in it."""
+    """Written by commit 384e7e4: RUN with every setting of an experiment; the file holds logits of a fixed image."""
     stored = torch.load(OLD, weights_only=True)
     net, config = load_network(OLD)
     axis = torch.linspace(0, 1, 64)

@@ -1,4 +1,4 @@
-"""What a command answers without importing torch, which takes seconds: help, and mistakes that no class has to be asked about."""
+"""What a command answers without importing torch, which takes seconds: help, and mistakes that need no class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every ablation of `conf/ablation` is another network or loss than the full one, and all of it learns from one batch."""
+"""Every ablation of `conf/ablation` differs from the full network or loss, and all of it learns from one batch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_no_two_ablations_are_the_same(configs):
 @pytest.mark.parametrize("name", ABLATIONS)
 @pytest.mark.slow
 def test_ablation_runs_one_batch(name, configs):
-    """Every parameter gets a gradient: DDP runs with `find_unused_parameters=false`, so what is off must create none."""
+    """Every parameter gets a gradient: DDP has `find_unused_parameters=false`, so parts that are off create none."""
     module: COSModule = instantiate(configs[name].model)
     image, target = torch.rand(2, 3, 64, 64), torch.zeros(2, 1, 64, 64)
     target[:, :, 16:40, 20:50] = 1

@@ -1,4 +1,4 @@
-"""Every shipped experiment composes, with its own model and with the others, and its settings have the types that are wanted."""
+"""Every shipped experiment composes, with its own model and with the others, and its settings have the right types."""
 
 from __future__ import annotations
 

@@ -283,9 +283,12 @@ def test_configs_instantiate(name: str, tmp_path: Path) -> None:
 
 def test_the_data_of_older_checkpoints_is_still_understood(tmp_path: Path) -> None:
     old = {
-        "_target_": "src.data.datamodule.COSDataModule", "root": str(write_root(tmp_path)), "train_sets": ["MINE"], "test_sets": ["MINE"],
-        "image_size": 32, "batch_size": 4, "eval_batch_size": None, "num_workers": 0, "val_fraction": 0.1, "test_fraction": 0.0,
-        "selection": "holdout", "augmentation": {"_target_": "src.data.transforms.paper_recipe", "_partial_": True}, "pin_memory": False,
+        "_target_": "src.data.datamodule.COSDataModule", "root": str(write_root(tmp_path)),
+        "train_sets": ["MINE"], "test_sets": ["MINE"],
+        "image_size": 32, "batch_size": 4, "eval_batch_size": None, "num_workers": 0,
+        "val_fraction": 0.1, "test_fraction": 0.0,
+        "selection": "holdout", "augmentation": {"_target_": "src.data.transforms.paper_recipe", "_partial_": True},
+        "pin_memory": False,
         "persistent_workers": True,
     }  # fmt: skip
     assert next(iter(instantiate(old).train_dataloader()))["image"].shape == (4, 3, 32, 32)

@@ -19,7 +19,12 @@ GREY[0] = 0
 
 LAYOUTS: dict[str, tuple[list[str], str, dict[Split, list[str]]]] = {
     "benchmark archive": (
-        ["TrainDataset/CAMO/Imgs/a.jpg", "TrainDataset/CAMO/GT/a.png", "TestDataset/CAMO/Imgs/b.jpg", "TestDataset/CAMO/GT/b.png"],
+        [
+            "TrainDataset/CAMO/Imgs/a.jpg",
+            "TrainDataset/CAMO/GT/a.png",
+            "TestDataset/CAMO/Imgs/b.jpg",
+            "TestDataset/CAMO/GT/b.png",
+        ],
         "CAMO",
         {"train": ["a"], "test": ["b"]},
     ),
@@ -46,12 +51,12 @@ LAYOUTS: dict[str, tuple[list[str], str, dict[Split, list[str]]]] = {
     "NC4K": (["NC4K/Imgs/1.jpg", "NC4K/GT/1.png", "NC4K/Instance/1.png"], "NC4K", {"train": ["1"], "test": ["1"]}),
     "Kvasir-SEG": (["Kvasir-SEG/images/cju0.jpg", "Kvasir-SEG/masks/cju0.jpg"], "Kvasir-SEG", {"train": ["cju0"]}),
     "polyp archive, Kvasir": (
-        ["TrainDataset/image/cju0a.png", "TrainDataset/image/17.png", "TrainDataset/masks/cju0a.png", "TrainDataset/masks/17.png"],
+        [f"TrainDataset/{place}.png" for place in ("image/cju0a", "image/17", "masks/cju0a", "masks/17")],
         "Kvasir",
         {"train": ["cju0a"]},
     ),
     "polyp archive, ClinicDB": (
-        ["TrainDataset/image/cju0a.png", "TrainDataset/image/17.png", "TrainDataset/masks/cju0a.png", "TrainDataset/masks/17.png"],
+        [f"TrainDataset/{place}.png" for place in ("image/cju0a", "image/17", "masks/cju0a", "masks/17")],
         "CVC-ClinicDB",
         {"train": ["17"]},
     ),
@@ -60,7 +65,11 @@ LAYOUTS: dict[str, tuple[list[str], str, dict[Split, list[str]]]] = {
         "ETIS",
         {"test": ["1"]},
     ),
-    "whole CVC-ClinicDB": (["CVC-ClinicDB/Original/612.tif", "CVC-ClinicDB/Ground Truth/612.tif"], "CVC-612", {"train": ["612"]}),
+    "whole CVC-ClinicDB": (
+        ["CVC-ClinicDB/Original/612.tif", "CVC-ClinicDB/Ground Truth/612.tif"],
+        "CVC-612",
+        {"train": ["612"]},
+    ),
     "DRIVE": (
         [
             f"DRIVE/{split}/{kind}"
@@ -187,7 +196,8 @@ def test_numbers_of_the_tasks() -> None:
 
 def test_groups() -> None:
     assert [clinic_sequence(str(frame)) for frame in (1, 25, 26, 612, 613)] == [
-        "CVC-ClinicDB sequence 1", "CVC-ClinicDB sequence 1", "CVC-ClinicDB sequence 2", "CVC-ClinicDB sequence 29", "613",
+        "CVC-ClinicDB sequence 1", "CVC-ClinicDB sequence 1", "CVC-ClinicDB sequence 2",
+        "CVC-ClinicDB sequence 29", "613",
     ]  # fmt: skip
     assert len({clinic_sequence(str(frame)) for frame in range(1, 613)}) == 29
     assert group_of("CVC-ClinicDB", "30") == "CVC-ClinicDB sequence 2"

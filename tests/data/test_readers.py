@@ -36,8 +36,8 @@ def palette_image(indices: np.ndarray, colours: list[int]) -> Image.Image:
 
 @pytest.mark.parametrize(
     ("name", "mode"),
-    [("a.png", "L"), ("a.png", "1"), ("a.png", "RGB"), ("a.png", "RGBA"), ("a.png", "P"), ("a.gif", "P"), ("a.bmp", "L"), ("a.tif", "1"),
-     ("a.webp", "RGB"), ("a.pgm", "L"), ("a.jpg", "L"), ("a.jpg", "CMYK")],
+    [("a.png", "L"), ("a.png", "1"), ("a.png", "RGB"), ("a.png", "RGBA"), ("a.png", "P"), ("a.gif", "P"),
+     ("a.bmp", "L"), ("a.tif", "1"), ("a.webp", "RGB"), ("a.pgm", "L"), ("a.jpg", "L"), ("a.jpg", "CMYK")],
 )  # fmt: skip
 def test_mask_is_the_same_in_every_format(tmp_path: Path, name: str, mode: str) -> None:
     options = {"lossless": True} if name.endswith("webp") else {}

@@ -1,4 +1,4 @@
-"""The recipes that Hydra composes: exact geometry, one draw for image and mask, and order that nothing but the seed decides."""
+"""The recipes that Hydra composes: exact geometry, one draw for image and mask, and an order set by the seed alone."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_shipped_paper_recipe_is_the_one_in_code() -> None:
 
 
 def test_windows_are_the_pixels_of_the_file() -> None:
-    """At DRIVE's 576 px nothing is resized: neighbours differ as they do in the file, but where the image was turned (p 0.2)."""
+    """At DRIVE's 576 px nothing is resized: neighbours differ as in the file, unless the image was rotated (p 0.2)."""
     transform = recipe("windows")
     assert transform.sizes(576) == (288,)
     rows, columns = np.mgrid[:584, :565]

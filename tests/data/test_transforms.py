@@ -34,7 +34,7 @@ def test_mask_stays_binary_and_on_its_object(recipe) -> None:  # type: ignore[no
 
 
 def test_resizes_share_their_pixel_centres() -> None:
-    """Objects lie at the same place in image and mask, on average to a twentieth of a new pixel; OpenCV's nearest is 0.5 off."""
+    """Objects are at the same place in image and mask, on average within 1/20 pixel; OpenCV's nearest is 0.5 off."""
     rng = np.random.default_rng(0)
     shifts = []
     for _ in range(100):
@@ -100,7 +100,7 @@ def test_draws_depend_on_torch_seed_alone() -> None:
 
 
 def test_steps_draw_independently() -> None:
-    """With `set_random_seed` every step of albumentations 2.0.8 starts at one state: only flipped images are ever rotated."""
+    """After `set_random_seed` all steps of albumentations 2.0.8 share a state: only flipped images are ever rotated."""
     recipe = paper_recipe(32)
     mask = np.zeros((96, 96), np.uint8)
     mask[:, :20] = 1

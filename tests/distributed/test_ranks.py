@@ -1,4 +1,4 @@
-"""Several processes do together what one does: as the command starts them, under torchrun, under SLURM, in multiruns."""
+"""Several processes give the result of one: started by the command, under torchrun, under SLURM, in multiruns."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any
         # Adam's default eps of 1e-8 makes whole steps out of the last bits of gradients that are nearly zero.
         overrides += [
             "+model.optimizer.eps=1e-2",
-            "model.optimizer.lr=1e-4",  # every step multiplies what rounding left; how much that was depends on the processor
+            # Every step multiplies rounding errors, by a factor that depends on the processor.
+            "model.optimizer.lr=1e-4",
             "model.net.closing_step=false",  # its logit is steep: last bits would be more than 1e-6 in a score
             "data.num_train=43",
             "data.num_val=5",

@@ -58,7 +58,7 @@ def test_every_link_and_anchor_of_a_page_leads_somewhere(page: Path) -> None:
 
 
 def command_lines() -> list[str]:
-    """Every shell command of the pages that runs a module of this project, continued lines joined, comments cut, each once."""
+    """Return every shell command of the pages that runs our modules, lines joined, comments cut, each once."""
     found = []
     for page in PAGES:
         for block in FENCE.finditer(page.read_text(encoding="utf-8")):

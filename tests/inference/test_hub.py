@@ -184,6 +184,7 @@ def test_a_wrong_name_in_a_folder_of_ones_own_is_not_asked_of_the_hub(tmp_path, 
 
 
 def test_importing_the_predictor_imports_no_hub_and_no_torch():
-    code = "import sys, src.inference; print([name for name in ('huggingface_hub', 'torch', 'httpx') if name in sys.modules])"
+    code = "import sys, src.inference; "
+    code += "print([name for name in ('huggingface_hub', 'torch', 'httpx') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr

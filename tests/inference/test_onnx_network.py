@@ -18,7 +18,9 @@ BLOCKED = """
 import sys
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "torchvision", "timm", "numba", "lightning", "torchmetrics", "hydra", "albumentations"):
+        if name.partition(".")[0] in (
+            "torch", "torchvision", "timm", "numba", "lightning", "torchmetrics", "hydra", "albumentations"
+        ):
             raise ImportError(name)
 sys.meta_path.insert(0, Blocker())
 from src.inference.predictor import Predictor

@@ -1,4 +1,4 @@
-"""A person's way through the page of `src.demo`, in a real browser, with a network made by hand: its mask is the red channel."""
+"""A user's way through the page of `src.demo`, in a real browser; the network is made by hand: mask = red channel."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def page(browser: Page, address: str) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A PNG of the network's size: a red disc with a hole in the middle, and a ring with a square that touches it at a corner."""
+    """A PNG of the network's size: a red disc with a hole, and a ring with a square that touches it at a corner."""
     image = np.zeros((64, 64, 3), np.uint8)
     image[..., 1] = np.arange(64)
     cv2.ellipse(image, (35, 29), (14, 9), 20, 0, 360, (230, 30, 40), -1)
@@ -97,7 +97,7 @@ def canvas(page: Page, selector: str) -> np.ndarray:
 
 
 def filled(polygons: list[list[float]], height: int, width: int) -> np.ndarray:
-    """Return polygons as a mask, uint8 (H, W), 1 inside, drawn four times as large and sampled in the pixels' centres."""
+    """Return polygons as a mask, uint8 (H, W), 1 inside, drawn four times as large and sampled at pixel centres."""
     drawn = np.zeros((4 * height, 4 * width), np.uint8)
     for polygon in polygons:
         cv2.fillPoly(drawn, [np.round(4 * np.array(polygon).reshape(-1, 2)).astype(np.int32)], 1)
@@ -158,7 +158,7 @@ def test_a_persons_way(page, picture):
 
 @pytest.mark.parametrize("size", [(2000, 2100), (900, 70), (40, 50)])
 def test_saved_at_its_own_size(page, tmp_path, size):
-    """Large, tall (Pillow then shrinks the height first) and smaller than the network's input: the picture is shrunk as by Pillow."""
+    """Large, tall (Pillow then shrinks the height first) and smaller than the network's input: shrunk as by Pillow."""
     rows, columns = np.mgrid[0 : size[0], 0 : size[1]]
     image = np.stack((np.hypot(rows - 30, columns - 20) / max(size) * 200, rows % 256, columns % 256), axis=-1).astype(
         np.uint8
@@ -328,8 +328,10 @@ canvas.convertToBlob().then(blob => {
 """Make a red picture in the page and hand it over as a paste or a drop."""
 
 VISIBLE_FOCUS = """
-const drawn = element => getComputedStyle(element).outlineStyle !== 'none' && parseFloat(getComputedStyle(element).outlineWidth) >= 2;
+const drawn = element => getComputedStyle(element).outlineStyle !== 'none'
+  && parseFloat(getComputedStyle(element).outlineWidth) >= 2;
 const focused = document.activeElement;
-return focused.matches(':focus-visible') && [focused, focused.nextElementSibling, focused.parentElement].some(one => one && drawn(one));
+return focused.matches(':focus-visible')
+  && [focused, focused.nextElementSibling, focused.parentElement].some(one => one && drawn(one));
 """
 """Whether the focused element, the label drawn for it, or the frame around it has an outline."""

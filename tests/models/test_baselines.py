@@ -60,7 +60,7 @@ def test_rivals_take_any_size_and_learn_with_every_parameter(overrides, size):
 
 
 def test_skips_of_the_image_reach_the_mask_past_the_encoder():
-    """The encoder's features being held, pixels that cancel within every 2×2 cell move the mask: the stem reads them at stride 1."""
+    """With fixed encoder features, pixels that cancel in every 2×2 cell change the mask: the stem sees stride 1."""
     net = _module("model=unet", *SMALL["unet"], "model.net.image_skips=true").net.eval()
     image = torch.full((1, 3, 32, 32), 0.5)
     pyramid = net.encoder(image)

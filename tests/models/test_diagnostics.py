@@ -14,7 +14,7 @@ def truth_at_unfolding(truth: torch.Tensor) -> torch.Tensor:
 
 
 def test_gain_is_the_error_that_the_mask_step_removes():
-    """M_0 = ½ everywhere, truth 1 on the left half: M̂_1 = ¾ on the left, ½ on the right gains a quarter on half the pixels."""
+    """M_0 = ½ everywhere, truth 1 on the left half: M̂_1 = ¾ left, ½ right, which gains a quarter on half the pixels."""
     coarse = torch.zeros(1, 1, 8, 8)
     mask_hat = torch.full((1, 1, 8, 8), 0.5)
     mask_hat[..., :4] = 0.75
@@ -46,7 +46,7 @@ def test_values_of_the_unfolding(make_run):
 
 @pytest.mark.parametrize("residual", [True, False])
 def test_parts_add_up_to_the_step(make_run, residual):
-    """Where nothing was clamped, the four parts are the whole step; the first stage has no evidence of U yet (method.md 3.5)."""
+    """Where nothing was clamped, the four parts sum to the step; stage 1 has no evidence of U yet (method.md 3.5)."""
     net = make_run(
         unfold_stride=4, mask_step={"residual": residual, "uncertain_band": "one"}, robe={"lam": 0.3}, closing_step=True
     ).eval()

@@ -1,4 +1,4 @@
-"""The encoder: weights that are truly loaded or a UserError, layouts, sizes, normalisation; and the top-down context."""
+"""The encoder: weights that are really loaded or a UserError, layouts, sizes, normalisation; the top-down context."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mixed precision: the scan, the divisions, the losses and the measures' inputs stay float32, and the result close to it."""
+"""Mixed precision: scan, divisions, losses and the measures' inputs stay float32, and the result stays close to it."""
 
 from __future__ import annotations
 

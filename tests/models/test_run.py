@@ -162,7 +162,7 @@ def test_shapes_and_ranges_at_any_size(make_run, size, unfold_stride):
 
 @pytest.mark.parametrize("unfold_stride", [1, 4])
 def test_an_odd_image_gives_the_maps_of_the_padded_one(make_run, unfold_stride):
-    """Flaw 10: odd sizes are tested by result. Replicated rows and columns may change the maps near them, not elsewhere."""
+    """Flaw 10: odd sizes are tested by result. Replicated rows and columns may only change the maps near them."""
     net = make_run(unfold_stride=unfold_stride, state_space={"scan": False}).eval()
     image = pad_to_multiple(torch.rand(1, 3, 257, 291), 32)
     with torch.no_grad():
@@ -176,7 +176,7 @@ def test_an_odd_image_gives_the_maps_of_the_padded_one(make_run, unfold_stride):
 
 @pytest.mark.parametrize("unfold_stride", [1, 4])
 def test_maps_lie_where_the_image_says(make_run, unfold_stride):
-    """An object at token (i, j) of every level lies at pixels (i·s, j·s): pooled down and brought up it stays in its place."""
+    """An object at token (i, j) of every level is at pixels (i·s, j·s): pooling and upsampling do not move it."""
     net = make_run(unfold_stride=unfold_stride)
     image = torch.zeros(1, 3, *ODD)
     blob = _blob((40, 60))
@@ -448,7 +448,7 @@ def test_trying_the_parts_draws_no_random_number():
 
 
 def _bytes_kept(net: RUN, image: torch.Tensor) -> int:
-    """Bytes of all tensors that the forward pass keeps for the backward one, weights left out; shared memory counts once."""
+    """Bytes of all tensors that the forward pass stores for the backward one, without weights; shared memory once."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 

@@ -1,4 +1,4 @@
-"""The closed-form steps against a numerical minimiser, and the filter against its definition (method.md 2, 3.1, 3.3)."""
+"""The closed-form steps against a numerical minimiser, the filter against its definition (method.md 2, 3.1, 3.3)."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def test_other_settings(overrides, tmp_path, monkeypatch):
 
 
 def test_a_fine_tuning_inside_and_after_its_freeze(tmp_path, monkeypatch):
-    """Killed in the frozen epoch, between the two, and in the one after it; the command line stays the same, `init` included."""
+    """Killed in the frozen epoch, between the two, and in the second; the command stays the same, with `init`."""
     start = write_untrained(
         config("train", *TWO_STAGE_OVERRIDES, f"paths.output_dir={tmp_path}"), tmp_path / "start.ckpt"
     )

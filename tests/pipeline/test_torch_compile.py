@@ -28,7 +28,7 @@ def _forget_graphs() -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
 def test_the_network_is_one_graph_and_computes_the_same(gradient_checkpointing):
-    """`fullgraph` would raise at a graph break; autograd is traced as inductor has it, only the code generation is left out."""
+    """`fullgraph` raises at a graph break; autograd is traced as by inductor, only code generation is left out."""
     nets = [
         RUN(
             PyramidEncoder("test_efficientnet", None),

@@ -120,7 +120,7 @@ def test_a_folder_takes_one_search(tmp_path):
 
 @pytest.mark.slow
 def test_a_failed_job_leaves_the_others_alone_and_its_message_in_the_table(tmp_path):
-    """A grid with a mistake in one job and W&B: groups and names of the runs, status of the process, the sweep's table."""
+    """A grid with a mistake in one job, and W&B: groups and names of runs, the exit status, the sweep's table."""
     result = multirun(
         "encoder.name=resnet51,tf_efficientnet_lite0", "logger=wandb", f"paths.output_dir={tmp_path / 'grid'}"
     )

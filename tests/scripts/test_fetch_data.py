@@ -1,4 +1,4 @@
-"""Fetching from a server on this machine: resuming, hashes, hostile archives; nothing overwritten, nothing half there."""
+"""Fetching from a server on this machine: resuming, hashes, hostile archives; nothing overwritten, nothing partial."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FILES = {"Imgs/a.jpg": NOISE, "GT/a.png": b"mask", "GT/\u00e9.png": b"accent"}
 
 @dataclass
 class Server:
-    """Serves `files`; `cut` closes the connection after so many bytes of a body; `asked` are the requests with their Range."""
+    """Serves `files`; `cut` closes the connection after that many bytes of a body; `asked`: requests and Ranges."""
 
     address: str = ""
     files: dict[str, bytes] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The fingerprints of networks: equal where nothing has changed, and a changed number or name does not pass for the same."""
+"""The fingerprints of networks: equal if nothing has changed; a changed number or name is not taken for the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compiled code on disk: used again, thrown away when a file it is made of has changed, done without when it cannot be kept."""
+"""Compiled code on disk: reused, deleted when a source file has changed, not needed if it cannot be stored."""
 
 from __future__ import annotations
 

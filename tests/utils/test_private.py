@@ -1,4 +1,4 @@
-"""The private attributes of other libraries: those that a new release no longer has are named, and no other file touches any."""
+"""The private attributes of other libraries: missing ones are reported, and no other file uses any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""One file from one address: resumable, checked against its SHA-256. Nothing in training or evaluation calls this."""
+"""Download one file from one address: resumable, and checked against its SHA-256.
+
+Nothing in training or evaluation calls this.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ TIMEOUT = 60.0
 AGENT = "reversible-unfolding-network/fetch_data"
 
 Progress = Callable[[int, "int | None"], None]
-"""Told the bytes there are and, where it is known, the bytes there will be."""
+"""Called with the number of bytes received and the total number of bytes, None if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,10 @@ class Download:
 
 
 def probe(source: Download) -> int | None:
-    """The file's size in bytes as the server tells it without sending the file (`source.size` where it doesn't).
+    """Return the file's size in bytes as the server reports it without sending the file; else `source.size`.
 
     Raises:
-        UserError: nobody answers, the file isn't there, or its size is another one than the registry's.
+        UserError: the server does not answer, the file does not exist, or its size differs from the registry's.
     """
     try:
         with _open(source, {}, "HEAD") as answer:
@@ -62,14 +65,20 @@ def probe(source: Download) -> int | None:
 
 
 def download(source: Download, part: Path, progress: Progress = lambda got, total: None) -> None:
-    """Fetch into `part`, going on where an earlier call stopped, and check the whole.
+    """Fetch into `part`, resuming where an earlier call stopped, and check the whole file.
 
-    Beside `part` lies a note: which file it is a part of, by the server's ETag or date. When the file has changed
-    since, or the server cannot send a rest, it begins anew. Interrupted, both stay for the next call.
+    A note beside `part` says which file it is a part of, by the server's ETag or date. If the file has changed since,
+    or the server cannot send the rest, the download starts again. When it is interrupted, `part` and its note stay for
+    the next call.
+
+    Args:
+        source: what to fetch.
+        part: the file to write.
+        progress: called after every chunk.
 
     Raises:
         UserError: the server refuses, the connection breaks, the disk is full (`part` stays), or the SHA-256 is wrong
-            (`part` goes).
+            (`part` is removed).
     """
     part.parent.mkdir(parents=True, exist_ok=True)
     note = _note(source, part)
@@ -101,7 +110,7 @@ def _receive(source: Download, part: Path, note: dict[str, Any], progress: Progr
             raise UserError(
                 f"{source.name}: {length} bytes are to come and {free} are free in {part.parent}; make room"
             )
-        if not start:  # the note of another file must never stand beside this part
+        if not start:  # this part must never get the note of another file
             forget(part)
             content = {
                 "sha256": source.sha256,
@@ -121,12 +130,12 @@ def _receive(source: Download, part: Path, note: dict[str, Any], progress: Progr
     if source.size is not None and got > source.size:
         forget(part)
         raise UserError(f"{source.name}: {source.url} sends more than the {source.size} bytes of the registry; removed")
-    if total is not None and got < total:  # http.client ends such a file without a word
+    if total is not None and got < total:  # http.client does not report this
         raise _stopped(source, part, total, "the connection was closed")
 
 
 def _answer(source: Download, part: Path, note: dict[str, Any]) -> tuple[int, Any]:
-    """The byte that the answer begins with, and the answer: the rest where that is possible, else the whole."""
+    """Return the offset of the answer's first byte, and the answer: the rest if possible, else the whole file."""
     start = part.stat().st_size if part.exists() and note else 0
     if not start:
         return 0, _open(source, {})
@@ -169,7 +178,7 @@ def _verify(source: Download, part: Path) -> None:
 
 
 class _WebOnly(HTTPRedirectHandler):
-    """urllib would follow a redirection to ftp, and ask for the whole file where only its size was wanted."""
+    """Follows redirections to http(s) only, and keeps HEAD; urllib would follow ftp, and turn HEAD into GET."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -194,7 +203,7 @@ def _length(headers: Message) -> int | None:
 
 
 def _validator(headers: Message) -> str | None:
-    """What If-Range takes: a strong ETag, else the date."""
+    """Return the value for If-Range: a strong ETag, else the date."""
     etag = headers.get("ETag")
     return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
 
@@ -202,7 +211,8 @@ def _validator(headers: Message) -> str | None:
 def _agree(source: Download, length: int | None) -> None:
     if None not in (length, source.size) and length != source.size:
         raise UserError(
-            f"{source.name}: {source.url} has {length} bytes, the registry says size: {source.size}; correct the registry"
+            f"{source.name}: {source.url} has {length} bytes, the registry says size: {source.size}; "
+            "correct the registry"
         )
 
 
@@ -211,7 +221,7 @@ def _note_path(part: Path) -> Path:
 
 
 def _note(source: Download, part: Path) -> dict[str, Any]:
-    """What is known of the part; empty where it is none of this file."""
+    """Return the note of the part; empty if it does not belong to this file."""
     try:
         note = json.loads(_note_path(part).read_text(encoding="utf-8"))
     except (OSError, ValueError):

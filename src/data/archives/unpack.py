@@ -24,10 +24,10 @@ from src.data.verify.findings import UNPRINTABLE, one_line
 from src.utils.errors import UserError
 
 RECEIPT = ".fetched.json"
-"""Lies in every folder made here and says what it was made from."""
+"""File in every folder made here that says what the folder was made from."""
 MAX_ENTRIES = 1_000_000
 MAX_RATIO, ALWAYS_ALLOWED = 100, 64 << 20
-"""An archive may grow a hundredfold, and to 64 MiB in any case. Images hardly shrink; blank masks in bitmaps do."""
+"""An archive may grow a hundredfold, and to 64 MiB in any case. Images hardly compress; blank bitmap masks do."""
 MAX_HEADER = 1 << 20
 """Bytes of a tar file allowed between the contents of two files: a name of gigabytes would fill the memory."""
 _BROKEN = (
@@ -40,12 +40,15 @@ _BROKEN = (
     OverflowError,
     RuntimeError,
 )
-"""What the standard library raises for what it cannot read: unknown methods, impossible numbers, headers nested too deep."""
+"""Raised by the standard library for what it cannot read: unknown methods, impossible numbers, nested headers."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file (its content open) or a folder (None) of an archive, by its stored name; `size` in bytes as declared."""
+    """A file (with its content, opened) or a folder (None) of an archive, under its stored name.
+
+    `size`: bytes, as declared by the archive.
+    """
 
     name: str
     size: int
@@ -53,26 +56,35 @@ class Entry:
 
 
 def unpack(archive: Path, target: Path, receipt: dict[str, Any]) -> int:
-    """Unpack a zip or tar (.gz, .bz2, .xz) into the new folder `target`; returns the number of files.
+    """Unpack a zip or tar (.gz, .bz2, .xz) into the new folder `target`.
 
-    It happens in a folder beside `target`, which becomes `target` in one step at the end; whatever goes wrong before,
-    nothing is left. A single folder around everything is taken off, and so is macOS's `__MACOSX`.
+    The archive is unpacked into a folder beside `target`, which is renamed to `target` at the end; after an error
+    nothing is left. A single folder around everything is removed, and so is macOS's `__MACOSX`.
+
+    Args:
+        archive: the file.
+        target: the folder to make.
+        receipt: stored in the folder as `RECEIPT`.
+
+    Returns:
+        The number of files.
 
     Raises:
         UserError: no such archive, damaged, or with anything but files and folders strictly inside: absolute names,
-            `..`, backslashes, drive letters, unreadable names, names twice, links, devices, bombs. Also a full disk.
+            `..`, backslashes, drive letters, unreadable names, duplicate names, links, devices, bombs. Also a full
+            disk.
     """
     around = target.parent / f".{target.name}.unpacking"
     made = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
     try:
-        shutil.rmtree(around, ignore_errors=True)  # of a killed run
+        shutil.rmtree(around, ignore_errors=True)  # left by a killed run
         around.mkdir(parents=True)
         count = _extract(archive, around)
         inside = list(around.iterdir())
         whole = inside[0] if len(inside) == 1 and inside[0].is_dir() else around
         with (whole / RECEIPT).open("x", encoding="utf-8") as file:
             json.dump({**receipt, "files": count}, file)
-        os.replace(whole, target)  # fails where a folder with something in it has come up meanwhile
+        os.replace(whole, target)  # fails if a non-empty folder has appeared there meanwhile
     except UserError:
         raise
     except (*_BROKEN, OSError) as error:
@@ -88,7 +100,7 @@ def unpack(archive: Path, target: Path, receipt: dict[str, Any]) -> int:
 
 
 def receipt_of(folder: Path) -> dict[str, Any]:
-    """What `folder` was made from; empty where it wasn't made here."""
+    """Return what `folder` was made from; empty if it wasn't made here."""
     try:
         found = json.loads((folder / RECEIPT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -106,7 +118,8 @@ def _extract(archive: Path, folder: Path) -> int:
                 raise UserError(f"{archive}: refused: more than {MAX_ENTRIES} entries")
             if written + entry.size > limit:
                 raise UserError(
-                    f"{archive}: refused: {packed} bytes would become more than {limit} (a bomb, or pack it less tightly)"
+                    f"{archive}: refused: {packed} bytes would become more than {limit} "
+                    "(a bomb, or pack it less tightly)"
                 )
             if path.relative_to(folder).parts[:1] == ("__MACOSX",):
                 continue
@@ -130,7 +143,7 @@ def _extract(archive: Path, folder: Path) -> int:
 
 
 def _inside(archive: Path, name: str) -> Path:
-    """The relative path that a name means; `./a//b` is `a/b`."""
+    """Return the relative path that a name means; `./a//b` is `a/b`."""
     parts = name.split("/")
     wrong = {
         "is an absolute path": name.startswith("/"),
@@ -183,7 +196,11 @@ def _zip_entries(archive: Path, packed: zipfile.ZipFile) -> Iterator[Entry]:
 
 
 def _zip_name(archive: Path, info: zipfile.ZipInfo) -> str:
-    """`filename` is cut at a zero byte; and many programs write UTF-8 without saying so, which is then read as code page 437."""
+    """Return an entry's name, decoded.
+
+    `filename` is cut at a zero byte. Many programs write UTF-8 without saying so, and zipfile reads it as code page
+    437.
+    """
     name = info.orig_filename
     if info.flag_bits & 0x800 or name.isascii():
         return name
@@ -199,7 +216,7 @@ def _tar_entries(archive: Path, tar: tarfile.TarFile, guarded: _Guarded) -> Iter
         info = tar.next()
         if info is None:
             return
-        tar.members = []  # type: ignore[attr-defined]  # it would keep all of them
+        tar.members = []  # type: ignore[attr-defined]  # tarfile would keep all of them
         if not (info.isdir() or info.isreg()) or info.issparse():
             raise UserError(f"{archive}: refused: {one_line(info.name)} is a link, a device or a sparse file")
         guarded.allow(info.size + MAX_HEADER)
@@ -207,17 +224,17 @@ def _tar_entries(archive: Path, tar: tarfile.TarFile, guarded: _Guarded) -> Iter
 
 
 class _Guarded(io.RawIOBase):
-    """A stream that gives no more than it was allowed to."""
+    """A stream that gives no more bytes than allowed."""
 
     def __init__(self, archive: Path, stream: IO[bytes]) -> None:
         self.archive, self.stream, self.allowed = archive, stream, MAX_HEADER
 
     def allow(self, count: int) -> None:
-        """So many bytes from here."""
+        """Allow `count` bytes from here."""
         self.allowed = count
 
     def read(self, size: int = -1) -> bytes:
-        """Raises UserError where more is asked for."""
+        """Read bytes; raise a UserError if that is more than allowed."""
         chunk = self.stream.read(size)
         self.allowed -= len(chunk)
         if self.allowed < 0:

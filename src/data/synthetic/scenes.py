@@ -1,8 +1,8 @@
 """The built-in synthetic camouflage set: needs no files, and its difficulty is a number.
 
-A background of one texture, and in it an object cut out of *another sample of the same process*, turned, rescaled and
-recoloured a little. What gives the object away is that it interrupts the texture. Colour patches with soft rims (the
-texture runs on underneath) and shadows are laid over the scene as distractors, so brightness and hue alone mislead.
+A scene is a background of one texture with an object cut out of *another sample of the same process*, turned, rescaled
+and recoloured a little. What reveals the object is that it interrupts the texture. Colour patches with soft rims (the
+texture continues underneath) and shadows are laid over the scene as distractors, so brightness and hue alone mislead.
 """
 
 from __future__ import annotations
@@ -30,9 +30,11 @@ class SyntheticCamouflage:
     """A source of `length` synthetic scenes.
 
     Args:
+        length: number of scenes.
         size: (height, width) in pixels, or one number for both.
         concealment: from 0, clearly visible, to 1, where the object differs from its surroundings by its outline only.
-        seed, split: a scene depends on (seed, split, index) and nothing else; splits share no scene.
+        seed: a scene depends on (seed, split, index) and nothing else.
+        split: one of `SPLITS`, which share no scene.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class SyntheticCamouflage:
 
 
 def draw_scene(rng: Generator, height: int, width: int, concealment: float) -> tuple[np.ndarray, np.ndarray]:
-    """One scene: uint8 (H, W, 3) RGB and bool (H, W)."""
+    """Draw one scene: uint8 (H, W, 3) RGB and a bool mask (H, W)."""
     difference = 1 - concealment
     texture = random_texture(rng)
     mask = draw_mask(rng, height, width)
@@ -88,7 +90,7 @@ def draw_scene(rng: Generator, height: int, width: int, concealment: float) -> t
 
 
 def changed(rng: Generator, texture: Texture, difference: float) -> Texture:
-    """The object's texture: the background's, turned by up to 90°, finer or coarser by up to 1.9, and recoloured.
+    """Return the object's texture: the background's, turned by up to 90°, scaled by up to 1.9×, and recoloured.
 
     Structure changes in proportion to `difference`, colour with its square: colour conceals first, as on real animals.
     """
@@ -101,7 +103,10 @@ def changed(rng: Generator, texture: Texture, difference: float) -> Texture:
 
 
 def draw_mask(rng: Generator, height: int, width: int) -> np.ndarray:
-    """Return a bool mask (H, W): one object (in a fifth of the scenes two) of one to three lobes, in all 4 to 30 % of the image."""
+    """Return a bool mask (H, W) of one object, or two in a fifth of the scenes.
+
+    The object has one to three lobes; all together cover 4 to 30 % of the image.
+    """
     centre = rng.uniform(0.25, 0.75, size=2)
     implicit = blob(rng, height, width, centre, rng.uniform(0.12, 0.22))
     for _ in range(rng.integers(0, 3)):
@@ -114,13 +119,13 @@ def draw_mask(rng: Generator, height: int, width: int) -> np.ndarray:
 
 
 def _colour_shift(rng: Generator, difference: float) -> tuple[float, float]:
-    """Hue in turns and lightness, either way."""
+    """Return random shifts of hue (in turns) and lightness, of either sign."""
     hue, lightness = rng.choice([-1, 1], size=2) * rng.uniform((0.03, 0.05), (0.10, 0.18))
     return difference**2 * hue, difference**2 * lightness
 
 
 def _soft_blob(rng: Generator, height: int, width: int) -> np.ndarray:
-    """float32 (H, W) in [0, 1]: a blob with a wide rim, drawn small since nothing in it is sharp."""
+    """Return float32 (H, W) in [0, 1]: a blob with a wide rim, drawn small since nothing in it is sharp."""
     small = (max(height // 4, 8), max(width // 4, 8))
     shape = grow_to_area(blob(rng, *small, rng.uniform(0, 1, size=2), rng.uniform(0.1, 0.25)), rng.uniform(0.03, 0.2))
     rim = rng.uniform(0.03, 0.07) * min(small)
@@ -130,7 +135,7 @@ def _soft_blob(rng: Generator, height: int, width: int) -> np.ndarray:
 
 
 def _relief(rng: Generator, mask: np.ndarray, strength: float) -> np.ndarray:
-    """Shading of a rounded body lit from a random side; factors around 1."""
+    """Return the shading of a rounded body lit from a random side, as factors around 1."""
     body = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), max(0.05 * min(mask.shape), 1.0))
     slope_y, slope_x = np.gradient(body)
     side = rng.uniform(0, 2 * np.pi)
@@ -139,7 +144,10 @@ def _relief(rng: Generator, mask: np.ndarray, strength: float) -> np.ndarray:
 
 
 class SyntheticDataModule(COSDataModule):
-    """Synthetic camouflage with the contract of `COSDataModule`: three splits of fresh scenes, one test set called "synthetic"."""
+    """Synthetic camouflage with the interface of `COSDataModule`.
+
+    It has three splits of fresh scenes and one test set called "synthetic".
+    """
 
     def __init__(
         self,

@@ -10,10 +10,16 @@ HARMONICS = np.arange(1, 8)
 
 
 def blob(rng: Generator, height: int, width: int, centre: np.ndarray, radius: float) -> np.ndarray:
-    """An implicit shape, float32 (H, W): positive inside, zero on the outline, falling outwards.
+    """Return an implicit shape, float32 (H, W): positive inside, zero on the outline, falling outwards.
 
-    The outline in polar coordinates is a random low-frequency Fourier series, elongated along a random axis. `centre`
-    (y, x) in [0, 1], `radius` in parts of the shorter side.
+    The outline in polar coordinates is a random low-frequency Fourier series, elongated along a random axis.
+
+    Args:
+        rng: the source of all randomness.
+        height: in pixels.
+        width: in pixels.
+        centre: (y, x) in [0, 1].
+        radius: as a fraction of the shorter side.
     """
     side = min(height, width)
     y = (np.arange(height, dtype=np.float32)[:, None] - np.float32(centre[0] * height)) / side
@@ -31,7 +37,10 @@ def blob(rng: Generator, height: int, width: int, centre: np.ndarray, radius: fl
 
 
 def grow_to_area(implicit: np.ndarray, fraction: float) -> np.ndarray:
-    """Return a bool mask (H, W): an implicit shape's level set that covers `fraction` of the image, less specks under a tenth of it."""
+    """Return the level set of an implicit shape that covers `fraction` of the image, as a bool mask (H, W).
+
+    Specks smaller than a tenth of that area are removed.
+    """
     count = max(round(fraction * implicit.size), 1)
     level = np.partition(implicit.ravel(), implicit.size - count)[implicit.size - count]
     mask = implicit >= level

@@ -1,4 +1,4 @@
-"""Random natural-looking textures: one process per kind, drawn from a palette, with an orientation and a scale that can be turned."""
+"""Random natural-looking textures: one process per kind, with a palette, an orientation and a scale."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ Field = np.ndarray
 
 @dataclass(frozen=True)
 class Palette:
-    """A ramp of natural colours from dark to light; hue and its `drift` in turns, saturation and lightness in [0, 1]."""
+    """A ramp of natural colours from dark to light.
+
+    `hue` and its `drift` are in turns, saturation and lightness in [0, 1].
+    """
 
     hue: float
     drift: float
@@ -25,7 +28,7 @@ class Palette:
     light: float
 
     def ramp(self) -> np.ndarray:
-        """float32 (256, 3) RGB in [0, 1]."""
+        """Return the colours of the ramp, float32 (256, 3) RGB in [0, 1]."""
         stops = np.linspace(0, 1, 6)
         colours = [
             colorsys.hls_to_rgb(
@@ -41,7 +44,7 @@ class Palette:
         )
 
     def shifted(self, hue: float, lightness: float) -> Palette:
-        """The same ramp at another hue (in turns) and lightness."""
+        """Return the same ramp at another hue (in turns) and lightness."""
         return replace(
             self, hue=self.hue + hue, dark=max(self.dark + lightness, 0.02), light=min(self.light + lightness, 0.95)
         )
@@ -49,7 +52,15 @@ class Palette:
 
 @dataclass(frozen=True)
 class Texture:
-    """A texture process: `angle` in radians, `scale` of its features in parts of the image's shorter side, `stretch` along the angle."""
+    """A texture process.
+
+    Attributes:
+        kind: a key of `KINDS`.
+        palette: its colours.
+        angle: orientation in radians.
+        scale: size of its features as a fraction of the image's shorter side.
+        stretch: factor of elongation along the angle.
+    """
 
     kind: str
     palette: Palette
@@ -58,7 +69,7 @@ class Texture:
     stretch: float
 
     def field(self, rng: Generator, height: int, width: int) -> Field:
-        """A fresh sample of the process as brightness order, before colours."""
+        """Return a fresh sample of the process as brightness order, before colours."""
         cell = max(self.scale * min(height, width), 2.0)
         # The canvas is drawn upright and unstretched, and covers the image however it is turned.
         reach = int(np.ceil(np.hypot(height, width))) + 2
@@ -78,13 +89,13 @@ class Texture:
 
 
 def colourise(field: Field, palette: Palette) -> np.ndarray:
-    """float32 (H, W, 3) RGB in [0, 1]: the field's order laid on the palette's ramp."""
+    """Return the field's order laid on the palette's ramp, float32 (H, W, 3) RGB in [0, 1]."""
     levels = (127.5 * (1 + np.tanh(0.8 * field))).astype(np.uint8)
     return palette.ramp()[levels]
 
 
 def random_palette(rng: Generator) -> Palette:
-    """Leaves, grass, sand, litter, bark, stone, water or coral."""
+    """Return a palette of leaves, grass, sand, litter, bark, stone, water or coral."""
     hue, saturation = PALETTES[rng.integers(len(PALETTES))]
     return Palette(
         hue=hue + rng.uniform(-0.03, 0.03),
@@ -96,7 +107,7 @@ def random_palette(rng: Generator) -> Palette:
 
 
 def random_texture(rng: Generator) -> Texture:
-    """Any kind, colour, orientation and scale."""
+    """Return a texture of any kind, colour, orientation and scale."""
     return Texture(
         kind=str(rng.choice(sorted(KINDS))),
         palette=random_palette(rng),
@@ -107,13 +118,16 @@ def random_texture(rng: Generator) -> Texture:
 
 
 def standardised(field: Field) -> Field:
-    """Zero mean, unit variance."""
+    """Return the field with zero mean and unit variance."""
     centred = field - field.mean()
     return (centred / max(float(centred.std()), 1e-6)).astype(np.float32)
 
 
 def smooth_noise(rng: Generator, height: int, width: int, cell: float, octaves: int = 1) -> Field:
-    """Value noise: random lattices of spacing `cell`, cell/2, … pixels, interpolated; amplitudes fall by 0.6 an octave."""
+    """Return value noise: random lattices of spacing `cell`, cell/2, … pixels, interpolated and added.
+
+    Amplitudes fall by a factor of 0.6 per octave.
+    """
     total = np.zeros((height, width), dtype=np.float32)
     for octave in range(octaves):
         spacing = cell / 2**octave
@@ -153,7 +167,7 @@ def _pebbles(rng: Generator, height: int, width: int, cell: float) -> Field:
 
 
 def _voronoi(rng: Generator, height: int, width: int, cell: float) -> tuple[Field, np.ndarray]:
-    """Distance to, and label of, the nearest of random points with about `cell` pixels between them."""
+    """Return distance to, and label of, the nearest of random points about `cell` pixels apart."""
     free = np.ones((height, width), dtype=np.uint8)
     count = max(int(height * width / cell**2), 4)
     free[rng.integers(height, size=count), rng.integers(width, size=count)] = 0

@@ -103,7 +103,11 @@ def verdict_on(pairs: FolderPairs, split: Split, findings: list[Finding], masks:
 
 
 def check_pairs(pairs: FolderPairs) -> list[Finding]:
-    """No images, unpaired, doubled and unprintable names, unreadable, truncated or oversized files, sizes that differ, turned images."""
+    """Return what names and headers reveal about a set.
+
+    That is no images; unpaired, duplicate and unprintable names; unreadable, truncated or oversized files; sizes that
+    differ; turned images.
+    """
     found = [Finding("error", "empty", pairs.folders.images, _no_images(pairs))] if not pairs.images else []
     guess = _guessed_names(pairs)
     found += [guess] if guess is not None else _names(pairs)
@@ -199,7 +203,10 @@ def _headers(image_path: Path, mask_path: Path, valid_path: Path | None) -> list
         return found
     image = headers.pop(image_path)
     if image.size[0] * image.size[1] > (Image.MAX_IMAGE_PIXELS or float("inf")):
-        text = f"{image.size[0]}×{image.size[1]} pixels, so many that Pillow warns; reduce it, or remove it if it is no photograph"
+        text = (
+            f"{image.size[0]}×{image.size[1]} pixels, so many that Pillow warns; "
+            "reduce it, or remove it if it is no photograph"
+        )
         found.append(Finding("warning", "huge", image_path, text))
     for path, mask in headers.items():
         turned = mask_orientation(image, mask)
@@ -207,10 +214,16 @@ def _headers(image_path: Path, mask_path: Path, valid_path: Path | None) -> list
         if mask_size != image.upright_size:
             (width, height), (mask_width, mask_height) = image.upright_size, mask_size
             note = f", EXIF orientation {image.orientation} applied" if image.orientation != 1 else ""
-            text = f"mask is {mask_width}×{mask_height}, its image {image_path.name} is {width}×{height} (width×height{note})"
+            text = (
+                f"mask is {mask_width}×{mask_height}, "
+                f"its image {image_path.name} is {width}×{height} (width×height{note})"
+            )
             found.append(Finding("error", "size", path, text))
         elif image.orientation != 1:
             how = "turns with it" if turned == image.orientation else "is upright already"
-            text = f"EXIF orientation {image.orientation} is applied; its mask {path.name} {how}: look whether it lies on the object"
+            text = (
+                f"EXIF orientation {image.orientation} is applied; "
+                f"its mask {path.name} {how}: look whether it lies on the object"
+            )
             found.append(Finding("warning", "turned", image_path, text))
     return found

@@ -1,7 +1,7 @@
 """Damage that decoders pass over: files with a good beginning and a broken body.
 
-Pillow decodes a JPEG with a hole in it to a grey or smeared picture and says nothing. libjpeg does say it, on the
-standard error stream of the process, through OpenCV; so a process that looks for damage first points that stream at a
+Pillow silently decodes a JPEG with a hole in it to a grey or smeared picture. libjpeg, called by OpenCV, reports the
+damage on the standard error stream of the process; so a process that looks for damage first redirects that stream to a
 file (`capture_decoder_warnings`) and reads it after each image. PNG has a checksum for every chunk.
 """
 
@@ -28,9 +28,9 @@ def capture_decoder_warnings() -> None:
 
 
 def damage(content: bytes) -> str | None:
-    """What is broken in the body of a JPEG or PNG file, in the decoder's words; None if nothing is (or in other formats).
+    """Return what is broken in the body of a JPEG or PNG file, in the decoder's words.
 
-    JPEGs are judged only after `capture_decoder_warnings`.
+    None if nothing is, and for other formats. JPEGs are judged only after `capture_decoder_warnings`.
     """
     if content.startswith(JPEG) and _heard is not None:
         return _jpeg_damage(content, _heard)

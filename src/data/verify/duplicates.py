@@ -1,4 +1,7 @@
-"""The same photograph twice: found by content, whatever its name, size, format or compression, mirrored copies included."""
+"""Find the same photograph twice by its content.
+
+Name, size, format and compression make no difference; mirrored copies are found, too.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ import cv2
 import numpy as np
 
 CORRELATION = 0.98
-"""Of two 16 × 16 grey pictures, to be compared further."""
+"""Correlation of two 16 × 16 grey pictures above which they are compared further."""
 DIFFERENCE = 1.6
-"""Mean difference of two 32 × 32 grey pictures (`inspection.signature`) up to which they are one.
+"""Mean difference of two 32 × 32 grey pictures (`inspection.signature`) up to which they count as the same.
 
 JPEG at quality 30 to 95 and scales from 0.35 to 2 move real photographs by 1.26 at most; the nearest different ones
 (consecutive frames of one scene in CAMO, different retinas in DRIVE) are 2.1 and 3.6 apart.
@@ -20,7 +23,7 @@ BLOCK = 1024
 
 
 class Copy(NamedTuple):
-    """Indices of two pictures that are one, `first` < `second`."""
+    """Indices of two pictures that are the same, `first` < `second`."""
 
     first: int
     second: int
@@ -28,7 +31,10 @@ class Copy(NamedTuple):
 
 
 def find_copies(signatures: Sequence[np.ndarray]) -> list[Copy]:
-    """All pairs of copies among float32 (32, 32) signatures; n² comparisons of 256 numbers, a few seconds for ten thousand."""
+    """Return all pairs of copies among float32 (32, 32) signatures.
+
+    This takes n² comparisons of 256 numbers, a few seconds for ten thousand.
+    """
     if not len(signatures):
         return []
     pictures = np.stack(list(signatures))
@@ -48,7 +54,10 @@ def find_copies(signatures: Sequence[np.ndarray]) -> list[Copy]:
 
 
 def _same(pictures: np.ndarray, shown: np.ndarray, first: np.ndarray, second: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Those of the index pairs whose pictures are one; in blocks, as sets of one kind (retinas, video frames) have very many to compare."""
+    """Yield those index pairs whose pictures are the same.
+
+    They are compared in blocks: sets of one kind (retinas, video frames) have very many pairs to compare.
+    """
     for start in range(0, len(first), BLOCK):
         i, j = first[start : start + BLOCK], second[start : start + BLOCK]
         same = np.abs(pictures[i] - shown[j]).mean((1, 2)) <= DIFFERENCE
@@ -56,7 +65,7 @@ def _same(pictures: np.ndarray, shown: np.ndarray, first: np.ndarray, second: np
 
 
 def _unit_vectors(pictures: np.ndarray) -> np.ndarray:
-    """float32 (n, 256) of mean 0 and length 1; blank pictures stay 0 and resemble nothing."""
+    """Return float32 (n, 256) of mean 0 and length 1; blank pictures stay 0 and resemble nothing."""
     small = np.stack(
         [
             cv2.resize(np.ascontiguousarray(picture), (16, 16), interpolation=cv2.INTER_AREA).ravel()

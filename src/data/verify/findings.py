@@ -12,9 +12,10 @@ Severity = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True)
 class Finding:
-    """`error`: the data cannot be used so; `warning`: it can, but somebody should look; `note`: worth knowing, handled by a stated rule.
+    """One line about one file.
 
-    `kind` is one word for a table, `text` the sentence after the file's name.
+    `severity` is `error`: the data cannot be used so; `warning`: they can, but somebody should look; or `note`: worth
+    knowing, and handled by a stated rule. `kind` is one word for a table, `text` the sentence after the file's name.
     """
 
     severity: Severity
@@ -27,14 +28,14 @@ class Finding:
 
 
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters, and what Python makes of bytes in a file's name that are no UTF-8."""
+"""Control characters, and what Python makes of bytes in a file name that are not UTF-8."""
 
 
 def one_line(text: str) -> str:
-    """What cannot be printed, a line break among it, as an escape."""
+    """Return the text with everything that cannot be printed, line breaks included, as escapes."""
     return UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def errors(findings: list[Finding]) -> list[str]:
-    """The lines of those findings that forbid to go on."""
+    """Return the lines of the findings that are errors."""
     return [str(finding) for finding in findings if finding.severity == "error"]

@@ -1,4 +1,4 @@
-"""The full check of one pair: both files decoded, the mask judged as a mask, and a small picture kept to find copies by."""
+"""The full check of one pair: decode both files, judge the mask, and keep a small picture to find copies by."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def inspect(
         if path is None:
             continue
         try:
-            result.findings += judge(path, result)  # first: its decoder refuses bombs, the search for damage doesn't
+            result.findings += judge(path, result)  # first: its decoder refuses bombs, `damage` doesn't
             broken = damage(path.read_bytes())
             if broken is not None:
                 text = f"broken inside ({broken}); fetch the file again"
@@ -55,13 +55,16 @@ def inspect(
 
 
 def _is_careless(broken: str) -> bool:
-    """Whether libjpeg complains about a few bytes too many, which some writers leave, and not about lost pixels."""
+    """Whether libjpeg complains about a few surplus bytes, which some writers leave, and not about lost pixels."""
     match = re.search(r"(\d+) extraneous bytes", broken)
     return match is not None and int(match.group(1)) <= 16
 
 
 def signature(image: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3) to float32 (32, 32): slightly smoothed mean grey levels, the same for a picture and its re-encoded copies."""
+    """Return uint8 (H, W, 3) as float32 (32, 32): slightly smoothed mean grey levels.
+
+    They hardly differ between a picture and its re-encoded copies.
+    """
     small = (
         cv2.resize(image, (SIGNATURE_SIDE, SIGNATURE_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32).mean(-1)
     )
@@ -95,7 +98,7 @@ def _mask(ignore: int | None, path: Path, result: Inspection) -> Iterator[Findin
 
 
 def _decoded(path: Path, result: Inspection) -> Iterator[Finding]:
-    """A field of view: no judgement but that it can be read and holds something."""
+    """Check a field of view: only that it can be read and is not empty."""
     with open_image(path) as file:
         if not decode_mask(file).values.any():
             yield Finding("error", "empty", path, "no pixel is inside the field of view")

@@ -1,4 +1,7 @@
-"""Verify first: everything that is wrong with a task's data sets, in one report, before anything is trained or reported on them."""
+"""Verify first: one report of everything that is wrong with a task's data sets.
+
+It is made before anything is trained on them, or reported about them.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ class SetReport:
         return f"{self.pairs.name}-{self.split.capitalize()}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for the JSON report."""
+        """Return plain values for the JSON report."""
         folders, known = self.pairs.folders, [one for one in self.inspections if one.size is not None]
         sides = np.array([one.size for one in known]).reshape(-1, 2)
         masks = [facts for _, facts in self.masks]
@@ -73,7 +76,7 @@ class SetReport:
 
 @dataclass
 class Verification:
-    """All sets of a task; `absent` are those that are not there (no problem: they are skipped)."""
+    """All sets of a task; `absent` are those that do not exist (no problem: they are skipped)."""
 
     root: Path
     full: bool
@@ -90,7 +93,7 @@ class Verification:
         return bool(self.sets) and self.count("error") == 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for the JSON report."""
+        """Return plain values for the JSON report."""
         return {
             "root": str(self.root),
             "check": "full" if self.full else "names and headers",
@@ -172,7 +175,10 @@ def _remember(one: SetReport) -> None:
 
 
 def _find_copies(report: Verification) -> None:
-    """Copies inside a set spoil its hold-out; copies across training and test make the test's numbers too good."""
+    """Add a finding for each copy.
+
+    Copies inside a set spoil its hold-out; copies across training and test make the test's numbers too good.
+    """
     where = [
         (one, inspection) for one in report.sets for inspection in one.inspections if inspection.signature is not None
     ]
@@ -193,7 +199,7 @@ def _find_copies(report: Verification) -> None:
 
 
 def _known_leak(set_name: str, train: str, test: str) -> str | None:
-    """Why a leak of a published split is no mistake of the user's."""
+    """Return why a leak belongs to a published split; None if it is the user's own mistake."""
     if (train, test) in spec_of(set_name).known_leaks:
         return "known of the official split"
     video = group_of(set_name, train)

@@ -24,10 +24,9 @@ class Verdict:
 
 
 def fingerprint(pairs: FolderPairs) -> str:
-    """A digest of the set's files: their names, sizes and times of change. Files are not opened.
+    """Return a digest of the set's files: their names, sizes and times of change; no file is opened.
 
-    The time of change of the entry (ctime) tells a file that was exchanged for one of the same size and date, as `cp
-    -p` does.
+    The change time (ctime) reveals a file that was replaced by one of the same size and date, as ``cp -p`` does.
     """
     digest = hashlib.sha256(f"{VERSION} {pairs.ignore} {pairs.folders}".encode())
     for files in (pairs.images, pairs.masks, pairs.valid):

@@ -32,7 +32,7 @@ from src.ops.scan.onnx import with_own_constants
 from src.utils.errors import UserError
 
 REJECTED = ".rejected"
-"""Is added to the name of a file that does not say what its network says."""
+"""Added to the name of a file whose output differs from its network's."""
 
 
 def export_network(settings: ExportSettings, report: Callable[[str], None] = print) -> list[Comparison]:

@@ -1,4 +1,4 @@
-"""The two ends of an exported file: pictures of any size in and masks of their size out, or float tensors as they are."""
+"""The two ends of an exported file: pictures of any size in and masks of their size out, or plain float tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from src.ops.scan.onnx import OPSET
 
 
 def with_pictures(model: onnx.ModelProto, side: int) -> onnx.ModelProto:
-    """Put resizing into a graph; `src.inference.onnx_network` says what goes in and out.
+    """Put resizing into a graph; `src.inference.onnx_network` defines what goes in and out.
 
     The picture is brought to the network's square by Pillow's antialiased bilinear filter, as in training and with the
     same bits (:mod:`src.inference.export.resize`). The logits are enlarged bilinearly, as
@@ -34,7 +34,7 @@ def with_pictures(model: onnx.ModelProto, side: int) -> onnx.ModelProto:
 
 
 def with_probabilities(model: onnx.ModelProto) -> onnx.ModelProto:
-    """End a graph in ``mask``, float32 (N,1,H,W) in [0,1], in the place of its logits."""
+    """Replace the logits of a graph by ``mask``, float32 (N,1,H,W) in [0,1]."""
     model, graph = onnx.ModelProto(), model
     model.CopyFrom(graph)
     before = list(graph.graph.output)
@@ -49,10 +49,10 @@ def with_probabilities(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def picture_to_image(model: onnx.ModelProto, side: int) -> onnx.ModelProto:
-    """Return what makes the network's image of a picture, and the picture's size.
+    """Return a graph that turns a picture into the network's image, and returns the picture's size.
 
     Args:
-        model: whose versions it has.
+        model: the graph that this one is merged with; it has the same versions.
         side: of the image, in pixels.
     """
     to_image = _parsed(
@@ -104,7 +104,7 @@ def _after(model: onnx.ModelProto, side: int, maps: dict[str, list[int]]) -> onn
 
 
 def _levels(name: str, levels: str) -> list[str]:
-    """From a map in [0, 1] to round(255 · map), uint8."""
+    """Return the lines from a map in [0, 1] to round(255 · map), uint8."""
     return [
         f"{levels}_scaled = Mul ({name}, white)",
         f"{levels}_rounded = Round ({levels}_scaled)",
@@ -117,6 +117,6 @@ def _lines(lines: Iterable[str]) -> str:
 
 
 def _parsed(model: onnx.ModelProto, graph: str) -> onnx.ModelProto:
-    """Return a graph's text as a model of the versions of another, its inner names kept apart from that one's."""
+    """Return a graph's text as a model with the versions of ``model``; a prefix keeps their inner names apart."""
     parsed = parse_model(f'<ir_version: {model.ir_version}, opset_import: ["" : {OPSET}]> {graph}')
     return add_prefix(parsed, f"{parsed.graph.name}_", rename_inputs=False, rename_outputs=False)

@@ -46,8 +46,7 @@ def export_settings(cfg: Mapping[str, Any]) -> ExportSettings:
     """Read `conf/export.yaml` as a plain mapping.
 
     Raises:
-        UserError: all mistakes: no such checkpoint, a size that cannot be meant, a file that exists, packages that are
-            missing.
+        UserError: all mistakes at once: no such checkpoint, an invalid size, a file that exists, missing packages.
     """
     problems, source, out = Problems(), Path(), Path(cfg["out"])
     with problems.catch():

@@ -1,4 +1,4 @@
-"""What an exported file holds besides its graph: weights in half precision where that loses nothing, and where it comes from."""
+"""What an exported file holds besides its graph: half-precision weights where nothing is lost, and its origin."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 SMALLEST = 256
-"""Tensors of fewer values stay as they are: a node that makes them float32 again would take as much room."""
+"""Tensors of fewer values are stored as they are: the node that converts them back would take as much room."""
 COMPUTED = ("Exp", "Neg", "Reshape", "Transpose")
-"""Operators on weights that are computed beforehand; they leave as many values as there were."""
+"""Operators on weights that are computed at export; their results have as many values as the weights."""
 HALF = "_half"
-"""Ends the name of a tensor that is stored in half precision."""
+"""Suffix of the name of a tensor that is stored in half precision."""
 
 
 def tidied(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a graph without what PyTorch's exporter leaves in it: constants that can be computed now, unused nodes, where they came from.
+    """Return a graph without what PyTorch's exporter leaves in it.
 
-    BatchNorm is not folded into convolutions: half precision would no longer hold the weights.
+    That is constants that can be computed now, unused nodes, and notes on where nodes came from. BatchNorm is not
+    folded into convolutions: the folded weights would not fit half precision without loss.
     """
     from onnxscript import ir
     from onnxscript.optimizer import fold_constants, inline, remove_unused_nodes
@@ -45,7 +46,7 @@ def tidied(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _is_computed(node: Any) -> bool | None:
     """Whether a node whose inputs are all constant is computed now; None leaves it to the size of the inputs."""
-    if node.op_type == "Range":  # the order of the tokens takes less room as a rule than as a list
+    if node.op_type == "Range":  # the order of the tokens takes less room as a range than as a list
         return False
     return True if node.op_type in COMPUTED else None
 
@@ -59,7 +60,10 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def in_half_where_exact(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store each float32 tensor as float16 if every value of it stays the same; the runtime turns it back when it loads the file."""
+    """Store each float32 tensor as float16 if every value of it stays the same.
+
+    The runtime turns it back when it loads the file.
+    """
     casts, kept = [], []
     for tensor in model.graph.initializer:
         half = _exact_half(tensor)
@@ -87,7 +91,7 @@ def _exact_half(tensor: onnx.TensorProto) -> np.ndarray | None:
 def with_metadata(
     model: onnx.ModelProto, config: Mapping[str, Any], note: str, image_size: int, pre_post: bool
 ) -> onnx.ModelProto:
-    """Write what `src.inference.onnx_network` reads into a model."""
+    """Write the metadata that `src.inference.onnx_network` reads into a model."""
     values = {
         "config": json.dumps(config),
         "note": note,

@@ -1,4 +1,4 @@
-"""A network as an ONNX graph: float pictures in, logits out, and on request what each stage of RUN made of them."""
+"""A network as an ONNX graph: float pictures in, logits out, and on request the maps of RUN's stages."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def stage_maps(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
     r"""Return what the stages of a network made of an image, all in [0,1] at the unfolding resolution (h, w).
 
     ``mask_0`` … ``mask_K``: M_0 … M_K, (N,1,h,w). ``background_1`` …: B_k, (N,3,h,w). ``edge_1`` …: E_k, (N,1,h,w).
-    ``residual_1`` …: the size of r_{k−1}, (N,1,h,w). What a network does not have is left out; without stages there is
-    nothing.
+    ``residual_1`` …: the absolute value of r_{k−1}, (N,1,h,w). Maps that a network does not have are left out; a
+    network without stages has none.
     """
     if isinstance(output, MaskOutput):
         return {}
@@ -77,7 +77,7 @@ def stage_maps(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
 
 
 def traced_graph(net: nn.Module, side: int | None, batch: int | None = None, stages: bool = False) -> onnx.ModelProto:
-    """Trace a network; what is left open makes that take several times as long.
+    """Trace a network; sizes that are left open make this take several times as long.
 
     Args:
         net: in evaluation mode, in float32 on the CPU.
@@ -150,7 +150,7 @@ def _of_whole_pictures(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextmanager
 def _explained(title: str, hint: str = "") -> Iterator[None]:
-    """Turn what PyTorch's exporter raises, errors of any class, into a sentence, and drop its warnings."""
+    """Turn any error of PyTorch's exporter (its classes vary) into a one-line UserError, and drop its warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

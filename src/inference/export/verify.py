@@ -1,4 +1,4 @@
-"""Does an exported file say what its network says? Both run on the same inputs, in onnxruntime and in torch."""
+"""Compare an exported file with its network: both run on the same inputs, in onnxruntime and in torch."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 PROBABILITY = 1e-3
-"""Allowed difference of a probability, from the same float input."""
+"""Allowed difference of a probability, for the same float input."""
 MEAN, FAR, SHARE = 0.1, 8, 1e-3
-"""Allowed for masks of pictures in levels of 255: their mean difference, and the share of pixels that are more than `FAR` off. The network
-has hard thresholds, so that one level of its input can move a pixel by tens of levels."""
+"""Allowed for masks of pictures, in levels of 255: their mean difference, and the share of pixels more than `FAR` off.
+
+The network has hard thresholds, so that one level of its input can move a pixel by tens of levels.
+"""
 
 
 class Comparison(NamedTuple):
@@ -56,7 +58,7 @@ def tensor_problems(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def picture_problems(comparisons: Sequence[Comparison]) -> list[str]:
-    """Return the comparisons of :func:`compare_pictures` that are too far apart: `MEAN` and `SHARE` hold for each picture."""
+    """Return the comparisons of :func:`compare_pictures` beyond `MEAN` or `SHARE`, which hold for each picture."""
     far = [one for one in comparisons if not (one.values.mean() <= MEAN and (one.values > FAR).mean() <= SHARE)]
     return [f"{one.line}; allowed are {MEAN} in the mean and {SHARE:.1%} of pixels" for one in far]
 
@@ -79,14 +81,20 @@ def compare_tensors(path: Path, network: TorchNetwork, shapes: Sequence[tuple[in
 
 
 def compare_pictures(path: Path, network: TorchNetwork, sizes: Sequence[tuple[int, int]]) -> Iterator[Comparison]:
-    """Compare a file with resizing, on pictures of sizes (height, width), with what `src.predict` makes of the checkpoint."""
+    """Compare a file with resizing, on pictures of sizes (height, width).
+
+    It is compared with what `src.predict` makes of the checkpoint.
+    """
     exported = OnnxNetwork(path)
     for height, width in sizes:
         picture = made_up_picture(height, width, seed=height)
         expected, torch_seconds = _timed(partial(_levels, network), picture)
         got, onnx_seconds = _timed(partial(_levels, exported), picture)
         off = np.abs(got.astype(np.int16) - expected)
-        words = f"levels differ by {off.mean():.3f} in the mean, {off.max()} at most, more than {FAR} in {(off > FAR).mean():.3%} of pixels"
+        words = (
+            f"levels differ by {off.mean():.3f} in the mean, {off.max()} at most, "
+            f"more than {FAR} in {(off > FAR).mean():.3%} of pixels"
+        )
         yield Comparison(f"picture {height} × {width}", words, off, torch_seconds, onnx_seconds)
 
 
@@ -105,7 +113,7 @@ def picture_sizes(side: int) -> list[tuple[int, int]]:
 
 
 def made_up_picture(height: int, width: int, seed: int) -> np.ndarray:
-    """Return a picture with something in it, uint8 (height, width, 3): blotches of several sizes."""
+    """Return a random picture, uint8 (height, width, 3): blotches of several sizes."""
     rng = np.random.default_rng(seed)
     total = np.zeros((height, width, 3), np.float32)
     for cells in (2, 5, 16, 64):
@@ -119,7 +127,7 @@ def _levels(network: TorchNetwork | OnnxNetwork, picture: np.ndarray) -> np.ndar
 
 
 def _timed(call: Callable[[A], B], argument: A) -> tuple[B, float]:
-    """Return what a call gives, and the seconds of a second one: the first also prepares."""
+    """Return what a call gives, and the seconds of a second call: the first one includes preparations."""
     result = call(argument)
     start = time.perf_counter()
     call(argument)

@@ -1,6 +1,6 @@
 """Pure NumPy measures of one map: a float64 prediction in [0, 1] against a bool mask, both (H, W).
 
-Keys of `COSMetrics` and where they come from; all in [0, 1] unless said otherwise. "↑" higher is better.
+The keys of `COSMetrics` and their sources; all values are in [0, 1] unless stated otherwise. "↑": higher is better.
 
 | key | | formula | source |
 |---|---|---|---|
@@ -16,17 +16,17 @@ Keys of `COSMetrics` and where they come from; all in [0, 1] unless said otherwi
 | sensitivity, specificity | ↑ | tp / (tp + fn), tn / (tn + fp) | |
 | accuracy | ↑ | (tp + tn) / N | |
 | ber | ↓ | 1 − (sensitivity + specificity) / 2 | Vicente et al., ECCV 2016 |
-| auc | ↑ | share of rightly ranked (object, background) pairs, ties ½ | Mann and Whitney, 1947 |
+| auc | ↑ | share of correctly ranked (object, background) pairs, ties ½ | Mann and Whitney, 1947 |
 | boundary_iou | ↑ | IoU of the inner rims | Cheng et al., CVPR 2021 |
-| ms_iou | ↑ | area under the share of found edge cells over cell sizes | Ahmadzadeh et al., ICIP 2021 |
-| hce | ↓ | clicks to mend the mask, ≥ 0 | Qin et al., ECCV 2022 |
+| ms_iou | ↑ | area under the curve of the share of edge cells found, over cell sizes | Ahmadzadeh et al., ICIP 2021 |
+| hce | ↓ | clicks needed to correct the mask, ≥ 0 | Qin et al., ECCV 2022 |
 | context | ↑ | harmonic mean of forward and reverse relevance | Wang et al., arXiv 2512.07076 |
-| context_weighted | ↑ | the same with β² = 1.2, hidden parts of the object weighing more; needs the images | the same |
+| context_weighted | ↑ | the same with β² = 1.2; hidden parts of the object weigh more; needs the images | the same |
 
-Thresholds: a plain `iou`, `dice` and the rates call foreground what exceeds 0.5, as do boundary_iou, ms_iou and hce;
-`*_adp` what reaches min(2 · mean, 1); `*_mean` and `*_max` are of the curve over 256 thresholds, averaged over images
-first. A ratio without a denominator (no object, nothing predicted) is 0, as in pysodmetrics; AUC without both classes
-is ½.
+Thresholds: for plain `iou`, `dice`, the rates, boundary_iou, ms_iou and hce, foreground is what exceeds 0.5; for
+`*_adp`, what reaches min(2 · mean, 1). `*_mean` and `*_max` are the mean and the maximum of the curve over 256
+thresholds, which is averaged over images first. A ratio with denominator 0 (no object, nothing predicted) is 0, as in
+pysodmetrics; the AUC is ½ where one class has no pixels.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ BoolMap = NDArray[np.bool_]
 """(H, W) mask, True on the object."""
 
 EPS = float(np.spacing(1))
-"""MATLAB's `eps` (2⁻⁵²), where the field's toolbox puts it."""
+"""MATLAB's `eps` (2⁻⁵²), added in the same places as in the field's toolbox."""
 
 
 def divide(numerator: FloatMap, denominator: FloatMap) -> FloatMap:
-    """Quotient of two equal-shaped arrays; 0 where the denominator is 0 (the toolbox' convention for an undefined ratio)."""
+    """Return the quotient of two arrays of one shape; 0 where the denominator is 0 (the toolbox's convention)."""
     return np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator != 0)

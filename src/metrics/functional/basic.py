@@ -1,4 +1,4 @@
-"""Measures that need no more than an error or a count: MAE, IoU, Dice."""
+"""Measures that only need an error or a count: MAE, IoU, Dice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def mae(pred: FloatMap, target: BoolMap) -> float:
 
 
 def iou(counts: Counts) -> FloatMap:
-    """IoU: tp / (tp + fp + fn) in [0, 1], higher is better. 0, not 1, when mask and prediction are both empty, as in pysodmetrics.
+    """IoU: tp / (tp + fp + fn) in [0, 1], higher is better.
+
+    0, not 1, when mask and prediction are both empty, as in pysodmetrics.
 
     >>> import numpy as np
     >>> from src.metrics.functional import counts_above
@@ -30,7 +32,9 @@ def iou(counts: Counts) -> FloatMap:
 
 
 def dice(counts: Counts) -> FloatMap:
-    """Dice: 2 tp / (2 tp + fp + fn) in [0, 1], higher is better. 0, not 1, when mask and prediction are both empty, as in pysodmetrics.
+    """Dice: 2 tp / (2 tp + fp + fn) in [0, 1], higher is better.
+
+    0, not 1, when mask and prediction are both empty, as in pysodmetrics.
 
     >>> import numpy as np
     >>> from src.metrics.functional import counts_above

@@ -16,9 +16,9 @@ DILATION = 0.02
 def boundary_iou(foreground: BoolMap, target: BoolMap) -> float:
     """Boundary IoU of a binarised prediction in [0, 1], higher is better.
 
-    Of prediction and mask only the rim is compared: the pixels within `rim_width` pixels (chessboard distance) of the
-    outside of their own region; beyond the image's border counts as outside. 0, not 1, when both rims are empty, as IoU
-    does here. Source: the paper's equation 3 and its released `mask_to_boundary`.
+    Only the rims of prediction and mask are compared: the pixels of a region within `rim_width` pixels (chessboard
+    distance) of its outside. Everything beyond the image's border is outside. 0, not 1, when both rims are empty, as
+    for IoU. Source: the paper's equation 3 and its released `mask_to_boundary`.
 
     >>> import numpy as np
     >>> target = np.zeros((9, 9), dtype=bool)
@@ -35,7 +35,7 @@ def boundary_iou(foreground: BoolMap, target: BoolMap) -> float:
 
 
 def rim_width(shape: tuple[int, ...]) -> int:
-    """2 % of the diagonal, rounded, at least one pixel.
+    """Return the width of a rim in pixels: 2 % of the diagonal, rounded, at least 1.
 
     >>> rim_width((384, 384)), rim_width((3, 4))
     (11, 1)
@@ -44,7 +44,7 @@ def rim_width(shape: tuple[int, ...]) -> int:
 
 
 def rim(mask: BoolMap, width: int) -> BoolMap:
-    """The mask without what is left of it after `width` erosions by 3×3, (H, W) bool.
+    """Return the mask minus its erosion (`width` times by 3×3), (H, W) bool.
 
     >>> import numpy as np
     >>> rim(np.ones((3, 4), dtype=bool), 1).astype(int)

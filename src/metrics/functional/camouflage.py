@@ -1,4 +1,4 @@
-"""Camouflage-weighted context measure (Wang et al., arXiv 2512.07076, 2025): well hidden parts of the object count more."""
+"""Camouflage-weighted context measure (Wang et al., arXiv 2512.07076, 2025): hidden parts of the object weigh more."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ Image = NDArray[np.uint8]
 
 BETA_SQUARED = 1.2
 PATCH, STRIDE = 7, 3
-"""Side of the compared patches, and the step from one to the next."""
+"""Side of the compared patches and the step between them, in pixels."""
 RING = 20
-"""Width of the dilation whose ring around the object is its surroundings."""
+"""Side of the dilation in pixels: the ring that it adds around the object is the object's surroundings."""
 SPATIAL = 20.0
-"""Weight of a patch's standardised position against its Lab values."""
+"""Weight of a patch's standardised position relative to its Lab values."""
 STEEPNESS = 8.0
 
 CHUNK = 2048
 
 
 def context_weighted(pred: FloatMap, target: BoolMap, image: Image) -> float:
-    """C_β^ω with β² = 1.2, in [0, 1], higher is better: `context`, whose reverse part weighs pixels by 1 + camouflage degree.
+    """C_β^ω with β² = 1.2, in [0, 1], higher is better.
+
+    It is `context` with a reverse part that weighs each pixel by 1 + its camouflage degree.
 
     Source: `CamouflageContextMeasure` of pysodmetrics 1.6.2. Needs OpenCV, which comes with albumentations, and
     scikit-image.
@@ -46,10 +48,11 @@ def context_weighted(pred: FloatMap, target: BoolMap, image: Image) -> float:
 
 
 def camouflage_degree(image: Image, target: BoolMap) -> FloatMap:
-    """(H, W) in [0, 1]: 1 where the object can be painted with patches of its surroundings, 0 off the object.
+    """Return the camouflage degree, (H, W) in [0, 1]: 1 where patches of the surroundings reproduce the object.
 
-    Each patch inside the object is replaced by the most similar one of the ring around it (Lab values and position),
-    and ΔE 2000 to what is there becomes (e^(8 s) − 1) / (e^8 − 1), s = 1 − ΔE / 100. All 0 where no patch fits.
+    Each patch inside the object is replaced by the most similar one (Lab values and position) of the ring around it.
+    The degree is (e^(8 s) − 1) / (e^8 − 1) with s = 1 − ΔE / 100, where ΔE is the colour difference ΔE 2000 between
+    the replaced and the original pixel. It is 0 off the object, and everywhere if no patch fits.
 
     >>> import numpy as np
     >>> target = np.zeros((48, 48), dtype=bool)
@@ -80,7 +83,7 @@ def camouflage_degree(image: Image, target: BoolMap) -> FloatMap:
 
 
 def _patches(lab: Image, region: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
-    """Corners (n, 2) and values (n, 7·7·3) of the patches of the grid that lie in the region wholly."""
+    """Return corners (n, 2) and values (n, 7·7·3) of the grid's patches that lie entirely in the region."""
     grown = [(0, -(side - PATCH) % STRIDE) for side in region.shape]
     padded = np.pad(region, grown)
     if min(padded.shape) < PATCH:
@@ -93,7 +96,7 @@ def _patches(lab: Image, region: NDArray[np.uint8]) -> tuple[NDArray[np.intp], N
 
 
 def _nearest(queries: NDArray[np.float32], candidates: NDArray[np.float32]) -> NDArray[np.intp]:
-    """For each query the index of the nearest candidate."""
+    """Return the index of the nearest candidate for each query."""
     exact = candidates.astype(np.float64)
     norms = (exact**2).sum(axis=1)
     found = [
@@ -104,7 +107,7 @@ def _nearest(queries: NDArray[np.float32], candidates: NDArray[np.float32]) -> N
 
 
 def _painted(source: Image, corners: NDArray[np.intp], from_corners: NDArray[np.intp]) -> Image:
-    """The mean of all patches of `source` that are put on each pixel, (H, W, 3) uint8."""
+    """Paste patches of `source` at `corners`; where they overlap, take their mean, (H, W, 3) uint8."""
     total, count = np.zeros(source.shape, np.int64), np.zeros(source.shape[:2])
     highest = np.array(source.shape[:2]) - PATCH
     corners, from_corners = np.minimum(corners, highest), np.minimum(from_corners, highest)
@@ -116,7 +119,7 @@ def _painted(source: Image, corners: NDArray[np.intp], from_corners: NDArray[np.
 
 
 def _similarity(first: Image, second: Image) -> FloatMap:
-    """1 − ΔE 2000 / 100 per pixel, not below 0."""
+    """Return 1 − ΔE 2000 / 100 per pixel, at least 0."""
     try:
         from skimage.color import deltaE_ciede2000, rgb2lab
     except ImportError as error:

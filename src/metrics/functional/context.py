@@ -1,4 +1,4 @@
-"""Context measure (Wang et al., arXiv 2512.07076, 2025): overlap read through a window shaped like the object."""
+"""Context measure (Wang et al., arXiv 2512.07076, 2025): overlap within a window shaped like the object."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ SPREAD = 6.0
 def context(pred: FloatMap, target: BoolMap, degree: FloatMap | None = None, beta_squared: float = 1.0) -> float:
     """C_β, in [0, 1], higher is better; 0 for an empty mask or an empty prediction.
 
-    A Gaussian window takes its shape from the covariance of the object's pixels. Forward: how much object lies around
-    what is predicted, weighed by the prediction. Reverse: how much prediction lies around the object, through
-    (1 − e^(−x)) · e / (e − 1). C is their harmonic mean for β² = 1, else the F_β of forward and reverse. With `degree`,
-    (H, W), the reverse part weighs each pixel of the object by 1 + degree (see `context_weighted`).
+    A Gaussian window takes its shape from the covariance of the object's pixels. Forward: how much of the object is
+    around the predicted pixels, weighted by the prediction. Reverse: how much of the prediction, x, is around the
+    object's pixels, as (1 − e^(−x)) · e / (e − 1). C is their harmonic mean for β² = 1, else the F_β of forward and
+    reverse. With `degree`, (H, W), the reverse part weighs each pixel of the object by 1 + degree (see
+    `context_weighted`).
 
-    Source: `ContextMeasure` of pysodmetrics 1.6.2, equal to it with its single-precision forward filter, except for an
-    object of collinear pixels on a slanted line: the toolbox fails there on a singular matrix, here the window is the
+    Source: `ContextMeasure` of pysodmetrics 1.6.2, including its single-precision forward filter. One difference: if
+    the object's pixels are all on one slanted line, the toolbox fails on a singular matrix; here the window is the
     line.
 
     Needs OpenCV, which comes with albumentations.
@@ -47,7 +48,7 @@ def context(pred: FloatMap, target: BoolMap, degree: FloatMap | None = None, bet
 
 
 def context_window(target: BoolMap) -> FloatMap:
-    """The Gaussian window of an object: sums to 1, reaches three standard deviations, (odd, odd) float64.
+    """Return the Gaussian window of an object, (odd, odd) float64: it sums to 1 and spans ± 3 standard deviations.
 
     >>> import numpy as np
     >>> line = np.zeros((5, 9), dtype=bool)
@@ -76,7 +77,7 @@ def context_window(target: BoolMap) -> FloatMap:
 
 
 def _slanted_line(points: np.ndarray) -> bool:
-    """Whether all points lie on one line that is neither a row nor a column, decided in integers."""
+    """Whether all points lie on one line that is neither a row nor a column; computed exactly, in integers."""
     y, x = (points - points[0]).T.astype(np.int64)
     n = len(points)
     spread_y, spread_x = n * int(y @ y) - int(y.sum()) ** 2, n * int(x @ x) - int(x.sum()) ** 2

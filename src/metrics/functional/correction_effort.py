@@ -1,4 +1,4 @@
-"""Human correction effort (Qin et al., ECCV 2022): how many clicks would mend a prediction?"""
+"""Human correction effort (Qin et al., ECCV 2022): the number of clicks that would correct a prediction."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from src.metrics.functional.arrays import BoolMap
 from src.utils.errors import UserError
 
 RELAX = 5
-"""Faults thinner than twice this many pixels are forgiven."""
+"""Errors thinner than twice this many pixels are ignored."""
 
 TOLERANCE = 2.0
-"""Pixels by which a corrected polygon may miss the boundary."""
+"""Largest distance in pixels between the boundary and the polygon that corrects it."""
 
 _CROSS = generate_binary_structure(2, 1)
 _SQUARE = generate_binary_structure(2, 2)
 
 
 def hce(foreground: BoolMap, target: BoolMap) -> float:
-    """Human correction effort of a binarised prediction: a number of clicks, ≥ 0, lower is better; grows with image size.
+    """Human correction effort of a binarised prediction: a number of clicks, ≥ 0, lower is better.
 
-    False regions that survive an erosion by `RELAX` and holes in the object's skeleton must be mended: a region that
-    touches what is right costs the control points of its boundary there (polygon within `TOLERANCE` pixels), one that
-    stands alone costs one click. Source: `HumanCorrectionEffortMeasure` of pysodmetrics 1.6.2 (relax 5, epsilon 2).
+    It grows with the image size. False regions that survive an erosion by `RELAX` pixels and gaps in the object's
+    skeleton must be corrected. A region that touches correct pixels costs the control points of the boundary that they
+    share (a polygon within `TOLERANCE` pixels); an isolated one costs one click.
+
+    Source: `HumanCorrectionEffortMeasure` of pysodmetrics 1.6.2 (relax 5, epsilon 2).
 
     Raises:
         UserError: scikit-image is not installed (its skeleton is the measure's definition).
@@ -66,7 +68,7 @@ def skeletonize(mask: BoolMap) -> BoolMap:
 
 
 def _regrown(fault: BoolMap, union: BoolMap, allowed: BoolMap) -> BoolMap:
-    """The parts of a fault that are thick, or within `RELAX` steps of a thick part."""
+    """Return the parts of a false region that are thick, or within `RELAX` steps of a thick part."""
     grown = fault & union
     for _ in range(RELAX):
         grown = binary_dilation(grown, _CROSS) & allowed
@@ -74,7 +76,7 @@ def _regrown(fault: BoolMap, union: BoolMap, allowed: BoolMap) -> BoolMap:
 
 
 def _clicks(region: BoolMap, condition: BoolMap) -> int:
-    """Control points along the boundary where it meets `condition`, and one for each region that never does."""
+    """Count the control points of the boundary where it meets `condition`, plus one per region that never does."""
     import cv2
 
     contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_NONE)
@@ -93,7 +95,10 @@ def _clicks(region: BoolMap, condition: BoolMap) -> int:
 def _parts(
     contour: NDArray[Any], near: BoolMap, visited: BoolMap, labels: NDArray[Any], alone: BoolMap
 ) -> list[list[tuple[int, int]]]:
-    """The runs of (x, y) points of a contour that must be drawn; marks them visited, and their regions as not alone."""
+    """Return the runs of (x, y) points of a contour that must be drawn.
+
+    Marks them in `visited`, and their regions as not `alone`.
+    """
     parts: list[list[tuple[int, int]]] = []
     part: list[tuple[int, int]] = []
     for x, y in contour.tolist():
@@ -108,9 +113,8 @@ def _parts(
         parts.append(part)
     if len(parts) > 1:
         (first_x, first_y), (last_x, last_y) = parts[0][0], parts[-1][-1]
-        if (
-            max(abs(first_x - last_x), abs(first_y - last_y)) == 1
-        ):  # the contour closes: its first part continues its last
+        # Where the contour closes, its first part continues its last one.
+        if max(abs(first_x - last_x), abs(first_y - last_y)) == 1:
             parts[-1].extend(parts[0][::-1])
             del parts[0]
     return parts

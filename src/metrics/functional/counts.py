@@ -9,9 +9,9 @@ import numpy as np
 from src.metrics.functional.arrays import BoolMap, FloatMap
 
 THRESHOLDS: FloatMap = np.arange(255, -1, -1) / 255
-"""Threshold of each entry of a 256-curve, in [0, 1], falling: entry i calls foreground what has ⌊255 p⌋ ≥ 255 − i.
+"""Threshold of each entry of a curve, (256,) in [0, 1], falling: in entry i foreground is ⌊255 p⌋ ≥ 255 − i.
 
-The order is that of pysodmetrics, so curves compare entry by entry; plot a curve against this array."""
+The order is that of pysodmetrics, so curves can be compared entry by entry; plot a curve against this array."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Counts:
 
 
 def counts_above(foreground: BoolMap, target: BoolMap) -> Counts:
-    """Counts of one binarised prediction, (H, W) bool.
+    """Return the counts of one binarised prediction, (H, W) bool.
 
     >>> import numpy as np
     >>> counts = counts_above(np.array([[True, True, False]]), np.array([[True, False, True]]))
@@ -55,9 +55,9 @@ def counts_above(foreground: BoolMap, target: BoolMap) -> Counts:
 
 
 def counts_at_thresholds(pred: FloatMap, target: BoolMap) -> Counts:
-    """Counts at the 256 thresholds, from one 2×256 histogram (mask × ⌊255 p⌋) and its running sum.
+    """Return the counts at the 256 thresholds, from one 2×256 histogram (mask × ⌊255 p⌋) and its running sum.
 
-    Truncation, not rounding, is the toolbox' rule: after min–max, 8-bit levels are no longer multiples of 1/255.
+    The toolbox truncates, it does not round: after min–max, 8-bit levels are no longer multiples of 1/255.
 
     >>> import numpy as np
     >>> counts = counts_at_thresholds(np.array([[1.0, 0.5]]), np.array([[True, False]]))

@@ -7,12 +7,12 @@ from src.metrics.functional.counts import Counts
 
 
 def e_measure(counts: Counts) -> FloatMap:
-    """E_φ in the shape of the counts, at least 0 and higher is better.
+    """Return E_φ in the shape of the counts, at least 0, higher is better.
 
-    Both binary maps are centred by their means; a pixel's alignment ξ = 2ab / (a² + b²) of the centred values takes one
-    of four values (prediction × mask), so four counts replace the sum of φ = (1 + ξ)² / 4 over pixels. An empty mask
-    scores the share of pixels called background, a full one the share called foreground. The sum is divided by
-    H·W − 1, as in the authors' code: a perfect map gets H·W / (H·W − 1), a little above 1.
+    Both binary maps are centred by their means. A pixel's alignment ξ = 2ab / (a² + b²) of the centred values a, b
+    takes one of four values (prediction × mask), so the sum of φ = (1 + ξ)² / 4 over pixels follows from four counts.
+    With an empty mask the score is the share of pixels predicted as background, with a full one as foreground. The sum
+    is divided by H·W − 1, as in the authors' code: a perfect map gets H·W / (H·W − 1), a little above 1.
 
     Source: `Emeasure` of pysodmetrics 1.6.2.
 
@@ -38,6 +38,6 @@ def e_measure(counts: Counts) -> FloatMap:
 
 
 def _enhanced(pred: FloatMap, target: float) -> FloatMap:
-    """φ of two centred values."""
+    """Return φ of two centred values."""
     alignment = 2 * pred * target / (pred**2 + target**2 + EPS)
     return (alignment + 1) ** 2 / 4

@@ -18,7 +18,7 @@ from src.metrics.functional.weighted import f_weighted
 
 @dataclass(frozen=True)
 class PixelMap:
-    """A float64 map and its mask; the valid pixels of both are kept separately for what is counted over pixels.
+    """A float64 map and its mask, and separately the valid pixels of both for the measures that count pixels.
 
     >>> import numpy as np
     >>> whole = PixelMap.of(np.array([[0.8, 0.2], [0.4, 0.0]]), np.array([[True, False], [False, False]]))
@@ -36,7 +36,7 @@ class PixelMap:
 
     @classmethod
     def of(cls, pred: NDArray[np.floating], target: BoolMap, valid: BoolMap | None = None) -> PixelMap:
-        """From a prediction in [0, 1]."""
+        """Make it from a prediction in [0, 1]."""
         exact = prepare(pred, "raw", valid)
         if valid is None:
             return cls(exact, target, exact, target)

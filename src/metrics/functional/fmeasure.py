@@ -6,7 +6,7 @@ from src.metrics.functional.arrays import FloatMap, divide
 from src.metrics.functional.counts import Counts
 
 BETA_SQUARED = 0.3
-"""β² of the field: precision weighs more than recall (Achanta et al., CVPR 2009)."""
+"""The field's β²: precision weighs more than recall (Achanta et al., CVPR 2009)."""
 
 
 def precision(counts: Counts) -> FloatMap:
@@ -32,7 +32,7 @@ def recall(counts: Counts) -> FloatMap:
 
 
 def f_measure(counts: Counts) -> FloatMap:
-    """F_β = (1 + β²) P R / (β² P + R) in [0, 1], in the shape of the counts; 0 where P and R are both 0. Higher is better.
+    """F_β = (1 + β²) P R / (β² P + R) in [0, 1], in the shape of the counts, higher is better; 0 where P = R = 0.
 
     >>> import numpy as np
     >>> from src.metrics.functional import counts_above

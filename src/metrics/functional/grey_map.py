@@ -1,4 +1,4 @@
-"""A map under the `field` protocol: 256 grey values, so that every sum over pixels is a sum over a histogram."""
+"""A map under the `field` protocol: it has 256 grey values, so every sum over pixels is a sum over a histogram."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from src.metrics.functional.ranking import auc_from_counts
 from src.metrics.functional.weighted import Box, f_weighted_in_box, object_box
 
 NEAR_TIE = 1e-12
-"""Where the adaptive threshold comes this close to a grey value of the map, the last bit of the map's mean decides."""
+"""If the adaptive threshold is this close to a grey value of the map, the last bit of the map's mean decides."""
 
 
 @dataclass(frozen=True)
 class LevelMap:
-    """An 8-bit map, its mask and its histograms; the measures are equal to those of `PixelMap` on `pixels()`.
+    """An 8-bit map, its mask and its histograms; the measures equal those of `PixelMap` on `pixels()`.
 
     >>> import numpy as np
     >>> whole = LevelMap.of(np.array([[0.8, 0.2], [0.4, 0.0]]), np.array([[True, False], [False, False]]))
@@ -34,21 +34,21 @@ class LevelMap:
     """(H, W); False where invalid."""
     valid: BoolMap | None
     values: FloatMap
-    """(256,): what min–max makes of each grey value."""
+    """(256,): each grey value after min–max, in [0, 1]."""
     floor: int
     """The largest grey value whose value is 0."""
     quadrants: NDArray[np.int64]
-    """(4, 2, 256): pixels of the whole map by region of S_region, mask and grey value."""
+    """(4, 2, 256): pixels of the whole map, counted by region of S_region, mask and grey value."""
     judged: NDArray[np.int64]
-    """(2, 256): valid pixels by mask and grey value."""
+    """(2, 256): valid pixels, counted by mask and grey value."""
     cut: tuple[int, int]
-    """First row and first column of the lower and right regions."""
+    """First row of the lower regions, and first column of the right ones."""
     box: Box | None
-    """The object's box; None without an object."""
+    """The object's bounding box; None without an object."""
 
     @classmethod
     def of(cls, pred: NDArray[np.floating], target: BoolMap, valid: BoolMap | None = None) -> LevelMap:
-        """From a prediction in [0, 1]: 8-bit rounding, min–max (over the valid pixels), histograms."""
+        """Make it from a prediction in [0, 1]: 8-bit rounding, min–max (over the valid pixels), histograms."""
         from src.metrics.functional.kernels import count_levels, profile
 
         levels = to_8bit(pred)
@@ -67,7 +67,7 @@ class LevelMap:
         present = np.flatnonzero(judged.sum(axis=0))
         low, high = int(present[0]), int(present[-1])
         values = level_values(low, high)
-        values[:low] = 0.0  # where only invalid pixels can be
+        values[:low] = 0.0  # only invalid pixels can have these values
         floor = low if high > low else 0
         box = object_box(rows, columns) if found else None
         return cls(levels, target, valid, values, floor, quadrants, judged, cut, box)
@@ -142,7 +142,7 @@ class LevelMap:
         return Counts(tp, fp, int(self.judged[1].sum()), int(self.judged.sum()))
 
     def _moments(self, counts: NDArray[np.int64]) -> tuple[int, float, float]:
-        """Number, mean and squared deviations of the pixels with these counts."""
+        """Return number, mean and sum of squared deviations of the pixels with these counts."""
         size = int(counts.sum())
         mean = float(counts @ self.values) / size
         return size, mean, float(counts @ (self.values - mean) ** 2)
@@ -160,7 +160,7 @@ class LevelMap:
         return structure.Region(size, int(inside.sum()), mean, squares, float(inside @ (self.values - mean)))
 
     def _squares_of_constant(self, index: int, value: float) -> float:
-        """0, or not quite, as NumPy's mean of such a view has it: see `structure.similarity`."""
+        """Return Σ (x − mean)² of a constant region: 0 up to rounding, as NumPy computes it (see `similarity`)."""
         bottom, right = self.cut
         down = slice(bottom, None) if index >= 2 else slice(0, bottom)
         across = slice(right, None) if index % 2 else slice(0, right)

@@ -1,6 +1,6 @@
-"""Compiled loops of the `field` protocol: rounding, the object's profile, the histograms. Import on first use only.
+"""Compiled loops of the `field` protocol: rounding, the object's profile, the histograms.
 
-All arrays are C-contiguous.
+All arrays are C-contiguous. Import this module inside functions only: loading Numba takes time.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from src.utils.jit import compiled
 
 @compiled(fastmath={"reassoc", "contract", "nsz"})
 def round_to_levels(pred, levels):  # type: ignore[no-untyped-def]
-    """`levels` (n,) uint8 = round(255 · `pred`), ties to even, computed in float64."""
+    """Set `levels` (n,) uint8 to round(255 · `pred`), ties to even, computed in float64."""
     for i in range(pred.size):
         levels[i] = np.uint8(np.rint(np.float64(pred[i]) * 255.0))
 
 
 @compiled(fastmath={"reassoc", "contract", "nsz"})
 def profile(target, rows, columns):  # type: ignore[no-untyped-def]
-    """Adds the object's pixels in each row and each column of `target` (H, W) uint8 to `rows`, `columns` (int32)."""
+    """Count the object's pixels in each row and column of `target` (H, W) uint8, in `rows` and `columns` (int32)."""
     for y in range(target.shape[0]):
         total = np.int32(0)
         for x in range(target.shape[1]):
@@ -30,9 +30,12 @@ def profile(target, rows, columns):  # type: ignore[no-untyped-def]
 
 @compiled(fastmath={"reassoc", "contract", "nsz"})
 def count_levels(levels, target, bottom, right, counts):  # type: ignore[no-untyped-def]
-    """Adds to `counts` (4, 2, 256) int64: quadrant (top left, top right, …, cut at `bottom`, `right`) × mask × grey value."""
+    """Add to `counts` (4, 2, 256) int64 the pixels by quadrant, mask and grey value.
+
+    The quadrants are top left, top right, bottom left, bottom right, cut at row `bottom` and column `right`.
+    """
     height, width = levels.shape
-    # Neighbours mostly share a grey value; two tables in turn spare the wait for the same counter.
+    # Neighbours mostly share a grey value: alternating between two tables avoids waiting for the same counter.
     tables = np.zeros((4, 2, 512), np.int32)
     for y in range(height):
         half = 2 if y >= bottom else 0

@@ -1,4 +1,4 @@
-"""Multi-scale IoU (Ahmadzadeh et al., ICIP 2021): are the object's edges found, from the pixel up to coarse cells?"""
+"""Multi-scale IoU (Ahmadzadeh et al., ICIP 2021): share of the object's edges found, from pixels to coarse cells."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ LEVELS = 10
 def ms_iou(foreground: BoolMap, target: BoolMap) -> float:
     """Multi-scale IoU of a binarised prediction in (0, 1], higher is better.
 
-    For each cell size, the share of cells with an edge of the mask that also hold an edge of the prediction, both
-    counts plus one; then the area under these ten ratios. Despite its name the denominator is the mask's cells alone,
-    so false edges cost nothing. Source: `MSIoU` of pysodmetrics 1.6.2, whose own counts above 2048 edge cells are
-    rounded (its sums run in half precision); here they are exact.
+    For each cell size: of the cells with an edge of the mask, the share that also hold an edge of the prediction (both
+    counts plus one). The result is the area under these ten ratios. Despite the name, the denominator only counts the
+    mask's cells, so false edges cost nothing. Source: `MSIoU` of pysodmetrics 1.6.2, whose counts above 2048 edge cells
+    are rounded (it sums in half precision); here they are exact.
 
     >>> import numpy as np
     >>> target = np.zeros((32, 32), dtype=bool)
@@ -38,7 +38,7 @@ def ms_iou(foreground: BoolMap, target: BoolMap) -> float:
 
 
 def edges(mask: BoolMap) -> BoolMap:
-    """Where one of the two Sobel derivatives is not 0; beyond the image is background.
+    """Return where one of the two Sobel derivatives is not 0; outside the image is background.
 
     >>> import numpy as np
     >>> edges(np.array([[0, 0, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 0, 0]], dtype=bool)).astype(int)
@@ -53,7 +53,7 @@ def edges(mask: BoolMap) -> BoolMap:
 
 
 def _halved(cells: BoolMap) -> BoolMap:
-    """Cells of twice the size, aligned to the bottom right corner: marked where one of their four is."""
+    """Return cells of twice the size, aligned to the bottom right corner: marked if one of their four cells is."""
     height, width = cells.shape
     even = np.pad(cells, ((height % 2, 0), (width % 2, 0)))
     return even[::2, ::2] | even[::2, 1::2] | even[1::2, ::2] | even[1::2, 1::2]

@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 from src.metrics.functional.arrays import BoolMap, FloatMap
 
 PROTOCOLS = ("field", "raw", "released")
-"""`field`: 8-bit rounding, then min–max per map. `raw`: the probabilities as given. `released`: :func:`stretch`, then `field`."""
+"""`field`: 8-bit rounding, then min–max per map. `raw`: the map as given. `released`: :func:`stretch`, then `field`."""
 
 STRETCH_FLOOR = 1e-8
 
 
 def to_8bit(pred: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """The grey values 0…255 that a PNG of `pred` (values in [0, 1]) holds: `round(255 p)`, ties to even, in float64.
+    """Return the grey values 0…255 of `pred` (values in [0, 1]) as a PNG: `round(255 p)`, ties to even, in float64.
 
-    Maps that are saved with this function and scored from the files give the numbers of the maps scored in memory.
+    Maps saved with this function and scored from the files give the same numbers as the maps scored in memory.
 
     >>> import numpy as np
     >>> to_8bit(np.array([0.0, 0.1, 0.5, 1.0]))
@@ -33,7 +33,7 @@ def to_8bit(pred: NDArray[np.floating]) -> NDArray[np.uint8]:
 def stretch(pred: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return the map as the authors of RUN save it: (p − min p) / (max p − min p + 10⁻⁸) in float32, constant maps 0.
 
-    Their test script does so after σ, at the mask's size; practically every map then reaches 0 and 255, also where
+    Their test script does so after σ, at the mask's size. Practically every map then spans 0 to 255, even one in which
     nothing is found.
 
     >>> import numpy as np
@@ -46,16 +46,15 @@ def stretch(pred: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def prepare(pred: NDArray[np.floating], protocol: str, valid: BoolMap | None = None) -> FloatMap:
-    """The map that is measured: (H, W) float64 in [0, 1], C order.
+    """Return the map that is measured: (H, W) float64 in [0, 1], C order.
 
     `field` does what the field's toolbox does to a saved map: 8-bit rounding, `im2double`, min–max to [0, 1]; a
-    constant map keeps its value. `raw` changes nothing; its maps are quantised in one place only, the 256 threshold
-    curves, where a pixel belongs to bin ⌊255 p⌋ (as in the toolbox; see `counts_at_thresholds`). Adaptive thresholds,
-    S, MAE, weighted F, IoU and Dice of a `raw` map see its full precision.
+    constant map keeps its value. `raw` changes nothing. A `raw` map is only quantised for the curves over 256
+    thresholds, where a pixel belongs to bin ⌊255 p⌋ (as in the toolbox; see `counts_at_thresholds`); its adaptive
+    thresholds, S, MAE, weighted F, IoU and Dice use full precision. `released` is `field` applied to the map that the
+    authors of RUN save (:func:`stretch`).
 
-    `released` is `field` of the map that the authors of RUN save (:func:`stretch`).
-
-    With `valid`, (H, W) bool, the invalid pixels become 0, and the minimum and maximum are those of the valid ones.
+    With `valid`, (H, W) bool, invalid pixels become 0, and minimum and maximum are taken over the valid ones.
 
     Source: `prepare_data` of pysodmetrics 1.6.2, a port of MATLAB's `mapminmax(im2double(·))`.
 
@@ -76,7 +75,7 @@ def prepare(pred: NDArray[np.floating], protocol: str, valid: BoolMap | None = N
 
 
 def level_values(low: int, high: int) -> FloatMap:
-    """What the 256 grey values become by min–max when the map runs from `low` to `high`, (256,); k / 255 if constant.
+    """Return the 256 grey values after min–max of a map from `low` to `high`, (256,); k / 255 if it is constant.
 
     >>> values = level_values(51, 204)
     >>> float(values[51]), float(values[204])
@@ -87,7 +86,7 @@ def level_values(low: int, high: int) -> FloatMap:
 
 
 def adaptive_threshold(pred: FloatMap) -> float:
-    """`min(2 · mean(pred), 1)`; a pixel at or above it is foreground (Achanta et al., CVPR 2009).
+    """Return `min(2 · mean(pred), 1)`; a pixel at or above it is foreground (Achanta et al., CVPR 2009).
 
     >>> import numpy as np
     >>> adaptive_threshold(np.array([0.0, 0.25, 0.5]))

@@ -1,4 +1,4 @@
-"""Area under the ROC curve, exactly: the share of (object, background) pixel pairs that the map ranks rightly."""
+"""Exact area under the ROC curve: the share of (object, background) pixel pairs that the map ranks correctly."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from src.metrics.functional.arrays import BoolMap, FloatMap
 
 
 def auc(pred: FloatMap, target: BoolMap) -> float:
-    """ROC-AUC of one map in [0, 1], higher is better, ½ for a map that says nothing.
+    """ROC-AUC of one map in [0, 1], higher is better; ½ for a constant map.
 
-    The Mann–Whitney statistic over every distinct value of the map, a tie counting ½; no threshold grid is involved.
-    ½ where the mask is empty or full: there is no pair to rank.
+    It is the Mann–Whitney statistic over all distinct values of the map, where a tie counts ½; there is no grid of
+    thresholds. An empty or full mask has no pair to rank and gives ½.
 
     Args:
         pred: the map, any number of dimensions.
@@ -28,7 +28,7 @@ def auc(pred: FloatMap, target: BoolMap) -> float:
 
 
 def auc_from_counts(inside: np.ndarray, outside: np.ndarray) -> float:
-    """`auc` from the pixels on and off the object that have each value, (levels,) int64 each, by rising value.
+    """Return `auc` from the number of pixels on and off the object per value, (levels,) int64 each, by rising value.
 
     >>> import numpy as np
     >>> auc_from_counts(np.array([0, 1, 1]), np.array([1, 1, 0]))

@@ -7,9 +7,10 @@ from src.metrics.functional.counts import Counts
 
 
 def sensitivity(counts: Counts) -> FloatMap:
-    """Sensitivity: tp / (tp + fn) in [0, 1], higher is better: the share of the object that is found; 0 for an empty mask.
+    """Sensitivity: tp / (tp + fn) in [0, 1], higher is better; 0 for an empty mask.
 
-    The retina literature's SE (or SEN); the same number as recall. Source: `SensitivityHandler` of pysodmetrics 1.6.2.
+    The share of the object that is found: the retina literature's SE (or SEN), the same number as recall. Source:
+    `SensitivityHandler` of pysodmetrics 1.6.2.
 
     >>> import numpy as np
     >>> from src.metrics.functional import counts_above
@@ -20,9 +21,9 @@ def sensitivity(counts: Counts) -> FloatMap:
 
 
 def specificity(counts: Counts) -> FloatMap:
-    """Specificity: tn / (tn + fp) in [0, 1], higher is better: the share of the background left alone; 0 for a full mask.
+    """Specificity: tn / (tn + fp) in [0, 1], higher is better; 0 for a full mask.
 
-    Source: `SpecificityHandler` of pysodmetrics 1.6.2.
+    The share of the background that is predicted as background. Source: `SpecificityHandler` of pysodmetrics 1.6.2.
 
     >>> import numpy as np
     >>> from src.metrics.functional import counts_above
@@ -33,7 +34,9 @@ def specificity(counts: Counts) -> FloatMap:
 
 
 def accuracy(counts: Counts) -> FloatMap:
-    """(tp + tn) / pixels in [0, 1], higher is better. Source: `OverallAccuracyHandler` of pysodmetrics 1.6.2.
+    """Accuracy: (tp + tn) / pixels in [0, 1], higher is better.
+
+    Source: `OverallAccuracyHandler` of pysodmetrics 1.6.2.
 
     >>> import numpy as np
     >>> from src.metrics.functional import counts_above
@@ -44,14 +47,15 @@ def accuracy(counts: Counts) -> FloatMap:
 
 
 def ber(counts: Counts) -> FloatMap:
-    """Balanced error rate 1 − (sensitivity + specificity) / 2 in [0, 1], lower is better.
+    """Balanced error rate: 1 − (sensitivity + specificity) / 2 in [0, 1], lower is better.
 
-    The glass and shadow literature prints it times 100. A class without pixels contributes the rate 0, so an empty or
-    full mask costs at least ½. Source: `BERHandler` of pysodmetrics 1.6.2 (Vicente et al., ECCV 2016).
+    The glass and shadow literature prints it times 100. A class without pixels has the rate 0, so the error for an
+    empty or full mask is at least ½. Source: `BERHandler` of pysodmetrics 1.6.2 (Vicente et al., ECCV 2016).
 
     >>> import numpy as np
     >>> from src.metrics.functional import counts_above
-    >>> float(ber(counts_above(np.array([[True, True, False, False, False]]), np.array([[True, False, False, False, False]]))))
+    >>> pred = np.array([[True, True, False, False, False]])
+    >>> float(ber(counts_above(pred, np.array([[True, False, False, False, False]]))))
     0.125
     """
     return 1 - (sensitivity(counts) + specificity(counts)) / 2

@@ -10,20 +10,20 @@ import numpy as np
 from src.metrics.functional.arrays import EPS, BoolMap, FloatMap
 
 ALPHA = 0.5
-"""Weight of the object part against the region part."""
+"""α: weight of the object part; the region part has 1 − α."""
 
 
 class Spread(NamedTuple):
-    """What the object part needs of the map's values on (or off) the object."""
+    """Statistics of the map's values on (or off) the object, for the object part."""
 
     size: int
     mean: float
     squares: float
-    """Σ (x − mean)², in two passes: a cancelled difference of moments would be off by 1e-8 after the root."""
+    """Σ (x − mean)², in two passes: a difference of moments would cancel, and be off by 1e-8 after the root."""
 
 
 class Region(NamedTuple):
-    """What the region part needs of one of the four regions."""
+    """Statistics of one of the four regions, for the region part."""
 
     size: int
     positives: int
@@ -35,11 +35,11 @@ class Region(NamedTuple):
 
 
 def s_alpha(pred: FloatMap, target: BoolMap) -> float:
-    """S_α in [0, 1], higher is better: α · S_object + (1 − α) · S_region, not below 0.
+    """S_α in [0, 1], higher is better: max(0, α · S_object + (1 − α) · S_region).
 
-    An empty mask scores 1 − mean(pred), a full one mean(pred). Source: `Smeasure` of pysodmetrics 1.6.2, equal to it
-    except where the object's centroid lies in the last row or column: two or three of the four regions are then empty,
-    the toolbox takes their mean and returns NaN; here a region without pixels has no weight.
+    An empty mask gives 1 − mean(pred), a full one mean(pred). Source: `Smeasure` of pysodmetrics 1.6.2. One difference:
+    if the object's centroid is in the last row or column, two or three of the four regions are empty; the toolbox
+    takes their mean and returns NaN, here a region without pixels has no weight.
 
     >>> import numpy as np
     >>> target = np.array([[True, False], [False, False]])
@@ -50,7 +50,7 @@ def s_alpha(pred: FloatMap, target: BoolMap) -> float:
 
 
 def combined(object_part: float, region_part: float) -> float:
-    """S_α from its two parts.
+    """Return S_α from its two parts.
 
     >>> combined(0.8, 0.6)
     0.7
@@ -59,9 +59,9 @@ def combined(object_part: float, region_part: float) -> float:
 
 
 def s_object(pred: FloatMap, target: BoolMap) -> float:
-    """Object part, in [0, 1]: how high and even the map is on the object, and how low and even off it.
+    """Object part of S_α, in [0, 1]: how high and even the map is on the object, and how low and even off it.
 
-    Both parts of an empty (full) mask are 1 − mean(pred) (mean(pred)).
+    For an empty mask both parts of S_α are 1 − mean(pred), for a full one mean(pred).
 
     >>> import numpy as np
     >>> round(s_object(np.array([[0.8, 0.2], [0.4, 0.0]]), np.array([[True, False], [False, False]])), 4)
@@ -74,7 +74,7 @@ def s_object(pred: FloatMap, target: BoolMap) -> float:
 
 
 def s_region(pred: FloatMap, target: BoolMap) -> float:
-    """Region part, in [−1, 1]: structural similarity of the four regions around the object's centroid, weighted by area.
+    """Region part of S_α, in [−1, 1]: area-weighted similarity of the four regions around the object's centroid.
 
     >>> import numpy as np
     >>> s_region(np.array([[0.8, 0.2], [0.4, 0.0]]), np.array([[True, False], [False, False]]))
@@ -95,7 +95,7 @@ def s_region(pred: FloatMap, target: BoolMap) -> float:
 
 
 def one_class(mean: float, full: bool) -> float:
-    """Either part of S_α for a full or an empty mask.
+    """Return either part of S_α for a full or an empty mask.
 
     >>> one_class(0.25, full=False)
     0.75
@@ -104,9 +104,10 @@ def one_class(mean: float, full: bool) -> float:
 
 
 def split(counts: np.ndarray) -> int:
-    """First row (column) of the second half, from the object's pixels in each: the rounded centroid, plus one.
+    """Return the first row (column) of the second half: the object's rounded centroid plus one.
 
-    Plus one because MATLAB's 1-based ranges include it.
+    Plus one, because MATLAB's ranges are 1-based and include the centroid. `counts`: the object's pixels per row
+    (column).
 
     >>> split(np.array([0, 1, 1, 1, 0]))
     3
@@ -115,7 +116,7 @@ def split(counts: np.ndarray) -> int:
 
 
 def object_part(inside: Spread, outside: Spread) -> float:
-    """S_object from the map's values on and off the object.
+    """Return S_object from the statistics of the map on and off the object.
 
     >>> object_part(Spread(4, 1.0, 0.0), Spread(12, 0.0, 0.0))
     1.0
@@ -125,7 +126,7 @@ def object_part(inside: Spread, outside: Spread) -> float:
 
 
 def similarity(region: Region) -> float:
-    """4 x̄ ȳ σ_xy / ((x̄² + ȳ²)(σ_x² + σ_y²)) of a region; sums over the mask stand in for its products.
+    """Return 4 x̄ ȳ σ_xy / ((x̄² + ȳ²)(σ_x² + σ_y²)) of a region; as y is 0 or 1, sums over the mask give its products.
 
     >>> round(similarity(Region(size=4, positives=2, mean=0.5, squares=1.0, covariance=1.0)), 12)
     1.0
@@ -153,7 +154,7 @@ def _spread(values: FloatMap) -> Spread:
 
 
 def _region(pred: FloatMap, target: BoolMap) -> Region:
-    # For a constant region `squares` hangs on the last bit of the mean: hence NumPy's mean of the same view, as in the toolbox.
+    # In a constant region `squares` depends on the last bit of the mean: take NumPy's mean of the view, as the toolbox.
     mean = float(pred.mean())
     deviation = pred - mean
     return Region(

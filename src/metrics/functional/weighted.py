@@ -17,9 +17,9 @@ Box = tuple[int, int, int, int]
 def f_weighted(pred: FloatMap, target: BoolMap) -> float:
     """Weighted F_β with β = 1, in [0, 1], higher is better; 0 for an empty mask.
 
-    On the object, an error counts no more than its Gaussian average, where background pixels lend the error of the
-    nearest object pixel. Off the object, an error at distance d weighs 2 − exp(ln ½ / 5 · d). Ties between nearest
-    object pixels are broken as SciPy breaks them. Source: `WeightedFmeasure` of pysodmetrics 1.6.2.
+    On the object, an error counts at most as much as its Gaussian average, in which each background pixel has the error
+    of its nearest object pixel. Off the object, an error at distance d weighs 2 − exp(ln ½ / 5 · d). Ties between
+    nearest object pixels are broken as in SciPy. Source: `WeightedFmeasure` of pysodmetrics 1.6.2.
 
     >>> import numpy as np
     >>> round(f_weighted(np.array([[0.8, 0.2], [0.4, 0.0]]), np.array([[True, False], [False, False]])), 4)
@@ -36,9 +36,15 @@ def f_weighted(pred: FloatMap, target: BoolMap) -> float:
 def f_weighted_in_box(
     pred: NDArray[Any], values: FloatMap | None, floor: float, target: BoolMap, box: Box, positives: int
 ) -> float:
-    """`f_weighted` of `values[pred]` (of `pred` itself if `values` is None) for a mask whose box and size are known.
+    """Return `f_weighted` of `values[pred]` (of `pred` itself if `values` is None).
 
-    `floor`: a background pixel has an error where `pred` exceeds it.
+    Args:
+        pred: (H, W) indices into `values`, or the prediction itself.
+        values: the prediction in [0, 1] of each index, or None.
+        floor: a background pixel has an error where `pred` exceeds it.
+        target: (H, W) mask with an object.
+        box: the object's bounding box.
+        positives: number of the object's pixels.
 
     >>> import numpy as np
     >>> levels, target = np.array([[204, 51], [102, 0]], dtype=np.uint8), np.array([[True, False], [False, False]])
@@ -56,7 +62,7 @@ def f_weighted_in_box(
 
 
 def object_box(rows: NDArray[Any], columns: NDArray[Any]) -> Box:
-    """The object's box from its pixels in each row and each column.
+    """Return the object's bounding box from its number of pixels per row and per column.
 
     >>> import numpy as np
     >>> object_box(np.array([0, 2, 1]), np.array([1, 2, 0, 0]))
@@ -68,7 +74,10 @@ def object_box(rows: NDArray[Any], columns: NDArray[Any]) -> Box:
 
 @functools.cache
 def _tables() -> tuple[tuple[float, ...], FloatMap]:
-    """One axis of `fspecial('gaussian', 7, 5)`, which is separable, from its middle; and the weight of each squared distance."""
+    """Return the window's weights from its middle outwards, and the weight of an error at each squared distance.
+
+    The window is `fspecial('gaussian', 7, 5)`, which is separable: one axis of it is enough.
+    """
     from src.metrics.functional.weighted_kernel import FRINGE, REACH
 
     gauss = np.exp(-(np.arange(FRINGE + 1) ** 2) / (2 * 5.0**2))

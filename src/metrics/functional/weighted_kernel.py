@@ -1,6 +1,10 @@
-"""Compiled loops of weighted F: an exact distance transform and a sliding window, fused. Import on first use only.
+"""Compiled loops of weighted F: an exact distance transform and a sliding window, fused.
 
-All arrays are C-contiguous.
+The squared distance transform takes two passes: down and up the columns, then along each row the lower envelope of the
+parabolas (x − v)² + g(v)², that is the lower convex hull of the points (v, v² + g(v)²). Ties go to the smallest column,
+then to the upper row, as in SciPy.
+
+All arrays are C-contiguous. Import this module inside functions only: loading Numba takes time.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from numba import njit
 from src.utils.jit import compiled
 
 REACH = 255
-"""Distances in pixels are cut off here: an error's weight 2 − ½^(d/5) is then 2 within 5e-16."""
+"""Distances in pixels are cut off here, where the weight 2 − ½^(d/5) of an error is 2 within 5e-16."""
 
 FRINGE = 3
 """Half the 7×7 window."""
@@ -19,7 +23,7 @@ FRINGE = 3
 
 @compiled(fastmath={"reassoc", "contract", "nsz"})
 def weighted_errors(pred, values, floor, target, box, gauss, weights):  # type: ignore[no-untyped-def]
-    """Return what weighted F sums: (error on the object, weighted error off it).
+    """Return the sums of weighted F: (error on the object, weighted error off it).
 
     Args:
         pred: (H, W) indices into `values`, or the prediction itself where that is None.
@@ -29,10 +33,6 @@ def weighted_errors(pred, values, floor, target, box, gauss, weights):  # type: 
         box: the object's first row, last row + 1, first column, last column + 1.
         gauss: one axis of the window, from its middle outwards, FRINGE + 1 floats.
         weights: (REACH² + 1,) weight of an error at each squared distance.
-
-    The exact squared distance transform in two passes: down and up the columns, then along each row the lower envelope
-    of the parabolas (x − v)² + g(v)², the lower convex hull of the points (v, v² + g(v)²). Ties go to the smallest
-    column, then the upper one, as in SciPy.
     """
     height, width = pred.shape
     top, bottom, left, right = box
@@ -80,17 +80,18 @@ def _value(grey, values):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _step(marked, rows):  # type: ignore[no-untyped-def]
-    """Takes the distances `rows` one row further: 0 on marked pixels, elsewhere one more than before, at most REACH."""
+    """Carry the distances `rows` to the next row: 0 on marked pixels, else one more than before, at most REACH."""
     for x in range(rows.size):
         further = np.uint8(rows[x] + np.uint8(rows[x] != REACH))
-        rows[x] = np.uint8(further * (marked[x] ^ 1))  # arithmetic in place of a branch: many pixels an instruction
+        rows[x] = np.uint8(further * (marked[x] ^ 1))  # no branch, so that one instruction handles many pixels
 
 
 @njit(inline="always")
 def _rows_from_above(target, top, left, right):  # type: ignore[no-untyped-def]
-    """Rows down from the nearest object pixel at or above, at most REACH: of row y ≥ `top` in row y − `top` + 1 of the result.
+    """Return the rows between each pixel and the nearest object pixel at or above it, at most REACH.
 
-    (H − top + 1, box width) uint8; its row 0 stands for all rows above the object.
+    (H − top + 1, box width) uint8: row y ≥ `top` of the image is in row y − `top` + 1; row 0 stands for all rows above
+    the object.
     """
     above = np.empty((target.shape[0] - top + 1, right - left), np.uint8)
     above[0] = REACH
@@ -104,7 +105,7 @@ def _rows_from_above(target, top, left, right):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _step_up(marked, above, below, nearest):  # type: ignore[no-untyped-def]
-    """Brings `below` (rows up from the nearest object pixel at or below) and `nearest` (the smaller distance) one row up."""
+    """Carry `below` (rows to the nearest object pixel at or below) one row up; set `nearest`, the smaller distance."""
     _step(marked, below)
     for x in range(below.size):
         nearest[x] = min(above[x], below[x])
@@ -112,7 +113,7 @@ def _step_up(marked, above, below, nearest):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _span(row, floor):  # type: ignore[no-untyped-def]
-    """First column with `row > floor`, and the one after the last; an empty span if there is none."""
+    """Return the first column with `row > floor` and the one after the last; an empty span if there is none."""
     start, stop = 0, row.size
     while start < stop and row[start] <= floor:
         start += 1
@@ -123,11 +124,11 @@ def _span(row, floor):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _hull(nearest, left, right, x, site, lift):  # type: ignore[no-untyped-def]
-    """What is nearest in the run of background around column x of a row.
+    """Find the nearest object pixels for the run of background around column x of a row.
 
-    Columns v that are nearest for some pixel go to `site`, v² + g(v)² to `lift`. Only the object's columns and the
-    object pixels at both ends of the run matter. Returns the number of sites, and the end of the run (`right` if it is
-    open).
+    Columns v that are nearest for some pixel are stored in `site`, v² + g(v)² in `lift`. Only the object's columns and
+    the object pixels at both ends of the run matter. Returns the number of sites, and the end of the run (`right` if no
+    object pixel ends it).
     """
     v = min(max(x, left), right)
     while v > left:
@@ -153,7 +154,7 @@ def _hull(nearest, left, right, x, site, lift):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _border(site, lift, sites, k, end):  # type: ignore[no-untyped-def]
-    """First column, at most `end`, that is nearer to site k + 1 than to site k."""
+    """Return the first column, at most `end`, that is nearer to site k + 1 than to site k."""
     if k + 1 == sites:
         return end
     return min(end, (lift[k + 1] - lift[k]) // (2 * (site[k + 1] - site[k])) + 1)
@@ -161,7 +162,7 @@ def _border(site, lift, sites, k, end):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _sum_gap(row, values, x, end, site, lift, sites, weights):  # type: ignore[no-untyped-def]
-    """Weighted errors of columns x … end − 1."""
+    """Return the sum of the weighted errors of columns x … end − 1."""
     total = 0.0
     if sites == 0:
         for i in range(x, end):
@@ -174,7 +175,7 @@ def _sum_gap(row, values, x, end, site, lift, sites, weights):  # type: ignore[n
         stop = _border(site, lift, sites, k, end)
         for i in range(x, stop):
             squared = min((i - v) * (i - v) + lifted, furthest)
-            # Unsigned, for a signed index could be negative, is checked, and does not load as a vector.
+            # Unsigned: a signed index could be negative, so it would be checked, and no vector load would be used.
             total += _value(row[np.uintp(i)], values) * weights[np.uintp(squared)]
         x = max(x, stop)
     return total
@@ -182,7 +183,7 @@ def _sum_gap(row, values, x, end, site, lift, sites, weights):  # type: ignore[n
 
 @njit(inline="always")
 def _carry(pred, values, y, x, end, left, right, above, below, site, lift, sites, errors):  # type: ignore[no-untyped-def]
-    """Gives background pixels within FRINGE of the object the error of their nearest object pixel."""
+    """Give background pixels within FRINGE of the object the error of their nearest object pixel."""
     for k in range(sites):
         v = site[k]
         if lift[k] - v * v <= 2 * FRINGE * FRINGE:
@@ -203,7 +204,7 @@ def _errors_in_row(row, values, marked, errors):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _sum_in_row(window, smooth, marked, y, gauss):  # type: ignore[no-untyped-def]
-    """Σ over the object's pixels in row y + FRINGE of min(E, E averaged over the window of rows y … y + 6)."""
+    """Return Σ min(E, E averaged over the window of rows y … y + 6) over the object's pixels in row y + FRINGE."""
     a, b, c, d, e, f, g = y % 7, (y + 1) % 7, (y + 2) % 7, (y + 3) % 7, (y + 4) % 7, (y + 5) % 7, (y + 6) % 7
     g0, g1, g2, g3 = gauss
     for x in range(smooth.size):

@@ -1,6 +1,5 @@
-"""The mask path of the authors' released RUN network: what their checkpoints compute on the way to the mask.
+"""The mask path of the authors' released RUN network: the computation from the image to the mask in their checkpoints.
 
-One file per module of theirs; attributes inside a module have the names of the authors' files, so that a state dict can
-be compared tensor by tensor. What feeds no mask there (SOFS, ROBE, wavelet branches, edge maps) is left out; it has no
-effect on what is computed here.
+One file per module of theirs. Attributes have the names of the authors' files, so that a state dict can be compared
+tensor by tensor. Modules that no mask depends on in their code (SOFS, ROBE, wavelet branches, edge maps) are left out.
 """

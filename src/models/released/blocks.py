@@ -1,4 +1,4 @@
-"""What the released modules share: Conv-BN-ReLU under the authors' names, and their bilinear resize."""
+"""Blocks that the released modules share: Conv-BN-ReLU under the authors' names, and their bilinear resizing."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class ConvBNReLU(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the non-negative map of ``x``."""
+        """Return the non-negative output map."""
         return F.relu(self.bn(self.conv(x)), inplace=True)
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int = 1, bias: bool = True) -> nn.Conv2d:
-    """Convolution of the same size, with a bias by default."""
+    """Return a convolution that keeps the size, with a bias by default."""
     kind = FourierConv2d if kernel_size in (3, 5) else nn.Conv2d
     return kind(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
 
 
 def resized(x: Tensor, like: Tensor) -> Tensor:
-    """``x`` at the size of ``like``, bilinear with ``align_corners=True``, as the authors resize between levels."""
+    """Resize ``x`` to the size of ``like``, bilinearly with ``align_corners=True``, as the authors between levels."""
     return (
         x if x.shape[-2:] == like.shape[-2:] else F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=True)
     )

@@ -12,7 +12,7 @@ SPATIAL_KERNEL = 7
 
 
 class ChannelAttention(nn.Module):
-    """z · σ(fc(mean z) + fc(max z)), mean and maximum over the positions; (N,C,H,W) → the same shape.
+    """z · σ(fc(mean z) + fc(max z)), with mean and maximum over the positions; (N,C,H,W) → the same shape.
 
     Args:
         channels: C, at least ``REDUCTION``.
@@ -32,7 +32,7 @@ class ChannelAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """z · σ(conv[mean z, max z]), mean and maximum over the channels; (N,C,H,W) → the same shape."""
+    """z · σ(conv[mean z, max z]), with mean and maximum over the channels; (N,C,H,W) → the same shape."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class SpatialAttention(nn.Module):
 
 
 class CrossLevelFusion(nn.Module):
-    """CAF (released code): conv_final[a, z], z the attended convolution of [y brought up to a, a].
+    """CAF (released code): conv_final[a, z], where z is the attended convolution of [y resized to a, a].
 
     Args:
         channels: C, of both inputs and the output.

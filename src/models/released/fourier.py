@@ -1,7 +1,7 @@
-"""Large convolutions on a CPU by Fourier transforms of tiles: a fourth of the arithmetic, and fewer rounding errors than summing.
+"""Large convolutions on a CPU by Fourier transforms of tiles: a fourth of the arithmetic, with smaller rounding errors.
 
-By NNPACK, which comes with torch. It transforms a picture's tiles for 5×5 kernels; for 3×3 it would take Winograd's
-method, which loses a digit, so these are padded with zeros to 5×5.
+NNPACK, which comes with torch, computes them. It uses Fourier transforms for 5×5 kernels. For 3×3 kernels it would use
+Winograd's method, which loses a digit, so these are padded with zeros to 5×5.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from src.utils.private import can_transform, transformed_convolution
 TRANSFORMED = 5
 """Side of the kernels that NNPACK transforms."""
 SMALLEST_MAP, SMALLEST_WIDTH = 48, 64
-"""Pixels a side, and channels, from which the transforms pay for themselves."""
+"""Side in pixels and number of channels from which the transforms are faster."""
 
 
 class FourierConv2d(nn.Conv2d):
-    """A convolution of the same size with a 3×3 or 5×5 kernel; the parameters and the result are those of :class:`torch.nn.Conv2d`.
+    """A convolution of the same size with a 3×3 or 5×5 kernel, with parameters and result of :class:`torch.nn.Conv2d`.
 
-    Only inference in float32 on a CPU takes the transforms; gradients, other precisions and exports see an ordinary
-    convolution.
+    Only inference in float32 on a CPU uses the transforms; with gradients, in other precisions and in exports it is an
+    ordinary convolution.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""GPM, global perception: the coarse mask from the deepest encoder level, by atrous pyramid pooling and position attention."""
+"""GPM, global perception: the coarse mask from the deepest level, by atrous pyramid pooling and position attention."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from src.utils.errors import UserError
 
 BRANCH_WIDTH, HEAD_WIDTH, QUERY_WIDTH = 128, 256, 64
 DROPOUT = 0.1
-"""In training only; our choice, the released files do not tell the rate."""
+"""Only used in training; our choice, as the released files do not contain the rate."""
 
 
 class PositionAttention(nn.Module):
-    """Each position adds what the positions that resemble it hold: γ · softmax(qᵀk) v + x, without scaling by √d.
+    """Self-attention over positions: γ · softmax(qᵀk) v + x, without scaling by √d.
 
     γ starts at 0, so the block is the identity at first.
 
     Args:
-        channels: of the input and the output.
-        query_channels: d, of q and k.
+        channels: number of channels of the input and the output.
+        query_channels: d, number of channels of q and k.
 
     ``forward``: (N,channels,H,W) → the same shape; memory grows with (HW)².
     """
@@ -33,14 +33,14 @@ class PositionAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` with what resembling positions add, in the same shape."""
+        """Return ``x`` plus the attended values, in the same shape."""
         query, key, value = (layer(x).flatten(2) for layer in (self.query_conv, self.key_conv, self.value_conv))
         attention = (query.transpose(1, 2) @ key).softmax(-1)
         return self.gamma * (value @ attention.transpose(1, 2)).view_as(x) + x
 
 
 class GlobalPerception(nn.Module):
-    """GPM (released code): the logit g of the coarse mask M_0.
+    """GPM (released code): the logit of the coarse mask M_0.
 
     Args:
         in_channels: channels of the deepest encoder level.
@@ -48,7 +48,7 @@ class GlobalPerception(nn.Module):
     ``forward``: (N,in_channels,H,W) → (N,1,H,W) logits.
 
     Raises:
-        UserError: a training on a single image, whose global mean BatchNorm cannot normalise.
+        UserError: training on a single image, whose global mean BatchNorm cannot normalise.
     """
 
     def __init__(self, in_channels: int) -> None:
@@ -73,7 +73,7 @@ class GlobalPerception(nn.Module):
         """Return the logit of M_0, (N,1,h,w) of a feature (N,C,h,w)."""
         try:
             main = self.branch_main(x).expand(-1, -1, *x.shape[-2:])
-        except ValueError as error:  # of BatchNorm; SyncBatchNorm takes one image per device
+        except ValueError as error:  # from BatchNorm; SyncBatchNorm accepts one image per device
             raise UserError("data.batch_size=1: model=released learns from two images or more at a time") from error
         return self.out(
             self.head(torch.cat([main, self.branch0(x), self.branch1(x), self.branch2(x), self.branch3(x)], 1))

@@ -9,7 +9,10 @@ from src.models.released.blocks import conv
 
 
 class IntraLevelFusion(nn.Module):
-    """IAF (released code): a = c + BN(ReLU(conv[t, v, w])), t and v the 3×3 and 5×5 convolutions of c, w a product of two convolutions.
+    """IAF (released code): a = c + BN(ReLU(conv[t, v, w])).
+
+    c is a 1×1 convolution of e, t and v are a 3×3 and a 5×5 convolution of c, and w is the product of a 3×3 and a 5×5
+    convolution of [t, v].
 
     Args:
         channels: C, of the input and the output.

@@ -1,4 +1,4 @@
-"""The released RUN as its checkpoints compute it: encoder, four reduced levels, a top-down pass and a chain of four refinements."""
+"""The released RUN as in its checkpoints: encoder, four reduced levels, a top-down pass and four refinements."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ COARSEST = max(STRIDES)
 
 
 class ReleasedNetwork(nn.Module):
-    """What RUN and FEDER share: reduced levels, a coarse mask, and four refinements, each of the mask before it.
+    """The common part of RUN and FEDER: reduced levels, a coarse mask, and four refinements of it, one after another.
 
-    Lists of modules and features go from the finest level to the coarsest. How the refinements' features come about is
-    the subclass's.
+    Lists of modules and features are ordered from the finest level to the coarsest. Subclasses compute the features of
+    the refinements (:meth:`decoded`).
 
     Args:
         encoder: a :class:`PyramidEncoder`.
         channels: C, the decoder's width.
 
     Attributes:
-        memory_format: in which a CPU runs it fastest: channel after channel, as the Fourier transforms read them.
+        memory_format: the fastest one on a CPU: contiguous channels, as the Fourier transforms need them.
     """
 
     memory_format = torch.contiguous_format
@@ -46,15 +46,15 @@ class ReleasedNetwork(nn.Module):
         self.refine = nn.ModuleList(Refinement(channels) for _ in STRIDES)
 
     def forward(self, image: Tensor) -> RUNOutput:
-        """Return the masks of an image (N,3,H,W) in [0,1]; its stages are masks alone."""
+        """Return the masks of an image (N,3,H,W) in [0,1]; the output's stages only have masks."""
         m0, *masks = self.stage_logits(self.encoder.normalise(image)).values()
         return RUNOutput(masks[-1], m0, tuple(StageOutput(None, logits, logits.sigmoid()) for logits in masks))
 
     def stage_logits(self, normalised: Tensor) -> dict[str, Tensor]:
-        """Return the logits of all masks, (N,1,H,W) each, under ``m0``, ``f4``, ``f3``, ``f2`` and ``f1``, coarse to fine.
+        """Return the logits of all masks, (N,1,H,W) each: ``m0``, ``f4``, ``f3``, ``f2`` and ``f1``, coarse to fine.
 
         Args:
-            normalised: (N,3,H,W), the image minus the encoder's mean over its standard deviation.
+            normalised: (N,3,H,W), (image − mean) / std with the encoder's statistics.
         """
         height, width = normalised.shape[-2:]
         padded = self.padded(normalised)
@@ -71,11 +71,14 @@ class ReleasedNetwork(nn.Module):
         return {name: mask[..., :height, :width] for name, mask in masks.items()}
 
     def padded(self, normalised: Tensor) -> Tensor:
-        """Return the image with its last row and column repeated up to a size that all levels divide."""
+        """Return the image with its last row and column repeated, up to a size that all strides divide."""
         return pad_to_multiple(normalised, COARSEST)
 
     def decoded(self, levels: list[Tensor]) -> list[Tensor]:
-        """Return d1 … d4, which the refinements read, from the reduced levels e1 … e4: (N,C,H/4,W/4) to (N,C,H/32,W/32) both."""
+        """Return d1 … d4, the features of the refinements, from the reduced levels e1 … e4.
+
+        Both go from (N,C,H/4,W/4) to (N,C,H/32,W/32).
+        """
         raise NotImplementedError
 
 
@@ -86,21 +89,22 @@ class ReleasedRUN(ReleasedNetwork):
         encoder: a :class:`PyramidEncoder`; the authors' are ResNet50, Res2Net50 (timm's ``res2net50d``) and PVTv2-b4.
         channels: C, the decoder's width, at least 16 (192 in the released files).
 
-    ``forward(image)``: (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`RUNOutput` whose stages are the masks f4 … f1
-    alone, at the input's size; the final mask is f1. Sides that are no multiples of 32 are padded at the bottom and the
-    right (our choice: the authors resize to 384 × 384). In training a batch must have two images or more, as BatchNorm
-    sees a 1×1 map.
+    ``forward(image)``: (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`RUNOutput` whose stages only have masks, f4 …
+    f1, at the input's size; the final mask is f1. Sides that are not multiples of 32 are padded at the bottom and the
+    right (our choice: the authors resize to 384 × 384). In training a batch must have at least two images, because a
+    BatchNorm is applied to a 1×1 map.
 
     Raises:
         UserError: a width below 16.
 
-    Source: the released code, 861 of whose 1636 tensors these are.
+    Source: the released code; these are 861 of its 1636 tensors.
     """
 
     def __init__(self, encoder: PyramidEncoder, channels: int = 192) -> None:
         if channels < REDUCTION:
             raise UserError(
-                f"model.net.channels: got {channels}, expected {REDUCTION} or more (channel attention keeps 1 of {REDUCTION})"
+                f"model.net.channels: got {channels}, expected {REDUCTION} or more "
+                f"(channel attention keeps 1 of {REDUCTION})"
             )
         super().__init__(encoder, channels)
         self.intra = IntraLevelFusion(channels)
@@ -108,7 +112,7 @@ class ReleasedRUN(ReleasedNetwork):
         self.merge = conv(2 * channels, channels)
 
     def decoded(self, levels: list[Tensor]) -> list[Tensor]:
-        """Return d1 … d4: d4 is e4 itself, the others are merged from coarse to fine, starting at a4."""
+        """Return d1 … d4: d4 is e4 itself; the others are merged from coarse to fine, starting at IAF(e4)."""
         *finer, merged = [self.intra(level) for level in levels]
         decoded = [levels[-1]]
         for level in reversed(finer):

@@ -1,4 +1,4 @@
-"""REU, refinement: a level's feature and the mask of the level before give a finer mask."""
+"""REU, refinement: a finer mask from a level's feature and the mask of the coarser level."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from src.models.released.blocks import ConvBNReLU, conv, resized
 
 
 class BlendWeight(nn.Module):
-    """α ∈ (0,1), one number per image, from the mean and the maximum of [p, q]: two of (N,C,H,W) → (N,1,1,1)."""
+    """α ∈ (0,1), one number per image, from the mean and the maximum of [p, q]; two maps (N,C,H,W) → (N,1,1,1)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -24,7 +24,10 @@ class BlendWeight(nn.Module):
 
 
 class TwoStepBlock(nn.Module):
-    """A residual block in the manner of a two-step solver: u + α p + (1 − α) q, p = F1(u), q = F2(p + u); (N,C,H,W) both."""
+    """A residual block like a two-step solver: u + α p + (1 − α) q with p = F1(u), q = F2(p + u).
+
+    ``forward``: u (N,C,H,W) → the same shape.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -41,7 +44,7 @@ class TwoStepBlock(nn.Module):
 
 
 class Refinement(nn.Module):
-    """REU (released code): y = out_y[(1 − σ(r)) d, o] + r, r the prior brought to d's size, o the block of both.
+    """REU (released code): y = out_y[(1 − σ(r)) d, o] + r; r is the prior at d's size, o a two-step block of [d, r].
 
     Args:
         channels: C.

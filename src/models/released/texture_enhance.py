@@ -11,8 +11,8 @@ from src.models.released.blocks import ConvBNReLU
 class TextureEnhance(nn.Module):
     """ETM (released code): e = ReLU(conv_cat[branch0, …, branch3] + conv_res(x)).
 
-    Branch 0 is a 1×1 convolution; branch i = 1, 2, 3 has a row and a column kernel of 2i+1 and a 3×3 kernel dilated by
-    2i+1.
+    Branch 0 is a 1×1 convolution; branch i = 1, 2, 3 has a row and a column kernel of length 2i+1 and a 3×3 kernel with
+    dilation 2i+1.
 
     Args:
         in_channels: channels of the encoder level x.

@@ -21,7 +21,9 @@ WEIGHT_FLOOR, FILTER_EPS = 1e-12, 1e-2
 
 
 def haar_band(e: Tensor, band: Band) -> Tensor:
-    """Return a band of the Haar transform, (N,C,H,W) → (N,C,H/2,W/2): LL is the sum of each 2×2 cell over 2, HH its checkerboard.
+    """Return a band of the Haar transform, (N,C,H,W) → (N,C,H/2,W/2).
+
+    LL is half the sum of each 2×2 cell, HH half the sum of its diagonal minus half that of its antidiagonal.
 
     >>> haar_band(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), "LL").item()
     5.0
@@ -32,7 +34,7 @@ def haar_band(e: Tensor, band: Band) -> Tensor:
 
 
 class StatisticFilter(nn.Module):
-    """One convolution of a map of means or deviations, with reflected borders; its tensors are under ``conv2d``."""
+    """One convolution of a map of means or deviations, with reflected borders; its tensors are named ``conv2d.*``."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__()
@@ -46,7 +48,7 @@ class StatisticFilter(nn.Module):
 
 
 class ResidualConvolution(nn.Module):
-    """ReLU(norm(conv(x))) + x; the low band is normalised by the image's own statistics, the high band by BatchNorm."""
+    """ReLU(norm(conv(x))) + x; the norm is InstanceNorm in the low band and BatchNorm in the high band."""
 
     def __init__(self, channels: int, band: Band) -> None:
         super().__init__()
@@ -98,7 +100,9 @@ class Gates(nn.Module):
 
 
 class AttentiveResidual(nn.Module):
-    """ARB: a gated residual convolution; in the low band on the map without its channel statistics, which are filtered and put back.
+    """ARB: a gated residual convolution.
+
+    In the low band the map is first standardised over its channels; mean and deviation are filtered and put back later.
 
     ``forward``: (N,C,H,W) → the same shape.
     """
@@ -130,7 +134,7 @@ class AttentiveResidual(nn.Module):
 
 
 class GuidedFusion(nn.Module):
-    """G: the coarse map fitted locally to the fine one (a guided filter weighted by ARB(coarse)), at the fine one's size.
+    """G: the coarse map fitted locally to the fine map, at its size, by a guided filter weighted by ARB(coarse).
 
     ``forward``: low (N,C,H/2,W/2), high (N,C,H,W) → (N,C,H,W).
     """
@@ -146,7 +150,7 @@ class GuidedFusion(nn.Module):
 
 
 class BandBranch(nn.Module):
-    """AGFG (released code): one band of four levels, coarse to fine, at the finest band's size.
+    """AGFG (released code): one band of four levels, fused from coarse to fine, at the finest band's size.
 
     Args:
         channels: C, of every level.
@@ -162,7 +166,7 @@ class BandBranch(nn.Module):
         self.GF1, self.GF2, self.GF3 = (GuidedFusion(channels, band) for _ in range(3))
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """Return the fused band of the levels, which come finest first."""
+        """Return the fused band of the levels, which are given finest first."""
         *finer, fused = [haar_band(level, self.band) for level in levels]
         for fusion, level in zip((self.GF1, self.GF2, self.GF3), reversed(finer), strict=True):
             fused = fusion(fused, level)
@@ -174,10 +178,10 @@ def guided_filter(x: Tensor, y: Tensor, fine: Tensor, weight: Tensor) -> Tensor:
 
     Args:
         x: the guide at the coarse size, (N,C,h,w), sides above ``WINDOW``.
-        y: what is fitted, (N,C,h,w).
+        y: the map that is fitted, (N,C,h,w).
         fine: the guide at the fine size, (N,C,H,W).
-        weight: how much a pixel counts, by its magnitude, (N,C,h,w). The weights are shared out over the whole batch,
-            so a result depends on the other images.
+        weight: (N,C,h,w); its magnitude is the weight of a pixel. The weights are normalised over the whole batch, so a
+            result depends on the other images.
 
     Returns:
         (N,C,H,W) in the fine map's precision.
@@ -199,5 +203,5 @@ def guided_filter(x: Tensor, y: Tensor, fine: Tensor, weight: Tensor) -> Tensor:
 
 
 def _window_mean(z: Tensor) -> Tensor:
-    """Mean over the window around each pixel, of the pixels that are inside the map."""
+    """Return the mean over the window around each pixel, without pixels outside the map."""
     return F.avg_pool2d(z, WINDOW, 1, WINDOW // 2, count_include_pad=False)

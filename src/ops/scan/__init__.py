@@ -1,12 +1,12 @@
-"""The selective scan of a state-space model, one file a backend, and the dispatcher.
+"""The selective scan of a state-space model: one file per backend, and the dispatcher.
 
 ==========  ==============================================================================================
 loop        the recurrence, step by step: the reference
 parallel    tensor operations without a loop over time: for torch.export, second derivatives, any device
 numba       compiled CPU kernels (operator `run::selective_scan`)
 triton      compiled CUDA kernels (the same operator)
-mamba_ssm   the CUDA kernels of the package mamba-ssm, where it is installed
-(onnx)      no backend: what `src.export` writes
+mamba_ssm   the CUDA kernels of the package mamba-ssm, if it is installed
+(onnx)      not a backend: the form that `src.export` writes
 ==========  ==============================================================================================
 """
 
@@ -33,11 +33,11 @@ BACKENDS: dict[str, Any] = {
     "mamba_ssm": mamba,
 }
 KERNELS = {"numba": "cpu", "triton": "cuda"}
-"""Backends behind the operator, and the devices they run on."""
+"""Backends of the operator `run::selective_scan` → the device that they run on."""
 
 
 def available_backends() -> dict[str, str | None]:
-    """Backend name → None where it can be used here, else the reason why not."""
+    """Return backend name → None if it can be used here, else the reason why not."""
     return {name: backend.unavailable() for name, backend in BACKENDS.items()}
 
 
@@ -57,27 +57,25 @@ def selective_scan(
     """Return y of h_t = exp(Δ_t·A)·h_{t−1} + Δ_t·B_t·u_t,  y_t = ⟨C_t, h_t⟩ + D·u_t; float32 inside (float64 stays).
 
     Args:
-        u: (N, G·d, L) inputs, G groups of d channels. Or (N, P·d, L) where P divides G: then each G/P successive groups
-            read the same d rows, and y is the sum of theirs.
+        u: (N, G·d, L) inputs, G groups of d channels. Or (N, P·d, L) where P divides G: each G/P successive groups then
+            share d rows of u, and y is the sum of their outputs.
         delta: (N, G·d, L) step sizes Δ.
         A: (G·d, S) continuous decays, usually negative.
         B: (N, G, S, L) input projections, shared by the channels of a group.
         C: likewise, output projections.
         D: (G·d) skip weights or None.
         delta_bias: (G·d), added to Δ, or None.
-        delta_softplus: take the softplus of Δ, after the bias.
-        backend: ``auto`` (the fastest that fits device and dtype; ``parallel`` while exporting), or one by name.
-        delta_proj: (G·d, R) weights of a low-rank Δ: then ``delta`` is (N, G·R, L) and Δ = delta_proj·delta, group by
-            group.
+        delta_softplus: apply softplus to Δ, after the bias.
+        backend: ``auto`` (the fastest one for device and dtype; ``parallel`` while exporting), or a backend's name.
+        delta_proj: (G·d, R) weights of a low-rank Δ: ``delta`` is then (N, G·R, L), and Δ = delta_proj·delta per group.
         order: (G, L) integers, a permutation of the tokens for each group: at step t group g visits token order[g, t].
-            Inputs and outputs stay where they are. Its values are checked on a CPU only.
+            Inputs and outputs are not reordered. Its values are only checked on a CPU.
 
     Returns:
-        Like ``u``, in its dtype, shape and memory layout (rows side by side with an ``order`` or shared rows).
+        Like ``u``, in its dtype, shape and memory layout (token-major with an ``order`` or shared rows).
 
     Raises:
-        ValueError: names every argument that is wrong, what it is and what was expected; or an unusable backend, and
-            why.
+        ValueError: lists every wrong argument and what was expected, or says why the backend cannot be used.
 
     Arguments up to ``delta_softplus`` are those of mamba's ``selective_scan_fn``.
 
@@ -105,7 +103,7 @@ def _call(backend: str, inputs: ScanInputs) -> Tensor:
 
 
 def _is_transformed() -> bool:
-    """Inside forward-mode differentiation or a `torch.func` transform, which the operator has no rules for."""
+    """Whether this runs in forward-mode differentiation or a `torch.func` transform, which the operator lacks."""
     return not torch.compiler.is_compiling() and in_transform()
 
 

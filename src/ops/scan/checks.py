@@ -1,4 +1,4 @@
-"""Are these the arguments of a scan? Everything that is wrong is said at once."""
+"""Check the arguments of a scan, and report everything that is wrong at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REQUIRED = ("u", "delta", "A", "B", "C")
 
 
 def check(inputs: ScanInputs) -> None:
-    """Raise a ValueError that names each wrong argument, what it is and what was expected."""
+    """Raise a ValueError that lists each wrong argument, its value and what was expected."""
     given = zip(ScanInputs._fields, inputs[:-1], strict=False)
     tensors: dict[str, Any] = {name: x for name, x in given if x is not None or name in REQUIRED}
     wrong = _kinds(tensors) or _dimensions(tensors) or _shapes(tensors) or _route(inputs.order)
@@ -63,7 +63,8 @@ def _shapes(tensors: dict[str, Tensor]) -> list[str]:
         return [f"A: got {rows} rows, expected a multiple of the {groups} groups of B"]
     if u_rows == 0 or rows % u_rows or u_rows % (rows // groups):
         return [
-            f"u: got {u_rows} rows, expected the {rows} rows of A, or a part of them made of whole groups of {rows // groups}"
+            f"u: got {u_rows} rows, expected the {rows} rows of A, "
+            f"or a part of them made of whole groups of {rows // groups}"
         ]
     rank = tensors["delta_proj"].shape[1] if "delta_proj" in tensors else rows // groups
     expected: dict[str, tuple[int, ...]] = {
@@ -87,9 +88,9 @@ def _shapes(tensors: dict[str, Tensor]) -> list[str]:
 
 
 def _route(order: Tensor | None) -> list[str]:
-    """The kernels trust it: a token that is not there would be read and written all the same.
+    """Check that each group's order is a permutation: the kernels would read and write outside of the map.
 
-    Looked at where that costs nothing: on a GPU it would wait for the device, and what is traced has no numbers yet.
+    Only checked where it is cheap: on a GPU it would wait for the device, and a traced order has no values yet.
     """
     if order is None or order.device.type != "cpu" or type(order) is not Tensor or torch.compiler.is_compiling():
         return []

@@ -1,4 +1,4 @@
-"""The arguments of a scan, under one name."""
+"""The arguments of a scan as one tuple."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 from torch import Tensor
 
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
-"""Of u, delta, A, B, C, D, delta_bias and delta_proj; without elements where there is no such argument."""
+"""Gradients of u, delta, A, B, C, D, delta_bias and delta_proj; empty for an argument that is None."""
 
 
 class ScanInputs(NamedTuple):
-    """What :func:`src.ops.selective_scan` is given; shapes and meaning are explained there."""
+    """The arguments of :func:`src.ops.selective_scan`, which explains their shapes and meaning."""
 
     u: Tensor
     delta: Tensor

@@ -1,7 +1,7 @@
-"""Shape and memory layout of what the operator returns, known without computing it; the same on every device.
+"""Shape and memory layout of the operator's outputs, known without computing them and the same on every device.
 
-A map (N, rows, L) is *token-major* where the rows of a token lie side by side, as in a channels_last image; else its
-tokens lie side by side, row after row. Outputs follow their inputs.
+A map (N, rows, L) is *token-major* if the rows of a token are contiguous, as in a channels_last image; else the tokens
+of a row are contiguous. Outputs have the layout of their inputs.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from torch import Tensor
 from src.ops.scan.inputs import Gradients, ScanInputs
 
 CHUNK = 128
-"""Steps between two kept states: these take S/128 of the memory of Δ, and a chunk's decays stay in the second-level cache."""
+"""Steps of a chunk, at whose start the states are kept.
+
+The kept states take S/128 of the memory of Δ, and the decays of a chunk fit into the second-level cache.
+"""
 
 LANES = 16
-"""Channels that the CPU kernels compute at once, a block."""
+"""Channels of a block, which the CPU kernels compute at once."""
 
 
 def is_token_major(x: Tensor) -> bool:
@@ -23,7 +26,7 @@ def is_token_major(x: Tensor) -> bool:
 
 
 def empty_map(like: Tensor, by_token: bool) -> Tensor:
-    """An empty (N, rows, L) of the shape of ``like``, token-major if that is or ``by_token``."""
+    """Return an uninitialised map shaped like ``like``, (N, rows, L); token-major if ``like`` is, or ``by_token``."""
     batch, rows, length = like.shape
     return (
         like.new_empty(batch, length, rows).mT
@@ -33,7 +36,10 @@ def empty_map(like: Tensor, by_token: bool) -> Tensor:
 
 
 def empty_states(u: Tensor, A: Tensor, B: Tensor) -> Tensor:
-    """For the states before each chunk: (N, G, chunks, blocks of channels, S rounded up to even, channels of a block)."""
+    """Return an uninitialised tensor for the states before each chunk.
+
+    Its shape is (N, G, chunks, blocks of channels, S rounded up to even, channels of a block).
+    """
     batch, _, length = u.shape
     rows, states = A.shape
     groups = B.shape[1]
@@ -41,7 +47,7 @@ def empty_states(u: Tensor, A: Tensor, B: Tensor) -> Tensor:
 
 
 def empty_gradients(inputs: ScanInputs) -> Gradients:
-    """Return tensors that the gradients of `inputs` fit into."""
+    """Return uninitialised tensors for the gradients of `inputs`."""
     u, delta, A, B, _C, D, delta_bias, delta_proj, *_ = inputs
     batch, groups, states, length = B.shape
     du, d_delta = empty_map(u, inputs.by_token), empty_map(delta, inputs.by_token or delta_proj is not None)

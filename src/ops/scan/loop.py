@@ -1,4 +1,4 @@
-"""The reference: the recurrence as in the paper, written to be read."""
+"""The reference: the recurrence as in the paper, written for readability."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def unavailable() -> str | None:
-    """None: plain torch runs everywhere."""
+    """Return None: plain torch runs everywhere."""
     return None
 
 
 def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """The scan without D, bias and softplus; shapes as in :func:`src.ops.selective_scan`. Differentiable by autograd."""
+    """Return the scan without D, bias and softplus, differentiable by autograd; shapes as in `selective_scan`."""
     batch, rows, _ = u.shape
     groups, states = B.shape[1], A.shape[1]
     u, delta = (x.unflatten(1, (groups, rows // groups)) for x in (u, delta))

@@ -14,7 +14,7 @@ def _selective_scan_fn() -> Any:
 
 
 def unavailable() -> str | None:
-    """None where mamba-ssm can be imported with its compiled scan, else the error and the way out."""
+    """Return None if mamba-ssm can be imported with its compiled scan, else the error and the way out."""
     try:
         import selective_scan_cuda  # noqa: F401
 
@@ -26,6 +26,6 @@ def unavailable() -> str | None:
 
 
 def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """The recurrence; shapes as in :func:`src.ops.selective_scan`."""
+    """Return the scan without D, bias and softplus; shapes as in :func:`src.ops.selective_scan`."""
     u, delta, B, C = (x.contiguous() for x in (u, delta, B, C))
     return _selective_scan_fn()(u, delta, A.contiguous(), B, C)

@@ -1,7 +1,7 @@
-"""The scan on the CPU: compiled kernels, forward and analytic backward, run by plain threads.
+"""The scan on the CPU: compiled kernels, forward and analytic backward, run by ordinary threads.
 
-Nothing is compiled at import; compiled code is kept on disk. The kernels release the GIL, and as many threads as torch
-may use (``torch.set_num_threads``) share the tasks. How the work is cut into tasks depends on the shapes alone.
+Nothing is compiled at import; compiled code is cached on disk. The kernels release the GIL, and as many threads as
+torch may use (``torch.set_num_threads``) share the tasks. The division into tasks only depends on the shapes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from src.ops.scan.inputs import Gradients, ScanInputs
 from src.ops.scan.layout import CHUNK, LANES, empty_map, empty_states
 
 TASKS = 8
-"""Tasks to aim for, where samples and groups are fewer."""
+"""Minimum number of tasks to aim for if there are fewer samples and groups."""
 
 
 def unavailable() -> str | None:
-    """None where numba can be imported, else the reason."""
+    """Return None if numba can be imported, else the reason."""
     try:
         import numba  # noqa: F401
     except Exception as error:
@@ -36,7 +36,7 @@ def unavailable() -> str | None:
 
 
 def compile_now() -> None:
-    """Compile both directions in single precision and keep them on disk, as the first scan would; `make install` does it once."""
+    """Compile both directions in float32 and cache them on disk, as the first scan would; `make install` calls it."""
     one = torch.ones(1, 1, 1)
     inputs = ScanInputs(one, one, one[0], one[None], one[None], None, None, None, None, delta_softplus=True)
     y, states = forward(inputs, keep_states=True)
@@ -44,7 +44,7 @@ def compile_now() -> None:
 
 
 def forward(inputs: ScanInputs, keep_states: bool) -> tuple[Tensor, Tensor]:
-    """Return y, and the states before each chunk (no elements unless asked for)."""
+    """Return y, and the states before each chunk (empty without ``keep_states``)."""
     u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus = inputs
     sizes = _sizes(u, A, B, delta_proj)
     y, states = empty_map(u, inputs.by_token), empty_states(u, A, B) if keep_states else u.new_empty(0)
@@ -60,7 +60,7 @@ def forward(inputs: ScanInputs, keep_states: bool) -> tuple[Tensor, Tensor]:
 
 
 def backward(dy: Tensor, states: Tensor, inputs: ScanInputs) -> Gradients:
-    """Return the gradients, given that of y and the states before each chunk."""
+    """Return the gradients, from the gradient of y and the states before each chunk."""
     u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus = inputs
     sizes = _sizes(u, A, B, delta_proj)
     batch, parts, rank = sizes[0], sizes[-1], sizes[6]
@@ -108,7 +108,7 @@ def _sizes(u: Tensor, A: Tensor, B: Tensor, delta_proj: Tensor | None) -> tuple[
 
 
 def _readable(tensors: Sequence[Tensor], by_token: bool) -> list[Tensor]:
-    """Copies only of what the kernels cannot index."""
+    """Copy only the tensors that the kernels cannot index."""
 
     def readable(x: Tensor) -> Tensor:
         flat_rows = x.ndim == 3 or x.shape[1] == 1 or x.stride(1) == x.shape[2] * x.stride(2)
@@ -120,7 +120,7 @@ def _readable(tensors: Sequence[Tensor], by_token: bool) -> list[Tensor]:
 
 
 def _flat(*tensors: Tensor) -> list[np.ndarray]:
-    """Each tensor's memory from its first element on, as one row of numbers."""
+    """Return each tensor's memory, from its first element on, as a vector."""
     views = []
     for tensor in tensors:
         extent = (
@@ -175,7 +175,7 @@ def _run(
 
 @functools.cache
 def _threads(process: int) -> ThreadPoolExecutor:
-    """One pool a process: threads do not survive a fork."""
+    """Return this process's pool: threads do not survive a fork."""
     return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix=f"selective_scan_{process}")
 
 

@@ -1,16 +1,16 @@
 """The compiled loops behind :mod:`src.ops.scan.numba_cpu`; imported on first use only.
 
-Lanes are 16 channels of a group (a block), so nothing is summed across lanes in the forward pass and h, A and the
-outputs stay in order. Time goes by in chunks: a chunk's u, Δ, B and C are fetched into small tiles, token by token,
-whatever their layout. The forward pass leaves the states at the start of each chunk; the backward pass recomputes those
-between.
+The 16 lanes are 16 channels of a group (a block), so the forward pass sums nothing across lanes, and h, A and the
+outputs stay in order. Time is processed in chunks: a chunk's u, Δ, B and C are copied into small tiles, token by token,
+whatever their layout. The forward pass stores the states at the start of each chunk; the backward pass recomputes the
+others.
 
 A task is one part of the channel blocks of one sample and one row group of u: no two tasks write to the same place, and
-the sums over channels (gradients of B, C and the low-rank Δ) go into one buffer a part. Which blocks make a part does
-not depend on the number of threads, so results don't either.
+the sums over channels (gradients of B, C and the low-rank Δ) have one buffer per part. The division of blocks into
+parts does not depend on the number of threads, so neither do the results.
 
-Arrays are flat; ``sizes`` = N, P (row groups of u), K (groups of B that read the same rows), L, d (channels a group),
-S, R (rank of Δ, 0: given), chunk, parts; strides = those of sample, row (channel or state) and token.
+Arrays are flat. ``sizes`` = N, P (row groups of u), K (groups of B that share rows of u), L, d (channels per group), S,
+R (rank of Δ; 0: Δ is given in full), chunk, parts. ``strides`` = those of sample, row (channel or state) and token.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _kernel = compiled(numba_vectors.__file__)
 
 @njit(inline="always")
 def _scratch(size, like):  # type: ignore[no-untyped-def]
-    """Uninitialised memory that starts at a cache line."""
+    """Return uninitialised memory that starts at a cache line."""
     memory = np.empty(size + 64 // like.itemsize, like.dtype)
     start = -memory.ctypes.data % 64 // like.itemsize
     return memory[start : start + size]
@@ -60,10 +60,10 @@ def _token(order, route, t):  # type: ignore[no-untyped-def]
 
 @njit
 def _fetch(tile, width, source, base, strides, rows, order, route, first, steps):  # type: ignore[no-untyped-def]
-    """tile[i·width + r] = source at row r of the token of step first + i; rows beyond ``rows`` become 0.
+    """Set tile[i·width + r] to the source at row r of the token of step first + i; rows beyond ``rows`` become 0.
 
-    Rows lie token after token, or channel after channel: then 16×16 blocks are transposed in registers, and what comes
-    next in each channel is asked for in advance.
+    The source is stored token by token, or channel by channel. In the latter case 16×16 blocks are transposed in
+    registers, and the next tokens of each channel are prefetched.
     """
     _, stride, token_stride = strides
     if rows < width:
@@ -117,7 +117,7 @@ def _put(tile, target, base, strides, rows, order, route, first, steps, add):  #
 
 @njit
 def _columns(tile, source, at, rows, count, width, factor):  # type: ignore[no-untyped-def]
-    """tile[j·16 + c] = factor·source[at + c·count + j] for a block of ``rows`` channels; 0 in its other lanes."""
+    """Set tile[j·16 + c] to factor·source[at + c·count + j] for a block of ``rows`` channels; other lanes become 0."""
     tile[: width * LANES] = 0
     for c in range(rows):
         for j in range(count):
@@ -126,7 +126,10 @@ def _columns(tile, source, at, rows, count, width, factor):  # type: ignore[no-u
 
 @njit
 def _step_sizes(delta, raw, low, weights, bias, rank, steps, softplus, table):  # type: ignore[no-untyped-def]
-    """Δ of a block into ``delta``: given (``raw``) or of low rank, plus bias, through softplus; ``raw`` keeps what that saw."""
+    """Compute Δ of a block, in ``delta``: given in full (``raw``) or of low rank, plus bias, through softplus.
+
+    ``raw`` holds the input of the softplus afterwards.
+    """
     registers, zero = in_registers(table), splat(table, 0.0)
     for i in range(steps):
         x = load(bias, 0)
@@ -143,7 +146,7 @@ def _step_sizes(delta, raw, low, weights, bias, rank, steps, softplus, table):  
 
 @njit
 def _through_softplus(d_delta, raw, steps, table):  # type: ignore[no-untyped-def]
-    """d_delta ×= σ(raw), without a difference of nearly equal numbers on either side."""
+    """Multiply d_delta by σ(raw), computed without subtracting nearly equal numbers for either sign."""
     registers, zero, one, log2e = in_registers(table), splat(table, 0.0), splat(table, 1.0), splat(table, LOG2E)
     for i in range(steps):
         x = load(raw, i * LANES)
@@ -154,7 +157,10 @@ def _through_softplus(d_delta, raw, steps, table):  # type: ignore[no-untyped-de
 
 @njit
 def _constants(decay, W_tile, D_tile, bias_tile, A, weights, D, bias, g, d, S, R, begin, end):  # type: ignore[no-untyped-def]
-    """Group g's A (in powers of two), weights of Δ, D and bias for the blocks from ``begin`` to ``end``, one after the other."""
+    """Copy group g's A (for powers of two), Δ's weights, D and bias into tiles, block after block.
+
+    The blocks are those from ``begin`` to ``end`` − 1.
+    """
     width = S + S % 2
     for b in range(begin, end):
         channel, rows = g * d + b * LANES, min(LANES, d - b * LANES)
@@ -166,7 +172,7 @@ def _constants(decay, W_tile, D_tile, bias_tile, A, weights, D, bias, g, d, S, R
 
 @njit
 def _scan(x_tile, h, step, decay, B_tile, C_tile, D_tile, width, steps, table):  # type: ignore[no-untyped-def]
-    """The recurrence over one block's chunk: x_tile holds u before and y after, h the state before and after."""
+    """Run the recurrence over one block's chunk, in place: x_tile holds u before and y after; h holds the state."""
     registers, zero, skip = in_registers(table), splat(table, 0.0), load(D_tile, 0)
     for i in range(steps):
         dt, x = load(step, i * LANES), load(x_tile, i * LANES)
@@ -185,7 +191,7 @@ def _scan(x_tile, h, step, decay, B_tile, C_tile, D_tile, width, steps, table): 
 
 @njit
 def _recompute(carries, h, step, u_tile, decay, B_tile, width, steps, table):  # type: ignore[no-untyped-def]
-    """exp(ΔA)·h of every step of one block's chunk, from h at its start."""
+    """Compute exp(ΔA)·h of every step of one block's chunk, in ``carries``, from h at its start."""
     registers = in_registers(table)
     for i in range(steps):
         dt = load(step, i * LANES)
@@ -201,7 +207,10 @@ def _reverse(  # type: ignore[no-untyped-def]
     du_tile, d_step, dB_sum, dC_sum, dA_sum, dh, dD_sum, dB_lanes, dC_lanes,
     carries, step, u_tile, dy_tile, decay, B_tile, C_tile, D_tile, width, steps, table,
 ):  # fmt: skip
-    """The recurrence backwards over one block's chunk: writes du and dΔ, adds to the sums, moves dh to the chunk's start."""
+    """Run the recurrence backwards over one block's chunk.
+
+    Writes du and dΔ, adds to the sums, and carries dh from the chunk's end to its start.
+    """
     registers, zero, ln2 = in_registers(table), splat(table, 0.0), splat(table, 1 / LOG2E)
     padded, skip, dD_block = dB_lanes.size // LANES, load(D_tile, 0), load(dD_sum, 0)
     for i in range(steps - 1, -1, -1):
@@ -230,7 +239,7 @@ def _reverse(  # type: ignore[no-untyped-def]
 
 @njit
 def _through_projection(d_low_sum, dW_sum, d_bias_sum, d_step, W_tile, low, rank, steps):  # type: ignore[no-untyped-def]
-    """What dΔ of one block's chunk adds to the gradients of the bias, of the projection and of what was projected."""
+    """Add dΔ of one block's chunk to the gradients of the bias, of the projection and of the projected low-rank Δ."""
     d_bias = load(d_bias_sum, 0)
     for i in range(steps):
         d_raw = load(d_step, i * LANES)
@@ -244,7 +253,7 @@ def _through_projection(d_low_sum, dW_sum, d_bias_sum, d_step, W_tile, low, rank
 
 @_kernel
 def forward(task, u, delta, A, B, C, D, bias, weights, order, y, states, table, sizes, strides, softplus):  # type: ignore[no-untyped-def]
-    """One task; ``strides`` of u, delta, B, C, y. Empty ``states`` are not kept."""
+    """Compute y for one task; ``strides`` of u, delta, B, C, y. If ``states`` is empty, no states are stored."""
     _, P, K, L, d, S, R, chunk, parts = sizes
     u_strides, delta_strides, B_strides, C_strides, y_strides = strides
     blocks, width, chunks = (d + LANES - 1) // LANES, S + S % 2, (L + chunk - 1) // chunk
@@ -252,11 +261,8 @@ def forward(task, u, delta, A, B, C, D, bias, weights, order, y, states, table, 
     B_tile, C_tile, low = _scratch(chunk * width, u), _scratch(chunk * width, u), _scratch(chunk * R, u)
     x_tile, step = _scratch(chunk * LANES, u), _scratch(chunk * LANES, u)  # x_tile: u at first, y at last
     decay, h = _scratch(blocks * block, u), _scratch(blocks * block, u)
-    W_tile, D_tile, bias_tile = (
-        _scratch(blocks * R * LANES, u),
-        _scratch(blocks * LANES, u),
-        _scratch(blocks * LANES, u),
-    )
+    W_tile = _scratch(blocks * R * LANES, u)
+    D_tile, bias_tile = _scratch(blocks * LANES, u), _scratch(blocks * LANES, u)
     n, p, part = task // (P * parts), task // parts % P, task % parts
     begin, end = blocks * part // parts, blocks * (part + 1) // parts
     for k in range(K):
@@ -268,18 +274,8 @@ def forward(task, u, delta, A, B, C, D, bias, weights, order, y, states, table, 
             _fetch(B_tile, width, B, n * B_strides[0] + g * S * B_strides[1], B_strides, S, order, g * L, t, steps)
             _fetch(C_tile, width, C, n * C_strides[0] + g * S * C_strides[1], C_strides, S, order, g * L, t, steps)
             if R > 0:
-                _fetch(
-                    low,
-                    R,
-                    delta,
-                    n * delta_strides[0] + g * R * delta_strides[1],
-                    delta_strides,
-                    R,
-                    order,
-                    g * L,
-                    t,
-                    steps,
-                )
+                at = n * delta_strides[0] + g * R * delta_strides[1]
+                _fetch(low, R, delta, at, delta_strides, R, order, g * L, t, steps)
             for b in range(begin, end):
                 channel, rows = b * LANES, min(LANES, d - b * LANES)
                 at = n * u_strides[0] + (p * d + channel) * u_strides[1]
@@ -291,18 +287,8 @@ def forward(task, u, delta, A, B, C, D, bias, weights, order, y, states, table, 
                 if states.size > 0:
                     keep = ((n * P * K + g) * chunks + c) * blocks + b
                     states[keep * block : (keep + 1) * block] = h[b * block : (b + 1) * block]
-                _scan(
-                    x_tile,
-                    h[b * block :],
-                    step,
-                    decay[b * block :],
-                    B_tile,
-                    C_tile,
-                    D_tile[b * LANES :],
-                    width,
-                    steps,
-                    table,
-                )
+                h_block, decay_block, skip = h[b * block :], decay[b * block :], D_tile[b * LANES :]
+                _scan(x_tile, h_block, step, decay_block, B_tile, C_tile, skip, width, steps, table)
                 at = n * y_strides[0] + (p * d + channel) * y_strides[1]
                 _put(x_tile, y, at, y_strides, rows, order, g * L, t, steps, k > 0)
 
@@ -311,7 +297,10 @@ def forward(task, u, delta, A, B, C, D, bias, weights, order, y, states, table, 
 def _reverse_block(  # type: ignore[no-untyped-def]
     inputs, outputs, fetched, tiles, constants, sums, place, order, table, sizes, strides, softplus
 ):  # fmt: skip
-    """The backward pass of one block's chunk: recompute its states, go back through them, write du and a given Δ's gradient."""
+    """Run the backward pass of one block's chunk: recompute its states, go back through them, write du.
+
+    It also writes the gradient of Δ, if Δ is given in full.
+    """
     (u, delta, dy, states), (du, d_delta), (B_tile, C_tile, low) = inputs, outputs, fetched
     u_tile, dy_tile, du_tile, raw, step, d_step, h, carries, dB_lanes, dC_lanes = tiles
     decay, W_tile, D_tile, bias_tile = constants
@@ -350,7 +339,7 @@ def _reverse_block(  # type: ignore[no-untyped-def]
 
 @njit
 def _write_token_sums(dB, dC, d_delta, dB_sum, dC_sum, d_low_sum, order, sizes, n, g, part, first, steps):  # type: ignore[no-untyped-def]
-    """What the blocks of a chunk have added up for each of its tokens: dB, dC and the gradient of a low-rank Δ."""
+    """Write the sums over a chunk's blocks for each of its tokens: dB, dC and the gradient of a low-rank Δ."""
     N, P, K, L, _, S, R, _, _ = sizes
     padded = (S + LANES - 1) // LANES * LANES
     for i in range(steps):
@@ -365,7 +354,7 @@ def _write_token_sums(dB, dC, d_delta, dB_sum, dC_sum, d_low_sum, order, sizes, 
 def _write_channel_sums(  # type: ignore[no-untyped-def]
     dA, dD, d_bias, d_weights, dA_sum, dD_sum, d_bias_sum, dW_sum, sizes, n, g, begin, end
 ):  # fmt: skip
-    """What the chunks have added up for each channel of the blocks from ``begin`` to ``end``."""
+    """Write the sums over the chunks for each channel of the blocks from ``begin`` to ``end`` − 1."""
     _, P, K, _, d, S, R, _, _ = sizes
     block = (S + S % 2) * LANES
     for b in range(begin, end):
@@ -383,10 +372,10 @@ def backward(  # type: ignore[no-untyped-def]
     task, u, delta, A, B, C, D, bias, weights, order, dy, states,
     du, d_delta, dA, dB, dC, dD, d_bias, d_weights, table, sizes, strides, softplus,
 ):  # fmt: skip
-    """One task; ``strides`` of u, delta, B, C, dy, du, d_delta.
+    """Compute the gradients of one task; ``strides`` of u, delta, B, C, dy, du, d_delta.
 
-    Sums over N are left to the caller: dA (N,G·d,S), dD and d_bias (N,G·d), d_weights (N,G·d,R); sums over parts too:
-    dB and dC (parts,N,L,G·S), and with R > 0 d_delta (parts,N,L,G·R).
+    The caller sums over N: dA (N,G·d,S), dD and d_bias (N,G·d), d_weights (N,G·d,R); and over parts: dB and dC
+    (parts,N,L,G·S), and with R > 0 d_delta (parts,N,L,G·R).
     """
     _, P, K, L, d, S, R, chunk, parts = sizes
     _, delta_strides, B_strides, C_strides, _, _, _ = strides
@@ -395,30 +384,16 @@ def backward(  # type: ignore[no-untyped-def]
     B_tile, C_tile, low = _scratch(chunk * width, u), _scratch(chunk * width, u), _scratch(chunk * R, u)
     u_tile, dy_tile, du_tile = _scratch(chunk * LANES, u), _scratch(chunk * LANES, u), _scratch(chunk * LANES, u)
     raw, step, d_step = _scratch(chunk * LANES, u), _scratch(chunk * LANES, u), _scratch(chunk * LANES, u)
-    decay, h, dh, dA_sum = (
-        _scratch(blocks * block, u),
-        _scratch(block, u),
-        _scratch(blocks * block, u),
-        _scratch(blocks * block, u),
-    )
-    W_tile, D_tile, bias_tile = (
-        _scratch(blocks * R * LANES, u),
-        _scratch(blocks * LANES, u),
-        _scratch(blocks * LANES, u),
-    )
-    dW_sum, dD_sum, d_bias_sum = (
-        _scratch(blocks * R * LANES, u),
-        _scratch(blocks * LANES, u),
-        _scratch(blocks * LANES, u),
-    )
+    decay, dh, dA_sum = _scratch(blocks * block, u), _scratch(blocks * block, u), _scratch(blocks * block, u)
+    W_tile, dW_sum = _scratch(blocks * R * LANES, u), _scratch(blocks * R * LANES, u)
+    D_tile, bias_tile, dD_sum = _scratch(blocks * LANES, u), _scratch(blocks * LANES, u), _scratch(blocks * LANES, u)
+    d_bias_sum, h = _scratch(blocks * LANES, u), _scratch(block, u)
     carries, dB_lanes, dC_lanes = _scratch(chunk * block, u), _scratch(padded * LANES, u), _scratch(padded * LANES, u)
     dB_lanes[:], dC_lanes[:] = 0, 0
     dB_sum, dC_sum, d_low_sum = _scratch(chunk * padded, u), _scratch(chunk * padded, u), _scratch(chunk * R * LANES, u)
     tiles = (u_tile, dy_tile, du_tile, raw, step, d_step, h, carries, dB_lanes, dC_lanes)
-    constants, sums = (
-        (decay, W_tile, D_tile, bias_tile),
-        (dB_sum, dC_sum, d_low_sum, dA_sum, dh, dD_sum, d_bias_sum, dW_sum),
-    )
+    constants = (decay, W_tile, D_tile, bias_tile)
+    sums = (dB_sum, dC_sum, d_low_sum, dA_sum, dh, dD_sum, d_bias_sum, dW_sum)
     inputs, outputs, fetched = (u, delta, dy, states), (du, d_delta), (B_tile, C_tile, low)
     n, p, part = task // (P * parts), task // parts % P, task % parts
     begin, end = blocks * part // parts, blocks * (part + 1) // parts
@@ -434,18 +409,8 @@ def backward(  # type: ignore[no-untyped-def]
             _fetch(B_tile, width, B, n * B_strides[0] + g * S * B_strides[1], B_strides, S, order, g * L, t, steps)
             _fetch(C_tile, width, C, n * C_strides[0] + g * S * C_strides[1], C_strides, S, order, g * L, t, steps)
             if R > 0:
-                _fetch(
-                    low,
-                    R,
-                    delta,
-                    n * delta_strides[0] + g * R * delta_strides[1],
-                    delta_strides,
-                    R,
-                    order,
-                    g * L,
-                    t,
-                    steps,
-                )
+                at = n * delta_strides[0] + g * R * delta_strides[1]
+                _fetch(low, R, delta, at, delta_strides, R, order, g * L, t, steps)
             for b in range(begin, end):
                 place = (n, p, k, c, b)
                 _reverse_block(

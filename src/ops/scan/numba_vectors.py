@@ -1,8 +1,8 @@
-"""Sixteen lanes as one value inside Numba functions: what LLVM's own vectoriser does not do reliably for the scan.
+"""Vectors of sixteen lanes inside Numba functions: LLVM's own vectoriser is not reliable for the scan.
 
 ``load``, ``broadcast`` and ``store`` move lanes between registers and flat arrays, ``+ − ×`` and ``fma`` compute,
-``exp2`` and ``log1p`` are polynomials. LLVM maps sixteen lanes to what the processor has: one AVX-512 register, two of
-AVX2, four of NEON.
+``exp2`` and ``log1p`` are polynomials. LLVM maps sixteen float32 lanes to the processor's registers: one of AVX-512,
+two of AVX2, four of NEON.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ intrinsic: Any = extending.intrinsic  # the first argument comes from Numba, not
 LANES = 16
 INT32 = ir.IntType(32)
 HAS_SCALEF = bool(llvm.get_host_cpu_features().get("avx512f")) and "NUMBA_CPU_NAME" not in os.environ
-"""AVX-512 multiplies by a power of two in one instruction, out-of-range exponents included."""
+"""Whether one AVX-512 instruction can multiply by a power of two, including exponents out of range."""
 
 
 class Vector(types.Type):
-    """Sixteen float32 or float64."""
+    """Numba's type of sixteen float32 or float64 numbers."""
 
     def __init__(self, element: Any) -> None:
         self.element = element
@@ -58,7 +58,7 @@ def _in_all_lanes(builder: Any, scalar: Any) -> Any:
 
 @intrinsic
 def load(typing: Any, array: Any, index: Any) -> Any:
-    """array[index : index + 16]; no bounds are checked."""
+    """Return array[index : index + 16]; bounds are not checked."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         at = _pointer(context, builder, signature.args[0], args[0], signature.args[1], args[1])
@@ -69,7 +69,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def store(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
-    """array[index : index + 16] = lanes; no bounds are checked."""
+    """Set array[index : index + 16] to the lanes; bounds are not checked."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         at = _pointer(context, builder, signature.args[0], args[0], signature.args[1], args[1])
@@ -81,7 +81,7 @@ def store(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
 
 @intrinsic
 def broadcast(typing: Any, array: Any, index: Any) -> Any:
-    """array[index] in every lane."""
+    """Return array[index] in every lane."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         at = _pointer(context, builder, signature.args[0], args[0], signature.args[1], args[1], lanes=False)
@@ -92,7 +92,7 @@ def broadcast(typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def splat(typing: Any, array: Any, number: Any) -> Any:
-    """A number in every lane of a vector of the array's kind."""
+    """Return a number in every lane of a vector of the array's dtype."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return _in_all_lanes(builder, context.cast(builder, args[1], signature.args[1], array.dtype))
@@ -102,7 +102,7 @@ def splat(typing: Any, array: Any, number: Any) -> Any:
 
 @intrinsic
 def prefetch(typing: Any, array: Any, index: Any) -> Any:
-    """Ask for the cache line of array[index], which may lie beyond the end."""
+    """Prefetch the cache line of array[index], which may be beyond the end."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         at = _pointer(context, builder, signature.args[0], args[0], signature.args[1], args[1], lanes=False)
@@ -117,7 +117,10 @@ def prefetch(typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def transpose(typing: Any, source: Any, at: Any, stride: Any, target: Any, to: Any, step: Any) -> Any:
-    """target[to + step·i + j] = source[at + stride·j + i] for i, j < 16, in registers: four rounds that swap half-blocks."""
+    """Set target[to + step·i + j] to source[at + stride·j + i] for i, j < 16.
+
+    It happens in registers, in four rounds that swap half-blocks.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kinds = signature.args
@@ -146,7 +149,7 @@ def transpose(typing: Any, source: Any, at: Any, stride: Any, target: Any, to: A
 
 @intrinsic
 def fold(typing: Any, array: Any, index: Any) -> Any:
-    """Lane k: the sum of array[index + 16·k : index + 16·k + 16]; the rounds of `transpose` with sums in between."""
+    """Return the sum of array[index + 16·k : index + 16·k + 16] in lane k, by the rounds of `transpose` with sums."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         start = context.cast(builder, args[1], signature.args[1], types.intp)
@@ -166,7 +169,7 @@ def fold(typing: Any, array: Any, index: Any) -> Any:
 
 
 def _half_blocks(half: int) -> tuple[Any, Any]:
-    """Masks that put the first, and the second, half-blocks of two vectors side by side."""
+    """Return the shuffle masks that join the first, and the second, half-blocks of two vectors."""
     low = [lane if not lane & half else LANES + lane - half for lane in range(LANES)]
     high = [lane + half if not lane & half else LANES + lane for lane in range(LANES)]
     kind = ir.VectorType(INT32, LANES)
@@ -181,7 +184,7 @@ def _operation(emit: Callable[..., Any]) -> Any:
     return operation
 
 
-_FAST = ("nsz", "contract")  # NaN and infinity go through: a diverged weight must show
+_FAST = ("nsz", "contract")  # NaN and infinity are kept: a diverged weight must be visible
 _add = _operation(lambda builder, a, b: builder.fadd(a, b, flags=_FAST))
 _sub = _operation(lambda builder, a, b: builder.fsub(a, b, flags=_FAST))
 _mul = _operation(lambda builder, a, b: builder.fmul(a, b, flags=_FAST))
@@ -209,13 +212,13 @@ def _llvm_call(builder: Any, name: str, args: Any, result: Any = None, **options
 
 @intrinsic
 def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    """a·b + c, rounded once."""
+    """Return a·b + c, rounded once."""
     return a(a, b, c), lambda context, builder, signature, args: _llvm_call(builder, "fma", args)
 
 
 @intrinsic
 def total(typing: Any, a: Any) -> Any:
-    """The sum of the lanes, in an order that the processor likes (the same one every time)."""
+    """Return the sum of the lanes, added in an order that is fast on the processor (always the same one)."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         zero = ir.Constant(args[0].type.element, -0.0)
@@ -236,7 +239,7 @@ def _log(typing: Any, a: Any) -> Any:
 
 @intrinsic
 def _scalef(typing: Any, a: Any, n: Any) -> Any:
-    """a·2ⁿ for integral n, by AVX-512."""
+    """Return a·2ⁿ for integral n, by AVX-512."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector, mask = args[0].type, ir.IntType(16)
@@ -249,7 +252,7 @@ def _scalef(typing: Any, a: Any, n: Any) -> Any:
 
 @intrinsic
 def _add_exponent(typing: Any, a: Any, shifted: Any) -> Any:
-    """a·2ⁿ where ``shifted`` = n + 1.5·2^(mantissa bits): n is in its lowest bits and is added to a's exponent."""
+    """Return a·2ⁿ for ``shifted`` = n + 1.5·2^(mantissa bits): n is in its lowest bits and is added to a's exponent."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         bits, mantissa = (32, 23) if a.element == types.float32 else (64, 52)
@@ -261,7 +264,7 @@ def _add_exponent(typing: Any, a: Any, shifted: Any) -> Any:
     return a(a, shifted), codegen
 
 
-EXP2 = {  # 2^f − 1 = f·(c₁ + c₂f + …) for |f| ≤ ½, highest first; 1 at 0 exactly, so that slow decays do not drift
+EXP2 = {  # 2^f − 1 = f·(c₁ + c₂f + …) for |f| ≤ ½, highest first; 2⁰ is exactly 1, so that slow decays do not drift
     np.float32: [
         1.326472731307149e-3,
         9.671512991189957e-3,
@@ -284,7 +287,10 @@ LOG1P = [  # log(1 + e) = e·(1 + …) for 0 ≤ e ≤ 1, highest first; relativ
 
 
 def constants(dtype: Any) -> np.ndarray:
-    """What the functions below look up, as an argument of the kernel: constants in the code would be loaded again in every step."""
+    """Return the constants of the functions below, as an argument of the kernel.
+
+    Constants in the code would be loaded again in every step.
+    """
     small = dtype == np.float32
     bounds = [-126.0, 126.0, 1.5 * 2.0**23] if small else [-1022.0, 1022.0, 1.5 * 2.0**52]
     return np.array([*bounds, *EXP2[dtype], 1.0, *(LOG1P if small else [])], dtype)
@@ -299,7 +305,7 @@ def _horner(x, table, first, count):  # type: ignore[no-untyped-def]
 
 
 def in_registers(table: Any) -> Any:
-    """The constants of :func:`exp2` as vectors where they fit into the registers (float32), else the table itself."""
+    """Return the constants of :func:`exp2` as vectors if they fit into registers (float32), else the table itself."""
     raise NotImplementedError
 
 
@@ -317,7 +323,10 @@ def _in_registers(table: Any) -> Any:
 
 
 def exp2(x: Any, registers: Any) -> Any:
-    """2ˣ for x up to about 127 (float64: 1023); ``registers`` of :func:`in_registers`. Relative error 2e-7 (float64: 4e-16)."""
+    """Return 2ˣ for x up to about 127 (float64: 1023), with a relative error of 2e-7 (float64: 4e-16).
+
+    ``registers``: from :func:`in_registers`.
+    """
     raise NotImplementedError
 
 
@@ -352,7 +361,7 @@ def _exp2(x: Any, registers: Any) -> Any:
 
 
 def log1p(e: Any, table: Any) -> Any:
-    """log(1 + e) for 0 ≤ e ≤ 1; ``table`` of :func:`constants`."""
+    """Return log(1 + e) for 0 ≤ e ≤ 1; ``table``: from :func:`constants`."""
     raise NotImplementedError
 
 

@@ -1,8 +1,8 @@
-"""The scan in ONNX: one node while a network is traced, then an exact body out of ONNX's own operators.
+"""The scan in ONNX: one node while a network is traced, then an exact body of ONNX's own operators.
 
-The body visits one token per iteration of ONNX's ``Scan``. All that does not depend on the state (Δ, Δ·u, the order of
-the tokens) is computed before it for all tokens at once, in the shapes that the iteration reads, so that six small
-operators are left in it.
+The body visits one token per iteration of ONNX's ``Scan``. Everything that does not depend on the state (Δ, Δ·u, the
+order of the tokens) is computed before the loop for all tokens at once, in the shapes that the iteration needs; only
+six small operators remain in the loop.
 """
 
 from __future__ import annotations
@@ -26,17 +26,19 @@ _AS_NODE: ContextVar[bool] = ContextVar("_AS_NODE", default=False)
 
 
 class Sizes(NamedTuple):
-    """The sizes that a body is written for; tokens and batch stay open."""
+    """The sizes that a body is written for; the numbers of tokens and of images stay dynamic."""
 
     groups: int
     width: int
+    """Channels of a group."""
     states: int
     rank: int
+    """Rank of Δ."""
 
 
 @contextmanager
 def scans_as_nodes() -> Iterator[None]:
-    """Trace every scan as one node ``run::SelectiveScan``, which :func:`with_scan_bodies` replaces."""
+    """Trace every scan in the block as one node ``run::SelectiveScan``, which :func:`with_scan_bodies` replaces."""
     token = _AS_NODE.set(True)
     try:
         yield
@@ -53,8 +55,8 @@ def node(inputs: ScanInputs) -> Tensor:
     """Return y of a scan that is traced, not computed.
 
     Args:
-        inputs: with all optional arguments, and with the rows of u shared by all groups, as
-            :class:`src.models.vss.SS2D` scans.
+        inputs: with all optional arguments, and with the rows of u shared by all groups, as in
+            :class:`src.models.vss.SS2D`.
 
     Raises:
         ValueError: a scan of another form.
@@ -74,7 +76,7 @@ def node(inputs: ScanInputs) -> Tensor:
 
 
 def with_scan_bodies(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model in which every node of :func:`node` is replaced by what computes it."""
+    """Return a model in which every node of :func:`node` is replaced by the operators that compute it."""
     import onnx
     from onnx.inliner import inline_local_functions
 
@@ -95,7 +97,10 @@ def with_scan_bodies(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def with_own_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Move the decays A, once they are constants, into the iterations that read them: some runtimes let these read nothing outside."""
+    """Move the decays A, once they are constants, into the iterations that use them.
+
+    In some runtimes an iteration cannot use values from outside.
+    """
     constants = {one.name: one for one in model.graph.initializer}
     for one in model.graph.node:
         for body in (attribute.g for attribute in one.attribute if one.op_type == "Scan" and attribute.name == "body"):
@@ -109,16 +114,17 @@ def with_own_constants(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def scan_function(name: str, sizes: Sizes) -> onnx.FunctionProto:
-    """Return the scan as a function of a model: the inputs of :func:`node` in the order of :class:`ScanInputs`, and y."""
+    """Return the scan as an ONNX function of :func:`node`'s inputs, in the order of :class:`ScanInputs`; output y."""
     from onnx.parser import parse_function
 
-    head = f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]> {name} (u, delta, A, B, C, D, delta_bias, delta_proj, order) => (y)'
+    head = f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]> '
+    head += f"{name} (u, delta, A, B, C, D, delta_bias, delta_proj, order) => (y)"
     function: onnx.FunctionProto = parse_function(f"{head} {{{_constants(sizes)}{_BEFORE}{_iteration(sizes)}{_AFTER}}}")
     return function
 
 
 def _constants(sizes: Sizes) -> str:
-    """Return the shapes and axes that the parts below read by name; in a shape 0 keeps an axis and −1 is what remains."""
+    """Return the shapes and axes that the parts below use by name; in a shape 0 keeps an axis and −1 is the rest."""
     g, d, s, r = sizes
     values = {
         "axis0": [0],
@@ -187,8 +193,8 @@ A_t = Transpose <perm = [0, 1, 3, 2]> (A_g)
 state_shape = Concat <axis = 0> (groups, batch, state_ends)
 start = ConstantOfShape (state_shape)
 """
-"""Tokens in the order of their visits, time first: step and drive (Δ, Δ·u) are (L,G,N,1,d), b (L,G,N,S,1), c (L,G,N,1,S). The softplus of
-Relu, Exp and Log runs in vectors, unlike onnxruntime's own."""
+"""Tokens in the order of their visits, time first: step and drive (Δ, Δ·u) are (L,G,N,1,d), b (L,G,N,S,1), c
+(L,G,N,1,S). Softplus is made of Relu, Exp and Log, which onnxruntime vectorises, unlike its own Softplus."""
 
 
 def _iteration(sizes: Sizes) -> str:
@@ -196,7 +202,8 @@ def _iteration(sizes: Sizes) -> str:
     g, d, s, _ = sizes
     return f"""
 end, outputs = Scan <num_scan_inputs = 4, body = token
-  (float[{g},n,{s},{d}] h, float[{g},n,1,{d}] step_now, float[{g},n,1,{d}] drive_now, float[{g},n,{s},1] b_now, float[{g},n,1,{s}] c_now)
+  (float[{g},n,{s},{d}] h, float[{g},n,1,{d}] step_now, float[{g},n,1,{d}] drive_now,
+   float[{g},n,{s},1] b_now, float[{g},n,1,{s}] c_now)
   => (float[{g},n,{s},{d}] h_next, float[{g},n,1,{d}] y_now) {{
   exponent = Mul (step_now, A_t)
   decay = Exp (exponent)
@@ -227,4 +234,4 @@ skip = Mul (tokens, D_sum)
 y_tokens = Add (y_sum, skip)
 y = Transpose <perm = [1, 2, 0]> (y_tokens)
 """
-"""What group g said at step t is row t·G + g; back to the tokens' own places, and summed over the groups."""
+"""The output of group g at step t is row t·G + g. Outputs are put back at their tokens and summed over the groups."""

@@ -1,9 +1,9 @@
-"""The scan as one torch operator, `run::selective_scan`: compiled kernels behind it, one set a kind of device.
+"""The scan as one torch operator, `run::selective_scan`, with one set of compiled kernels per kind of device.
 
-Being an operator makes `torch.compile` and `torch.export` treat it as a unit and gives it a shape rule that needs no
-numbers; `flops.py` gives it an entry in torch's FLOP counter. Its backward is an operator too; it has none of its own
-(second derivatives: the `parallel` backend). Arguments are those of :func:`src.ops.selective_scan` in float32 (CPU: or
-float64), without defaults.
+As an operator, `torch.compile` and `torch.export` treat it as a unit, and its output shapes are known without computing
+anything; `flops.py` gives it an entry in torch's FLOP counter. Its backward pass is an operator too, which has no
+derivative (for second derivatives take the `parallel` backend). Arguments are those of
+:func:`src.ops.selective_scan`, without defaults, in float32 (on a CPU also float64).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from src.ops.scan.inputs import Gradients, ScanInputs
 from src.ops.scan.layout import empty_gradients, empty_map, empty_states
 
 ARGUMENTS = (
-    "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? delta_bias, Tensor? delta_proj, Tensor? order, "
-    "bool delta_softplus"
+    "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, "
+    "Tensor? D, Tensor? delta_bias, Tensor? delta_proj, Tensor? order, bool delta_softplus"
 )
-"""The fields of :class:`ScanInputs` as torch's operators declare them, which take no tuple of them."""
+"""The fields of :class:`ScanInputs` in the schema of the operators, which cannot take a tuple."""
 GRADIENTS = f"({', '.join(['Tensor'] * 8)})"
 
 
@@ -32,7 +32,7 @@ GRADIENTS = f"({', '.join(['Tensor'] * 8)})"
     schema=f"({ARGUMENTS}, bool keep_states) -> (Tensor, Tensor)",
 )
 def scan(*arguments: Any) -> tuple[Tensor, Tensor]:
-    """Return y, and with ``keep_states`` what the backward pass needs of the states."""
+    """Return y, and with ``keep_states`` the states that the backward pass needs."""
     *inputs, keep_states = arguments
     return numba_cpu.forward(ScanInputs(*inputs), keep_states)
 

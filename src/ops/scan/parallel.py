@@ -1,8 +1,8 @@
 """The scan in pure tensor operations without a loop over time: for export, for second derivatives, for any device.
 
-Neighbours are combined pairwise, (a₁, b₁) then (a₂, b₂) ↦ (a₂a₁, a₂b₁ + b₂), the half-length problem is solved, and the
-positions between are filled in: O(L) work in log₂ L rounds. Only products of decays occur, never a quotient or the
-exponential of a positive sum, so nothing can overflow where the recurrence itself does not.
+Neighbours are combined in pairs, (a₁, b₁) then (a₂, b₂) ↦ (a₂a₁, a₂b₁ + b₂); the problem of half the length is solved,
+and the positions between are filled in: O(L) work in log₂ L rounds. Only products of decays are formed, never a
+quotient or the exponential of a positive sum, so nothing overflows unless the recurrence itself does.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from torch import Tensor
 from src.utils.private import assume
 
 MOST_ROUNDS = 18
-"""Of an exported scan whose length is not known yet: good for 2¹⁸ tokens, a map of 512×512."""
+"""Rounds of an exported scan whose length is not known yet: enough for 2¹⁸ tokens, a map of 512×512."""
 
 
 def unavailable() -> str | None:
-    """None: plain torch runs everywhere."""
+    """Return None: plain torch runs everywhere."""
     return None
 
 
 def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """The scan without D, bias and softplus; shapes as in :func:`src.ops.selective_scan`.
+    """Return the scan without D, bias and softplus; shapes as in :func:`src.ops.selective_scan`.
 
-    Memory: the states of all steps, S × the size of u, several times.
+    It needs several times the memory of the states of all steps (S × the size of u).
     """
     groups = B.shape[1]
     u, delta = (x.unflatten(1, (groups, -1)).unsqueeze(3) for x in (u, delta))
@@ -40,7 +40,10 @@ def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
 
 
 def _linear_recurrence(decay: Tensor, drive: Tensor, rounds: int) -> Tensor:
-    """h_t = a_t·h_{t−1} + b_t along the last axis, h_{−1} = 0; ``rounds`` ≥ log₂ L. More do no harm: one token stays one."""
+    """Return h_t = a_t·h_{t−1} + b_t along the last axis, from h_{−1} = 0.
+
+    ``rounds`` must be at least log₂ L; more are harmless, as one token stays one.
+    """
     if rounds == 0:
         return drive
     length = drive.shape[-1]
@@ -51,8 +54,8 @@ def _linear_recurrence(decay: Tensor, drive: Tensor, rounds: int) -> Tensor:
 
 
 def _in_pairs(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Elements at even and at odd places, ⌊L/2⌋ + 1 each: zeros fill up, which nobody reads.
+    """Return the elements at even and at odd positions, ⌊L/2⌋ + 1 each, padded with zeros that are not used.
 
-    So many, because an export takes a length that shrinks to one for a constant.
+    The padding keeps the length above 1, because an export would treat a length of 1 as a constant.
     """
     return F.pad(x, (0, 1))[..., 0::2], F.pad(x, (0, 2))[..., 1::2]

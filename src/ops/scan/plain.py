@@ -1,4 +1,4 @@
-"""The scan's options in tensor operations, for the backends that know only the recurrence itself."""
+"""The scan's options in tensor operations, for the backends that only implement the recurrence itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ Recurrence = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def plain(scan: Recurrence, inputs: ScanInputs) -> Tensor:
-    """:func:`src.ops.selective_scan` by ``scan(u, delta, A, B, C)`` with u, delta (N,G·d,L), A (G·d,S), B, C (N,G,S,L)."""
+    """Compute :func:`src.ops.selective_scan` by a backend's recurrence.
+
+    ``scan(u, delta, A, B, C)`` takes u, delta (N,G·d,L), A (G·d,S), B, C (N,G,S,L).
+    """
     u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus = inputs
     groups, rows, u_rows = B.shape[1], A.shape[0], u.shape[1]
     width = rows // groups

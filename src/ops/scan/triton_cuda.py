@@ -1,7 +1,7 @@
-"""The scan on a GPU: Triton kernels, forward and analytic backward. Triton compiles them on first use; nothing else to install.
+"""The scan on a GPU: Triton kernels, forward and analytic backward, which Triton compiles on first use.
 
-How the work is cut into programs depends on the shapes alone. Torch does what is not a scan: a low-rank Δ and its
-gradients, and the sum over groups that share rows (each group writes a map of its own).
+The division of the work into programs only depends on the shapes. Torch computes what is not a scan: a low-rank Δ and
+its gradients, and the sum over groups that share rows (each group writes its own map).
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from src.ops.scan import layout
 from src.ops.scan.inputs import Gradients, ScanInputs
 
 OLDEST = (3, 4)
-"""The first Triton to take tuples (of strides) without known faults; it comes with torch 2.8."""
+"""The first version of Triton that accepts tuples (of strides) without known bugs; it comes with torch 2.8."""
 
 TILE = 2048
-"""Numbers (channels · states · steps) that a program handles at once, unless one channel has more."""
+"""Numbers (channels · states · steps) that a program handles at once, unless a single channel has more."""
 
 WARP = 128
 """Numbers of a tile that a warp of 32 threads handles: with more, the backward pass runs out of registers."""
 
 PROGRAMS = 1024
-"""Enough to keep a large GPU busy: where chunks are fewer, their channels are cut into parts."""
+"""Number of programs that keeps a large GPU busy: if there are fewer chunks, their channels are split into parts."""
 
 
 def unavailable() -> str | None:
-    """None where Triton can be imported and torch has a CUDA device, else the reason."""
+    """Return None if Triton can be imported and torch has a CUDA device, else the reason."""
     try:
         import triton
     except Exception as error:
@@ -39,7 +39,7 @@ def unavailable() -> str | None:
 
 
 def forward(inputs: ScanInputs, keep_states: bool) -> tuple[Tensor, Tensor]:
-    """Return y, and the states before each chunk (no elements unless asked for)."""
+    """Return y, and the states before each chunk (empty without ``keep_states``)."""
     u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus = inputs
     cut, by_token = _cut(u, A, B), inputs.by_token
     A, (D, delta_bias, order) = A.contiguous(), (None if x is None else x.contiguous() for x in (D, delta_bias, order))
@@ -53,7 +53,7 @@ def forward(inputs: ScanInputs, keep_states: bool) -> tuple[Tensor, Tensor]:
 
 
 def backward(dy: Tensor, states: Tensor, inputs: ScanInputs) -> Gradients:
-    """Return the gradients, given that of y and the states before each chunk."""
+    """Return the gradients, from the gradient of y and the states before each chunk."""
     u, delta, A, B, C, D, delta_bias, delta_proj, order, delta_softplus = inputs
     cut, by_token = _cut(u, A, B), inputs.by_token
     batch, groups, states_a_group, length = B.shape
@@ -85,10 +85,10 @@ def backward(dy: Tensor, states: Tensor, inputs: ScanInputs) -> Gradients:
 
 
 class _Cut(NamedTuple):
-    """Sizes, and how the work is cut. The kernels know the first eight."""
+    """Sizes, and the division of the work. The first eight are passed to the kernels."""
 
     sharing: int
-    """Groups that read the same rows of u."""
+    """Groups that share the same rows of u."""
     groups: int
     length: int
     width: int
@@ -100,7 +100,7 @@ class _Cut(NamedTuple):
     parts: int
     """Programs that share the blocks of a chunk."""
     channels: int
-    """Channels of a block; a power of 2, as the next two."""
+    """Channels of a block; a power of 2, like the next two."""
     padded_states: int
     steps: int
     """Steps of a chunk."""
@@ -131,7 +131,7 @@ def _by_group(x: Tensor, groups: int, dimension: int = 1) -> Tensor:
 
 
 def _rows(x: Tensor, cut: _Cut) -> Tensor:
-    """(N, groups of rows, d, L)."""
+    """Return a view of shape (N, groups of rows, d, L)."""
     return _by_group(x, x.shape[1] // cut.width)
 
 
@@ -140,7 +140,10 @@ def _strides(tensors: list[Tensor]) -> list[tuple[int, ...]]:
 
 
 def _full_delta(delta: Tensor, weights: Tensor | None, groups: int, by_token: bool) -> Tensor:
-    """Δ before bias and softplus as (N, G, d, L), laid out as u; as exact as torch's float32_matmul_precision makes products."""
+    """Return Δ before bias and softplus as (N, G, d, L), in the layout of u.
+
+    A low-rank Δ is as exact as torch's float32_matmul_precision makes matrix products.
+    """
     delta = _by_group(delta, groups)
     if weights is None:
         return delta
@@ -149,14 +152,14 @@ def _full_delta(delta: Tensor, weights: Tensor | None, groups: int, by_token: bo
 
 
 def _a_map_each_group(u: Tensor, by_token: bool, cut: _Cut) -> Tensor:
-    """An empty output: like u, but with the rows of every group where groups share those of u."""
+    """Return an uninitialised output like u; if groups share rows of u, with separate rows for every group."""
     if cut.sharing == 1:
         return layout.empty_map(u, by_token)
     return u.new_empty(u.shape[0], cut.length, cut.groups * cut.width).mT
 
 
 def _over_sharing(x: Tensor, cut: _Cut) -> Tensor:
-    """The sum over the groups that share rows, back in the shape and layout of the output."""
+    """Return the sum over the groups that share rows, in the shape and layout of the output."""
     if cut.sharing == 1:
         return x
     return x.mT.unflatten(-1, (-1, cut.sharing, cut.width)).sum(3).flatten(2).mT
@@ -173,7 +176,7 @@ def _carries(
     softplus: bool,
     backward: bool,
 ) -> Tensor:
-    """The states before each chunk (x, Z = u, B); ``backward``: the gradients of those after it (x, Z = dy, C)."""
+    """Return the states before each chunk (x, Z = u, B); ``backward``: gradients of those after it (x, Z = dy, C)."""
     local, carry = (layout.empty_states(x, A, Z).zero_() for _ in range(2))
     if cut.chunks > 1:
         total = x.new_empty(x.shape[0], cut.groups, cut.chunks, cut.width)

@@ -1,7 +1,8 @@
 """Hyper-parameter search: the Hydra sweeper behind ``python -m src.train sweep=optuna`` (`conf/sweep/optuna.yaml`).
 
-Hydra finds sweepers in the namespace package `hydra_plugins` alone, and imports it with every command: heavy imports
-come late. Its own plugin (hydra-optuna-sweeper 1.3.0) still asks for Optuna 2; the syntax of the space is the same.
+Hydra only finds sweepers in the namespace package `hydra_plugins`, and every command imports that package: heavy
+imports are therefore inside the functions. Hydra's own plugin (hydra-optuna-sweeper 1.3.0) still requires Optuna 2;
+the syntax of the search space is the same.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ BEST = "best.yaml"
 
 
 class OptunaSweeper(Sweeper):
-    """Searches with Optuna's TPE for the highest S_α on the hold-out, the best epoch's; no test set is read.
+    """Searches with Optuna's TPE for the highest S_α on the hold-out (that of the best epoch); reads no test set.
 
-    The study lies in the multirun's folder: the same command with the same ``paths.output_dir`` resumes where it was
-    stopped, also in the middle of a trial. A trial that fails is noted, and the search continues.
+    The study is stored in the multirun's folder: the same command with the same ``paths.output_dir`` resumes the
+    search, even in the middle of a trial. A trial that fails is recorded, and the search continues.
 
     Args:
-        trials: how many in all; more of them may be asked for later.
-        parallel: how many the launcher gets at once; more than one only helps with a launcher for clusters.
+        trials: total number of trials; it may be raised later.
+        parallel: number of trials that the launcher gets at once; more than one only helps with a cluster launcher.
         seed: of the sampler, not of the trainings.
         space: key → ``interval(a,b)``, ``tag(log,interval(a,b))``, ``int(interval(a,b))``, ``range(…)`` or
-            ``choice(…)``; what is typed goes before it: ``KEY=VALUE`` fixes a key, ``'KEY=interval(a,b)'`` searches it.
+            ``choice(…)``. The command line wins: ``KEY=VALUE`` fixes a key, ``'KEY=interval(a,b)'`` searches it.
     """
 
     hydra_context: HydraContext
@@ -56,7 +57,7 @@ class OptunaSweeper(Sweeper):
         self.trials, self.parallel, self.seed, self.given = trials, parallel, seed, dict(space)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra hands over, and make the launcher."""
+        """Store Hydra's arguments and make the launcher."""
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -64,7 +65,7 @@ class OptunaSweeper(Sweeper):
         self.folder = Path(config.hydra.sweep.dir)
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run what is missing, and tell the best. Mistakes end the process with status 2."""
+        """Run the missing trials and print the best one. User errors end the process with status 2."""
         try:
             if find_spec("optuna") is None:
                 raise UserError("sweep=optuna needs the package optuna: pip install -e '.[sweep]'")
@@ -80,7 +81,7 @@ class OptunaSweeper(Sweeper):
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
         try:
             for trial in study.trials:
-                if not trial.state.is_finished():  # of a process that was killed
+                if not trial.state.is_finished():  # its process was killed
                     self._run(study, {trial.number: trial.params}, resumed=True)
             while (missing := self.trials - len(study.trials)) > 0:
                 asked = [study.ask(space) for _ in range(min(self.parallel, missing))]
@@ -98,7 +99,7 @@ class OptunaSweeper(Sweeper):
         self._tell_best(study)
 
     def _split(self, arguments: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribution]]:
-        """Overrides for every trial, and the space."""
+        """Return the overrides of every trial, and the search space."""
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         given = parser.parse_overrides([f"{key}={value}" for key, value in self.given.items()])
         chosen = {
@@ -114,7 +115,9 @@ class OptunaSweeper(Sweeper):
 
         launch = launched()
         problems = Problems(
-            f"{key}: makes no other configuration; over seeds a search finds luck" for key in space if key in REPLICATES
+            f"{key}: only repeats a configuration; a search over it would pick a lucky run"
+            for key in space
+            if key in REPLICATES
         )
         problems += (
             [] if space else ["nothing to search: hydra.sweeper.space is empty, and no KEY=interval(a,b) was typed"]
@@ -136,10 +139,10 @@ class OptunaSweeper(Sweeper):
         self.validate_batch_is_legal([[*self.fixed, *_overrides({key: _first(one) for key, one in space.items()})]])
 
     def _study(self, space: Mapping[str, BaseDistribution]) -> Study:
-        """The folder's study, or a new one.
+        """Return the folder's study, or a new one.
 
         Raises:
-            UserError: it was begun with another space or with other overrides.
+            UserError: the study was started with another space or with other overrides.
         """
         import optuna
 
@@ -162,7 +165,7 @@ class OptunaSweeper(Sweeper):
         return study
 
     def _run(self, study: Study, trials: Mapping[int, Mapping[str, Any]], resumed: bool = False) -> None:
-        """Launch the trials (number → parameters, numbers without a gap) and tell the study what they gave."""
+        """Launch the trials (number → parameters, consecutive numbers) and report their results to the study."""
         from optuna.trial import TrialState
 
         from src.report.sweep.jobs import read_job
@@ -180,16 +183,14 @@ class OptunaSweeper(Sweeper):
                 print(f"trial {number} of {self.trials}: S_α {job.best:.4f} (best {study.best_value:.4f}); {words}")
             else:
                 study.tell(number, state=TrialState.FAIL)
-                print(
-                    f"trial {number} of {self.trials}: {job.state}; {job.why or 'there is no S_α of a hold-out in its log'}"
-                )
+                why = job.why or "there is no S_α of a hold-out in its log"
+                print(f"trial {number} of {self.trials}: {job.state}; {why}")
 
     def _tell_best(self, study: Study) -> None:
         done = [trial for trial in study.trials if trial.value is not None]
         if not done:
-            raise UserError(
-                f"none of the {len(study.trials)} trials gave an S_α; python -m src.report.sweep {self.folder} lists why"
-            )
+            why = f"python -m src.report.sweep {self.folder} lists why"
+            raise UserError(f"none of the {len(study.trials)} trials gave an S_α; {why}")
         best = study.best_trial
         found = _overrides(best.params)
         OmegaConf.save({"trial": best.number, "val/s_alpha": best.value, "overrides": found}, self.folder / BEST)
@@ -198,9 +199,8 @@ class OptunaSweeper(Sweeper):
             for word in self.fixed
             if not word.startswith(("sweep=", "test=", "ckpt_path=")) and not _is_place(word)
         ]
-        print(
-            f"best of {len(done)}: trial {best.number}, S_α {best.value:.4f} on the hold-out ({self.folder / BEST}); train and test it:"
-        )
+        where = f"on the hold-out ({self.folder / BEST})"
+        print(f"best of {len(done)}: trial {best.number}, S_α {best.value:.4f} {where}; train and test it:")
         print(f"  {self._line([*words, *found])}")
         print(f"all of them: python -m src.report.sweep {shlex.quote(str(self.folder))}")
 
@@ -209,7 +209,11 @@ class OptunaSweeper(Sweeper):
 
 
 def distribution(override: Override) -> BaseDistribution:
-    """What Optuna draws from for a sweep in Hydra's syntax."""
+    """Return the Optuna distribution of a sweep in Hydra's syntax.
+
+    Raises:
+        UserError: an interval that is empty or has no bounds, or a logarithmic one that reaches 0.
+    """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value: Any = override.value()
@@ -227,7 +231,7 @@ def distribution(override: Override) -> BaseDistribution:
 
 
 def _overrides(parameters: Mapping[str, Any]) -> list[str]:
-    """Three digits are enough for a search, and can be read and typed."""
+    """Return the parameters as overrides, floats with three digits: enough for a search, and easy to type."""
     return [f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in parameters.items()]
 
 

@@ -1,1 +1,1 @@
-"""Figures of the report, drawn by matplotlib without a screen."""
+"""Figures of the report, drawn by matplotlib without a display."""

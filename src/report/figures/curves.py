@@ -9,13 +9,13 @@ from src.metrics.functional import THRESHOLDS
 from src.report.figures.figure import figure_of, plain, save_figure
 from src.scoring.scores import SetScores
 
-# Okabe and Ito's colours, told apart with every common colour blindness; dashes begin a second round.
+# Okabe and Ito's colours, distinguishable with every common colour blindness; they repeat with another dash pattern.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.")
 
 
 def save_curves(path: Path, results: Sequence[SetScores], protocol: str) -> None:
-    """Write `path` (a PNG) and the same as PDF beside it."""
+    """Write the figure as PNG to `path`, and as PDF beside it."""
     figure, axes = figure_of(1, 3, 10.0, 3.4)
     precision, f_measure, e_measure = axes[0]
     for i, one in enumerate(results):

@@ -1,4 +1,4 @@
-"""Rows of small square pictures in one figure, put together as one array: an axis for each would cost seconds per report."""
+"""Rows of small square pictures in one figure, drawn as one array: an axis for each would cost seconds per report."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from src.report.figures.figure import DPI
 GAP, LABEL, TITLE, LINE = 4, 0.34, 0.2, 0.15
 """Pixels between pictures; inches of the row labels, of a line of titles and of a line of the caption."""
 POINTS_A_CHARACTER = 0.5
-"""The mean width of a character, in sizes of the font."""
+"""Mean width of a character as a share of the font size."""
 
 
 class Tile(NamedTuple):
-    """A picture and its title: (h,w) numbers of any range that ``limits`` name, or (h,w,3) colours in [0,1] or uint8."""
+    """A picture and its title: (h,w) numbers, shown between the ``limits``, or (h,w,3) colours in [0,1] or uint8."""
 
     title: str
     picture: np.ndarray
@@ -29,16 +29,16 @@ class Tile(NamedTuple):
 def mosaic(
     rows: Sequence[Sequence[Tile]], labels: Sequence[str], caption: str, inches: float, font: float = 9.0
 ) -> Any:
-    """A Matplotlib figure with one row of tiles per label, each ``inches`` wide and high.
+    """Return a Matplotlib figure with one row of tiles per label.
 
-    A row repeats no title of the row before it at the same place.
+    A title is left out if the tile above has the same one.
 
     Args:
-        rows: tiles; a row may be shorter than the first.
+        rows: the tiles; rows may differ in length.
         labels: a text beside each row.
-        caption: a text below, broken to the width.
-        inches: of a tile's side.
-        font: points of titles; labels and caption are smaller.
+        caption: a text below, wrapped to the figure's width.
+        inches: the side of a tile.
+        font: size of the titles in points; labels and caption are smaller.
     """
     import matplotlib as mpl
 
@@ -51,7 +51,7 @@ def mosaic(
     lines = textwrap.wrap(caption, max(12, int(width / DPI * 72 / (small * POINTS_A_CHARACTER))))
     titled = [
         [j >= len(before) or tile.title != before[j].title for j, tile in enumerate(row)]
-        for before, row in zip([[], *rows], rows)
+        for before, row in zip([[], *rows], rows, strict=False)
     ]
     tops = np.cumsum([round(TITLE * DPI) * any(new) + (side + GAP) * (i > 0) for i, new in enumerate(titled)])
     height = int(tops[-1]) + side + GAP + round((len(lines) * LINE + 0.05) * DPI)
@@ -82,7 +82,7 @@ def _label_style(label: str, size: float) -> dict[str, Any]:
 
 
 def _drawn(tile: Tile, side: int) -> np.ndarray:
-    """(side, side, 3) uint8: shrunk by area, enlarged bilinearly."""
+    """Return the tile as (side, side, 3) uint8, shrunk by area averaging or enlarged bilinearly."""
     picture = tile.picture
     if picture.dtype != np.uint8:
         picture = picture.astype(np.float32)

@@ -1,4 +1,4 @@
-"""One row of a gallery, made with a network: the stages of an image, from the photograph to the errors of the final mask."""
+"""One row of a gallery, made with a network: an image, its masks by stage and the errors of the final mask."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from src.report.figures.gallery import Panel, error_map
 
 @torch.no_grad()
 def network_panels(module: COSModule, sample: Mapping[str, Any]) -> list[Panel]:
-    """Image, truth, M_0 … M_K, M̂_{K+1} where the network closes with it, the final map's errors, E_K, B_K and the residual r_{K−1}.
+    """Return the pictures of one image: its truth, masks, errors and last unfolding variables.
 
-    Masks and E_K are brought to the truth's size as for scoring, by their logits; B_K and r_{K−1} keep the unfolding
-    resolution.
+    In order: image, truth, M_0 … M_K, M̂_{K+1} if the network has a closing step, the final map's errors, E_K, B_K and
+    the residual r_{K−1}. Masks and E_K are resized to the truth's size by their logits, as for scoring; B_K and r_{K−1}
+    keep the unfolding resolution.
 
     Args:
         module: the network and the protocol of its validation.
-        sample: ``image`` (3, S, S), ``mask`` (h, w) and, where there is a field of view, ``valid`` (h, w).
+        sample: ``image`` (3, S, S), ``mask`` (h, w) and, if there is a field of view, ``valid`` (h, w).
     """
     output = module.eval()(sample["image"][None].to(module.device))
     image, truth = sample["image"], sample["mask"]

@@ -1,4 +1,4 @@
-"""One image's unfolding as a picture: a row a stage, what its closed-form steps read and what became of the mask."""
+"""One image's unfolding as a picture, one row per stage: inputs and results of the closed-form steps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ StagedNetwork = RUN | ReleasedNetwork
 
 INCHES = 1.3
 SMALLEST_LIMIT = 1e-3
-"""The colour scale of an idle step: noise must not look like evidence."""
+"""Smallest limit of the colour scale: the noise of a step that changes nothing must not look like evidence."""
 
 CLOSING = r"$\hat{M}_{K+1}$"
 
@@ -40,17 +40,17 @@ def draw_unfolding(
 ) -> None:
     """Write a PNG with one row per stage k: M_{k−1}, the step to M̂_k and its parts, w_k, R_{k−1}, M_k, E_k, B_k, Ĉ_k.
 
-    A closing step has a row of its own, with M̂_{K+1} where the stages have M_k. All steps share one colour scale,
-    which the caption names. Parts are those of :func:`src.models.diagnostics.mask_step_parts`; without a mask step
-    (``fpn_ds``) there are none. A network whose stages are masks alone has M_{k−1} and M_k.
+    A closing step has its own row, with M̂_{K+1} in place of M_k. All steps share one colour scale; the caption states
+    it. The parts are those of :func:`src.models.diagnostics.mask_step_parts`; without a mask step (``fpn_ds``) there
+    are none. For a network whose stages only have masks, a row shows M_{k−1} and M_k.
 
     Args:
         path: the file to write.
         net: a network in evaluation mode.
-        image: (3,S,S) in [0,1], as the network sees it.
+        image: (3,S,S) in [0,1], at the network's input size.
         name: of the image, for the caption.
         truth: G, (h,w) of any size; None: not shown.
-        photograph: False leaves out what shows the image itself: image, B_k and Ĉ_k.
+        photograph: False leaves out the panels that show the photograph: image, B_k and Ĉ_k.
     """
     rows = _rows(net, image[None], truth, photograph)
     steps = [panel.picture.abs().flatten() for row in rows for panel in row if panel.signed]

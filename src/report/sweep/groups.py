@@ -1,4 +1,4 @@
-"""The jobs of a multirun by configuration: which seeds there are, how they compare with a reference, what their networks cost."""
+"""The jobs of a multirun, grouped by configuration: their seeds, comparison with a reference, and network costs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ from src.utils.private import fake_tensors
 
 @dataclass
 class Group:
-    """The jobs of one configuration (they differ in their seeds) and what its network costs (NaN if that is not known)."""
+    """The jobs of one configuration, which differ in their seeds."""
 
     name: str
     jobs: list[Job]
     parameters: float = math.nan
+    """Parameters of its network; NaN if unknown."""
     gmacs: float = math.nan
+    """GMACs of its network for one image; NaN if unknown."""
 
     @property
     def finished(self) -> list[Job]:
@@ -43,7 +45,7 @@ class Group:
         return [job.best for job in self.finished if not math.isnan(job.best)]
 
     def means(self, dataset: str, measure: str) -> list[float]:
-        """The data set's number in each finished job."""
+        """Return the mean over the data set's images, for each finished job."""
         return [
             float(one.values(measure).mean()) for job in self.finished for one in job.scores if one.dataset == dataset
         ]
@@ -51,7 +53,7 @@ class Group:
 
 @dataclass
 class Sweep:
-    """Groups of jobs; for each data set the comparisons of `reference` (None: there is none) with every other group."""
+    """Groups of jobs, and for each data set the comparisons of `reference` (None: no reference) with every other."""
 
     groups: list[Group]
     columns: list[str]
@@ -61,7 +63,7 @@ class Sweep:
     comparisons: dict[str, list[Comparison]]
 
     def marks(self, dataset: str) -> dict[tuple[str, str], str]:
-        """(group, measure) → ▲ better or ▼ worse than the reference, where test and interval agree."""
+        """Return (group, measure) → ▲ better or ▼ worse than the reference, where test and interval agree."""
         found = [one for one in self.comparisons.get(dataset, []) if one.better is not None]
         return {(one.second, one.measure): "▲" if one.better == one.second else "▼" for one in found}
 
@@ -72,13 +74,13 @@ def collect(
     """Read a multirun's folder.
 
     Args:
-        folder: that of the multirun.
+        folder: the multirun's folder.
         reference: the group that the others are compared with; None: ``full``, or no comparison without such a group.
         columns: measures, or the name of a list; None: those of the data sets' task.
         cost: count parameters and GMACs of each group's network.
 
     Raises:
-        UserError: no multirun, an unknown reference or measure, jobs of different protocols.
+        UserError: not a multirun, an unknown reference or measure, jobs of different protocols.
     """
     jobs = read_jobs(folder)
     groups = [
@@ -105,7 +107,7 @@ def collect(
 
 
 def _columns(scores: Sequence[SetScores], wanted: Sequence[str] | None, datasets: Sequence[str]) -> list[str]:
-    """Measures that are means over images; only these can be compared image by image."""
+    """Return the columns that are means over images; only these can be compared image by image."""
     available = [name for name in scores[0].measures if has_rows(name) and all(name in one.measures for one in scores)]
     asked = wanted[0] if wanted is not None and len(wanted) == 1 else wanted
     if asked is None:
@@ -121,7 +123,7 @@ def _compare(groups: Sequence[Group], dataset: str, measures: Sequence[str], ref
 
 
 def _over_seeds(group: Group, dataset: str) -> SetScores | None:
-    """Each image's scores averaged over the seeds; images that all seeds have."""
+    """Average each image's scores over the seeds; images that some seed lacks are left out."""
     runs = [
         {row["image"]: row for row in one.rows}
         for job in group.finished
@@ -141,13 +143,13 @@ def _over_seeds(group: Group, dataset: str) -> SetScores | None:
 
 
 def network_cost(config: Mapping[str, Any]) -> tuple[float, float]:
-    """Parameters and GMACs of one image, from a run's configuration; NaN if it can no longer be built."""
+    """Return parameters and GMACs for one image of a run's network; NaN if it can no longer be built."""
     try:
         plain: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(dict(config)), resolve=True)  # type: ignore[assignment]
         size = int(plain["data"]["image_size"])
         net = untrained_network(upgrade_config(plain)).eval()
         with fake_tensors():  # shapes only, no arithmetic
             total = count_parts(net, torch.rand(1, 3, size, size))[-1]
-    except Exception:  # a configuration of another version of this project; its scores still stand
+    except Exception:  # a configuration of another version of this project; its scores are still valid
         return math.nan, math.nan
     return float(total.parameters), total.gmacs

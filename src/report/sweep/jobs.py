@@ -1,4 +1,4 @@
-"""The jobs of a multirun folder: what each was, how far it came, what it scored."""
+"""The jobs of a multirun folder: configuration, progress and scores of each."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from src.scoring.scores import SetScores
 from src.utils.errors import UserError
 
 REPLICATES = frozenset({"seed", "data.seed", "ckpt_path", "paths.output_dir"})
-"""Overrides that repeat, resume or move a configuration rather than make another."""
+"""Overrides that repeat, resume or move a configuration, but do not change it."""
 
 
 @dataclass
 class Job:
-    """One folder of a multirun. `state`: finished, failed, running or stopped (its process is gone); `why`: what is known of that.
+    """One folder of a multirun.
 
-    `seconds`: of all epochs together, validation included; `epoch_seconds`: their median.
+    `state`: finished, failed, running or stopped (its process is gone); `why`: what is known about that. `seconds`: the
+    time of all epochs, validation included; `epoch_seconds`: their median. `best`: the best S_α on the hold-out.
     """
 
     folder: Path
@@ -46,12 +47,12 @@ class Job:
 
     @property
     def seed(self) -> str:
-        """The seed as overridden or configured; – if there is none."""
+        """Return the seed as overridden or configured; – if there is none."""
         return self.overrides.get("seed", str(self.config.get("seed", "–")))
 
 
 def read_jobs(folder: Path) -> list[Job]:
-    """All jobs below a multirun's folder, in the order of their numbers, each named by what varies between them (seeds do not count).
+    """Return all jobs below a multirun's folder, by number; they are named as in `name_jobs`.
 
     Raises:
         UserError: no such folder, or no job of a multirun in it.
@@ -91,7 +92,7 @@ def read_job(folder: Path) -> Job:
 
 
 def name_jobs(overrides: Sequence[dict[str, str]]) -> list[str]:
-    """A name for each job: the overrides in which the jobs differ, without seeds; for an ablation only its name.
+    """Return a name for each job: the overrides in which the jobs differ, without seeds; of an ablation only its name.
 
     >>> name_jobs([{"ablation": "full", "seed": "0"}, {"ablation": "no_robe", "seed": "0"}])
     ['full', 'no_robe']
@@ -114,7 +115,7 @@ def _overrides(path: Path, noted: Sequence[str] | None) -> dict[str, str]:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """The resolved configuration of the run, or what Hydra composed if the job never began."""
+    """Return the resolved configuration of the run, or what Hydra composed if the job never started."""
     for path in (folder / "config.yaml", folder / ".hydra" / "config.yaml"):
         try:
             loaded = OmegaConf.to_container(OmegaConf.load(path))
@@ -138,7 +139,7 @@ def _read_scores(job: Job) -> bool:
 
 
 def _read_logs(job: Job) -> None:
-    """Epochs done, seconds an epoch (the median) and the best hold-out S_α, from all the logs of a run and its resumptions."""
+    """Set epochs, seconds and the best hold-out S_α from all logs of a run and its resumptions."""
     seconds, alphas, epochs = list[float](), list[float](), [-1]
     for path in job.folder.glob("logs/version_*/metrics.csv"):
         try:

@@ -1,4 +1,7 @@
-"""A multirun in one table and one picture: ``python -m src.report.sweep DIR``; unfinished jobs are listed, nothing is scored again."""
+"""A multirun in one table and one picture: ``python -m src.report.sweep DIR``.
+
+Unfinished jobs are listed; nothing is scored again.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ DIGITS = 4
 
 
 def write_sweep(folder: Path, sweep: Sweep) -> list[Table]:
-    """Write sweep.md, sweep.csv, sweep_comparisons.csv and sweep.{png,pdf} into `folder`; returns the tables that are worth printing."""
+    """Write sweep.{md,csv}, sweep_comparisons.csv and sweep.{png,pdf} into `folder`; return the tables to print."""
     main, unfinished = [_main_table(sweep, dataset) for dataset in sweep.datasets or [""]], _unfinished_table(sweep)
     tables = [*main, *([unfinished] if unfinished.rows else [])]
     tests = [statistics_table(found, sweep.protocol) for found in sweep.comparisons.values() if found]
@@ -41,9 +44,9 @@ def write_sweep(folder: Path, sweep: Sweep) -> list[Table]:
 
 
 def save_picture(path: Path, sweep: Sweep) -> None:
-    """Each group's first measure on each data set, or without a test S_α on the hold-out: a dot a seed, the mean and ± std.
+    """Draw each group's first measure on each data set (without a test: S_α on the hold-out), as PNG and PDF.
 
-    The reference's mean is a line. Also as PDF.
+    One dot per seed, the mean and ± standard deviation; the reference's mean is a dotted line.
     """
     groups = [group for group in sweep.groups if group.finished]
     count = max(1, len(sweep.datasets))
@@ -80,7 +83,7 @@ def _draw_seeds(axis: Axes, y: int, values: Sequence[float], color: str) -> None
 
 
 def main() -> None:
-    """The command line of :func:`collect` and :func:`write_sweep`."""
+    """Run the command line of :func:`collect` and :func:`write_sweep`."""
     parser = ScriptParser("All jobs of a multirun in one table and one picture.")
     parser.add_argument(
         "folder", type=Path, help="the multirun's folder (paths.output_dir of `python -m src.train -m`)"
@@ -126,8 +129,9 @@ def _main_table(sweep: Sweep, dataset: str) -> Table:
         notes.append(f"Protocol {PROTOCOLS[sweep.protocol]}.")
     if sweep.comparisons.get(dataset):
         notes.append(
-            f"▲ better, ▼ worse than {sweep.reference}: paired over images, each averaged over the seeds; Wilcoxon's test with Holm's "
-            "correction and the bootstrap agree. It speaks of these trainings: whether new seeds would repeat it, the deviation must tell."
+            f"▲ better, ▼ worse than {sweep.reference}: paired over images, each averaged over the seeds; Wilcoxon's "
+            "test with Holm's correction and the bootstrap agree. This holds for these trainings; the standard "
+            "deviation indicates whether new seeds would repeat it."
         )
     return Table(f"{dataset or 'Sweep'}: {len(sweep.groups)} configurations", header, rows, notes)
 
@@ -147,7 +151,7 @@ def _unfinished_table(sweep: Sweep) -> Table:
 
 
 def _rows(sweep: Sweep) -> Iterator[dict[str, Any]]:
-    """One row a configuration and data set, in full precision."""
+    """Yield one row per configuration and data set, in full precision."""
     for group in sweep.groups:
         states = {
             f"jobs_{state}": sum(job.state == state for job in group.jobs)
@@ -184,7 +188,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _std(values: Sequence[float]) -> float:
-    """Sample standard deviation; NaN for a single value, which has none."""
+    """Return the sample standard deviation; NaN for fewer than two values."""
     return stdev(values) if len(values) > 1 else math.nan
 
 

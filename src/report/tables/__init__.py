@@ -1,1 +1,1 @@
-"""Tables of the report: their columns, their rows, and how they are written."""
+"""Tables of the report: columns, rows and output formats."""

@@ -1,4 +1,4 @@
-"""Where a method is good: by object size, number of objects, and COD10K's super- and sub-classes."""
+"""Scores by object size, by number of objects, and by COD10K's super- and sub-classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from src.report.tables.table import Cell, Head, Table
 from src.scoring.scores import SPECK, SetScores
 
 SIZES = ((0.0, "no object"), (0.01, "under 1 %"), (0.05, "1 to 5 %"), (0.2, "5 to 20 %"), (1.0, "over 20 %"))
-"""Share of object pixels up to and including the bound; our choice, the field has no common one."""
+"""Upper bound (inclusive) of the share of object pixels → name; our choice, as the field has no common one."""
 COUNTS = ("none", "1", "2", "3 or more")
 BY_SIZE, BY_COUNT, BY_SUPER, BY_SUB = "object size", "number of objects", "super-class", "sub-class"
 RULES = {
@@ -31,7 +31,7 @@ _COD10K = re.compile(r"COD10K-(?:CAM|NonCAM)-(\d+)-([^-]+)-(\d+)-(.+)-\d+")
 
 @dataclass(frozen=True)
 class Group:
-    """The images of one bucket: their number, and the means by method and measure."""
+    """The images of one group: their number, and the means by method and measure."""
 
     dataset: str
     by: str
@@ -41,13 +41,16 @@ class Group:
 
 
 def cod10k_class(image: str) -> tuple[str, str] | None:
-    """`COD10K-CAM-1-Aquatic-1-BatFish-2` → ("Aquatic", "BatFish"); None for other names."""
+    """Return ("Aquatic", "BatFish") for `COD10K-CAM-1-Aquatic-1-BatFish-2`; None for names of other forms."""
     match = _COD10K.fullmatch(image)
     return (match[2], match[4]) if match else None
 
 
 def break_down(results: Sequence[SetScores]) -> list[Group]:
-    """Groups of one data set, in a fixed order; kinds with a single group are left out, as they repeat the main table."""
+    """Return the groups of one data set, in a fixed order.
+
+    A kind with a single group is left out, as it would repeat the main table.
+    """
     keys = {row["image"]: dict(_keys(row)) for row in results[0].rows}
     groups = []
     for by in RULES:
@@ -60,9 +63,9 @@ def break_down(results: Sequence[SetScores]) -> list[Group]:
 
 
 def breakdown_tables(groups: Sequence[Group], columns: Sequence[str], protocol: str, digits: int) -> list[Table]:
-    """One table a kind of group: the columns of a single method; of several methods the first column's measure.
+    """Return one table per kind of group: all columns of a single method, or the first column for several methods.
 
-    Columns that are no mean over images (`*_max`) are left out; none, if there are no others.
+    Columns that are not means over images (`*_max`) are left out; without other columns there is no table.
     """
     columns = [name for name in columns if has_rows(name)]
     tables = []
@@ -99,7 +102,7 @@ def breakdown_tables(groups: Sequence[Group], columns: Sequence[str], protocol: 
 
 
 def breakdown_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """For a CSV: one row per group and method, with every measure that is a mean over images."""
+    """Return the rows of a CSV: one per group and method, with every measure that is a mean over images."""
     return [
         {
             "dataset": group.dataset,
@@ -115,7 +118,7 @@ def breakdown_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 
 def _keys(row: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, str]]]:
-    """Kind → (place in its order, group) of one image."""
+    """Yield, for one image, each kind with (position in the kind's order, group)."""
     place = next(i for i, (bound, _) in enumerate(SIZES) if row["object_share"] <= bound)
     yield BY_SIZE, (place, SIZES[place][1])
     count = min(int(row["objects"]), len(COUNTS) - 1)

@@ -13,7 +13,7 @@ PRESETS = {
     "polyp": ("dice_mean", "iou_mean", "f_weighted", "s_alpha", "e_max", "mae"),
     "vessel": ("dice", "iou", "sensitivity", "specificity", "accuracy"),
 }
-"""What the literature of a task prints: camouflaged objects (S_α first), polyps (Dice and IoU first), vessels."""
+"""The columns of each task's literature: camouflaged objects (S_α first), polyps (Dice and IoU first), vessels."""
 
 _TASKS = {
     "polyp": {"kvasir", "kvasir-seg", "cvc-clinicdb", "cvc-colondb", "cvc-300", "etis", "etis-laribpolypdb"},
@@ -22,10 +22,16 @@ _TASKS = {
 
 
 def choose_columns(wanted: str | Sequence[str] | None, available: Iterable[str], datasets: Iterable[str]) -> list[str]:
-    """Measures to print: a list, the name of a preset, or None for the preset of the data sets' task (`cod` unless all are of another).
+    """Return the measures to print.
+
+    Args:
+        wanted: measures, the name of a preset, or None for the preset of the data sets' task (`cod` unless all of them
+            are of another task).
+        available: the measures that were computed.
+        datasets: names of the data sets.
 
     Raises:
-        UserError: names measures that were not computed, and those that were.
+        UserError: measures that were not computed; the message lists those that were.
     """
     if wanted is None:
         names = {dataset.lower() for dataset in datasets}
@@ -41,7 +47,7 @@ def choose_columns(wanted: str | Sequence[str] | None, available: Iterable[str],
 
 
 def heading(name: str) -> str:
-    """`S_α ↑`: the measure and the direction that is better."""
+    """Return a measure's label and its better direction, such as `S_α ↑`."""
     return f"{MEASURES[name].label} {MEASURES[name].arrow}"
 
 
@@ -53,19 +59,20 @@ def latex_heading(name: str) -> str:
 
 
 def number(value: float | None, digits: int) -> str:
-    """Fixed decimals; a dash where there is no number."""
+    """Return a number with fixed decimals; a dash for None or NaN."""
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def has_rows(name: str) -> bool:
-    """Whether a data set's number is the mean of its images' (not so for `*_max`, the maximum of the mean curve)."""
+    """Whether a data set's value is the mean over its images (unlike `*_max`, the maximum of the mean curve)."""
     return not name.endswith("_max")
 
 
 def ranks(values: Sequence[float | None], higher_is_better: bool, digits: int) -> list[str]:
-    """`best`, `second` or "" for each value as it is printed: equal prints share a mark, the next lower one is the second.
+    """Return `best`, `second` or "" for each value, ranked as printed.
 
-    A single number is not ranked.
+    Values that are printed alike share a mark; `second` is the next printed value after the best. A single number is
+    not ranked.
     """
     printed = [None if value is None or math.isnan(value) else round(value, digits) for value in values]
     order = sorted({value for value in printed if value is not None}, reverse=higher_is_better)

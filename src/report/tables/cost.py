@@ -59,7 +59,8 @@ def timings_table(name: str, timings: list[Timing], cfg: DictConfig, device: tor
         )
     memory = "of the GPU's allocator" if device.type == "cuda" else "of the whole process, libraries included"
     notes = [
-        f"{_device_name(device)}; {cfg.repeats} runs after {cfg.warmup} to warm up; torch {torch.__version__}. Peak: {memory}.",
+        f"{_device_name(device)}; {cfg.repeats} runs after {cfg.warmup} to warm up; torch {torch.__version__}. "
+        f"Peak: {memory}.",
         *(["train: forward, loss, backward; no optimiser."] if cfg.train else []),
     ]
     return Table(

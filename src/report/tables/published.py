@@ -1,4 +1,4 @@
-"""Published numbers, from `published.yaml`, shown beside measured ones and marked as published."""
+"""Published numbers from `published.yaml`; tables show them beside measured ones, marked as published."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from src.utils.errors import UserError
 
 FILE = Path(__file__).with_name("published.yaml")
 CELLS = ("mae", "f_adp", "e_mean", "s_alpha")
-"""The measures of a cell, in its order: the paper's E is the mean over thresholds, its F the adaptive one."""
+"""The measures of a cell, in order; the paper's E is the mean over thresholds, its F the adaptive one."""
 SOURCE = "Table 1 of RUN (ICML 2025)"
 SETTINGS = {"common": "", "mis": "multiple input scales", "ms": "multiple stages"}
 
@@ -29,13 +29,13 @@ class PublishedRow:
 
     @property
     def label(self) -> str:
-        """`FEDER (Res2Net50)`, with the setting where it is not the common one."""
+        """Return the row's label, such as `FEDER (Res2Net50)`, with the setting if it is not the common one."""
         return f"{self.method} ({', '.join(filter(None, (self.backbone, SETTINGS[self.setting])))})"
 
 
 @cache
 def published_rows() -> tuple[PublishedRow, ...]:
-    """All rows of the file, in its order."""
+    """Return all rows of the file, in its order."""
     rows = OmegaConf.to_container(OmegaConf.load(FILE))
     assert isinstance(rows, list)
     return tuple(PublishedRow(row.pop("method"), row.pop("backbone"), row.pop("setting"), _scores(row)) for row in rows)
@@ -48,7 +48,7 @@ def _scores(cells: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 def select_published(
     datasets: Sequence[str], settings: Sequence[str] = ("common",), backbones: Sequence[str] | None = None
 ) -> list[PublishedRow]:
-    """Rows with any of the data sets, of the settings and backbones (None: all); settings=[] selects nothing.
+    """Return the rows with any of the data sets, of the settings and backbones (None: all); settings=[]: no rows.
 
     Raises:
         UserError: a setting or backbone that no row has.

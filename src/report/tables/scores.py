@@ -1,4 +1,4 @@
-"""The main table: published rows and measured ones, kept apart, and everything that says how the numbers came about."""
+"""The main table: published and measured rows, kept apart, and notes on how the numbers were computed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from src.scoring.scores import SetScores
 PROTOCOLS = {
     "field": "field: maps rounded to 8 bits, then min–max normalised one by one, as the field's toolbox does",
     "raw": "raw: maps as they are given, neither rounded nor normalised",
-    "released": "released: maps stretched min–max one by one, saved in 8 bits and normalised again, images not turned by their EXIF "
-    "orientation, as the authors of RUN test",
+    "released": "released: maps stretched min–max one by one, saved in 8 bits and normalised again, "
+    "images not turned by their EXIF orientation, as the authors of RUN test",
 }
 PUBLISHED_DIGITS = 3
 VIEW = (
@@ -34,8 +34,8 @@ def scores_table(
 ) -> Table:
     """Return a table with one row per method and the measures of each data set as columns.
 
-    Best and second are marked over all rows of a column as printed. Measured numbers are ranked apart from published
-    ones where they cannot be compared: protocol `raw`, or a data set that lacks images; the notes say so.
+    Best and second are marked among all rows of a column, as printed. Measured numbers are ranked apart from published
+    ones if they cannot be compared (protocol `raw`, or a data set that lacks images); the notes say so.
 
     Args:
         title: of the table.
@@ -44,25 +44,23 @@ def scores_table(
         protocol: `field`, `raw` or `released`.
         digits: decimals.
         published: rows of papers, shown beside the measured ones.
-        context: notes of the caller, e.g. the network's input size and the checkpoint.
+        context: the caller's notes, e.g. the network's input size and the checkpoint.
     """
     datasets = list(results)
     published = [row for row in published if any(dataset in row.scores for dataset in datasets)]
     methods = list(dict.fromkeys(one.label for group in results.values() for one in group))
     measured = {(one.dataset, one.label): one.scalars for group in results.values() for one in group}
     apart = [name for name in datasets if published and not comparable(results[name], protocol)]
-    rows = [[Cell(row.label), Cell("published")] for row in published] + [
-        [Cell(name), Cell("measured here")] for name in methods
-    ]
+    rows = [[Cell(row.label), Cell("published")] for row in published]
+    rows += [[Cell(name), Cell("measured here")] for name in methods]
     for dataset in datasets:
         for name in columns:
             theirs = [row.scores.get(dataset, {}).get(name) for row in published]
             ours = [measured.get((dataset, method), {}).get(name) for method in methods]
             groups = [theirs, ours] if dataset in apart else [theirs + ours]
             marks = [mark for group in groups for mark in ranks(group, MEASURES[name].higher_is_better, digits)]
-            texts = [number(value, min(digits, PUBLISHED_DIGITS)) for value in theirs] + [
-                number(value, digits) for value in ours
-            ]
+            texts = [number(value, min(digits, PUBLISHED_DIGITS)) for value in theirs]
+            texts += [number(value, digits) for value in ours]
             for row, text, mark in zip(rows, texts, marks, strict=True):
                 row.append(Cell(text, mark))
     is_staged = all(one.map for group in results.values() for one in group)
@@ -70,22 +68,19 @@ def scores_table(
     header += [Head(heading(name), latex_heading(name)) for _ in datasets for name in columns]
     spans = [("", 2), *((dataset, len(columns)) for dataset in datasets)] if len(datasets) > 1 else []
     if not published:
-        rows, header, spans = (
-            [[row[0], *row[2:]] for row in rows],
-            [header[0], *header[2:]],
-            [("", 1), *spans[1:]] if spans else [],
-        )
+        rows, header = [[row[0], *row[2:]] for row in rows], [header[0], *header[2:]]
+        spans = [("", 1), *spans[1:]] if spans else []
     notes = [*set_notes(results), *how_notes(columns, protocol, digits), *context, *_published_notes(published, apart)]
     return Table(title, header, rows, notes, frozenset({len(published)}) if published else frozenset(), spans)
 
 
 def comparable(results: Sequence[SetScores], protocol: str) -> bool:
-    """Whether published numbers of this data set were made on the same images in the same way."""
+    """Whether published numbers of this data set were computed on the same images in the same way."""
     return protocol != "raw" and all(count_note(one.dataset, "test", len(one.rows)) is None for one in results)
 
 
 def set_notes(results: Mapping[str, Sequence[SetScores]]) -> list[str]:
-    """For each data set: number of images, field of view, what a map without any object would score, maps that were resized."""
+    """Return notes on each data set: number of images, field of view, MAE of an empty map, maps that were resized."""
     notes = []
     for dataset, group in results.items():
         images = len(group[0].rows)
@@ -95,11 +90,7 @@ def set_notes(results: Mapping[str, Sequence[SetScores]]) -> list[str]:
             if incomplete
             else f"{dataset}: {images} image{'s' * (images != 1)}"
         )
-        view = (
-            "; scored inside the field of view only (S, weighted F, boundaries and context take what is outside as background)"
-            if group[0].in_view
-            else ""
-        )
+        view = VIEW if group[0].in_view else ""
         empty = group[0].values("object_share").mean()
         notes.append(f"{counted}{view}; a map that is background everywhere has MAE {empty:.4f}.")
         resized = ", ".join(f"{one.resized} of {one.label}" for one in group if one.resized)
@@ -109,19 +100,20 @@ def set_notes(results: Mapping[str, Sequence[SetScores]]) -> list[str]:
 
 
 def short_note(protocol: str) -> str:
-    """For the tables beside the main one."""
+    """Return the note on the protocol for tables other than the main one."""
     return f"Protocol {protocol}, at the mask's size; measures, thresholds and resizing as under the scores."
 
 
 def how_notes(columns: Sequence[str], protocol: str, digits: int) -> list[str]:
-    """Protocol, size, thresholds, rounding and ranking."""
+    """Return notes on protocol, size, thresholds, rounding and ranking."""
     measures = "; ".join(f"{MEASURES[name].label}: {MEASURES[name].meaning}" for name in columns)
     return [
         f"Protocol {PROTOCOLS[protocol]}.",
         "Scored at the mask's size; a map of another size is resized bilinearly (without antialiasing).",
         "A mask's object is what lies above half of its file's range: grey 128 to 255, or 1 of 0/1.",
         f"{measures}.",
-        f"Means over images, printed with {digits} decimals; best bold, second underlined, ranked as printed, equal numbers share a mark.",
+        f"Means over images, printed with {digits} decimals; best bold, second underlined, "
+        "ranked as printed, equal numbers share a mark.",
     ]
 
 

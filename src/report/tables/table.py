@@ -1,4 +1,4 @@
-"""One table, four ways to write it: Markdown, LaTeX (booktabs), HTML and the terminal."""
+"""One table in four formats: Markdown, LaTeX (booktabs), HTML and the terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from src.metrics import MEASURES
 
 
 class Head(NamedTuple):
-    """A column's heading, and how LaTeX writes it (None: the same words)."""
+    """A column's heading, and its LaTeX form (None: the same text)."""
 
     text: str
     latex: str | None = None
@@ -24,7 +24,7 @@ class Head(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """`mark`: "" | "best" | "second"."""
+    """A cell's text, and its `mark`: "", "best" or "second"."""
 
     text: str
     mark: str = ""
@@ -34,8 +34,8 @@ class Cell(NamedTuple):
 class Table:
     """Rows of cells under headings.
 
-    `breaks`: rows that a rule stands above. `spans`: headings over several columns, as (words, number of columns), in
-    LaTeX and HTML; Markdown and the terminal have none, so their tables should be made without. `notes` stand under the
+    `breaks`: indices of the rows below a rule. `spans`: headings over several columns, as (words, number of columns);
+    only LaTeX and HTML show them, so tables for Markdown and the terminal should have none. `notes`: shown under the
     table.
     """
 
@@ -48,7 +48,7 @@ class Table:
 
 
 def markdown(table: Table) -> str:
-    """GitHub's Markdown; best in bold, second underlined."""
+    """Return the table in GitHub's Markdown; best in bold, second underlined."""
     marks = {"": "{}", "best": "**{}**", "second": "<ins>{}</ins>"}
     lines = [f"### {table.title}", ""]
     lines.append("| " + " | ".join(_pipe(head.text) for head in table.header) + " |")
@@ -58,7 +58,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A `table*` for the packages booktabs and graphicx; best in bold, second underlined, the notes in the caption."""
+    """Return a `table*` for the packages booktabs and graphicx; best bold, second underlined, notes in the caption."""
     marks = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
     lines = [r"\begin{table*}[t]", r"\centering", r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
     lines += [r"\begin{tabular}{" + "".join("r" if head.is_number else "l" for head in table.header) + "}", r"\toprule"]
@@ -74,7 +74,7 @@ def latex(table: Table) -> str:
 
 
 def html(table: Table) -> str:
-    """A `<figure>` with the table and its notes."""
+    """Return a `<figure>` with the table and its notes; best in bold, second underlined."""
     marks = {"": "{}", "best": "<b>{}</b>", "second": "<u>{}</u>"}
     kinds = ["" if head.is_number else ' class="name"' for head in table.header]
     lines = ["<figure>", f"<h3>{_html(table.title)}</h3>", '<div class="wide"><table>', "<thead>"]
@@ -102,10 +102,10 @@ def html(table: Table) -> str:
 
 
 def terminal(table: Table) -> RichTable:
-    """For `rich.console`; best in bold, second underlined."""
+    """Return the table for `rich.console`, without its notes; best in bold, second underlined."""
     styles = {"": "{}", "best": "[bold]{}[/bold]", "second": "[underline]{}[/underline]"}
     out = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
-    for head in table.header:  # in a narrow terminal a name goes on in the next line: cut, two could look the same
+    for head in table.header:  # a narrow terminal wraps long names: if they were cut, two could look the same
         out.add_column(head.text, justify="right" if head.is_number else "left", overflow="fold")
     for i, row in enumerate(table.rows):
         out.add_row(
@@ -115,7 +115,7 @@ def terminal(table: Table) -> RichTable:
 
 
 def tex(text: str) -> str:
-    """Plain text for LaTeX: names of measures and stages as in formulas, special characters escaped, our few symbols as commands."""
+    """Convert plain text to LaTeX: measures and stages as formulas, special characters escaped, symbols as commands."""
     parts = _FORMULA.split(text)
     joined = "".join(_formula(part) if i % 2 else "".join(_TEX.get(c, c) for c in part) for i, part in enumerate(parts))
     return re.sub(r"(?<!\\)\$\$", "", joined)  # β² is one formula
@@ -146,7 +146,7 @@ def _formula(name: str) -> str:
 
 
 def _html(text: str) -> str:
-    """Escaped, with the indices of measures and stages set low and their exponents high."""
+    """Escape text for HTML, with subscripts and superscripts in the names of measures and stages."""
     parts = _FORMULA.split(escape(text, quote=False))
     return "".join(_indexed(part) if i % 2 else part for i, part in enumerate(parts))
 

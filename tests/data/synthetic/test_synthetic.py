@@ -25,7 +25,7 @@ def test_a_scene_depends_on_seed_split_and_index_only() -> None:
 
 
 def test_scenes_are_pinned() -> None:
-    """Numbers on the synthetic set are comparable only as long as its scenes stay; the tolerance is for other builds of OpenCV."""
+    """Scores on the synthetic set only compare if its scenes never change; the tolerance is for OpenCV's builds."""
     scenes = SyntheticCamouflage(3, 96, 0.4, seed=0)
     means = [[scenes[i].image.mean(), 1e3 * scenes[i].mask.mean()] for i in range(3)]
     np.testing.assert_allclose(means, [[117.1, 48.18], [84.75, 106.45], [88.79, 269.1]], atol=0.5)

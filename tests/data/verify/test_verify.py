@@ -338,7 +338,7 @@ def test_an_incomplete_set_is_usable_and_said(root: Path) -> None:
 
 
 def _some_of(shared: Path, root: Path, split: str, name: str, step: int, *others: str) -> list[str]:
-    """Link every ``step``-th image and mask of a set into ``root``, and those whose names end like one of ``others``."""
+    """Link every ``step``-th image and mask of a set into ``root``, and those whose names end like ``others``."""
     taken = []
     for kind in ("Imgs", "GT"):
         source, target = (folder / split / name / kind for folder in (shared, root))
@@ -364,7 +364,7 @@ def test_real_camo_is_sound(shared_data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_leak_of_camo_is_found(shared_data: Path, tmp_path: Path) -> None:
-    """Training image 00419, which the shared copy leaves out, is test image 00120: smaller, re-encoded, and known of the official split."""
+    """Training image 00419 (not in the shared copy) is test image 00120, smaller and re-encoded: known of the split."""
     test = shared_data / "TestDataset" / "CAMO"
     for split, names in (("TrainDataset", ["00419"]), ("TestDataset", ["00120", "00012", "00018"])):
         for name in names:
@@ -384,7 +384,7 @@ def test_the_leak_of_camo_is_found(shared_data: Path, tmp_path: Path) -> None:
 
 
 def test_frames_that_the_official_split_parted_are_a_warning(root: Path) -> None:
-    """PraNet's CVC-ClinicDB test frames have neighbours of their sequence in the training set; that is no mistake of the user's."""
+    """PraNet's CVC-ClinicDB test frames have neighbours in the training set; that is not the user's mistake."""
     for split, old, new in (
         ("Train", "n004", "27"),
         ("Train", "n005", "60"),

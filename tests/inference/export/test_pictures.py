@@ -1,4 +1,4 @@
-"""Resizing inside the file is Pillow's, and masks are enlarged as everywhere; around a network that averages colours."""
+"""Resizing inside the file equals Pillow's, and masks are enlarged as everywhere; the network averages colours."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_ms_iou_counts_exactly_where_the_toolbox_rounds():
 
 
 def test_context_of_a_slanted_line():
-    """The toolbox cannot invert the covariance; the window is the line itself, and a perfect map is worth more than a shifted one."""
+    """The toolbox cannot invert the covariance; here the window is the line, and a perfect map beats a shifted one."""
     target = np.eye(40, dtype=bool)
     window = fn.context_window(target)
     np.testing.assert_allclose(window, np.diag(np.diag(window)), atol=1e-12)

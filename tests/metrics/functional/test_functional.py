@@ -42,7 +42,7 @@ def test_f_curve_by_hand():
 
 
 def test_s_alpha_by_hand():
-    """Object: mean 0.8, spread 0. Outside: 1 − p = 0.8, 0.6, 1, so mean 0.8, spread 0.2. Four one-pixel regions score 1 each."""
+    """Object: mean 0.8, spread 0. Outside: 1 − p = 0.8, 0.6, 1: mean 0.8, spread 0.2. One-pixel regions score 1."""
     inside, outside = 2 * 0.8 / (0.64 + 1), 2 * 0.8 / (0.64 + 1 + 0.2)
     assert fn.s_alpha(PRED, TARGET) == pytest.approx(0.5 * (0.25 * inside + 0.75 * outside) + 0.5, abs=1e-12)
 

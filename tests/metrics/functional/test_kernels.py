@@ -37,7 +37,7 @@ def f_weighted_by_scipy(pred: np.ndarray, target: np.ndarray) -> float:
 @given(seed=st.integers(0, 2**32 - 1), points=st.integers(1, 12), height=st.integers(1, 40), width=st.integers(1, 40))
 @settings(max_examples=200, deadline=None)
 def test_ties_between_scattered_pixels(seed, points, height, width):
-    """Few object pixels with errors of their own: most fringe pixels are equally near to two, and carry the error of one."""
+    """Few object pixels, each with its own error: most fringe pixels are equally near to two, and carry one's error."""
     rng = np.random.default_rng(seed)
     target = np.zeros((height, width), dtype=bool)
     target[rng.integers(height, size=points), rng.integers(width, size=points)] = True
@@ -93,7 +93,7 @@ def test_rounding_is_numpys(dtype):
 )
 @settings(max_examples=100, deadline=None)
 def test_adaptive_threshold_on_a_grey_value(levels, target):
-    """Few levels, so that twice the mean often is one of them: then NumPy's mean of the pixels decides, as in the toolbox."""
+    """Few levels, so that twice the mean often equals one: NumPy's mean of the pixels decides, as in the toolbox."""
     pred = levels / 255
     pixels = fn.prepare(pred, "field")
     expected = fn.counts_above(pixels >= fn.adaptive_threshold(pixels), target)

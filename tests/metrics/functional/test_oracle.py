@@ -70,7 +70,7 @@ def test_generated_maps(protocol, data, pred):
 @given(seed=st.integers(0, 2**32 - 1), height=st.integers(8, 60), width=st.integers(8, 60), share=st.floats(0.01, 0.99))
 @settings(max_examples=60, deadline=None)
 def test_generated_objects(seed, height, width, share):
-    """Boxes of any size and place under sparse predictions: the windows of weighted F, and equal distances to two objects."""
+    """Boxes of any size and place, sparse predictions: windows of weighted F, and equal distances to two objects."""
     rng = np.random.default_rng(seed)
     target = np.zeros((height, width), dtype=bool)
     for _ in range(rng.integers(1, 4)):

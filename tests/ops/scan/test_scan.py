@@ -1,4 +1,4 @@
-"""The selective scan: the loop against a calculation by hand and gradcheck, every faster backend against the loop in float64."""
+"""The selective scan: the loop against hand calculation and gradcheck, faster backends against the loop in float64."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _cotangent(y: Tensor) -> Tensor:
 
 
 def _relative_errors(got: dict[str, Tensor], expected: dict[str, Tensor], floor: float = 1e-6) -> dict[str, float]:
-    """Largest error of each tensor over its largest value, or over ``floor`` where terms of that size may have cancelled."""
+    """Largest error of each tensor over its largest value, or over ``floor`` if terms of that size may cancel."""
     return {
         name: ((got[name] - value).abs().max() / value.abs().max().clamp(min=floor)).item()
         for name, value in expected.items()
@@ -111,7 +111,7 @@ def test_a_state_that_decays_at_once_leaves_the_drive_alone(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_by_hand(backend):
-    """Two groups of one channel and one state. Row 0: h = 1, then ½·1 + 1·1·2 = 2.5. Row 1: h = 1, then ¼·1 + 1 = 1.25."""
+    """Two groups of one channel and one state. Row 0: h = 1, then ½·1 + 1·1·2 = 2.5. Row 1: h = 1, then ¼·1 + 1."""
     y = selective_scan(
         u=torch.tensor([[[1.0, 2.0], [1.0, 1.0]]]),
         delta=torch.tensor([[[0.5, 1.0], [1.0, 1.0]]]),
@@ -289,7 +289,8 @@ def test_everything_that_is_wrong_is_told_at_once():
     with pytest.raises(ValueError, match="selective_scan") as error:
         selective_scan(**(inputs | wrong))
     assert str(error.value) == (
-        "selective_scan: B: got (1, 2, 5, 7), expected (2, 2, 5, 7); D: got (4,), expected (6,); order: got (2, 8), expected (2, 7)"
+        "selective_scan: B: got (1, 2, 5, 7), expected (2, 2, 5, 7); "
+        "D: got (4,), expected (6,); order: got (2, 8), expected (2, 7)"
     )
 
 
@@ -395,7 +396,7 @@ def test_orders_shared_rows_and_low_rank_steps_equal_the_loop_in_float64(backend
 
 
 def test_an_order_is_what_it_would_be_to_reorder_and_put_back():
-    """The loop itself, spelled out: shared rows repeated, tokens permuted, the low-rank Δ multiplied out, outputs summed."""
+    """The loop, spelled out: shared rows repeated, tokens permuted, the low-rank Δ multiplied out, outputs summed."""
     x = _map_inputs(1, 1, 2, 3, 2, 2, 6, 0, ordered=True, token_major=False, dtype=torch.float64)
     total = torch.zeros(1, 3, 6, dtype=torch.float64)
     for g in range(2):

@@ -129,7 +129,8 @@ def test_without_a_gpu_the_reason_says_so():
 
 @pytest.mark.slow
 def test_importing_the_operator_imports_no_kernels_and_needs_no_triton():
-    code = "import sys; sys.modules['triton'] = None; import src.ops; print([name for name in sys.modules if name.endswith('_kernels')])"
+    code = "import sys; sys.modules['triton'] = None; import src.ops; "
+    code += "print([name for name in sys.modules if name.endswith('_kernels')])"
     assert run_code(code).split() == ["[]"]
 
 

@@ -1,4 +1,4 @@
-"""`src.report.sweep.summary` on multirun folders made by hand: every state of a job, known means and differences, the files."""
+"""`src.report.sweep.summary` on multirun folders made by hand: every job state, known means and differences, files."""
 
 from __future__ import annotations
 

@@ -187,8 +187,10 @@ def test_everything_wrong_with_stored_rows_is_told_at_once(tmp_path):
         "line 9: dataset=: expected a name",
         "line 10: size=: expected a whole number",
         "line 10: s_alpha=many: expected a number from 0 to 1",
-        "line 16: repeats dataset=CAMO split=test size=224 network=run seed=0 rounds=1 closing_step=null sharpness=1.0 image=d",
-        "images.csv.gz: dataset=CAMO split=test size=224 network=run seed=0 rounds=1 closing_step=null sharpness=1.0 has the commits "
+        "line 16: repeats "
+        "dataset=CAMO split=test size=224 network=run seed=0 rounds=1 closing_step=null sharpness=1.0 image=d",
+        "images.csv.gz: dataset=CAMO split=test size=224 network=run seed=0 rounds=1 closing_step=null sharpness=1.0 "
+        "has the commits "
         "abc1234, other",
         "have other images: 3 are in one alone, e.g. b",
         "stages.csv alone has dataset=CAMO split=test size=224 network=fpn_wide seed=0",

@@ -1,4 +1,4 @@
-"""The pages in docs/results say what is stored: known numbers from fake runs, words that stay, and the pages of this checkout."""
+"""The pages in docs/results show what is stored: known numbers from fake runs, kept text, this checkout's pages."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STORED = {"dataset": "CAMO", "split": "holdout", "size": 224, "network": "run", 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory) -> Path:
-    """RUN with two seeds is 0.02 and 0.04 above the control on every image; the ablation with K = 1 is 0.1 below on the hold-out."""
+    """RUN's two seeds are 0.02 and 0.04 above the control on every image; K = 1 is 0.1 below on the hold-out."""
     folder = tmp_path_factory.mktemp("stored")
     control = tuple(value - 0.03 for value in RUN)
     for seed, shift in enumerate((-0.01, 0.01)):
