@@ -68,7 +68,7 @@ def structure_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None)
 
 
 def dice_loss(logits: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
-    """1 − (2Σpg + 1) / (Σp² + Σg² + 1) per image over valid pixels, p = σ(logits), then the mean. Shapes as :func:`structure_loss`."""
+    """1 − (2Σpg + 1) / (Σp² + Σg² + 1) per image over valid pixels, p = σ(logits), then the mean; (N,1,H,W) each."""
     probability, target = full_precision(logits).sigmoid(), full_precision(target)
     if valid is not None:
         probability, target = valid * probability, valid * target

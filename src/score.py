@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,6 @@ def score_maps_of(cfg: DictConfig) -> dict[str, list[SetScores]]:
         UserError: everything wrong with settings, folders or files, at once; nothing is written then.
     """
     # Imported here: a mistake on the command line is reported sooner without them.
-    from src.report.figures.gallery import Panel
     from src.report.maps import checked_spec, map_panels
     from src.report.write import Report, write_report
     from src.scoring.folders import ScoreSettings, score_all_files
@@ -43,21 +43,17 @@ def score_maps_of(cfg: DictConfig) -> dict[str, list[SetScores]]:
     with pool:
         problems += find_problems(jobs, pool)
         problems.raise_all(f"nothing was scored or written, {problems.total}:")
-        results, notes = score_all_files(
-            jobs, ScoreSettings(protocol, tuple(cfg.metrics.extra), cfg.ignore_value), pool, problems
-        )
+        settings = ScoreSettings(protocol, tuple(cfg.metrics.extra), cfg.ignore_value)
+        results, notes = score_all_files(jobs, settings, pool, problems)
     problems.raise_all(f"nothing was scored or written, {problems.total}:")
     seconds = time.perf_counter() - start
-
-    def panels(dataset: str, image: str) -> list[Panel]:
-        return map_panels(jobs, dataset, image, protocol, cfg.ignore_value)
-
+    panels = partial(map_panels, jobs, protocol=protocol, ignore=cfg.ignore_value)
     report = Report(", ".join(spec.methods), protocol, results, panels, context=notes)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".") as partial:
-        write_report(Path(partial) / output.name, report, options, console())
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".") as unfinished:
+        write_report(Path(unfinished) / output.name, report, options, console())
         try:
-            (Path(partial) / output.name).rename(output)
+            (Path(unfinished) / output.name).rename(output)
         except OSError as error:  # another process has made a folder of this name meanwhile
             raise UserError(
                 f"paths.output_dir={output} cannot be made: {error.strerror}; choose another folder"

@@ -1,7 +1,7 @@
 """Where a set's folders are under the data root: the layouts of the public archives, found without opening a file.
 
-    <root>/TrainDataset/<SET>/{Imgs,GT}     the layout of this project and of the public test archives; TestDataset likewise
-    <root>/TrainDataset/{Imgs,GT}           the COD and polyp archives: training images of several sets, told apart by their names
+    <root>/TrainDataset/<SET>/{Imgs,GT}     the layout of this project and of public test archives; TestDataset too
+    <root>/TrainDataset/{Imgs,GT}           COD and polyp archives: training images of several sets, told apart by name
     <root>/<SET>/{Train,Test}/{Image,GT}    a set's own archive: COD10K-v3, GDD, GSD, DRIVE (training, test)
     <root>/<SET>/{Images/{Train,Test},GT}   CAMO-V1.0: one folder of masks for both splits
     <root>/<SET>/{images,masks}             a set without a split, or with one split only: Kvasir-SEG, NC4K
@@ -55,7 +55,7 @@ class SetFolders:
 
 
 class OwnNames(NamedTuple):
-    """What the files of the user's own sets are called, `%s_image.png` and `%s_segmentation.png`; None: all by the shared name itself."""
+    """What files of own sets are called, `%s_image.png` and `%s_segmentation.png`; None: by the shared name itself."""
 
     images: str | None = None
     masks: str | None = None
@@ -65,7 +65,7 @@ NO_NAMES = OwnNames()
 
 
 def display_name(root: Path, name: str) -> str:
-    """What a set is called in rows, maps and file names: a published one as published, the set "." by the folder that holds it."""
+    """Return what a set is called in rows, maps and file names: as published; the set "." by its folder."""
     return (root.resolve().name or "data") if name == WHOLE_FOLDER else spec_of(name).name
 
 
@@ -99,7 +99,8 @@ def missing_set(root: Path, split: Split, name: str) -> str:
     if base is not None:
         return (
             unlabelled_split(root, split, name)
-            or f"{base}: needs a folder of images (such as Imgs, images) and one of masks (such as GT, masks); it holds {_listed(base)}"
+            or f"{base}: needs a folder of images (such as Imgs, images) and one of masks (such as GT, masks); "
+            f"it holds {_listed(base)}"
         )
     present = [child.name for base in (root, *split_dirs) for child in _subfolders(base)]
     meant = nearest(name, [*SETS, *present])
@@ -114,7 +115,7 @@ def missing_set(root: Path, split: Split, name: str) -> str:
 
 
 def unlabelled_split(root: Path, split: Split, name: str) -> str | None:
-    """Return what to say about a split of images and fields of view alone, as challenges give out their test images; else None."""
+    """Return what to say about a split of images and fields of view alone, as challenges give them out; else None."""
     for base in _bases(root, split, spec_of(name)):
         if any(_is_view(child, spec_of(name)) for child in _subfolders(base)):
             listed = ", ".join(child.name for child in _subfolders(base))
@@ -198,7 +199,7 @@ def _own_folders(base: Path, split: Split, own: OwnNames) -> SetFolders | None:
 
 
 def _is_view(folder: Path, spec: SetSpec) -> bool:
-    """Whether a folder called `mask` holds fields of view, never the truth: none of its files is called like a mask of the set."""
+    """Whether a folder `mask` holds fields of view, never the truth: no file in it is called like a mask of the set."""
     if folder.name.lower() != "mask" or spec.valid == ANY:
         return False
     return not any(re.fullmatch(spec.masks, path.stem) for path in folder.iterdir())

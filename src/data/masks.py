@@ -1,4 +1,4 @@
-"""How a mask file is read: the one place that decides what its values mean, and what looks as if they meant something else.
+"""How a mask file is read: the one place that decides what its values mean, and notes what to judge them by.
 
 A pixel is object above half of the file's range, and the range is the smallest of 1, 255, 65535 that holds the file's
 maximum. Colour counts by its strongest channel. Transparent pixels are background; where only the transparency varies,
@@ -23,7 +23,7 @@ THUMB_SIDE = 16
 
 
 class MaskValues(NamedTuple):
-    """The values of a mask: `values` (H, W) uint8, or float32 of deeper files, with 0 where ignored; `top` is full foreground.
+    """A mask: `values` (H, W) uint8, or float32 of deeper files, with 0 where ignored; `top` is full foreground.
 
     `source`: what they are of the file, `grey`, `colour`, `transparency` or `index`. `ignored`: bool (H, W), None
     without an ignore value.

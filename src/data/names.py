@@ -16,7 +16,7 @@ LOOKED_AT = 200
 
 
 def stem_pattern(key: str, pattern: str) -> tuple[str, str]:
-    """The regular expression of stems (group 1 is the name) that a pattern means, and the extension, empty if it names none.
+    """Return the regular expression of stems that a pattern means (group 1 is the name), and its extension or nothing.
 
     Raises:
         UserError: not exactly one `%s`, or a folder in it.
@@ -44,7 +44,7 @@ def without(pattern: str) -> str:
 def guess_pattern(names: Collection[str], others: Collection[str]) -> str | None:
     """The pattern by which most of `others` would belong to `names`; None if there is none.
 
-    >>> guess_pattern(["a", "b"], ["a_mask", "b_mask"]), guess_pattern(["a", "b"], ["mask_a", "mask_b"]), guess_pattern(["a"], ["b"])
+    >>> guess_pattern(["a", "b"], ["a_mask", "b_mask"]), guess_pattern(["a"], ["mask_a"]), guess_pattern(["a"], ["b"])
     ('%s_mask', 'mask_%s', None)
     """
     known, votes = set(names), Counter[str]()

@@ -105,7 +105,7 @@ class FolderPairs:
 
 
 class Concat:
-    """Several sources one after the other; names carry the label of their source, `CAMO/camourflage_00001`, where there are several.
+    """Several sources one after the other; where there are several, names carry their label, `CAMO/camourflage_00001`.
 
     Args:
         sources: what is joined.

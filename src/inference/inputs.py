@@ -67,7 +67,7 @@ def find_sources(text: str, recursive: bool = False, without: Path | None = None
 
 
 def _readable(found: Iterable[Path], without: Path | None) -> list[Path]:
-    """Return the pictures and videos among paths, sorted, and warn of what is left out; hidden files (macOS `._x.jpg`) are none."""
+    """Return the pictures and videos among paths, sorted, and warn of what is left out; hidden ones are none."""
     suffixes = EXTENSIONS | VIDEO_SUFFIXES
     files = [path for path in found if not path.name.startswith(".") and path.is_file()]
     files = sorted(path for path in files if without is None or without not in path.resolve().parents)

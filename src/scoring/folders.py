@@ -26,7 +26,7 @@ from src.utils.errors import UserError
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """`protocol`: `field`, `raw` or `released`; `extra`: names of slow measures; `ignore_value`: of pixels in masks that are not judged."""
+    """`protocol`: `field`, `raw` or `released`; `extra`: slow measures; `ignore_value`: pixels not judged."""
 
     protocol: str
     extra: tuple[str, ...] = ()
@@ -43,14 +43,15 @@ class ScoredFiles:
 
 
 def score_files(files: MapFiles, settings: ScoreSettings) -> ScoredFiles | str:
-    """Score one map against its mask, brought to the mask's size (`resize_map`) if it has another; the problem if it cannot be used."""
+    """Score one map against its mask, at the mask's size (`resize_map`); return the problem if it cannot be used."""
     try:
         stored, ((target, known), facts) = read_stored_map(files.pred), read_judged(files.gt, settings.ignore_value)
         if wrong := mask_problems(files.gt, facts):
             return wrong[0]
         valid = known if files.fov is None else read_mask(files.fov)
         if valid is not None and valid.shape != target.shape:
-            return f"{files.fov}: {_size(valid)}, its mask {_size(target)} (height×width); a field of view must have the mask's size"
+            sizes = f"{_size(valid)}, its mask {_size(target)} (height×width)"
+            return f"{files.fov}: {sizes}; a field of view must have the mask's size"
         if files.fov is not None and known is not None:
             valid = valid & known
         resized = stored.values.shape != target.shape

@@ -97,7 +97,7 @@ def find_problems(jobs: Mapping[Any, list[MapFiles]], pool: WorkerPool) -> list[
 
 
 def _files(place: Place, problems: list[str], without_types: bool = False) -> dict[str, Path]:
-    """The files of a place and of its subfolders by name, `seq1/0001`; what is wrong with them is added to `problems`."""
+    """Return the files of a place and of its subfolders by name, `seq1/0001`; what is wrong is added to `problems`."""
     folder = place.folder
     if not folder.is_dir():
         problems.append(f"{folder}: no such folder")
@@ -112,7 +112,8 @@ def _files(place: Place, problems: list[str], without_types: bool = False) -> di
     for paths in found.values():
         if len(paths) > 1:
             problems.append(
-                f"{paths[0]}: the same stem also in {', '.join(path.name for path in paths[1:])}; pairs go by stem, keep one"
+                f"{paths[0]}: the same stem also in {', '.join(path.name for path in paths[1:])}; "
+                "pairs go by stem, keep one"
             )
     return {stem: paths[0] for stem, paths in sorted(found.items())}
 

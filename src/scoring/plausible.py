@@ -33,7 +33,7 @@ INVERTED = -0.3
 
 
 class MapFacts(NamedTuple):
-    """`highest`: the largest stored value; `full`: what 1 is stored as; `fits`: correlation with the mask, for each of `TURNS`."""
+    """`highest`: the largest stored value; `full`: what 1 is stored as; `fits`: correlation with the mask."""
 
     highest: float
     full: float
@@ -75,14 +75,12 @@ def map_warnings(method: str, dataset: str, maps: Sequence[MapFacts], protocol: 
         found.append(f"{name}: every map is 0 everywhere")
     elif full > 255 and highest <= 255:
         found.append(
-            f"{name}: maps in {int(full).bit_length()} bits, but with values up to {highest:g}; 8-bit values? save them in 8 bits"
+            f"{name}: maps in {int(full).bit_length()} bits, but with values up to {highest:g}; save them in 8 bits"
         )
     elif full == 255 and highest == 1 and protocol == "raw":
         found.append(f"{name}: maps with the values 0 and 1 of 255; masks of 0/1? multiply them by 255")
     elif full == 255 and highest <= 100 and protocol == "raw":
-        found.append(
-            f"{name}: maps with values up to {highest:g} of 255, and protocol raw takes them as they are; per cent? stretch them to 255"
-        )
+        found.append(f"{name}: maps with values up to {highest:g} of 255, taken as they are by raw; per cent?")
     known = np.array([one.fits for one in maps if not np.isnan(one.fits).any()])
     if len(known):
         found += [f"{name}: {line}" for line in _turn_warnings(known)]
@@ -96,7 +94,8 @@ def _turn_warnings(fits: np.ndarray) -> list[str]:
         return [f"the maps look inverted (correlation with the masks {mean[0]:.2f}); the object must be bright"]
     if best and mean[best] > max(INVERTED + 0.6, mean[0] + margin):
         return [
-            f"the maps look {TURNS[best]}: turned back they fit the masks far better (correlation {mean[best]:.2f}, not {mean[0]:.2f})"
+            f"the maps look {TURNS[best]}: turned back they fit the masks far better "
+            f"(correlation {mean[best]:.2f}, not {mean[0]:.2f})"
         ]
     return []
 

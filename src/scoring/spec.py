@@ -20,7 +20,7 @@ KINDS = ("preds", "gts", "images", "fovs")
 
 @dataclass(frozen=True)
 class Place:
-    """Where files are: a folder, and what they are called in it, such as `%s_sal.png`; without a pattern by the shared name itself."""
+    """Where files are: a folder, and what they are called in it, such as `%s_sal.png`; None: by the name alone."""
 
     folder: Path
     pattern: str | None = None
@@ -41,7 +41,7 @@ class Place:
 
 @dataclass(frozen=True)
 class ScoredSet:
-    """A data set: its masks and, if there are any, its images (for the gallery and `context_weighted`) and its fields of view."""
+    """A data set: its masks, and where there are any its images (gallery, `context_weighted`) and fields of view."""
 
     gts: Place
     images: Place | None = None
@@ -57,7 +57,7 @@ class Spec:
 
 
 def folder_spec(places: Mapping[str, Place | None], method: str | None, dataset: str | None) -> Spec:
-    """The spec of one folder of maps; names that are not given are the folders' (`.../CAMO/GT` is CAMO, `.../SINet/CAMO` SINet).
+    """Return the spec of one folder of maps; names not given are the folders' (`…/CAMO/GT`: CAMO).
 
     Args:
         places: of `KINDS`; `preds` and `gts` are there.
@@ -98,7 +98,8 @@ def read_spec(path: Path) -> Spec:
         or not all(isinstance(v, dict) and v for v in loaded.values())
     ):
         raise UserError(
-            f"spec: {path} must hold two mappings, `sets` (NAME: FOLDER of masks) and `methods` (NAME: FOLDER with {{set}})"
+            f"spec: {path} must hold two mappings, `sets` (NAME: FOLDER of masks) "
+            "and `methods` (NAME: FOLDER with {set})"
         )
     base, problems = path.parent, Problems()
     sets = {str(name): _scored_set(base, str(name), entry, problems) for name, entry in loaded["sets"].items()}

@@ -107,7 +107,11 @@ def test_an_output_folder_without_a_name(mode, capsys, tmp_path, monkeypatch):
         ("experiment=quickstar", "experiment=quickstar: no such choice; did you mean quickstart?"),
         ("logger=zzz", "logger=zzz: no such choice; there are csv, tensorboard, wandb"),
         ("callbacks=[default,emma]", "callbacks=emma: no such choice; did you mean ema?"),
-        ("data.test_sets=[CAMO", "data.test_sets=[CAMO: no viable alternative at input '[CAMO'"),
+        (
+            "data.test_sets=[CAMO",
+            "data.test_sets=[CAMO: no viable alternative at input '[CAMO'; "
+            """if the value is a text, quote it for Hydra too: 'data.test_sets="[CAMO"'""",
+        ),
         (
             "trainer.max_time=00:01:00:00",
             "trainer.max_time: not among the settings of conf/, but Trainer takes it: write +trainer.max_time=…",

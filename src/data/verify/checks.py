@@ -1,4 +1,4 @@
-"""The checks that training runs before any work: what names and headers tell of a folder set, and how its masks are read."""
+"""The checks that training runs before any work: what names and headers tell of a set, and how its masks are read."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def check_pairs(pairs: FolderPairs) -> list[Finding]:
 
 
 def _guessed_names(pairs: FolderPairs) -> Finding | None:
-    """One error in the place of one per file, where masks are called otherwise than images in a way that a pattern can say."""
+    """Return one error in the place of one per file, where a pattern can say how masks are called."""
     folders = pairs.folders
     if is_published(pairs.name) or len(pairs) > len(pairs.images) / 2 or folders.images == folders.masks:
         return None

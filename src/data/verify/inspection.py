@@ -24,7 +24,7 @@ MIN_SIDE = 32
 
 @dataclass
 class Inspection:
-    """What one pair is: `signature` float32 (32, 32) grey levels; `mask`: its facts; None where a file cannot be decoded."""
+    """What one pair is: `signature` float32 (32, 32) grey levels; `mask`: its facts; None if undecodable."""
 
     name: str
     findings: list[Finding] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Remembering which folders passed the checks, so that a training does not read ten thousand headers and masks again."""
+"""Remember which folders passed the checks, so that a training does not read ten thousand headers and masks again."""
 
 from __future__ import annotations
 
