@@ -45,7 +45,7 @@ class Case(NamedTuple):
 
 
 def scene(seed: int, height: int = 96, width: int = 128) -> tuple[np.ndarray, np.ndarray]:
-    """Coloured noise with a disc of another texture, uint8 (H, W, 3), and its mask, bool (H, W)."""
+    """Return coloured noise with a disc of another texture, uint8 (H, W, 3), and its mask, bool (H, W)."""
     rng = np.random.default_rng(seed)
     image = rng.integers(90, 150, (height, width, 3)).astype(np.int16)
     y, x = rng.integers(height // 3, 2 * height // 3), rng.integers(width // 3, 2 * width // 3)
@@ -56,12 +56,12 @@ def scene(seed: int, height: int = 96, width: int = 128) -> tuple[np.ndarray, np
 
 
 def whole(mask: np.ndarray) -> np.ndarray:
-    """A mask of 0 and 255."""
+    """Return a mask of 0 and 255, uint8."""
     return mask.astype(np.uint8) * 255
 
 
 def rim(mask: np.ndarray) -> np.ndarray:
-    """A mask of 0 and 1 whose rim is 255."""
+    """Return a mask of 0 and 1 whose rim is 255, uint8."""
     grown = [change(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) for change in (cv2.dilate, cv2.erode)]
     return np.where(grown[0] != grown[1], 255, mask).astype(np.uint8)
 
@@ -69,7 +69,15 @@ def rim(mask: np.ndarray) -> np.ndarray:
 def draw(
     folder: Path, count: int = 12, made: Mask = whole, image: str = "im%03d.jpg", mask: str = "im%03d.png"
 ) -> Path:
-    """Write ``folder/images`` and ``folder/masks``."""
+    """Write ``folder/images`` and ``folder/masks``, and return ``folder``.
+
+    Args:
+        folder: the parent of both.
+        count: the number of pairs.
+        made: turns a bool mask into the values that are stored.
+        image: the name of an image file, with a place for its number.
+        mask: likewise of a mask file.
+    """
     for seed in range(count):
         picture, truth = scene(seed)
         for kind, name, values in (("images", image, picture), ("masks", mask, made(truth))):
@@ -80,7 +88,12 @@ def draw(
 
 
 def run(*words: object, **variables: str | None) -> str:
-    """Run a command of the project; its exit status, and the last lines that it printed."""
+    """Run a command of the project; return its exit status and what it reported, else its last line.
+
+    Args:
+        *words: the module and its arguments.
+        **variables: of the environment; None removes one.
+    """
     environment = {key: value for key, value in (os.environ | variables).items() if value is not None}
     command = [sys.executable, "-m", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
@@ -92,18 +105,18 @@ def run(*words: object, **variables: str | None) -> str:
 
 
 def train(data: Path, folder: Path, *words: str) -> str:
-    """A training of one epoch."""
+    """Train for one epoch; return the outcome."""
     return run(*TRAIN, f"data.root={data}", f"paths.output_dir={folder}", *words)
 
 
 def trained(at: Path) -> Path:
-    """A checkpoint."""
+    """Train, and return the checkpoint."""
     train(draw(at / "trained_on"), at / "run")
     return next(iter(sorted((at / "run").rglob("last.ckpt"))))
 
 
 def inputs_stay(at: Path) -> str:
-    """Case 1."""
+    """Case 1: predict into the input's own folder, with overwrite=true."""
     photos = draw(at / "D", 3, image="im%03d.png") / "images"
     before = [path.read_bytes() for path in sorted(photos.iterdir())]
     told = run("src.predict", f"ckpt_path={trained(at)}", f"input={photos}", f"output={photos}", "overwrite=true")
@@ -112,7 +125,7 @@ def inputs_stay(at: Path) -> str:
 
 
 def same_second(at: Path) -> str:
-    """Case 2."""
+    """Case 2: start two trainings in the same second."""
     data, place = draw(at / "D"), {"cwd": at, "env": os.environ | {"PYTHONPATH": os.getcwd()}}
     command = [sys.executable, "-m", *TRAIN, f"data.root={data}"]
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **place}
@@ -122,7 +135,7 @@ def same_second(at: Path) -> str:
 
 
 def masks(made: Mask, *words: str) -> Callable[[Path], str]:
-    """Cases 3 to 5: verify, train and score with masks of a kind."""
+    """Return a case (3 to 5): verify, train and score with masks of one kind."""
 
     def judged(at: Path) -> str:
         data = draw(at / "D", made=made)
@@ -143,12 +156,12 @@ def masks(made: Mask, *words: str) -> Callable[[Path], str]:
 
 
 def alpha(mask: np.ndarray) -> np.ndarray:
-    """A mask in the transparency of black."""
+    """Return a mask in the transparency of a black image, uint8 (H, W, 4)."""
     return np.dstack([np.zeros((*mask.shape, 3), np.uint8), whole(mask)])
 
 
 def drive(at: Path) -> str:
-    """Case 6."""
+    """Case 6: DRIVE without test labels, as a published set and as one's own."""
     for split, name in (("training", "%02d_training.tif"), ("test", "%02d_test.tif")):
         folder = draw(at / "DRIVE" / split, 20, image=name, mask="%02d_manual1.gif")
         (folder / "masks").rename(folder / "1st_manual")
@@ -168,7 +181,7 @@ def drive(at: Path) -> str:
 
 
 def other_rate(at: Path) -> str:
-    """Case 7."""
+    """Case 7: resume with another learning rate."""
     checkpoint = trained(at)
     return train(
         at / "trained_on", at / "run", "model.optimizer.lr=0.123", f"ckpt_path={checkpoint}", "trainer.max_epochs=2"
@@ -176,12 +189,12 @@ def other_rate(at: Path) -> str:
 
 
 def other_data(at: Path) -> str:
-    """Case 8."""
+    """Case 8: resume with other data, in another folder."""
     return train(draw(at / "other", 8), at / "tuned", f"ckpt_path={trained(at)}")
 
 
 def second_term(at: Path) -> str:
-    """Case 9, the part that needs no container: two SIGTERMs end a training."""
+    """Case 9, the part that needs no container: end a training by two SIGTERMs."""
     command = [
         sys.executable,
         "-m",
@@ -203,7 +216,7 @@ def second_term(at: Path) -> str:
 
 
 def same_names(at: Path) -> str:
-    """Case 10."""
+    """Case 10: train on two sets with the same file names, and evaluate."""
     for name in ("A", "B"):
         draw(at / "root" / "TrainDataset" / name)
     sets = ["data=cod", "data.train_sets=[A,B]", "data.test_sets=[]", "data.val_fraction=0.3"]
@@ -215,7 +228,7 @@ def same_names(at: Path) -> str:
 
 
 def again(at: Path) -> str:
-    """Case 11."""
+    """Case 11: run the same multirun twice."""
     words = [*TRAIN, "-m", f"data.root={draw(at / 'D')}", f"paths.output_dir={at / 'm'}", "seed=0,1"]
     first = run(*words)
     second = run(*words)
@@ -225,7 +238,7 @@ def again(at: Path) -> str:
 
 
 def odd_places(at: Path) -> str:
-    """Cases 12 and 13."""
+    """Cases 12 and 13: data and run folders whose names have any letter."""
     told = []
     for name in ("a b", "a=b,c", "(1) [2] {3} #'", "größe ß", "blank "):
         told.append(train(draw(at / name), at / f"run {name}")[:40])
@@ -233,7 +246,7 @@ def odd_places(at: Path) -> str:
 
 
 def formats(at: Path) -> str:
-    """Case 14."""
+    """Case 14: rare image formats."""
     photos = draw(at / "D", 5) / "images"
     for seed, suffix, kind in ((1, ".jfif", "JPEG"), (2, ".avif", "AVIF"), (3, ".tga", "TGA"), (4, ".jp2", "JPEG2000")):
         Image.fromarray(scene(seed)[0]).save(photos / f"im{seed:03d}{suffix}", kind)
@@ -244,7 +257,7 @@ def formats(at: Path) -> str:
 
 
 def texts(at: Path) -> str:
-    """Case 15."""
+    """Case 15: values that YAML reads as a number or a list."""
     checkpoint, maps = trained(at), draw(at / "2024") / "masks"
     told = [
         run("src.predict", f"ckpt_path={checkpoint}", f"input={word}", f"output={at / 'o'}")[:90]
@@ -256,7 +269,7 @@ def texts(at: Path) -> str:
 
 
 def homeless(at: Path) -> str:
-    """Case 16, without HOME; the uid without an entry needs another user."""
+    """Case 16: train without HOME. Its other half, a uid without an entry, needs another user."""
     return run(
         *TRAIN,
         f"data.root={draw(at / 'D')}",
@@ -268,7 +281,7 @@ def homeless(at: Path) -> str:
 
 
 def more_images(at: Path) -> str:
-    """Case 17."""
+    """Case 17: add images before a training with folds is resumed."""
     draw(at / "D")
     train(at / "D", at / "run", "data.folds=3", "data.test_fraction=0")
     draw(at / "D", 20)
@@ -276,7 +289,7 @@ def more_images(at: Path) -> str:
 
 
 def odd_maps(at: Path) -> str:
-    """Case 18."""
+    """Case 18: score maps of 0 and 1, and turned maps, by the protocol raw."""
     gts, told = draw(at / "D") / "masks", []
     for name, made in (
         ("ones", lambda mask: mask.astype(np.uint8)),
@@ -296,7 +309,7 @@ def odd_maps(at: Path) -> str:
 
 
 def agent(at: Path) -> str:
-    """Case 19: the words of `wandb agent`, and WANDB_MODE."""
+    """Case 19: arguments as `wandb agent` passes them, under WANDB_MODE=disabled."""
     data = draw(at / "D")
     words = [f"--data.root={data}", "--model.optimizer.lr=0.001", f"--paths.output_dir={at / 'run'}", "logger=wandb"]
     told = run(*TRAIN, *words, WANDB_MODE="disabled", WANDB_SILENT="true")
@@ -306,7 +319,7 @@ def agent(at: Path) -> str:
 
 
 def own_name(at: Path) -> str:
-    """Case 20."""
+    """Case 20: evaluate on a folder of one's own, data.test_sets=[.]."""
     told = run(
         "src.eval",
         f"ckpt_path={trained(at)}",
@@ -319,7 +332,7 @@ def own_name(at: Path) -> str:
 
 
 def half_done(at: Path) -> str:
-    """Case 21."""
+    """Case 21: complete a half-done prediction that includes a broken picture."""
     photos, out, checkpoint = draw(at / "D", 6) / "images", at / "out", trained(at)
     run("src.predict", f"ckpt_path={checkpoint}", f"input={photos}", f"output={out}")
     for path in sorted(out.glob("*.png"))[:2]:
@@ -337,7 +350,7 @@ def half_done(at: Path) -> str:
 
 
 def trees(at: Path) -> str:
-    """Case 22."""
+    """Case 22: files in subfolders, paired by name patterns."""
     nested = draw(at / "D", 12, image="seq/im%03d.jpg", mask="seq/im%03d_segmentation.png")
     maps = draw(at / "M", 12, mask="seq/im%03d_sal.png") / "masks"
     words = [f"preds={maps}", f"gts={nested / 'masks'}", f"paths.output_dir={at / 's'}"]

@@ -35,9 +35,8 @@ def export_weights(cfg: DictConfig) -> Path:
     with problems.catch():
         if out.suffix != SUFFIX:
             raise UserError(f"out={out}: the file's name must end in {SUFFIX}")
-    if problem := new_file_problem(
-        "out", out, [Path(cfg.ckpt_path)], cfg.overwrite is True
-    ):  # `missing` is for predictions
+    # `overwrite=missing` is for predictions only.
+    if problem := new_file_problem("out", out, [Path(cfg.ckpt_path)], cfg.overwrite is True):
         problems.append(problem)
     problems.raise_all()
     from src.checkpoints.atomic_io import writable

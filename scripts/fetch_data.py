@@ -71,7 +71,15 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
 
 def fetch(registry: Path, root: Path, only: list[str] | None = None) -> list[str]:
-    """Fetch the sets that do not exist yet, and return their names; if one fails, the others are fetched all the same.
+    """Fetch the sets that do not exist yet; if one fails, the others are still fetched.
+
+    Args:
+        registry: the YAML file.
+        root: the data root.
+        only: names of the entries to fetch; None: all.
+
+    Returns:
+        The names of the sets that were fetched.
 
     Raises:
         UserError: before the first byte, problems with the registry, the folders, the servers or the disk space;
@@ -94,10 +102,8 @@ def fetch(registry: Path, root: Path, only: list[str] | None = None) -> list[str
     with suppress(OSError):  # parts stay for the next call
         (root / PARTS).rmdir()
     problems.raise_all()
-    _say(
-        out,
-        f"next (data=… is the task of these sets): {shell_line('scripts.verify_data', override('data.root', root), 'data=cod')}",
-    )
+    command = shell_line("scripts.verify_data", override("data.root", root), "data=cod")
+    _say(out, f"next (data=… is the task of these sets): {command}")
     return came
 
 

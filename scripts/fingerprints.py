@@ -189,9 +189,8 @@ def _verdict(path: Path, stored_config: dict[str, Any], config: dict[str, Any]) 
     """Compare the network of ``config`` with the tensors in ``path``, recorded with that of ``stored_config``."""
     stored: dict[str, Tensors] = torch.load(path, weights_only=True)
     state, start = (_upgraded("state", stored[part], stored_config) for part in ("state", "initialisation"))
-    gradients = _upgraded(
-        "state", {**stored["state"], **stored["gradients"]}, stored_config
-    )  # named as the parameters are
+    # Gradients are named as their parameters.
+    gradients = _upgraded("state", {**stored["state"], **stored["gradients"]}, stored_config)
     module = _built(config)
     found = {"initialisation": _state(module), **computed(module, state)}
     expected = {**stored, "initialisation": start, "gradients": {n: gradients[n] for n in found["gradients"]}}

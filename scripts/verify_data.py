@@ -45,9 +45,8 @@ def verify_data(cfg: DictConfig) -> Verification:
     Raises:
         UserError: the command cannot be carried out (no root, nothing to check).
     """
-    from src.data.synthetic import (
-        SyntheticDataModule,
-    )  # here, as it imports torch: help and mistakes come sooner without
+    # Imported here, as it imports torch: help and mistakes are printed sooner without it.
+    from src.data.synthetic import SyntheticDataModule
 
     data = instantiate(cfg.data)
     if isinstance(data, SyntheticDataModule):

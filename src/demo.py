@@ -35,7 +35,7 @@ def demo(cfg: DictConfig) -> None:
 
 @command("demo")
 def main(cfg: DictConfig) -> None:
-    """The command line of :func:`demo`."""
+    """Run the command line of :func:`demo`."""
     demo(cfg)
 
 

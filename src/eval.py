@@ -39,7 +39,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
 
 @command("eval", check_files=check_ckpt_path)
 def main(cfg: DictConfig) -> Any:
-    """The command line of :func:`evaluate`."""
+    """Run the command line of :func:`evaluate`."""
     evaluate(cfg)
 
 

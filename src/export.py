@@ -33,7 +33,7 @@ def export(cfg: DictConfig) -> Path:
 
 @command("export")
 def main(cfg: DictConfig) -> Any:
-    """The command line of :func:`export`."""
+    """Run the command line of :func:`export`."""
     export(cfg)
 
 

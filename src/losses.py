@@ -21,31 +21,36 @@ WINDOW = 31
 
 
 def boundary_weight(target: Tensor, valid: Tensor | None = None) -> Tensor:
-    """1 + 5·|avgpool31(G) − G|, in [1, 6]: pixels near the boundary count more. Zero padding, counted. All (N,1,H,W).
+    """Return 1 + 5·|avgpool31(G) − G|, in [1, 6]: pixels near the boundary count more.
 
-    With `valid` the average is that of the window's valid pixels (outside the image counts as valid background, as
-    without it), and ignored pixels weigh 0.
+    Windows include the zeros around the image. With `valid` the average is that of the window's valid pixels, among
+    which the outside of the image still counts as background, and ignored pixels weigh 0.
+
+    Args:
+        target: G, (N,1,H,W) in {0,1}.
+        valid: (N,1,H,W) in {0,1}, 0 where pixels are ignored; None: nowhere.
+
+    Returns:
+        (N,1,H,W).
     """
     target = full_precision(target)
     if valid is None:
         return 1 + 5 * (_window_mean(target) - target).abs()
     valid = full_precision(valid)
     known = 1 - _window_mean(1 - valid)
-    mean = _window_mean(valid * target) / known.clamp(
-        min=1 / (WINDOW * WINDOW)
-    )  # 0 where nothing is known: an ignored pixel
+    known = known.clamp(min=1 / WINDOW**2)  # 0 only if the whole window is ignored: its pixel then weighs 0
+    mean = _window_mean(valid * target) / known
     return valid * (1 + 5 * (mean - target).abs())
 
 
 def _window_mean(values: Tensor) -> Tensor:
-    columns = F.avg_pool2d(
-        values, (WINDOW, 1), stride=1, padding=(WINDOW // 2, 0)
-    )  # one axis after the other: 31 + 31 terms, not 31²
+    # One axis after the other: 31 + 31 terms, not 31².
+    columns = F.avg_pool2d(values, (WINDOW, 1), stride=1, padding=(WINDOW // 2, 0))
     return F.avg_pool2d(columns, (1, WINDOW), stride=1, padding=(0, WINDOW // 2))
 
 
 def structure_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Weighted BCE plus weighted IoU loss, each per image, then the mean over the batch (F3Net; released code).
+    """Return weighted BCE plus weighted IoU loss, each per image, then the mean over the batch (F3Net; released code).
 
     Args:
         logits: (N,1,H,W).
@@ -53,14 +58,13 @@ def structure_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None)
         weight: :func:`boundary_weight` of ``target``, if it was computed already; 0 where pixels are ignored.
 
     Returns:
-        Scalar. IoU smoothing 1. An image whose pixels are all ignored adds nothing.
+        Scalar, with IoU smoothing 1. An image whose pixels are all ignored adds nothing.
     """
     logits, target = full_precision(logits), full_precision(target)
     weight = boundary_weight(target) if weight is None else weight
     cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    wbce = (weight * cross_entropy).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(
-        min=1
-    )  # 1: the least weight of a single pixel
+    least = 1  # the smallest weight of a single pixel
+    wbce = (weight * cross_entropy).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=least)
     mask = logits.sigmoid()
     intersection = (weight * mask * target).sum((1, 2, 3))
     union = (weight * (mask + target)).sum((1, 2, 3)) - intersection
@@ -77,12 +81,12 @@ def dice_loss(logits: Tensor, target: Tensor, valid: Tensor | None = None) -> Te
 
 
 def uncertainty_loss(logits: Tensor, valid: Tensor | None = None) -> Tensor:
-    """1 − |2p − 1|², the mean over valid pixels: 1 where the mask is undecided, 0 where it is decided (ZoomNet)."""
+    """Return the mean of 1 − |2p − 1|² over valid pixels: 1 if the mask is undecided, 0 if it is decided (ZoomNet)."""
     return _mean(1 - (2 * full_precision(logits).sigmoid() - 1).square(), valid)
 
 
 def _mean(values: Tensor, weight: Tensor | None) -> Tensor:
-    """The mean over pixels and channels, (N,C,H,W), weighted by (N,1,H,W) in [0, 1]."""
+    """Return the mean over pixels and channels, (N,C,H,W), weighted by (N,1,H,W) in [0, 1]."""
     if weight is None:
         return values.mean()
     return (weight * values).sum() / (weight.sum() * values.shape[1]).clamp(min=1)
@@ -97,7 +101,7 @@ def edge_target(mask: Tensor) -> Tensor:
 
 
 def edge_valid(valid: Tensor) -> Tensor:
-    """Where :func:`edge_target` is known: valid pixels whose 3×3 neighbours are valid, too. (N,1,H,W) in {0,1}."""
+    """Return where :func:`edge_target` is known, (N,1,H,W) in {0,1}: pixels whose 3×3 window is all valid."""
     return 1 - F.max_pool2d(1 - valid, 3, stride=1, padding=1)
 
 

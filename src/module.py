@@ -23,7 +23,10 @@ from src.utils.revision import FORMAT
 
 Output = RUNOutput | MaskOutput
 SELECTS_ON = "selects_on"
-"""In a checkpoint: what the training selects on. What these very weights were selected on is added when the file is written."""
+"""Key of a checkpoint: what the training selects its best weights on.
+
+What exactly these weights were selected on is added when the file is written.
+"""
 
 
 class COSModule(LightningModule):
@@ -34,15 +37,14 @@ class COSModule(LightningModule):
         loss: ``loss(output, image, mask, progress)`` returns its terms and their sum ``loss``; ignored pixels come as
             ``valid``.
         optimizer: partial of a torch optimiser.
-        scheduler: partial of a scheduler or None; one that takes ``total_steps`` is stepped every batch, else every
-            epoch.
+        scheduler: partial of a scheduler or None; one that takes ``total_steps`` is stepped after every batch, any
+            other after every epoch.
         metrics: the measures of validation and test.
         unfolding_lr_scale: learning rate of the network's ``unfolding_parameters()`` as a multiple of the others'.
 
     Attributes:
         config: plain dict of the run's resolved configuration; travels in every checkpoint.
-        scorer: takes the maps of a test; without one they are scored where they are made. `src.eval` gives one with
-            workers.
+        scorer: scores the maps of a test; None: a scorer without workers is made. `src.eval` sets one with workers.
         selection: what the weights were selected on, in words; empty: on nothing; None: their file does not say.
         test_results: test set → stage name (``M_0`` …, the last is the final mask) → its scores.
     """

@@ -81,7 +81,7 @@ def _to_files(predictor: Predictor, plan: Plan) -> Report:
 
 @command("predict")
 def main(cfg: DictConfig) -> None:
-    """The command line of :func:`predict`."""
+    """Run the command line of :func:`predict`."""
     if predict(cfg).skipped:
         sys.exit(SKIPPED_STATUS)
 

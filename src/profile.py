@@ -13,10 +13,8 @@ from src.utils.errors import Problems
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from src.models.cost import PartCost, Timing
-    from src.module import COSModule
 
 
 def profile(cfg: DictConfig) -> tuple[list[PartCost], list[Timing]]:
@@ -44,9 +42,12 @@ def profile(cfg: DictConfig) -> tuple[list[PartCost], list[Timing]]:
     timings = [measure("eval", torch.no_grad()(lambda: module.eval()(image)), device, cfg.warmup, cfg.repeats)]
     if cfg.train:
         target = (torch.rand_like(image[:, :1]) < 0.2).float()
-        timings.append(
-            measure("train", lambda: _train_step(module.train(), image, target), device, cfg.warmup, cfg.repeats)
-        )
+
+        def train_step() -> None:
+            module.zero_grad(set_to_none=True)
+            module.loss(module.train()(image), image, target)["loss"].backward()
+
+        timings.append(measure("train", train_step, device, cfg.warmup, cfg.repeats))
     name, out = f"{network_name(module.net)} ({cfg.encoder.name})", console()
     for table in (parts_table(name, parts, cfg), timings_table(name, timings, cfg, device)):
         out.print(terminal(table))
@@ -58,7 +59,7 @@ def profile(cfg: DictConfig) -> tuple[list[PartCost], list[Timing]]:
 
 
 def _checked_device(cfg: DictConfig) -> torch.device:
-    """Return the device to measure on, after all checks."""
+    """Check all settings and return the device to measure on."""
     import torch
 
     from src.models.encoder import STRIDES
@@ -67,9 +68,8 @@ def _checked_device(cfg: DictConfig) -> torch.device:
     smallest = {"batch_size": 1, "repeats": 1, "warmup": 0, "image_size": max(STRIDES)}
     problems = Problems(f"{key}={cfg[key]}: expected at least {low}" for key, low in smallest.items() if cfg[key] < low)
     if cfg.train and cfg.batch_size == 1 and cfg.image_size == max(STRIDES):
-        problems.append(
-            f"train=true: BatchNorm can't train on one image of {cfg.image_size} px; take batch_size=2, or train=false"
-        )
+        why = f"BatchNorm can't train on one image of {cfg.image_size} px"
+        problems.append(f"train=true: {why}; take batch_size=2, or train=false")
     if cfg.device not in ("auto", "cpu", "cuda"):
         problems.append(f"device={cfg.device}: expected auto, cpu or cuda")
     elif cfg.device == "cuda" and not torch.cuda.is_available():
@@ -79,14 +79,9 @@ def _checked_device(cfg: DictConfig) -> torch.device:
     return torch.device("cuda" if cfg.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _train_step(module: COSModule, image: Tensor, target: Tensor) -> None:
-    module.zero_grad(set_to_none=True)
-    module.loss(module(image), image, target)["loss"].backward()
-
-
 @command("profile")
 def main(cfg: DictConfig) -> Any:
-    """The command line of :func:`profile`."""
+    """Run the command line of :func:`profile`."""
     profile(cfg)
 
 

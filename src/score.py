@@ -15,6 +15,7 @@ from src.cli.command import command, console
 from src.utils.errors import Problems, UserError
 
 if TYPE_CHECKING:
+    from src.report.write import Report, ReportOptions
     from src.scoring.scores import SetScores
 
 
@@ -29,7 +30,7 @@ def score_maps_of(cfg: DictConfig) -> dict[str, list[SetScores]]:
     """
     # Imported here: a mistake on the command line is reported sooner without them.
     from src.report.maps import checked_spec, map_panels
-    from src.report.write import Report, write_report
+    from src.report.write import Report
     from src.scoring.folders import ScoreSettings, score_all_files
     from src.scoring.pairing import find_problems, pair_files
     from src.scoring.pool import WorkerPool
@@ -67,9 +68,24 @@ def score_maps_of(cfg: DictConfig) -> dict[str, list[SetScores]]:
     return results
 
 
+def _write_whole(output: Path, report: Report, options: ReportOptions) -> None:
+    """Write the report into a new folder, which appears only when it is complete."""
+    from src.report.write import write_report
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".") as partial:
+        written = Path(partial) / output.name
+        write_report(written, report, options, console())
+        try:
+            written.rename(output)
+        except OSError as error:  # another process has made a folder of this name meanwhile
+            why = f"{error.strerror}; choose another folder"
+            raise UserError(f"paths.output_dir={output} cannot be made: {why}") from error
+
+
 @command("score")
 def main(cfg: DictConfig) -> Any:
-    """The command line of :func:`score_maps_of`."""
+    """Run the command line of :func:`score_maps_of`."""
     score_maps_of(cfg)
 
 

@@ -34,16 +34,15 @@ def train(cfg: DictConfig) -> dict[str, float]:
         with closing(trainer.loggers):
             announce(prepared, trainer)
             scores = fit(prepared, trainer, request) if cfg.train else {}
-            if (
-                cfg.test and trainer.is_global_zero
-            ):  # one process reads the test sets: the report is about single images in their order
+            # A single process tests: the report lists single images in their order.
+            if cfg.test and trainer.is_global_zero:
                 scores |= final_test(prepared, trainer)
     return scores
 
 
 @command("train", check_files=check_start)
 def main(cfg: DictConfig) -> Any:
-    """The command line of :func:`train`."""
+    """Run the command line of :func:`train`."""
     train(cfg)
 
 

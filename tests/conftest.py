@@ -46,7 +46,7 @@ gc.disable()  # while half a million objects are imported, none of which is garb
 
 
 def pytest_collection_finish() -> None:
-    """Let the collector of garbage never look at what was imported, and seldom at all: a fifth of the time of the tests otherwise."""
+    """Let the garbage collector skip what was imported, and run it rarely: it would take a fifth of the tests' time."""
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     gc.enable()

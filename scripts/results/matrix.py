@@ -1,13 +1,5 @@
 """The trainings behind docs/results, one after another.
 
-    lr        every network at three learning rates, 160 px, 4 epochs, a quarter held out, hold-out alone
-    core      run, fpn, fpn_ds, fpn_wide × 3 seeds and unet, 12 epochs at 224 px, each at its best rate; hold-out and test: in one round and
-              in two, with sharper logits, and RUN without its closing step
-    ablation  parts, choices and numbers of stages of RUN, 160 px, 6 epochs, a quarter held out, hold-out alone
-    large     run and the rival that is best on the hold-out, 352 px; evaluated as in core
-    tasks     run and fpn_ds on Kvasir-SEG and DRIVE, there also unet without and with skips of the image, at CAMO's rates;
-              test, in all these ways but two rounds
-
 The phases:
 
     lr        every network at three learning rates, 160 px, 4 epochs, a quarter held out; only the hold-out is scored
@@ -221,6 +213,10 @@ def with_rates(runs: Sequence[Run], results: Path) -> list[Run]:
 def best_rates(results: Path, models: Sequence[str]) -> dict[str, str]:
     """Return model → the override of the learning rate with the best hold-out S_α in the runs of the phase `lr`.
 
+    Args:
+        results: the folder of stored results.
+        models: networks to look up.
+
     Raises:
         UserError: models for which some rates have not been tried yet.
     """
@@ -236,7 +232,11 @@ def best_rates(results: Path, models: Sequence[str]) -> dict[str, str]:
 
 
 def best_rival(results: Path) -> str:
-    """Return the rival with the best mean S_α on the hold-out at 224 px; the test set is not used."""
+    """Return the rival with the best mean S_α on the hold-out at 224 px; the test set is not used.
+
+    Raises:
+        UserError: rivals that have not been trained yet.
+    """
     found = networks(read_results(results), "holdout").get(("CAMO", 224), {})
     if lacking := [model for model in RIVALS if model not in found]:
         raise UserError(f"{', '.join(lacking)}: not trained yet: python -m scripts.results.matrix core")
@@ -244,17 +244,32 @@ def best_rival(results: Path) -> str:
 
 
 def train_command(run: Run, folder: Path, data: Path, overrides: Sequence[str]) -> list[str]:
-    """Return the command that trains a run, or resumes it."""
+    """Return the command that trains a run, or resumes it if there are checkpoints.
+
+    Args:
+        run: the training.
+        folder: the run's own folder.
+        data: the data root.
+        overrides: further overrides of `src.train`.
+    """
     resume = ["ckpt_path=last"] if any((folder / "checkpoints").glob("*.ckpt")) else []
     places = [f"seed={run.seed}", "test=false", f"data.root={data}", f"paths.output_dir={folder}"]
     return [sys.executable, "-m", "src.train", *run.overrides, *places, *overrides, *resume]
 
 
 def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], results: Path, pages: Path) -> None:
-    """Do what remains of a run, and store its numbers.
+    """Train and evaluate what is not done yet of a run, store its numbers, and renew the pages.
+
+    Args:
+        run: the training and its evaluations.
+        folder: the run's own folder.
+        data: the data root.
+        overrides: further overrides of `src.train`.
+        results: where the numbers are stored.
+        pages: folder of the pages.
 
     Raises:
-        subprocess.CalledProcessError: a command failed.
+        UserError: a command failed.
     """
     if not (folder / DONE).exists():
         _call(train_command(run, folder, data, overrides))

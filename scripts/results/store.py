@@ -245,9 +245,8 @@ def _gains(log: pd.DataFrame) -> dict[str, float]:
     scored = log.dropna(subset="val/s_alpha").sort_values("val/s_alpha", ascending=False, kind="stable")
     best = scored.filter(like="val/gain_").head(1).melt(value_name="gain").dropna()
     gains = dict(zip(best["variable"].str.removeprefix("val/gain_"), best["gain"], strict=True))
-    return {
-        f"{symbol}_{k}": gain for k, gain in gains.items() for symbol in ("M", "M̂")
-    }  # of the closing step, M̂_{K+1} alone is a map
+    # The closing step has only one map, M̂_{K+1}.
+    return {f"{symbol}_{k}": gain for k, gain in gains.items() for symbol in ("M", "M̂")}
 
 
 def _epochs(log: pd.DataFrame) -> pd.DataFrame:

@@ -23,6 +23,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         """Stop before the first epoch if the patience was used up when the run ended."""
         if self.wait_count >= self.patience:
             rank_zero_warn(
-                "nothing is left to train: early stopping ended this run; a larger callbacks.early_stopping.patience trains on"
+                "nothing is left to train: early stopping ended this run; "
+                "a larger callbacks.early_stopping.patience trains on"
             )
             trainer.should_stop = True

@@ -99,7 +99,7 @@ def command(config_name: str, check_files: Task | None = None) -> Callable[[Task
 
 
 def _is_composed_by_hydra() -> bool:
-    """Whether Hydra runs this process, with its folder and callbacks; only rank 0 of a launcher has these."""
+    """Return whether Hydra runs this process, with its folder and callbacks; only rank 0 of a launcher has these."""
     launch = launched()
     if launch is None or launch.processes == 1:
         return True
@@ -126,9 +126,9 @@ def _checked(task: Task, check_files: Task | None) -> Task:
 
 
 def _run_job(task: Task, cfg: DictConfig, failed: list[str]) -> Any:
-    """One job of a multirun: its error is printed and noted in its folder, not raised, as that would end the other jobs.
+    """Run one job of a multirun; an error is printed and recorded in its folder, so that the other jobs still run.
 
-    The same multirun in the same folder skips the jobs that are finished and resumes those that have begun.
+    If the same multirun is run again in the same folder, finished jobs are skipped and the others are resumed.
     """
     with reported_mistakes(failed), recorded() as note:
         if note.is_done:
@@ -202,7 +202,7 @@ def _check_complete(cfg: DictConfig) -> None:
 
 
 def _mistake(error: Exception) -> str | None:
-    """Return the message of a mistake in the configuration or the input; None for an error in our code."""
+    """Return the message of a user error (configuration or input); None for an error in our code."""
     mistake = user_error(error)
     if mistake is not None:
         return _plain(str(mistake))
@@ -217,7 +217,7 @@ def _mistake(error: Exception) -> str | None:
 
 
 def _is_refused_by_lightning(error: BaseException | None) -> bool:
-    """Whether Lightning refuses a configuration; never true before Lightning is imported."""
+    """Return whether Lightning refuses a configuration; never true before Lightning is imported."""
     exceptions = sys.modules.get("lightning.pytorch.utilities.exceptions")
     return exceptions is not None and isinstance(error, exceptions.MisconfigurationException)
 

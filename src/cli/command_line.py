@@ -1,4 +1,4 @@
-"""Command lines that are printed to be run: they say what they shall say to the shell and to Hydra."""
+"""Command lines that are printed for the user to run, quoted for the shell and for Hydra."""
 
 from __future__ import annotations
 
@@ -14,11 +14,18 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from src.utils.launch import launched
 
 PLAIN = re.compile(r"(?!(?i:null|true|false|nan|inf)$)[A-Za-z_/][A-Za-z0-9_/.-]*|\.{1,2}/[A-Za-z0-9_/.-]*", re.ASCII)
-"""What Hydra reads as the text that it is."""
+"""Texts that Hydra reads unchanged without quotes."""
 
 
 def command_line(output_dir: Path, *overrides: str) -> str:
-    """Return what was typed, for this job alone, in the run's own folder and with other overrides (see :func:`override`)."""
+    """Return the command that was typed, with the run's own folder and other overrides.
+
+    In a multirun it runs this job only.
+
+    Args:
+        output_dir: the run's folder.
+        *overrides: ``KEY=VALUE`` (see :func:`override`); each replaces what was typed for its key.
+    """
     typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     replaced = ("paths.output_dir", "sweep", *(word.partition("=")[0] for word in overrides))
     words = [word for word in typed if word.partition("=")[0].lstrip("+") not in replaced]
@@ -26,12 +33,12 @@ def command_line(output_dir: Path, *overrides: str) -> str:
 
 
 def shell_line(module: str, *words: str) -> str:
-    """Return the line that starts a module with these words, as this process was started."""
+    """Return the line that runs a module with these arguments, by the launcher and interpreter of this process."""
     return f"{_start()} {shlex.join(['-m', module, *words])}"
 
 
 def override(key: str, value: str | Path) -> str:
-    """Return ``KEY=VALUE`` for a text that may hold anything: quoted where Hydra would read something else.
+    """Return ``KEY=VALUE`` for any text, quoted where Hydra would otherwise read something else.
 
     >>> print(override("ckpt_path", "a/b.ckpt"), override("ckpt_path", "a=b, c.ckpt"))
     ckpt_path=a/b.ckpt ckpt_path='a=b, c.ckpt'
@@ -43,7 +50,7 @@ def override(key: str, value: str | Path) -> str:
 
 
 def _start() -> str:
-    """Return how this process was started: by which launcher, by which interpreter."""
+    """Return the launcher and the interpreter that started this process, as a command."""
     launch = launched()
     if launch is not None and launch.by == "torchrun":
         here = launch.here == launch.processes

@@ -54,10 +54,13 @@ class FailedJobs(Callback):
 
 @contextmanager
 def recorded() -> Iterator[JobNote]:
-    """What happens in this block becomes the note of the multirun's job that runs here; outside of multiruns nothing is written.
+    """Context manager: record what becomes of the multirun's job in the block; outside of multiruns write nothing.
 
-    The job's folder is held meanwhile. Whoever reports an error that was raised here calls `failed` of what this
-    yields. A finished job's note stays as it is: look at ``is_done`` first.
+    The job's folder is held meanwhile. Code in the block that reports an error instead of raising it calls `failed` of
+    the record. The record of a finished job is left as it is: check ``is_done`` first.
+
+    Yields:
+        The job's record.
 
     Raises:
         UserError: another process runs in the job's folder, or the folder is that of another job.
@@ -89,8 +92,8 @@ class JobNote:
         is_again: this very job began here before.
 
     Raises:
-        UserError: a job with other overrides has left something in the folder, and no ``ckpt_path`` says what to do
-            with that.
+        UserError: the folder holds the results or checkpoints of a job with other overrides, and there is no
+            ``ckpt_path`` to resume from.
     """
 
     def __init__(self, folder: Path | None, overrides: Sequence[str] = ()) -> None:
@@ -131,7 +134,7 @@ class JobNote:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return a job's record; empty if missing or incomplete. A job whose process is gone is ``stopped``."""
+    """Return a job's record, empty if it is missing or incomplete; a job whose process is gone is ``stopped``."""
     try:
         record = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -161,10 +164,10 @@ def _job_folder() -> Path | None:
 
 
 def _overrides() -> list[str]:
-    """What was typed for this job, its place apart."""
+    """Return the overrides of this job, without its folder."""
     return [word for word in HydraConfig.get().overrides.task if not word.lstrip("+").startswith("paths.output_dir=")]
 
 
 def _own(overrides: Sequence[str]) -> list[str]:
-    """What makes the job what it is: where it resumes does not."""
+    """Return the overrides that identify the job: all but ``ckpt_path``, from which it resumes."""
     return [word for word in overrides if not word.lstrip("+").startswith("ckpt_path=")]

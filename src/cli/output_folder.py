@@ -21,7 +21,16 @@ from src.utils.launch import START_NAME, has_time_for_name, share_start_name
 
 
 class Before(NamedTuple):
-    """A run folder before a command: was it there, and its lock; what it held (name → ns of the last change), what Hydra had noted."""
+    """A run folder as it was before a command.
+
+    Attributes:
+        folder: the folder.
+        existed: whether it existed.
+        locked: whether it had a lock file.
+        content: name → time of the last change in ns, without the lock and Hydra's files.
+        notes: the folder of Hydra's files, ``.hydra``.
+        noted: name → content of the files that Hydra had written for an earlier command.
+    """
 
     folder: Path
     existed: bool
@@ -35,10 +44,10 @@ _before: list[Before] = []
 
 
 class CheckOutputFolder(Callback):
-    """Makes ``paths.output_dir`` and holds it for this process (`src.cli.run_folder`); where this fails the process ends with status 2.
+    """Hydra callback that makes ``paths.output_dir`` and holds it for this process (`src.cli.run_folder`).
 
-    Where nobody named the folder it is a new one: of two processes that start in the same second one takes the next
-    free name.
+    If this fails, the process ends with status 2. A folder that nobody named is always a new one: of two processes that
+    start in the same second, one takes the next free name.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -61,11 +70,15 @@ class CheckOutputFolder(Callback):
 
 
 def forget_command() -> None:
-    """After a user error, undo what Hydra wrote: delete `.hydra` if nothing else was produced, and restore that of an earlier run."""
+    """Undo what Hydra wrote, after a user error.
+
+    If the command produced nothing else, delete `.hydra`, or restore that of an earlier run, and remove a folder and a
+    lock that are new.
+    """
     for folder, existed, locked, content, notes, noted in _before:
-        if not notes.is_dir() or _content(folder, notes) != content:
-            continue
         with suppress(OSError):
+            if not notes.is_dir() or _content(folder, notes) != content:
+                continue
             if not noted:
                 shutil.rmtree(notes)
             for name, text in noted.items():
@@ -83,17 +96,16 @@ def _content(folder: Path, notes: Path) -> dict[str, int]:
 
 
 def _claim(config: DictConfig) -> bool:
-    """Make the folder of a run that nobody named, exclusively; returns whether it was one."""
+    """Make the folder of a run that nobody named, exclusively; return whether nobody named it."""
     paths: Any = OmegaConf.to_container(config.get("paths") or OmegaConf.create(), resolve=False)
     written = str(paths.get("output_dir"))
     if f"${{{START_NAME}:" not in written or not has_time_for_name():
         return False
     folder, number = Path(config.paths.output_dir), 1
-    names = OmegaConf.get_cache(config)[
-        START_NAME
-    ]  # so that all configurations of this command, and of its jobs, say the same
+    # A name in this cache applies to all configurations of the command and of its jobs.
+    names = OmegaConf.get_cache(config)[START_NAME]
     key, first = next(iter(names.items()))
-    with suppress(OSError):  # `_check` says it
+    with suppress(OSError):  # `_check` reports it
         while not _made(folder):
             number += 1
             names[key] = f"{first}_{number}"

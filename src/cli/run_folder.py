@@ -1,9 +1,9 @@
-"""A run's folder belongs to one live process, and nothing of anybody else's in it is overwritten.
+"""A run's folder belongs to one live process, and files in it that are not a run's are never overwritten.
 
-The lock is `fcntl.lockf` on one file of the folder, which the process opens once. The system frees it with the process,
-however that ends; unlike `flock` it is not inherited by the processes that load data, which can outlive a killed
-training by seconds. (A file that is opened and closed a second time frees it too: hence the table of what is held.) It
-holds between machines where the file system has locks.
+The lock is `fcntl.lockf` on one file of the folder, which the process opens once. The system frees it when the process
+ends, however it ends. Unlike `flock` it is not inherited by data-loading processes, which can outlive a killed training
+by seconds. Opening and closing the file a second time would free the lock too: hence the table of held folders. The
+lock works between machines if the file system supports locks.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ REPORT = (
     "breakdown.csv",
     "comparisons.csv",
 )
-"""What a test leaves in its folder."""
+"""Files that a test writes into its folder."""
 WRITTEN = ("config.yaml", *REPORT)
-"""What a run writes over without a look: in a folder that is no run's these files are somebody else's."""
+"""Files that a run overwrites without asking: in a folder that no run has made they are somebody else's."""
 OF_A_RUN = (LOCK, ".hydra", "checkpoints")
+"""Any of these shows that a run has made the folder."""
 _held: dict[str, tuple[int, int]] = {}
-"""Real path of a folder → process and open file."""
+"""Real path of a held folder → process id and open lock file."""
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def held(folder: Path) -> Iterator[None]:
     """Context manager: hold a run's folder; one that this process holds already stays held afterwards.
 
     Raises:
-        UserError: another process holds it, or it holds files of somebody else.
+        UserError: another process holds it, or it contains somebody else's files.
     """
     new = hold(folder)
     try:
@@ -60,13 +61,15 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def hold(folder: Path) -> bool:
-    """Take a run's folder for this process, until it ends or calls `release`; only the first of a training's processes does.
+    """Hold a run's folder for this process, until it ends or calls `release`.
+
+    Of a training's processes only the first one holds the folder.
 
     Returns:
-        Whether it was taken here; False where this process has it already, or needs none.
+        Whether it was taken now; False if this process holds it already or need not hold it.
 
     Raises:
-        UserError: another process holds it, or it holds files of somebody else.
+        UserError: another process holds it, or it contains somebody else's files.
         OSError: the folder cannot be made or written.
     """
     key = os.path.realpath(folder)
@@ -74,7 +77,8 @@ def hold(folder: Path) -> bool:
         return False
     if files := foreign_files(folder):
         raise UserError(
-            f"{folder} is no run's folder and holds {', '.join(files)}, which would be overwritten; name another paths.output_dir"
+            f"{folder} is no run's folder and holds {', '.join(files)}, which would be overwritten; "
+            "name another paths.output_dir"
         )
     folder.mkdir(parents=True, exist_ok=True)
     _held[key] = os.getpid(), _locked_file(folder)
@@ -82,7 +86,7 @@ def hold(folder: Path) -> bool:
 
 
 def release(folder: Path, remove: bool = False) -> None:
-    """Let go of a folder; with ``remove`` its lock file goes too."""
+    """Release a folder; with ``remove``, delete its lock file too."""
     process, file = _held.pop(os.path.realpath(folder), (0, -1))
     if process == os.getpid():
         if remove:
@@ -98,12 +102,12 @@ def foreign_files(folder: Path) -> list[str]:
 
 
 def holds_training(folder: str | Path) -> bool:
-    """Whether a training has left checkpoints there."""
+    """Return whether a training has left checkpoints in a folder."""
     return any((Path(folder) / "checkpoints").glob("*.ckpt"))
 
 
 def _locked_file(folder: Path) -> int:
-    """Open and lock the folder's file; again where it was removed between the two."""
+    """Open and lock the folder's file; repeat this if the file was removed in between."""
     while True:
         file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:
@@ -114,11 +118,8 @@ def _locked_file(folder: Path) -> int:
         with suppress(OSError):
             if os.fstat(file).st_ino == (folder / LOCK).stat().st_ino:
                 os.ftruncate(file, 0)
-                os.pwrite(
-                    file,
-                    f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S}".encode(),
-                    0,
-                )
+                holder = f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S}"
+                os.pwrite(file, holder.encode(), 0)
                 return file
         os.close(file)
 

@@ -1,4 +1,4 @@
-"""COSDataModule: folder sets to data loaders, with the hold-out and every check made before any work starts."""
+"""COSDataModule: data loaders over folder sets and their hold-out; everything is checked before any work starts."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class COSDataModule(LightningDataModule):
         """Set up with the held-out validation images as the only test set, `<training sets>-holdout`.
 
         Raises:
-            UserError: as `setup`, or this training held nothing out.
+            UserError: as in `setup`; or this training held nothing out.
         """
         selection = self.settings.selection
         if selection != "holdout":
@@ -160,12 +160,12 @@ class COSDataModule(LightningDataModule):
 
     @property
     def validates(self) -> bool:
-        """Whether there is anything to select a model on."""
+        """Return whether there is anything to select a model on."""
         return self.settings.selection == "field" or len(self._opened_parts().val) > 0
 
     @property
     def test_names(self) -> list[str]:
-        """Names of the test sets, aligned with `test_dataloader()`."""
+        """Return the names of the test sets, aligned with `test_dataloader()`."""
         return list(self._test_sources())
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -192,9 +192,10 @@ class COSDataModule(LightningDataModule):
         return self._split_record
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position of the training: the epoch, and how many of its batches the network has seen (workers prefetch more).
+        """Return the position of the training: its epoch, and how many batches of it the network has seen.
 
-        The images that it has been trained and selected on are part of it.
+        That is not the number of batches that the workers have prefetched. The state includes which images the network
+        is trained and selected on.
         """
         if self.trainer is None:
             return {}

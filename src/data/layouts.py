@@ -30,16 +30,21 @@ IMAGE_FOLDERS = ("imgs", "image", "images", "img", "original", "stare-images")
 MASK_FOLDERS = ("gt_object", "1st_manual", "gt", "mask", "masks", "gts", "ground truth", "labels-ah")
 WHOLE_FOLDER = "."
 ONE_FOLDER_SETS = ("CHASE_DB1",)
-"""Sets whose archive keeps images and masks in one folder."""
+"""Sets whose archive has images and masks in one folder."""
 
 
 @dataclass(frozen=True)
 class SetFolders:
     """Where a set was found, and the patterns of stems (`published_sets.SetSpec`) that pair its files.
 
-    `valid`: masks of the pixels that count (fields of view). `shared_masks`: the folder of masks serves other splits,
-    too. `image_suffix`, `mask_suffix`: the only extension that counts, if there is one. `nested`: files in subfolders
-    are of the set, too.
+    Attributes:
+        images: folder of the images.
+        masks: folder of the masks.
+        valid: folder of masks of the pixels that count (fields of view); None: all pixels count.
+        image_pattern: regular expression of stems; likewise `mask_pattern` and `valid_pattern`.
+        shared_masks: whether the folder of masks also has those of other splits.
+        image_suffix: the only extension that counts; empty: any. Likewise `mask_suffix`.
+        nested: whether files in subfolders are part of the set.
     """
 
     images: Path
@@ -70,16 +75,16 @@ def display_name(root: Path, name: str) -> str:
 
 
 def locate_set(root: Path, split: Split, name: str, own: OwnNames = NO_NAMES) -> SetFolders | None:
-    """Find a set's folders, the most specific layout first; None if there are none.
+    """Return a set's folders, by the most specific layout that fits; None if there are none.
 
     Args:
         root: the data root.
         split: the half of the set.
-        name: of the set.
-        own: what the files of sets are called that are not published.
+        name: the set's name.
+        own: file name patterns of sets that are not published.
 
     Raises:
-        UserError: names that are no pattern.
+        UserError: a pattern of `own` is not valid.
     """
     spec = spec_of(name)
     for base in _bases(root, split, spec):
@@ -92,7 +97,7 @@ def locate_set(root: Path, split: Split, name: str, own: OwnNames = NO_NAMES) ->
 def missing_set(root: Path, split: Split, name: str) -> str:
     """Return a message about a set that `locate_set` doesn't find.
 
-    It says what was looked for, what was found, and what was probably meant.
+    It says what was looked for, what was found, and which name was probably meant.
     """
     folder, split_dirs = root / SPLIT_FOLDERS[split] / name, list(_split_dirs(root, split))
     base = next((base for base in _bases(root, split, spec_of(name)) if base not in split_dirs), None)
@@ -182,7 +187,7 @@ def _folders_in(base: Path, split: Split, spec: SetSpec) -> SetFolders | None:
 
 
 def _own_folders(base: Path, split: Split, own: OwnNames) -> SetFolders | None:
-    """The folders of a set that is not published; with a pattern for masks these may be beside the images."""
+    """Return the folders of a set that is not published; with a pattern for masks they may be among the images."""
     found = _folders_in(base, split, SetSpec("", "your own"))
     if found is None and own.masks is not None:
         children = {child.name.lower(): child for child in _subfolders(base)}

@@ -16,17 +16,21 @@ import numpy as np
 from PIL import Image
 
 MAX_LEVELS = 16
-"""A mask with grey levels, but no more of them than this, is a map of labels and no picture."""
+"""A mask with grey levels is a map of labels if it has at most this many, else a picture."""
 PLATEAU = 9
-"""Pixels all around equal to them that make a grey level an area of its own, and no soft edge."""
+"""A grey level fills an area and is no soft edge if this many of its pixels only have neighbours of the same level."""
 THUMB_SIDE = 16
+"""Side of `MaskFacts.thumb` in pixels."""
 
 
 class MaskValues(NamedTuple):
     """A mask: `values` (H, W) uint8, or float32 of deeper files, with 0 where ignored; `top` is full foreground.
 
-    `source`: what they are of the file, `grey`, `colour`, `transparency` or `index`. `ignored`: bool (H, W), None
-    without an ignore value.
+    Attributes:
+        values: (H, W) uint8, or float32 for files of more than 8 bits; 0 where pixels are ignored.
+        top: the value of full foreground.
+        source: what the values are in the file: `grey`, `colour`, `transparency` or `index`.
+        ignored: bool (H, W); None without an ignore value.
     """
 
     values: np.ndarray
@@ -46,20 +50,21 @@ class MaskFacts:
     """What is needed to judge a mask once its pixels are gone.
 
     Attributes:
-        mode: Pillow's name of the pixels' kind.
-        source, top: see `MaskValues`.
+        mode: Pillow's name of the pixel format.
+        source: see `MaskValues`.
+        top: likewise.
         highest: the largest value.
-        share: of object pixels.
-        border: share of object pixels on the border.
-        middle: share of pixels between 10 and 90 % of the range.
+        share: of object pixels among all.
+        border: of object pixels among those on the border.
+        middle: of pixels between 10 and 90 % of the range among all.
         soft: whether there is any value between 0 and `top`.
-        levels: the distinct values if they are few, else empty.
-        plateaus: those between 0 and 90 % of `top` that fill areas, in files without loss.
-        is_coloured: whether colours differ, and not only brightness.
+        levels: the distinct values if there are at most `MAX_LEVELS`, else empty.
+        plateaus: the levels between 0 and 90 % of `top` that fill areas (`PLATEAU`); empty for JPEGs.
+        is_coloured: whether colours differ, not only brightness.
         is_cut_out: whether colours and transparency both vary.
         is_lossy: whether the file is a JPEG.
         ignored: share of ignored pixels; None without an ignore value.
-        flaw: what cannot be in a mask (NaN, negative values), in words.
+        flaw: values that no mask can have (NaN, negative ones), in words; None if there are none.
         thumb: uint8 (16, 16), the share of object pixels in 255ths.
     """
 
@@ -82,7 +87,7 @@ class MaskFacts:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no pixel is object."""
+        """Return whether no pixel is object."""
         return self.share == 0
 
     @property
@@ -100,7 +105,12 @@ class MaskFacts:
 
 
 def decode_mask(file: Image.Image, ignore: int | None = None) -> MaskValues:
-    """The values of an opened mask file, before any threshold."""
+    """Return the values of an opened mask file, before any threshold.
+
+    Args:
+        file: opened by Pillow.
+        ignore: the value of pixels that are neither object nor background; None: there are none.
+    """
     values, source = _values(file, by_index=ignore is not None)
     if ignore is None:
         return MaskValues(values, value_range(values), source)
@@ -126,13 +136,13 @@ def _values(file: Image.Image, by_index: bool) -> tuple[np.ndarray, str]:
 
 
 def value_range(values: np.ndarray) -> float:
-    """What full foreground is in these values: the smallest of 1, 255, 65535 that holds their maximum."""
+    """Return the value of full foreground: the smallest of 1, 255, 65535 that no value exceeds, else the maximum."""
     maximum = float(np.fmax.reduce(values, axis=None, initial=0))
     return next((top for top in (1.0, 255.0, 65535.0) if maximum <= top), maximum)
 
 
 def facts_of(file: Image.Image, decoded: MaskValues) -> MaskFacts:
-    """What to judge a decoded mask by; `file` is still open."""
+    """Return the facts by which a decoded mask is judged; `file` must still be open."""
     values, top, mask = decoded.values, decoded.top, decoded.mask
     found, counts = _histogram(values)
     share = counts / max(values.size, 1)
@@ -173,7 +183,7 @@ def _is_plateau(area: np.ndarray) -> bool:
 
 
 def _colours(file: Image.Image) -> tuple[bool, bool]:
-    """Whether colours differ, and whether colours and transparency both vary."""
+    """Return whether colours differ, and whether colours and transparency both vary."""
     if file.mode in ("1", "L", "F") or file.mode.startswith("I"):
         return False, False
     rgba = np.asarray(file.convert("RGBA"))

@@ -1,4 +1,4 @@
-"""Names that pair files: patterns such as `%s_segmentation.png`, where `%s` is the name that images and masks share."""
+"""Names that pair files: patterns such as `%s_segmentation.png`, where `%s` is the name that image and mask share."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from src.utils.errors import UserError
 
 NAME = "%s"
 MOST = 0.5
-"""Share of the files that a guessed pattern must pair."""
+"""A guessed pattern must pair more than this share of the files."""
 LOOKED_AT = 200
+"""Files from which a pattern is guessed."""
 
 
 def stem_pattern(key: str, pattern: str) -> tuple[str, str]:
     """Return the regular expression of stems that a pattern means (group 1 is the name), and its extension or nothing.
 
     Raises:
-        UserError: not exactly one `%s`, or a folder in it.
+        UserError: the pattern has not exactly one `%s`, or includes a folder.
 
     >>> stem_pattern("data.masks", "%s_segmentation.png")
     ('(.*)_segmentation', '.png')
@@ -33,7 +34,7 @@ def stem_pattern(key: str, pattern: str) -> tuple[str, str]:
 
 
 def without(pattern: str) -> str:
-    """The regular expression of all stems that `pattern` does not match.
+    """Return the regular expression of all stems that `pattern` does not match.
 
     >>> [bool(re.fullmatch(without("(.*)_mask"), stem)) for stem in ("a", "a_mask")]
     [True, False]
@@ -42,7 +43,7 @@ def without(pattern: str) -> str:
 
 
 def guess_pattern(names: Collection[str], others: Collection[str]) -> str | None:
-    """The pattern by which most of `others` would belong to `names`; None if there is none.
+    """Return the pattern by which most of `others` would pair with `names`; None if there is none.
 
     >>> guess_pattern(["a", "b"], ["a_mask", "b_mask"]), guess_pattern(["a"], ["mask_a"]), guess_pattern(["a"], ["b"])
     ('%s_mask', 'mask_%s', None)

@@ -49,8 +49,10 @@ _TRANSPOSE = {
 class Header:
     """What a file says before its pixels are read.
 
-    `size` is (width, height) as stored, `orientation` the EXIF tag (1 = upright), `mode` Pillow's name of the pixels'
-    kind.
+    Attributes:
+        size: (width, height) as stored.
+        orientation: the EXIF tag; 1 is upright.
+        mode: Pillow's name of the pixel format.
     """
 
     size: tuple[int, int]
@@ -59,12 +61,17 @@ class Header:
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """(width, height) once the orientation is applied."""
+        """Return (width, height) once the orientation is applied."""
         return self.size[::-1] if self.orientation >= 5 else self.size
 
 
 class Truth(NamedTuple):
-    """`mask` bool (H, W); `valid` bool (H, W), False at ignored pixels, None without an ignore value."""
+    """A mask and the pixels that count.
+
+    Attributes:
+        mask: bool (H, W).
+        valid: bool (H, W), False at ignored pixels; None without an ignore value.
+    """
 
     mask: np.ndarray
     valid: np.ndarray | None
@@ -133,22 +140,25 @@ def read_image(path: Path | str, shrink_to: int | None = None) -> np.ndarray:
 
 
 def read_mask(path: Path | str, image: Header | None = None) -> np.ndarray:
-    """Return a mask file as bool (H, W), upright; given its image's header, turned as the image (`mask_orientation`).
+    """Return a mask file as bool (H, W), upright; given its image's header, turned like the image (`mask_orientation`).
 
-    What counts as object is said in `src.data.masks`.
+    `src.data.masks` decides what counts as object.
+
+    Raises:
+        UserError: the file is not a readable image.
     """
     return read_truth(path, image)[0]
 
 
 def read_truth(path: Path | str, image: Header | None = None, ignore: int | None = None) -> Truth:
-    """The mask as `read_mask` returns it, with the pixels whose value is not `ignore`."""
+    """Return a mask as `read_mask` does, and the pixels that count: those whose value is not `ignore`."""
     with open_image(path) as file:
         own, decoded = header_of(file), decode_mask(file, ignore)
     return _upright_truth(decoded, own.orientation if image is None else mask_orientation(image, own))
 
 
 def read_judged(path: Path | str, ignore: int | None = None) -> tuple[Truth, MaskFacts]:
-    """`read_truth` of a mask alone, with what it is judged by."""
+    """Return a mask as `read_truth` does without an image, and the facts by which it is judged."""
     with open_image(path) as file:
         own, decoded = header_of(file), decode_mask(file, ignore)
         facts = facts_of(file, decoded)
@@ -173,15 +183,21 @@ def read_sample(
     exif: bool = True,
     ignore: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Image, mask and, where some pixels are not judged, the mask of those that are; each file is opened once.
+    """Return image, mask and the pixels that count; each file is opened once.
 
     Args:
         image_path: see `read_image`.
         mask_path: see `read_truth`.
         valid_path: a field of view, read like a mask.
-        shrink_to: the image may then be smaller than its masks.
-        exif: False: the image counts as upright, whatever its orientation tag says.
+        shrink_to: see `read_image`; the image may then be smaller than its masks.
+        exif: False: treat the image as upright, whatever its orientation tag says.
         ignore: the value of ignored pixels in the mask.
+
+    Returns:
+        Image uint8 (H, W, 3) RGB; mask bool (H, W); bool (H, W), True where pixels count, or None if all do.
+
+    Raises:
+        UserError: a file is not a readable image.
     """
     with open_image(image_path) as file:
         header = header_of(file) if exif else Header(file.size)
@@ -192,7 +208,7 @@ def read_sample(
 
 
 def upright_rgb(file: Image.Image, shrink_to: int | None = None) -> np.ndarray:
-    """Return an opened picture as `read_image` does: uint8 (H, W, 3) RGB, turned as its EXIF tag says."""
+    """Return an opened image as `read_image` does: uint8 (H, W, 3) RGB, turned as its EXIF tag says."""
     method = _TRANSPOSE.get(header_of(file).orientation)
     image = _stored_rgb(file, shrink_to)
     return np.array(image if method is None else image.transpose(method))
@@ -213,7 +229,7 @@ def _deep_to_grey(file: Image.Image) -> Image.Image:
 
 
 def header_of(file: Image.Image) -> Header:
-    """Return size, orientation and mode of an opened picture, without decoding it."""
+    """Return size, orientation and mode of an opened image, without decoding it."""
     orientation = file.getexif().get(_ORIENTATION_TAG, 1)
     return Header(file.size, orientation if orientation in _TRANSPOSE else 1, file.mode)
 

@@ -1,4 +1,4 @@
-"""Sources: sequences of raw samples, before any resizing, whatever they are read or made from."""
+"""Sources: sequences of raw samples, before any resizing, no matter where they come from."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ LEFTOVERS = frozenset({"thumbs.db", "desktop.ini"})
 
 
 class RawSample(NamedTuple):
-    """`image` uint8 (H, W, 3) RGB; `mask` bool (H, W), of the same size unless `shrink_to` is set; `name` the stem.
+    """An image with its mask.
 
-    `valid`: bool (H, W), the pixels that measures count (a retina's field of view); None where a set has no such masks:
-    all pixels count.
+    Attributes:
+        image: uint8 (H, W, 3) RGB.
+        mask: bool (H, W), of the same size unless `shrink_to` is set.
+        name: the sample's name, by default the file's stem.
+        valid: bool (H, W), the pixels that measures count (a retina's field of view); None: all of them.
     """
 
     image: np.ndarray
@@ -38,7 +41,7 @@ class Source(Protocol):
 
     @property
     def names(self) -> Sequence[str]:
-        """One stem per sample, in order."""
+        """Return one name per sample, in order."""
         ...
 
     def __len__(self) -> int: ...
@@ -49,12 +52,18 @@ class Source(Protocol):
 class FolderPairs:
     """Images and masks of two folders, paired by name (never by sort order) and sorted by it.
 
-    A name is a file's stem, or the part of it that the set's patterns select. Only names present on both sides, and
-    among the fields of view where there are any, are in the set; `src.data.verify.checks` reports the others.
-    `shrink_to`, `exif`, `ignore`: see `readers.read_sample`.
+    A name is a file's stem, or the part of it that the set's patterns select. The set consists of the names that have
+    an image, a mask and, if there are fields of view, one of these; `src.data.verify.checks` reports the others.
+
+    Args:
+        folders: where the files are.
+        name: the set's name.
+        shrink_to: see `readers.read_sample`.
+        exif: likewise.
+        ignore: likewise.
 
     Attributes:
-        reading: in words how its masks are read, once they were checked.
+        reading: how its masks are read, in words; empty until they are checked.
     """
 
     def __init__(
@@ -82,7 +91,7 @@ class FolderPairs:
 
     @property
     def names(self) -> Sequence[str]:
-        """Names of the samples, sorted."""
+        """Return the names of the samples, sorted."""
         return self._names
 
     def __len__(self) -> int:
@@ -109,7 +118,7 @@ class Concat:
 
     Args:
         sources: what is joined.
-        labels: what each is called; None: names stay as they are.
+        labels: prefixes of the names, `CAMO/camourflage_00001`, if there is more than one source; None: no prefixes.
     """
 
     def __init__(self, sources: Sequence[Source], labels: Sequence[str] | None = None) -> None:
@@ -126,7 +135,7 @@ class Concat:
 
     @property
     def names(self) -> Sequence[str]:
-        """Names of the samples of all sources, in order."""
+        """Return the names of the samples of all sources, in order."""
         return self._names
 
     def __len__(self) -> int:
@@ -148,7 +157,7 @@ class Subset:
 
     @property
     def names(self) -> Sequence[str]:
-        """Names of the chosen samples."""
+        """Return the names of the chosen samples."""
         names = self.source.names
         return [names[i] for i in self.indices]
 
@@ -166,16 +175,19 @@ def _suffixes(only: str) -> Collection[str]:
 def list_images(
     folder: Path, pattern: str = ANY, nested: bool = False, suffixes: Collection[str] = EXTENSIONS
 ) -> dict[str, list[Path]]:
-    """Image files of a folder by name, several where formats compete; hidden files (macOS `._x.jpg`) are no images.
+    """Return the image files of a folder by name; hidden files (macOS `._x.jpg`) are left out.
 
-    The name is group 1 of `pattern` in the stem, and what doesn't match is left out. It is composed (NFC), so that
-    names written by macOS and by other systems meet, and the hold-out is the same on all of them.
+    The name is group 1 of `pattern` in the stem; files that don't match are left out. Names are composed (NFC), so that
+    those written by macOS and by other systems are equal, and the hold-out is the same on all of them.
 
     Args:
         folder: where to look.
         pattern: a regular expression of stems.
-        nested: look into subfolders; names then begin with theirs, `birds/wren`.
-        suffixes: extensions to take, in lower case.
+        nested: whether to look into subfolders; names then begin with theirs, `birds/wren`.
+        suffixes: extensions to include, in lower case.
+
+    Returns:
+        Name → its files: more than one if the image exists in several formats.
     """
     found: dict[str, list[Path]] = {}
     for path in list_files(folder, nested):
@@ -187,7 +199,7 @@ def list_images(
 
 
 def list_files(folder: Path, nested: bool = False) -> list[Path]:
-    """What is in a folder that is neither hidden nor a folder, sorted; `nested`: in its subfolders, too."""
+    """Return the files of a folder that are not hidden, sorted; with `nested`, also those of its subfolders."""
     paths = folder.rglob("*") if nested else folder.iterdir()
     return sorted(path for path in paths if not _is_hidden(path.relative_to(folder)) and not path.is_dir())
 
@@ -197,7 +209,7 @@ def _is_hidden(path: Path) -> bool:
 
 
 def unread_files(folder: Path, nested: bool = False) -> list[Path]:
-    """The files that no reader takes; the leftovers of file managers aside."""
+    """Return the files that no reader takes, except for leftovers of file managers (`LEFTOVERS`)."""
     return [
         path
         for path in list_files(folder, nested)
@@ -206,7 +218,7 @@ def unread_files(folder: Path, nested: bool = False) -> list[Path]:
 
 
 def count_suffixes(paths: Sequence[Path]) -> str:
-    """Files in words, by their extension.
+    """Return in words how many files there are of each extension.
 
     >>> count_suffixes([Path("a.heic"), Path("b.heic"), Path("c.txt")])
     '2 .heic (a.heic …), 1 .txt (c.txt)'

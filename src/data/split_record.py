@@ -12,18 +12,18 @@ SHOWN = 5
 
 
 def record(part: Source, sets: Sequence[FolderPairs]) -> str:
-    """Return one line per image of a part, its name and the bytes of its file (0: it has none)."""
+    """Return one line per image of a part: the size of its file in bytes (0 without a file), a tab, its name."""
     files = {name: source.paths(name)[0] for source in sets for name in source.names}
     return "\n".join(f"{_size(files.get(name))}\t{name}" for name in part.names)
 
 
 def changed_images(before: Mapping[str, str] | None, now: Mapping[str, str], notes: list[str]) -> list[str]:
-    """Compare two records of a training.
+    """Compare the record in a checkpoint with that of the training that is to resume from it.
 
     Args:
-        before: part (``train``, ``val``) → its images where the checkpoint was written; None: the checkpoint has none.
-        now: of the training that shall resume from it.
-        notes: is given what has to be said: images that are new, gone, or have other bytes.
+        before: part (``train``, ``val``) → its record in the checkpoint; None: the checkpoint has none.
+        now: likewise of the training.
+        notes: lines about images that are new, gone or changed are appended.
 
     Returns:
         One line per reason not to resume: trained images that would validate, the reverse, or other images altogether.
@@ -36,7 +36,8 @@ def changed_images(before: Mapping[str, str] | None, now: Mapping[str, str], not
     altered = sorted(name for name in common if all_then[name] != all_here[name])
     if all_then and (not common or len(altered) > len(common) / 2):
         return [
-            f"data: these are other training images ({_some(sorted(all_here))}) than the checkpoint's ({_some(sorted(all_then))})"
+            f"data: these are other training images ({_some(sorted(all_here))}) "
+            f"than the checkpoint's ({_some(sorted(all_then))})"
         ]
     problems = []
     for first, second, what in (
@@ -45,7 +46,8 @@ def changed_images(before: Mapping[str, str] | None, now: Mapping[str, str], not
     ):
         if moved := sorted(then[first].keys() & here[second].keys()):
             problems.append(
-                f"data: images {what}, as there are others than before: {_some(moved)}; restore the files that were there"
+                f"data: images {what}, as there are others than before: {_some(moved)}; "
+                "restore the files that were there"
             )
     changes = {
         "new": all_here.keys() - all_then.keys(),

@@ -29,10 +29,12 @@ class Interrupted(SystemExit):
 
 
 class StopRequest:
-    """A context in which the first signal is noted in ``signum``; a second Ctrl-C kills at once, a second SIGTERM after `PATIENCE`.
+    """Context manager that notes the first signal in ``signum``, for the training to answer.
+
+    A second Ctrl-C kills the process at once, a second SIGTERM after `PATIENCE`.
 
     Args:
-        at_once: for work with nothing to save: the first signal raises `Interrupted` wherever the process is.
+        at_once: raise `Interrupted` at the first signal, wherever the process is: for work with nothing to save.
     """
 
     def __init__(self, at_once: bool = False) -> None:
@@ -56,13 +58,13 @@ class StopRequest:
                 signal.signal(signum, handler)
 
     def listen(self) -> None:
-        """Take over both signals, also from a library that has set its own handler; only a main thread can."""
+        """Take over both signals, also from a library that has set its own handler; only the main thread can."""
         if _in_main_thread():
             for signum in self._before:
                 signal.signal(signum, self.note)
 
     def note(self, signum: int, frame: FrameType | None = None) -> None:
-        """Handle a signal; data-loading workers inherit this handler, and leave the answer to the training."""
+        """Handle a signal. Data-loading workers inherit this handler and do nothing: the training answers."""
         if os.getpid() != self._process:
             return
         if self.signum is not None and signum == signal.SIGINT:
@@ -83,14 +85,14 @@ class StopRequest:
 
 
 PATIENCE = 8.0
-"""Seconds that a second SIGTERM leaves for what is being saved."""
+"""Seconds that a second SIGTERM leaves for saving."""
 
 
 class SecondSignal:
-    """Ends the process after a second signal, whatever the main thread waits for.
+    """Ends the process after a second signal, whatever the main thread is waiting for.
 
-    A handler in Python only runs between two steps of the main thread, which may wait for ever inside a library. The
-    interpreter's own handler, in C, writes the signal's number into a pipe, which a thread reads.
+    A handler in Python only runs between two steps of the main thread, which may wait forever inside a library. The
+    interpreter's own handler, in C, writes the signal's number into a pipe, from which a thread reads it.
     """
 
     active: SecondSignal | None = None
@@ -126,7 +128,7 @@ class SecondSignal:
 
 
 def _forget_pipe() -> None:
-    """A child's signals are its own: what a cluster sends to all processes of a job must not count twice."""
+    """Detach a forked child from the pipe: a signal that a cluster sends to all processes must not count twice."""
     if SecondSignal.active is not None:
         with suppress(ValueError):
             signal.set_wakeup_fd(-1)
@@ -137,7 +139,7 @@ if hasattr(os, "register_at_fork"):
 
 
 LINGER = 10.0
-"""Seconds for the current step and its checkpoint, where a worker can't know whether its parent wants it to end."""
+"""Seconds that a worker leaves for the current step and its checkpoint if it can't know who sent the signal."""
 
 
 def shield_worker(worker: int) -> None:
@@ -157,7 +159,7 @@ def shield_worker(worker: int) -> None:
 
 
 def _end_worker(error: Exception, batch: Any) -> None:
-    """A batch that cannot be handed over ends its worker: the training would wait for it for ever."""
+    """End a worker that cannot hand its batch over: the training would wait for it forever."""
     print(f"a process that loads images cannot hand its batch over: {error}", file=sys.stderr, flush=True)
     os._exit(LOST_BATCH)
 

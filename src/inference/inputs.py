@@ -21,10 +21,11 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".m
 
 @dataclass(frozen=True)
 class Source:
-    """A picture or a video to be segmented.
+    """A picture or a video to segment.
 
     Attributes:
-        name: what its outputs are called, without a suffix; with the subfolders in which it was found, ``birds/wren``.
+        name: the name of its outputs, without a suffix; begins with the subfolders in which it was found,
+            ``birds/wren``.
         path: its file; None is standard input.
     """
 
@@ -33,18 +34,18 @@ class Source:
 
     @property
     def is_video(self) -> bool:
-        """Whether its suffix is that of a video."""
+        """Return whether its suffix is that of a video."""
         return self.path is not None and self.path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def find_sources(text: str, recursive: bool = False, without: Path | None = None) -> list[Source]:
-    """Return the pictures and videos that an ``input=`` means.
+    """Return the pictures and videos that ``input=`` names.
 
     Args:
         text: a picture, a video, a folder, a pattern (``photos/**/*.jpg``), a ``.txt`` file with one path per line
             (relative to its own folder; lines that begin with ``#`` are comments), or ``-``.
-        recursive: look into a folder's subfolders.
-        without: a folder whose files are left out: the output's, where it is inside the input's.
+        recursive: whether to look into a folder's subfolders.
+        without: a folder whose files are left out: the output folder, if it is inside the input folder.
 
     Raises:
         UserError: there is nothing to segment.

@@ -41,7 +41,8 @@ class Wandb(WandbLogger, Tracker):
         chosen: dict[str, Any] = (
             _unless_in_environment({"group": group, "name": name, "mode": _mode(offline)}) | options
         )
-        # Lightning's own `offline` would stay in the environment, and refuses artifacts, which `wandb sync` does send later
+        # Lightning's own `offline` would stay in the environment. It also refuses artifacts, which `wandb sync` does
+        # send later.
         super().__init__(save_dir=save_dir, project=project, id=run_id, log_model=checkpoints, **chosen)
         without_anonymous(self)
         self._run: Any = None
@@ -95,12 +96,12 @@ class Wandb(WandbLogger, Tracker):
 
 
 def _mode(offline: bool) -> str:
-    """`WANDB_MODE` decides where it is set; a run of `wandb agent` must be online, else the sweep never hears of it."""
+    """Return `WANDB_MODE` if it is set; else ``online`` for a run of `wandb agent`, whose sweep needs its results."""
     return os.environ.get("WANDB_MODE") or ("offline" if offline and "WANDB_SWEEP_ID" not in os.environ else "online")
 
 
 def _unless_in_environment(chosen: dict[str, Any]) -> dict[str, Any]:
-    """What W&B's own variables do not say: it would be overruled."""
+    """Return the options without those that W&B's own variables set: an option would overrule its variable."""
     variables = {"group": "WANDB_RUN_GROUP", "name": "WANDB_NAME"}
     return {key: value for key, value in chosen.items() if not os.environ.get(variables.get(key, ""))}
 

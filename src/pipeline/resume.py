@@ -1,4 +1,7 @@
-"""What a resumed training takes from its checkpoint and what from the command line: one table, applied before any work."""
+"""What a resumed training takes from its checkpoint, and what from the command line.
+
+`FROM_CHECKPOINT` says it for all settings, and is applied before any work.
+"""
 
 from __future__ import annotations
 
@@ -31,42 +34,51 @@ FROM_CHECKPOINT = {
     "data.seed": "",
     "data.concealment": "",
 }
-"""Settings that a resumed training has from its checkpoint, or that its first part cannot be without: another value is refused."""
+"""Settings that a resumed training has from its checkpoint, or that its first part depended on: others are refused.
+
+Setting → why another value is refused, where that is not obvious.
+"""
 NO_NUMBER = (
-    "ckpt_path", "init", "init_strict", "train", "test", "task_name", "paths", "logger", "format", "started_from", "compile",
-    "encoder", "loss", "scheduler", "metrics", "freeze", "experiment", "model.net.encoder.weights",
-    "data.root", "data.test_sets", "data.num_workers", "data.eval_batch_size", "data.pin_memory", "data.persistent_workers",
-    "data.cache", "data.cache_gb", "trainer.default_root_dir", "callbacks.progress", "callbacks.resources",
+    "ckpt_path", "init", "init_strict", "train", "test", "task_name", "paths", "logger", "format", "started_from",
+    "compile", "encoder", "loss", "scheduler", "metrics", "freeze", "experiment", "model.net.encoder.weights",
+    "data.root", "data.test_sets", "data.num_workers", "data.eval_batch_size", "data.pin_memory",
+    "data.persistent_workers", "data.cache", "data.cache_gb", "trainer.default_root_dir", "callbacks.progress",
+    "callbacks.resources",
 )  # fmt: skip
-"""Of the place and the machine, or a copy of what stands in ``model``: taken from the command line, and no number depends on it.
-Everything else is taken from the command line too, and told."""
+"""Settings on which no number depends: places, the machine, or copies of what is in ``model``.
+
+They are taken from the command line without a word. All others that are not in `FROM_CHECKPOINT` are, too, but these
+changes are reported.
+"""
 UNTOLD = ("dirpath", "_partial_")
+"""Last parts of keys whose values are not compared either."""
 
 
 def check_resume(module: COSModule, datamodule: Any, checkpoint: Mapping[str, Any], path: Path) -> list[str]:
-    """Compare a training with the checkpoint that it shall resume from.
+    """Compare a training with the checkpoint from which it is to resume.
 
     Args:
         module: its ``config`` is the configuration of this command; ``init`` and ``started_from`` become those of the
             checkpoint.
         datamodule: set up.
-        checkpoint: what `read_checkpoint` has read.
-        path: where it came from.
+        checkpoint: as `read_checkpoint` returns it.
+        path: its file.
 
     Returns:
-        What has to be said before the work: what is taken from the command line, which images are new, that nothing is
-        left to train.
+        Lines to print before the work: settings taken from the command line, images that have changed, and whether
+        nothing is left to train.
 
     Raises:
-        UserError: another architecture, settings that are the checkpoint's, other training images or another hold-out;
-            all at once.
+        UserError: another architecture, settings that contradict the checkpoint, other training images or another
+            hold-out; all at once.
     """
     problems, notes = Problems(), list[str]()
     began = checkpoint["config"].get("init")
     if module.config["init"] not in (None, began):
         how = f"with init={began}" if began else "without init"
         problems.append(
-            f"init={module.config['init']} with ckpt_path={path}: that training began {how}; leave out init to resume it, or ckpt_path"
+            f"init={module.config['init']} with ckpt_path={path}: that training began {how}; "
+            "leave out init to resume it, or ckpt_path"
         )
     with problems.catch():
         check_fits(module, dict(checkpoint), path)
@@ -99,7 +111,7 @@ def refused_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[
 
 
 def differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return dotted key → the two values, for all settings on which a number depends. What is null is not set."""
+    """Return dotted key → both values, for all settings that differ and on which a number depends; null is not set."""
     before, now = _flat(there), _flat(here)
     keys = [key for key in dict.fromkeys([*before, *now]) if before.get(key) != now.get(key)]
     told = [

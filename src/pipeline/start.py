@@ -58,18 +58,19 @@ def starting_checkpoint(cfg: DictConfig) -> Path | None:
 
 
 def _begun(cfg: DictConfig) -> bool:
-    """Whether a training has left checkpoints in the folder of this one."""
+    """Return whether a training has left checkpoints in this run's folder."""
     return bool(cfg.train) and holds_training(cfg.paths.output_dir)
 
 
 def _of_another_run(cfg: DictConfig) -> list[str]:
-    """A checkpoint from elsewhere must not put its training, or its test, in the place of those that the folder holds."""
+    """Return the problem if a checkpoint from elsewhere would overwrite the training or the report in this folder."""
     folder = Path(cfg.paths.output_dir)
     if cfg.ckpt_path in (None, "last") or Path(cfg.ckpt_path).resolve().parent == (folder / "checkpoints").resolve():
         return []
     if _begun(cfg):
         return [
-            f"{folder} already holds another training than that of ckpt_path={cfg.ckpt_path}; name another paths.output_dir"
+            f"{folder} already holds another training than that of ckpt_path={cfg.ckpt_path}; "
+            "name another paths.output_dir"
         ]
     if not cfg.train and any((folder / name).exists() for name in REPORT):
         return [f"{folder} already holds a report; name another paths.output_dir for that of ckpt_path={cfg.ckpt_path}"]
@@ -77,5 +78,5 @@ def _of_another_run(cfg: DictConfig) -> list[str]:
 
 
 def _requeued(cfg: DictConfig) -> bool:
-    """Whether SLURM requeued this training: it then resumes, whatever the command line says."""
+    """Return whether SLURM requeued this training: it then resumes, whatever the command line says."""
     return restarted() and _begun(cfg)

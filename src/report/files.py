@@ -134,7 +134,7 @@ def read_image_rows(path: Path) -> tuple[str, list[SetScores]]:
 
 
 def _check_names(path: Path, scores: Iterable[SetScores]) -> None:
-    """Raise a UserError where two rows of a method and data set have one name: rows are paired by it."""
+    """Raise a UserError if two rows of a method and data set have the same name: rows are paired by name."""
     for one in scores:
         names = [row["image"] for row in one.rows]
         twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []

@@ -77,12 +77,16 @@ def _method(module: COSModule) -> str:
 def _context(
     data: Mapping[str, Any], ckpt_path: Path | None, released: str | None = None, selection: str | None = None
 ) -> Iterable[str]:
-    """Sentences about input, checkpoint and data.
+    """Yield sentences about input, checkpoint and data.
 
-    ``released``: which of the authors' files the weights are from; ``selection``: what they were selected on, None
-    where their file does not say.
+    Args:
+        data: as the data module's ``describe()`` returns it.
+        ckpt_path: the checkpoint, if there is one.
+        released: which of the authors' files the weights are from, if they are from one.
+        selection: what the weights were selected on; None: their file does not say.
     """
-    yield f"Input {data['image_size']} × {data['image_size']} px; the network's map is brought bilinearly to the mask's size."
+    size = f"{data['image_size']} × {data['image_size']} px"
+    yield f"Input {size}; the network's map is brought bilinearly to the mask's size."
     if ckpt_path is not None:
         if selection is None and ckpt_path.suffix != SUFFIX:  # of an older version, which left it to the file's name
             selection = data["selected_on"] if ckpt_path.stem == "best" else ""
@@ -97,7 +101,6 @@ def _context(
         yield f"Checkpoint: {ckpt_path.name}{source}."
     readings = {set_name: words for set_name, words in data.get("masks", {}).items() if set_name.endswith("-Test")}
     yield from (f"Masks of {set_name}: {words}." for set_name, words in readings.items())
-    told = {
-        count_note(dataset, "test", count) for dataset, count in data["test_images"].items()
-    }  # stands under every table already
+    # These notes are under every table already.
+    told = {count_note(dataset, "test", count) for dataset, count in data["test_images"].items()}
     yield from (f"{note}." for note in data["notes"] if note not in told)

@@ -1,4 +1,4 @@
-"""Score maps of any method in files, and notice what cannot be meant so."""
+"""Score the map files of any method, and notice files that cannot be what they are taken for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ScoreSettings:
 
 @dataclass(frozen=True)
 class ScoredFiles:
-    """The scores of one map, and what tells whether map and mask are what they are taken for."""
+    """The scores of one map, and facts that show whether map and mask are what they are taken for."""
 
     scores: ImageScores
     map: MapFacts
@@ -58,12 +58,10 @@ def score_files(files: MapFiles, settings: ScoreSettings) -> ScoredFiles | str:
         pred = resize_map(stored.values, target.shape) if resized else stored.values
         looks = any(MEASURES[name].needs_image for name in settings.extra)
         picture = read_image(files.source) if looks and files.source is not None else None
-        scored = score_maps(files.image, {"": pred}, target, valid, settings.protocol, settings.extra, picture=picture)[
-            ""
-        ]
+        scored = score_maps(files.image, {"": pred}, target, valid, settings.protocol, settings.extra, picture=picture)
     except UserError as error:
         return str(error)
-    return ScoredFiles(replace(scored, resized=resized), map_facts(stored, target), facts)
+    return ScoredFiles(replace(scored[""], resized=resized), map_facts(stored, target), facts)
 
 
 def score_all_files(
@@ -75,10 +73,10 @@ def score_all_files(
         jobs: (data set, method) → its maps, as `pair_files` returns them.
         settings: how they are scored.
         pool: the threads that score.
-        problems: files that turn out to be broken, and masks that cannot be meant, are added.
+        problems: broken files and masks that cannot be right are appended.
 
     Returns:
-        Data set → the scores of its methods; and what is to be said about masks and maps, one line each.
+        Data set → the scores of its methods; and notes on masks and maps, one line each.
     """
     pairs = [(key, files) for key, group in jobs.items() for files in group]
     scored = pool.map(score_files, ((files, settings) for _, files in pairs))
@@ -100,7 +98,7 @@ def score_all_files(
 def _notes(
     seen: Mapping[tuple[str, str], list[tuple[Path, ScoredFiles]]], protocol: str, problems: list[str]
 ) -> list[str]:
-    """How the masks of each set are read, and what looks wrong, which is warned of as well."""
+    """Return how the masks of each set are read, and what looks wrong; the latter is also issued as warnings."""
     notes, suspicious = dict[str, str](), list[str]()
     for (dataset, method), group in seen.items():
         if dataset not in notes:  # all methods share the masks

@@ -34,7 +34,12 @@ class MapFiles:
 
 
 def pair_files(spec: Spec, problems: list[str]) -> dict[tuple[str, str], list[MapFiles]]:
-    """(data set, method) → its maps in the order of their names; unpaired and doubled files are added to `problems`."""
+    """Return (data set, method) → its maps in the order of their names.
+
+    Args:
+        spec: what is to be scored.
+        problems: lines about unpaired and duplicate files are appended.
+    """
     problems += [
         f"data set {name!r}: its name goes into file names; leave / and \\ out"
         for name in spec.sets
@@ -75,7 +80,7 @@ def _unpaired(gts_place: Place, gts: Mapping[str, Path], maps_place: Place, maps
 
 
 def check_files(files: MapFiles) -> list[str]:
-    """Problems of one map's files, found without decoding what cannot hide any (see `check_map`)."""
+    """Return the problems of one map's files; only files that could hide one are decoded (see `check_map`)."""
     problems = []
     for path in (files.pred, files.gt, files.fov, files.source):
         if path is None:
@@ -91,7 +96,7 @@ def check_files(files: MapFiles) -> list[str]:
 
 
 def find_problems(jobs: Mapping[Any, list[MapFiles]], pool: WorkerPool) -> list[str]:
-    """What `check_files` says of all maps; a mask that several methods share is named once."""
+    """Return what `check_files` finds in all maps; a mask that several methods share is named once."""
     found = pool.map(check_files, ((files,) for group in jobs.values() for files in group))
     return list(dict.fromkeys(problem for problems in found for problem in problems))
 

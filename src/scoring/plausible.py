@@ -1,4 +1,4 @@
-"""Do maps mean what they are taken for? What the maps and masks of a set look like, and what cannot be meant so."""
+"""Notice maps and masks that cannot be what they are taken for: inverted, turned, or in another range of values."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ TURNS = (
     "upside down",
     "mirrored and turned by 270°",
 )
-"""What `_turned` makes of a map, in its order."""
+"""The ways in which a map may be stored, in the order of `_turned`."""
 MARGINS = ((10, 0.2), (3, 0.3), (1, 0.5))
-"""From how many maps on which gain of correlation tells."""
+"""From this number of maps on, this gain of correlation shows that they are turned."""
 INVERTED = -0.3
+"""A mean correlation below this shows that maps are inverted."""
 
 
 class MapFacts(NamedTuple):
@@ -41,7 +42,7 @@ class MapFacts(NamedTuple):
 
 
 def map_facts(stored: StoredMap, target: np.ndarray) -> MapFacts:
-    """What a map (h, w) says beside its mask, bool (H, W); `fits` is NaN where either is constant."""
+    """Return the facts on a map (h, w) beside its mask, bool (H, W)."""
     small = _small(stored.values.astype(np.float32))
     truth = _small(target.astype(np.float32))
     return MapFacts(
@@ -56,7 +57,7 @@ def _small(values: np.ndarray) -> np.ndarray:
 
 
 def _turned(values: np.ndarray) -> list[np.ndarray]:
-    """The map turned back, as it would be if it had been stored in each of the ways of `TURNS`."""
+    """Return the map turned back from each of the ways of `TURNS`."""
     mirrored = values[:, ::-1]
     return [np.rot90(values, -k) for k in range(4)] + [np.rot90(mirrored, -k) for k in range(4)]
 
@@ -68,7 +69,14 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def map_warnings(method: str, dataset: str, maps: Sequence[MapFacts], protocol: str) -> list[str]:
-    """What the maps of a method on a data set look like, if not like what they are taken for; one line each."""
+    """Return what looks wrong with the maps of a method on a data set, one line each.
+
+    Args:
+        method: its name.
+        dataset: its name.
+        maps: the facts on each map.
+        protocol: the protocol by which they are scored; `raw` takes values as they are.
+    """
     name, highest, full = f"{method} on {dataset}", max(one.highest for one in maps), min(one.full for one in maps)
     found = []
     if highest == 0:
@@ -101,14 +109,21 @@ def _turn_warnings(fits: np.ndarray) -> list[str]:
 
 
 def mask_problems(path: Path, facts: MaskFacts) -> list[str]:
-    """What makes a mask useless."""
+    """Return what makes a mask useless."""
     return errors(list(judge_mask(path, facts)))
 
 
 def mask_notes(
     dataset: str, folder: Path, masks: Sequence[tuple[Path, MaskFacts]], problems: list[str]
 ) -> tuple[str, tuple[str, ...]]:
-    """How the masks of a set are read, and warnings about them; what forbids to use them is added to ``problems``."""
+    """Return how the masks of a set are read, and warnings about them.
+
+    Args:
+        dataset: the set's name.
+        folder: of the masks.
+        masks: their files and facts.
+        problems: errors that make masks unusable are appended.
+    """
     findings = [*judge_set(folder, masks), *(one for path, facts in masks for one in judge_mask(path, facts))]
     problems += [line for line in errors(findings) if line not in problems]
     remarkable = [one for one in findings if one.kind not in ORDINARY]

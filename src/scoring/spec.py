@@ -1,4 +1,4 @@
-"""What is to be scored: the folders of maps and masks that a command or a YAML file names."""
+"""What is scored: the folders of maps and masks that a command or a YAML file names."""
 
 from __future__ import annotations
 
@@ -27,11 +27,16 @@ class Place:
 
     @classmethod
     def of(cls, path: Path, pattern: str | None = None) -> Place:
-        """A folder, or a folder and a pattern in its last part."""
+        """Return the place that a path names; its last part may be a pattern.
+
+        Args:
+            path: a folder, or a folder and a pattern.
+            pattern: the pattern, if it is given separately.
+        """
         return cls(path.parent, path.name) if pattern is None and NAME in path.name else cls(path, pattern)
 
     def check(self, key: str) -> None:
-        """Raise a UserError for a pattern that is none."""
+        """Raise a UserError if the pattern is not valid; ``key`` is its setting, for the message."""
         if self.pattern is not None:
             stem_pattern(key, self.pattern)
 
@@ -50,7 +55,7 @@ class ScoredSet:
 
 @dataclass(frozen=True)
 class Spec:
-    """What is to be scored: data sets by name, and by method and data set the folder of its maps."""
+    """What is scored: data sets by name, and for each method the folders of its maps by data set."""
 
     sets: dict[str, ScoredSet]
     methods: dict[str, dict[str, Place]]
@@ -60,9 +65,9 @@ def folder_spec(places: Mapping[str, Place | None], method: str | None, dataset:
     """Return the spec of one folder of maps; names not given are the folders' (`…/CAMO/GT`: CAMO).
 
     Args:
-        places: of `KINDS`; `preds` and `gts` are there.
-        method: its name.
-        dataset: its name.
+        places: one per entry of `KINDS`; `preds` and `gts` are not None.
+        method: its name; None: from the folder of maps (`.../SINet/CAMO` is SINet).
+        dataset: its name; None: from the folder of masks (`.../CAMO/GT` is CAMO).
     """
     preds, gts = places["preds"], places["gts"]
     assert preds is not None
@@ -73,7 +78,7 @@ def folder_spec(places: Mapping[str, Place | None], method: str | None, dataset:
 
 
 def read_spec(path: Path) -> Spec:
-    """A YAML file of several methods and sets; its paths are relative to its own folder.
+    """Read a YAML file of several methods and sets; its paths are relative to its own folder.
 
     ::
 
@@ -135,7 +140,7 @@ def _method_folders(base: Path, name: str, entry: Any, sets: list[str], problems
 
 
 def _is_path(entry: Any) -> bool:
-    """Whether YAML holds a path; a folder may be called 2024."""
+    """Return whether a YAML value is a path; a folder may be called 2024."""
     return isinstance(entry, (str, int, float)) and not isinstance(entry, bool)
 
 

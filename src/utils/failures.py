@@ -1,4 +1,4 @@
-"""What a machine that is too small does to a run, in words that say what to change."""
+"""Explain errors of a machine that is too small, and say what to change."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ OUT_OF_MEMORY = (
     "could not create a memory",
 )
 SHARED_MEMORY = ("shared memory(shm)", "out of shared memory", "insufficient shared memory", "bus error")
+LIBRARY = ("shared object", "failed to map segment")
+"""Is said of a library that does not fit into the address space."""
 DEAD_LOADER = "DataLoader worker"
 LOST_BATCH = 74
 """Exit status of a loading process that could not hand over a batch."""
@@ -23,10 +25,10 @@ LOST_BATCH = 74
 
 @contextmanager
 def explained(sizes: str) -> Iterator[None]:
-    """Turn memory that is full and loading processes that died, in this block, into a UserError; any other error stays what it is.
+    """Context manager: turn full memory and dead loading processes into a UserError; other errors are left alone.
 
     Args:
-        sizes: the settings that memory depends on, as they are: ``data.batch_size=36, data.image_size=352``.
+        sizes: the settings that memory depends on, with their values: ``data.batch_size=36, data.image_size=352``.
 
     Raises:
         UserError: what happened, and which of the settings to lower.
@@ -41,7 +43,12 @@ def explained(sizes: str) -> Iterator[None]:
 
 
 def explanation(error: BaseException, sizes: str = "") -> str | None:
-    """Return what has happened and the way out; None for an error of another kind."""
+    """Return what happened and the way out; None for an error of another kind.
+
+    Args:
+        error: the error.
+        sizes: as in `explained`; empty if not known.
+    """
     said = _said(error)
     cause = said.splitlines()[-1].removeprefix("RuntimeError: ").strip()[:200] if said else type(error).__name__
     at, lower = (f" with {sizes}", "lower one of these") if sizes else ("", "use smaller pictures or batches")
@@ -51,7 +58,11 @@ def explanation(error: BaseException, sizes: str = "") -> str | None:
     if DEAD_LOADER in said:
         way_out = f"where memory was full, {lower} or data.num_workers; ckpt_path=last resumes"
         return f"a process that loads images has died{at}: {cause}; {way_out}"
-    if isinstance(error, MemoryError) or any(word in said.lower() for word in OUT_OF_MEMORY):
+    limit = _address_space()
+    unloaded = limit and isinstance(error, (OSError, ImportError)) and any(word in said for word in LIBRARY)
+    if limit:
+        cause += f" (ulimit -v allows this process {limit / 1e9:.1f} GB; the libraries alone map 4 to 5)"
+    if unloaded or isinstance(error, MemoryError) or any(word in said.lower() for word in OUT_OF_MEMORY):
         same = (
             " (with effective_batch=… a smaller data.batch_size learns the same)" if "data.batch_size" in sizes else ""
         )
@@ -59,8 +70,18 @@ def explanation(error: BaseException, sizes: str = "") -> str | None:
     return None
 
 
+def _address_space() -> int:
+    """Return the bytes of memory that this process may map; 0 without a limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return 0 if limit == resource.RLIM_INFINITY else limit
+
+
 def _said(error: BaseException) -> str:
-    """Return the words of an error and of its causes: of a process that died, torch says there how."""
+    """Return the messages of an error and of its causes; there torch says how a process died."""
     words = list[str]()
     one: BaseException | None = error
     while one is not None:

@@ -48,20 +48,19 @@ def global_rank() -> int:
 
 
 def restarted() -> bool:
-    """Whether SLURM started this job before and requeued it."""
+    """Return whether SLURM started this job before and requeued it."""
     return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
 
 
 START_NAME = "start_name"
-"""Of the resolver, ``${start_name:}``."""
+"""Name of the resolver, ``${start_name:}``."""
 
 
 def start_name() -> str:
     """Return the default name of a run, the same in all its processes and after a requeue.
 
-    It is the time of the start, under srun ``slurm_JOB_STEP``.
-
-    The first process may have to take another name (`src.cli.output_folder`), which the others of torchrun wait for.
+    It is the time of the start; under srun it is ``slurm_JOB_STEP``. If the first process has to take another name
+    (`src.cli.output_folder`), the other processes of torchrun wait for it.
 
     Raises:
         UserError: this torchrun offers no store in which its processes could agree on a name.
@@ -78,7 +77,10 @@ def start_name() -> str:
 
 
 def has_time_for_name() -> bool:
-    """Whether a start that nobody named is called by its time, not by a job of SLURM, which keeps its name when it is requeued."""
+    """Return whether the default name of a run is the time of its start.
+
+    Otherwise it is that of the SLURM job, which stays the same when the job is requeued.
+    """
     launch = launched()
     return launch is None or launch.processes == 1 or launch.by != "srun"
 

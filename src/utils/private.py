@@ -124,7 +124,7 @@ def wrap_saving(function: Any, wrap: Callable[[Callable[..., None]], Callable[..
 
 
 def on_lost_item(handler: Callable[[Exception, Any], None]) -> None:
-    """Call ``handler(error, item)`` where a queue of this process cannot send an item; by default it is printed and forgotten."""
+    """Call ``handler(error, item)`` if a queue of this process cannot send an item; by default it only prints that."""
     from multiprocessing.queues import Queue
 
     Queue._on_queue_feeder_error = staticmethod(handler)  # type: ignore[attr-defined]

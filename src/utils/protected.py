@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Protected:
-    """Files that must not be written: found again under any of their names (links, hard links, ``..``, another letter case)."""
+    """Files that must not be written, under any of their names: links, hard links, ``..``, another letter case."""
 
     def __init__(self, files: Iterable[Path]) -> None:
         files = list(files)
@@ -16,7 +16,7 @@ class Protected:
         self._identities = {identity for file in files if (identity := _identity(file)) is not None}
 
     def holds(self, path: Path) -> bool:
-        """Whether a file written at this path would replace one of them."""
+        """Return whether a file written at this path would replace one of them."""
         return _folded(path) in self._names or _identity(path) in self._identities
 
 

@@ -51,9 +51,8 @@ def test_the_gradient_norm_is_the_mean_of_the_norms_before_clipping(tmp_path, mo
     assert {"encoder", "start", "state_spaces_0", "robes_0", "gammas_0"} <= {
         n.split("/")[1] for n in scores if n.startswith("gradient/")
     }
-    assert (
-        max(parts) <= scores["gradient_norm"] <= np.linalg.norm(parts) * 1.3
-    )  # of the means, not the mean of the norms
+    # The norm of the means, not the mean of the norms.
+    assert max(parts) <= scores["gradient_norm"] <= np.linalg.norm(parts) * 1.3
     assert scores["images_per_second"] > 0
 
 
@@ -66,9 +65,8 @@ def test_a_loss_that_is_no_number_names_its_images_and_keeps_the_state(where, tm
         terms = whole(loss, output, image, *rest)
         steps.append(image)
         if len(steps) == 5:
-            wrong = (
-                torch.tensor(float("nan")) if where == "loss" else (output.mask_logits.sum() * 0).sqrt()
-            )  # 0, with slope 0 · ∞
+            # The latter is 0, with the slope 0 · ∞.
+            wrong = torch.tensor(float("nan")) if where == "loss" else (output.mask_logits.sum() * 0).sqrt()
             terms["loss"] = terms["loss"] + wrong
         return terms
 

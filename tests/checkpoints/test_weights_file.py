@@ -55,9 +55,8 @@ def test_predictions_survive_half_precision(checkpoint, exported):
     full, half = (output.stages[-1].mask for output in outputs)
     assert 0 < (full - half).abs().max() < 2e-3
     assert full.std() > 1e-3
-    assert (
-        outputs[0].mask - outputs[1].mask
-    ).abs().mean() < 2e-4  # where M_K crosses a threshold of the filter F, the closing step jumps
+    # Where M_K crosses a threshold of the filter F, the closing step jumps.
+    assert (outputs[0].mask - outputs[1].mask).abs().mean() < 2e-4
     assert exported.stat().st_size < 0.52 * checkpoint.stat().st_size
 
 

@@ -11,8 +11,9 @@ from src.cli.command_line import command_line, override, shell_line
 from tests.fixtures.tiny import config
 
 NAMES = [
-    "outputs/train/2026-11-29_10-00-00", "a b", "a=b", "größer", "日本", "a,b", "a(b)", "[a]", "{a}", "it's", "a\"b", "#1", "a:b", "~/x",
-    "2024", "1e3", "null", "true", "back\\slash", "back\\'quote", "end\\", "$HOME", "${paths.output_dir}", "*", " blank ", "a&b;c", "%",
+    "outputs/train/2026-11-29_10-00-00", "a b", "a=b", "größer", "日本", "a,b", "a(b)", "[a]", "{a}", "it's", "a\"b",
+    "#1", "a:b", "~/x", "2024", "1e3", "null", "true", "back\\slash", "back\\'quote", "end\\", "$HOME",
+    "${paths.output_dir}", "*", " blank ", "a&b;c", "%",
 ]  # fmt: skip
 
 

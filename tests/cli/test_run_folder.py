@@ -20,7 +20,10 @@ from src.utils.errors import UserError
 from tests.fixtures.tiny import TWO_STAGE_OVERRIDES, tiny_quickstart
 from tests.fixtures.warm_python import WarmProcess, run, start
 
-HOLD = "import sys; from pathlib import Path; from src.cli.run_folder import hold; hold(Path(sys.argv[1])); print('held', flush=True)"
+HOLD = (
+    "import sys; from pathlib import Path; from src.cli.run_folder import hold; "
+    "hold(Path(sys.argv[1])); print('held', flush=True)"
+)
 FORK = "import os, time\nif os.fork() == 0: time.sleep(60); os._exit(0)\nprint(flush=True); time.sleep(60)"
 
 

@@ -21,9 +21,8 @@ TARGETS = sorted(
 )
 
 
-@pytest.mark.parametrize(
-    "target", [name for name in TARGETS if not name.startswith("src.cli.")]
-)  # Hydra's own take nothing
+# The callbacks of Hydra, in `src.cli`, take no arguments.
+@pytest.mark.parametrize("target", [name for name in TARGETS if not name.startswith("src.cli.")])
 def test_every_class_of_the_configuration_is_read_as_python_sees_it(target):
     parameters = inspect.signature(get_object(target)).parameters
     takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())

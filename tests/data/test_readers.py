@@ -164,9 +164,8 @@ def _encoded() -> tuple[bytes, ...]:
 def test_mutated_bytes_are_an_image_or_an_error_of_ours(tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(data.draw(st.sampled_from(_encoded())))
     for _ in range(data.draw(st.integers(1, 6))):
-        place = data.draw(
-            st.integers(0, len(content) - 1) | st.integers(0, min(len(content) - 1, 64))
-        )  # headers more often
+        # Change headers more often.
+        place = data.draw(st.integers(0, len(content) - 1) | st.integers(0, min(len(content) - 1, 64)))
         content[place] = data.draw(st.integers(0, 255))
     path = tmp_path / "mutated"
     path.write_bytes(content[: data.draw(st.just(len(content)) | st.integers(0, len(content)))])

@@ -19,9 +19,8 @@ from tests.fixtures.folders import write_pair, write_set
 def test_pairs_go_by_stem_not_by_order(tmp_path: Path) -> None:
     for stem, size in (("b", (40, 50)), ("a", (60, 70)), ("c", (33, 34))):
         write_pair(tmp_path, stem, size)
-    (tmp_path / "Imgs" / "a.jpg").rename(
-        tmp_path / "Imgs" / "zz.jpg"
-    )  # shifts the sort order of the images against the masks
+    # Shifts the sort order of the images against the masks.
+    (tmp_path / "Imgs" / "a.jpg").rename(tmp_path / "Imgs" / "zz.jpg")
     (tmp_path / "Imgs" / "._b.jpg").write_bytes(b"macOS")
     (tmp_path / "Imgs" / "Thumbs.db").write_bytes(b"Windows")
     pairs = FolderPairs(SetFolders(tmp_path / "Imgs", tmp_path / "GT"), "X")

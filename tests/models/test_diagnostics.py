@@ -26,14 +26,12 @@ def test_gain_is_the_error_that_the_mask_step_removes():
     assert [gain.item() for gain in gains] == pytest.approx([0.125], abs=1e-6)
     left = truth.clone()
     gains = mask_step_gains(RUNOutput(torch.zeros(1, 1, 32, 32), coarse, (stage,)), [truth], [left])
-    assert [gain.item() for gain in gains] == pytest.approx(
-        [0.25], abs=1e-6
-    )  # where the truth is known, every pixel gains
+    # Where the truth is known, every pixel gains.
+    assert [gain.item() for gain in gains] == pytest.approx([0.25], abs=1e-6)
     closed = RUNOutput(torch.zeros(1, 1, 32, 32), coarse, (stage, stage), truth_at_unfolding(truth))
     gains = mask_step_gains(closed, [truth])
-    assert [gain.item() for gain in gains] == pytest.approx(
-        [0.125, 0.125, 0.5], abs=1e-6
-    )  # the closing step is right everywhere
+    # The closing step is right everywhere.
+    assert [gain.item() for gain in gains] == pytest.approx([0.125, 0.125, 0.5], abs=1e-6)
     assert mask_step_gains(MaskOutput(torch.zeros(1, 1, 32, 32)), [truth]) == []
 
 

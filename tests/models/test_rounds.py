@@ -67,11 +67,8 @@ def test_every_image_gets_its_own_second_look():
     together = InRounds(net, 2)(image).mask_logits
     alone = torch.cat([InRounds(net, 2)(row[None]).mask_logits for row in image])
     torch.testing.assert_close(together, alone)
-    assert (together - net(image).mask_logits).flatten(1).abs().amax(1).gt(0.5).tolist() == [
-        True,
-        False,
-        True,
-    ]  # enlarging blurs edges
+    # Enlarging blurs edges.
+    assert (together - net(image).mask_logits).flatten(1).abs().amax(1).gt(0.5).tolist() == [True, False, True]
 
 
 def test_two_rounds_keep_the_last_mask_alone(make_run):

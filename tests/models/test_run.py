@@ -347,9 +347,8 @@ def test_another_start_takes_the_place_of_m_0(make_run):
     assert not torch.equal(output.mask_logits, own.mask_logits)
     with torch.no_grad():
         again = net(image, upsample(own.coarse_logits, 4, ODD).sigmoid())
-    torch.testing.assert_close(
-        again.mask_logits, own.mask_logits, atol=1e-5, rtol=0
-    )  # up and down again loses a little
+    # Up and down again loses a little.
+    torch.testing.assert_close(again.mask_logits, own.mask_logits, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("stages", [1, 2, 3, 5])

@@ -63,9 +63,8 @@ def test_the_first_loss_is_that_of_the_weights_given(weights, tmp_path, monkeypa
         "trainer.limit_val_batches=1",
         "trainer.num_sanity_val_steps=0",
     ]
-    train(
-        composed(tmp_path, f"init={weights}", "encoder.weights=imagenet", *one_step)
-    )  # `imagenet` would need a network
+    # `imagenet` would need a network.
+    train(composed(tmp_path, f"init={weights}", "encoder.weights=imagenet", *one_step))
     module = rebuild(read_checkpoint(weights), weights).train()
     image, mask = first["batch"]["image"], first["batch"]["mask"]
     terms = module.loss(module(image.contiguous(memory_format=torch.channels_last)), image, mask, 0.0)

@@ -74,7 +74,7 @@ def logged(folder: Path) -> dict[tuple[str, str], str]:
 
 
 def kill_after(folder: Path, saves: int, signum: int, *overrides: str) -> tuple[int | None, str]:
-    """Start a training, send it a signal once it has written so many step checkpoints; return exit status and stderr."""
+    """Start a training, send it a signal after so many step checkpoints, and return exit status and stderr."""
     words = [*TWO_STAGE_OVERRIDES, override("paths.output_dir", folder), *overrides]
     process = start("src.train", *words)
     seen: set[int] = set()

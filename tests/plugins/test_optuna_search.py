@@ -63,9 +63,8 @@ def test_a_search_that_was_killed_goes_on_and_finds_the_best(tmp_path):
         "model.optimizer.lr": FloatDistribution(1e-4, 1e-2, log=True),
         "loss.edge": CategoricalDistribution(["0.5", "1.0"]),
     }
-    killed = optuna.create_study(storage=place, study_name="search", direction="maximize").ask(
-        space
-    )  # nobody told how it ended
+    # Nobody reported how this trial ended.
+    killed = optuna.create_study(storage=place, study_name="search", direction="maximize").ask(space)
     words = ["hydra.sweeper.space={model.optimizer.lr: 'tag(log,interval(1e-4,1e-2))'}", "loss.edge=choice(0.5,1.0)"]
     result = multirun("sweep=optuna", *words, "hydra.sweeper.trials=3", f"paths.output_dir={tmp_path}")
     assert result.returncode == 0, result.stderr
@@ -85,9 +84,8 @@ def test_a_search_that_was_killed_goes_on_and_finds_the_best(tmp_path):
     best = OmegaConf.load(tmp_path / "best.yaml")
     assert best["val/s_alpha"] == max(job.best for job in jobs)
     found = dict(word.split("=") for word in best.overrides)
-    assert (
-        space.keys() <= found.keys()
-    )  # the best trial may be one that searched the rest of conf/sweep/optuna.yaml too
+    # The best trial may be one that searched the rest of conf/sweep/optuna.yaml too.
+    assert space.keys() <= found.keys()
     assert found == {key: jobs[best.trial].overrides[key] for key in found}
     assert " ".join(best.overrides) in result.stdout  # the line that trains the winner
     assert max(max(group.holdout) for group in collect(tmp_path, cost=False).groups) == best["val/s_alpha"]

@@ -21,9 +21,8 @@ def test_a_row_has_the_photograph_the_masks_and_the_cutout_on_a_transparent_grou
         across = picture[int(y * height)]
         assert tuple(across[width // 7]) == (255, 0, 0, 255)
         assert across[-width // 7, 3] == 0
-    middle = [
-        picture[int(0.36 * height), int(width * (2.8 + k) / 7)] for k in range(3)
-    ]  # the second line: M_3, M_4, M̂_5
+    # The second line: M_3, M_4, M̂_5.
+    middle = [picture[int(0.36 * height), int(width * (2.8 + k) / 7)] for k in range(3)]
     assert [tuple(pixel) for pixel in middle] == [(153, 153, 153, 255), (204, 204, 204, 255), (255, 255, 255, 255)]
 
 

@@ -64,9 +64,8 @@ def test_a_full_disk_costs_the_cache_only(files, monkeypatch, caplog):
 
 
 def test_a_read_only_installation_compiles_in_memory_and_says_so_in_a_debug_line(files, monkeypatch, caplog):
-    monkeypatch.setattr(
-        numba.core.caching.CacheImpl, "_locator_classes", []
-    )  # what no writable folder, not even a home, comes to
+    # As if no folder were writable, not even in the home.
+    monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
     with caplog.at_level("DEBUG", logger="src.utils.jit"):
         assert _fresh(files[1]).twice(21) == 42
     (record,) = caplog.records

@@ -23,7 +23,7 @@ from src.utils.launch import global_rank
 from src.utils.process import available_cores
 
 SHOWS_PROGRESS = 200
-"""Masks of a set from which on reading them all is shown as a progress bar."""
+"""From this number of masks on, reading a set shows a progress bar."""
 
 
 def open_set(
@@ -37,20 +37,23 @@ def open_set(
     ignore: int | None = None,
     own: OwnNames = NO_NAMES,
 ) -> FolderPairs | None:
-    """The set; None if it isn't there (no problem yet: the caller knows if it must be).
+    """Open and check a set.
 
-    A set whose files are as they were when it last passed is not checked again.
+    A set that passed before, and whose files have not changed since, is not checked again.
 
     Args:
         root: the data root.
         split: the half of the set.
-        name: of the set.
-        problems: what forbids to use the set is appended.
-        notes: what somebody should look at is appended.
+        name: the set's name.
+        problems: errors that make the set unusable are appended.
+        notes: warnings that somebody should look at are appended.
         shrink_to: see `readers.read_sample`.
         exif: likewise.
         ignore: likewise.
         own: see `layouts.locate_set`.
+
+    Returns:
+        The set; None if it does not exist, which is a problem only if the caller needs it.
     """
     folders = locate_set(root, split, name, own)
     if folders is None:
@@ -71,7 +74,7 @@ def open_set(
 
 
 def check_set(pairs: FolderPairs) -> tuple[list[Finding], list[Judged]]:
-    """`check_pairs`, and if nothing is wrong there, what all masks are like."""
+    """Return the findings of `check_pairs` and, if these include no error, of all masks, with the facts on each."""
     findings = check_pairs(pairs)
     if errors(findings):
         return findings, []
@@ -96,7 +99,14 @@ def _judged(path: Path, ignore: int | None) -> tuple[list[Finding], list[Judged]
 
 
 def verdict_on(pairs: FolderPairs, split: Split, findings: list[Finding], masks: list[Judged]) -> Verdict:
-    """What to remember of a usable set."""
+    """Return what to remember about a usable set.
+
+    Args:
+        pairs: the set.
+        split: its half, for the label.
+        findings: of `check_set`.
+        masks: likewise.
+    """
     label = f"{pairs.name}-{split.capitalize()}"
     remarkable = [finding for finding in findings if finding.kind not in ORDINARY]
     return Verdict(reading(facts for _, facts in masks), summaries(label, len(pairs), remarkable))
@@ -105,8 +115,8 @@ def verdict_on(pairs: FolderPairs, split: Split, findings: list[Finding], masks:
 def check_pairs(pairs: FolderPairs) -> list[Finding]:
     """Return what names and headers reveal about a set.
 
-    That is no images; unpaired, duplicate and unprintable names; unreadable, truncated or oversized files; sizes that
-    differ; turned images.
+    It is one of: no images; unpaired, duplicate or unprintable names; unreadable, truncated or oversized files; images
+    and masks of different sizes; turned images.
     """
     found = [Finding("error", "empty", pairs.folders.images, _no_images(pairs))] if not pairs.images else []
     guess = _guessed_names(pairs)
@@ -132,7 +142,7 @@ def _guessed_names(pairs: FolderPairs) -> Finding | None:
 
 
 def _left_out(pairs: FolderPairs) -> Iterator[Finding]:
-    """Files that no reader takes, and those that a pattern leaves out."""
+    """Yield warnings about files that no reader takes, and about those that a pattern leaves out."""
     folders = pairs.folders
     for folder in dict.fromkeys((folders.images, folders.masks)):
         unread = unread_files(folder, folders.nested)

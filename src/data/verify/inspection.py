@@ -1,4 +1,4 @@
-"""The full check of one pair: decode both files, judge the mask, and keep a small picture to find copies by."""
+"""The full check of one pair: decode both files, judge the mask, and keep a small picture for finding copies."""
 
 from __future__ import annotations
 
@@ -38,7 +38,15 @@ class Inspection:
 def inspect(
     name: str, image_path: Path, mask_path: Path, valid_path: Path | None = None, ignore: int | None = None
 ) -> Inspection:
-    """Decode a pair and judge it; nothing is raised."""
+    """Decode a pair and judge it; errors become findings.
+
+    Args:
+        name: the pair's name.
+        image_path: the image.
+        mask_path: the mask.
+        valid_path: the field of view, if there is one.
+        ignore: the value of ignored pixels in the mask.
+    """
     result = Inspection(name, mask_path=mask_path)
     for path, judge in ((image_path, _image), (mask_path, partial(_mask, ignore)), (valid_path, _decoded)):
         if path is None:
@@ -55,7 +63,7 @@ def inspect(
 
 
 def _is_careless(broken: str) -> bool:
-    """Whether libjpeg complains about a few surplus bytes, which some writers leave, and not about lost pixels."""
+    """Return whether libjpeg only complains about a few surplus bytes, as some writers leave, not about lost pixels."""
     match = re.search(r"(\d+) extraneous bytes", broken)
     return match is not None and int(match.group(1)) <= 16
 

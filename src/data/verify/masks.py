@@ -18,15 +18,16 @@ INVERTED_BORDER = 0.9
 VIEW_SHARE, VIEW_DIFFERENCE = 0.4, 0.04
 """Masks that all cover more than this share, and differ from their mean by less than this, are a field of view."""
 VIEW_COUNT = 3
+"""Fewest masks in which a field of view is recognised."""
 
 ORDINARY = frozenset({"grey", "colour"})
-"""Warnings that the words on how masks are read cover already."""
+"""Kinds of warnings that the words on how masks are read already cover."""
 
 Judged = tuple[Path, MaskFacts]
 
 
 def judge_mask(path: Path, facts: MaskFacts) -> Iterator[Finding]:
-    """What is wrong or remarkable with one mask."""
+    """Yield what is wrong or remarkable about one mask."""
     if (problem := _content_error(facts)) is not None:
         yield Finding("error", problem[0], path, problem[1])
     elif facts.is_empty:
@@ -57,7 +58,7 @@ def judge_mask(path: Path, facts: MaskFacts) -> Iterator[Finding]:
 
 
 def _content_error(facts: MaskFacts) -> tuple[str, str] | None:
-    """The kind and the sentence of what makes a mask useless; None if nothing does."""
+    """Return the kind and the text of what makes a mask useless; None if nothing does."""
     top = facts.top
     if facts.flaw is not None:
         return "no mask", f"{facts.flaw}; write objects as 255 and the rest as 0"
@@ -91,7 +92,7 @@ def _way_out(facts: MaskFacts) -> str:
 
 
 def judge_set(folder: Path, masks: Sequence[Judged]) -> Iterator[Finding]:
-    """What only all masks of a set tell."""
+    """Yield what only shows when all masks of a set are looked at together."""
     if not masks:
         return
     facts = [one for _, one in masks]

@@ -12,12 +12,12 @@ from src.data.sources import FolderPairs
 from src.utils.cache_dir import cache_dir, write_whole
 
 VERSION = "2"
-"""Of the checks: a new check makes old verdicts worthless."""
+"""Version of the checks: raise it with every new check, which makes old verdicts worthless."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is worth knowing of a usable set: how its masks are read, and one line per kind of warning."""
+    """What is worth knowing about a usable set: how its masks are read, and one line per kind of warning."""
 
     reading: str
     notes: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ def _state(path: Path) -> tuple[int, ...]:
 
 
 def known_verdict(pairs: FolderPairs) -> Verdict | None:
-    """The verdict on these very files, if they have passed before."""
+    """Return the verdict on exactly these files if they passed before, else None."""
     try:
         stored = json.loads(_file(pairs).read_text(encoding="utf-8"))
         return Verdict(stored["reading"], tuple(stored["notes"]))
@@ -55,7 +55,7 @@ def known_verdict(pairs: FolderPairs) -> Verdict | None:
 
 
 def remember(pairs: FolderPairs, verdict: Verdict) -> None:
-    """Keep the verdict, where the cache folder can be written."""
+    """Store the verdict, if the cache folder can be written."""
     write_whole(_file(pairs), json.dumps(asdict(verdict)).encode())
 
 

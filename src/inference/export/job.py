@@ -31,6 +31,11 @@ from src.inference.torch_network import TorchNetwork
 from src.ops.scan.onnx import with_own_constants
 from src.utils.errors import UserError
 
+IMPOSSIBLE = {
+    "FEDER": "its guided filters pool and resize in double precision, which onnxruntime has no operators for; "
+    "src.predict runs it from the file itself"
+}
+"""Networks that are refused before any work, and why."""
 REJECTED = ".rejected"
 """Added to the name of a file whose output differs from its network's."""
 
@@ -74,6 +79,9 @@ def _network(settings: ExportSettings) -> TorchNetwork:
     """Return the network to export, in float32 on the CPU."""
     checkpoint = read_checkpoint(settings.source)
     config = kept_config(checkpoint["config"])
+    name = config["model"]["net"]["_target_"].rpartition(".")[2]
+    if name in IMPOSSIBLE:
+        raise UserError(f"{settings.source}: {name} cannot be exported to ONNX: {IMPOSSIBLE[name]}")
     net = make_network(checkpoint, settings.source).requires_grad_(False)
     if settings.half:
         for tensor in net.state_dict().values():

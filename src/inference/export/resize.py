@@ -1,9 +1,9 @@
 """Pillow's antialiased bilinear resize as an ONNX graph, equal in every bit.
 
-ONNX's own ``Resize`` with ``antialias`` computes weights in single precision, which moves single levels. Here they are
-computed in double precision from the picture's size, rounded to 22 bits, and summed without error, as
-:mod:`src.data.pillow_resize` does. Only operators of every runtime occur. Columns are made in blocks: the old columns
-that a block reads are one small matrix product.
+ONNX's own ``Resize`` with ``antialias`` computes weights in single precision, which changes some pixels by one level.
+Here the weights are computed in double precision from the picture's size, rounded to 22 bits, and summed without error,
+as :mod:`src.data.pillow_resize` does. Only operators that every runtime has are used. Columns are computed in blocks,
+each by one small matrix product with the old columns that it reads.
 """
 
 from __future__ import annotations
@@ -20,23 +20,28 @@ from src.inference.onnx_network import PICTURE
 from src.ops.scan.onnx import OPSET
 
 SMALL, SIZE = "small", "size"
-"""Names of what :func:`resize_graph` returns."""
+"""Names of the outputs of :func:`resize_graph`."""
 LARGEST_BLOCK = 16
 """Columns per matrix product; more would multiply more zeros."""
 LOW = 1 << (BITS // 2)
-"""Weights are multiplied in two parts, ``LOW`` · high + low. In single precision sums below 2²⁴ are exact: those of the low parts, at most
-255 · ``LOW`` / 2 each, are so whatever the picture for 64 weights, a shrinkage of 32 to 1; beyond, they would all have
-to go one way."""
+"""Weights are multiplied in two parts, ``LOW`` · high + low, as sums in single precision are only exact below 2²⁴.
+
+A product with a low part is at most 255 · ``LOW`` / 2. The sum of 64 of them, a shrinkage of 32 to 1, is thus exact for
+any picture. With more weights it is, too, unless nearly all low parts have the same sign.
+"""
 
 
 def resize_graph(ir_version: int, side: int, by_shrinkage: bool) -> onnx.ModelProto:
-    """Return a graph from ``picture``, uint8 (height, width, 3), to `SMALL`, uint8 (3, side, side), and `SIZE`, int64 (height, width).
+    """Return the graph that resizes a picture to a square.
+
+    Its input is ``picture``, uint8 (height, width, 3); its outputs are `SMALL`, uint8 (3, side, side), and `SIZE`, the
+    int64 vector (height, width).
 
     Args:
-        ir_version: of the graph.
-        side: in pixels.
-        by_shrinkage: the height comes first if it shrinks by more than twice as many pixels as the width (Pillow 13);
-            False: the width, always. In between there is rounding, so that the order matters.
+        ir_version: ONNX IR version of the graph.
+        side: side of the square in pixels.
+        by_shrinkage: resize the height first if it shrinks by more than twice as many pixels as the width (Pillow 13);
+            False: always the width first. The order matters, because values are rounded in between.
     """
     graph = f"""resize (uint8[height, width, 3] {PICTURE}) => (uint8[3, {side}, {side}] {SMALL}, int64[2] {SIZE}) {{
         {SIZE} = Shape <end = 2> ({PICTURE})
@@ -60,7 +65,7 @@ def resize_graph(ir_version: int, side: int, by_shrinkage: bool) -> onnx.ModelPr
 
 
 def _both_passes(by_shrinkage: bool) -> str:
-    """Return the lines from planes (3, height, width) and their ``shrinkage`` to ``changed``."""
+    """Return the lines that compute ``changed`` from planes (3, height, width) and their ``shrinkage``."""
     return f"""
         factors = Constant <value_ints = [1, 2]> ()
         weighed = Mul (shrinkage, factors)
@@ -81,7 +86,7 @@ def _both_passes(by_shrinkage: bool) -> str:
 
 
 def _narrow(side: int) -> str:
-    """Return the function that brings the last axis of planes (3, rows, columns) to ``side``."""
+    """Return the ONNX function that resizes the last axis of planes (3, rows, columns) to ``side``."""
     block = gcd(side, LARGEST_BLOCK)
     return f"""<domain: "run", opset_import: ["" : {OPSET}]> Narrow (planes) => (narrowed) {{
         {_constants(side, block)}
@@ -190,7 +195,9 @@ parts = Concat <axis = 1> (high, low)
 parts_float = Cast <to = {onnx.TensorProto.FLOAT}> (parts)
 weights_of_parts = Transpose <perm = [0, 2, 1]> (parts_float)
 """
-"""The weights of each block, (blocks, taps, high and low parts of its columns), and the first column that it reads, (blocks, 1).
+"""The weights of each block, (blocks, taps, high and low parts of its columns), and its first old column, (blocks, 1).
 
-Each new column has a triangle as wide as two old or two new columns around its centre. The running sum adds from left
-to right, as Pillow does. Blocks at the edges are moved inwards, so that all have as many taps."""
+The weights of a new column are a triangle around its centre, as wide as two old or two new columns, whichever are
+wider. The running sum adds from left to right, as Pillow does. Blocks at the edges are moved inwards, so that all
+blocks have the same number of taps.
+"""

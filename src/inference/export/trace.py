@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import onnx
 import torch
 from onnx.compose import add_prefix, merge_models
 from onnx.parser import parse_model
+from timm.layers import padding
 from torch import Tensor, nn
 
 from src.models.outputs import MaskOutput, RUNOutput
@@ -20,15 +21,22 @@ from src.utils.errors import UserError
 
 IMAGE, LOGITS = "image", "logits"
 NET = "net_"
-"""Begins the names of the stages' maps as the network leaves them; :mod:`src.inference.export.pictures` gives them their own."""
+"""Prefix of the stages' maps as the network returns them; :mod:`src.inference.export.pictures` removes it."""
 CELLS, CELL = "cells", 32
-"""A network of any size takes sides that are multiples of `CELL`, the coarsest stride: only then is nothing padded or cropped. It is traced
-on pictures cut into cells, (N,3,rows,32,columns,32), so that the size of each feature is a multiple of rows or columns;
-of a picture's own size it would be a floor of floors, and the tracer compares these for minutes."""
+"""Name and side of the cells that a graph for any size reads.
+
+Such a graph takes sides that are multiples of `CELL`, the coarsest stride: only then is nothing padded or cropped. It
+is traced on pictures cut into cells, (N,3,rows,32,columns,32), so that the size of each feature is a multiple of rows
+or columns. As a function of the picture's own size it would be a floor of floors, which the tracer compares for
+minutes.
+"""
 LARGEST = 64
-"""Cells per side, 2048 pixels: an upper bound for the tracer, which the file does not check."""
+"""Most cells per side (2048 pixels): a bound that the tracer needs; the exported file does not check it."""
 SAMPLE = (2, 3, 4, CELL, 5, CELL)
-"""The shape that is traced where all sizes stay open; of number, rows and columns no two agree, so that none is taken for another."""
+"""The shape that is traced if all sizes stay open.
+
+Number, rows and columns all differ, so that the tracer does not take one for another.
+"""
 
 
 class Traced(nn.Module):
@@ -77,12 +85,12 @@ def stage_maps(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
 
 
 def traced_graph(net: nn.Module, side: int | None, batch: int | None = None, stages: bool = False) -> onnx.ModelProto:
-    """Trace a network; sizes that are left open make this take several times as long.
+    """Trace a network; this takes several times as long if sizes stay open.
 
     Args:
         net: in evaluation mode, in float32 on the CPU.
-        side: H and W of its input; None leaves both open, for multiples of `CELL`.
-        batch: N; None leaves it open.
+        side: H and W of its input; None: both stay open, for multiples of `CELL`.
+        batch: N; None: it stays open.
         stages: add :func:`stage_maps` to the outputs.
 
     Returns:
@@ -98,7 +106,7 @@ def traced_graph(net: nn.Module, side: int | None, batch: int | None = None, sta
         maps = stage_maps(net(joined(image))) if stages else {}
     if stages and not maps:
         raise UserError(f"stages=true: {network_name(net)} has no stages; leave it out")
-    open_sizes = {} if batch else {0: torch.export.Dim("batch", min=1, max=1024)}
+    open_sizes: dict[int, Any] = {} if batch else {0: torch.export.Dim("batch", min=1, max=1024)}
     if side is None:
         open_sizes |= {axis: torch.export.Dim(name, min=1, max=LARGEST) for axis, name in ((2, "rows"), (4, "columns"))}
     program = _program(Traced(net, stages), image, open_sizes, network_name(net))
@@ -109,14 +117,31 @@ def traced_graph(net: nn.Module, side: int | None, batch: int | None = None, sta
 
 def _program(net: nn.Module, image: Tensor, open_sizes: Mapping[int, Any], title: str) -> torch.export.ExportedProgram:
     hint = "; size=N, for one size, may do" if open_sizes.keys() - {0} else ""
-    with torch.no_grad(), scans_as_nodes(), _explained(title, hint):
+    with torch.no_grad(), scans_as_nodes(), _explained(title, hint), _constant_padding() if hint else nullcontext():
         return torch.export.export(net, (image,), dynamic_shapes={IMAGE: dict(open_sizes) or None}, strict=False)
+
+
+@contextmanager
+def _constant_padding() -> Iterator[None]:
+    """Pad timm's ``same`` convolutions and pools as for sides that are multiples of the stride, as all are here.
+
+    Their own rule divides and rounds sizes, and the tracer compares what comes of it for minutes.
+    """
+
+    def constant(_: Any, kernel_size: int, stride: int, dilation: int) -> int:
+        return max(dilation * (kernel_size - 1) + 1 - stride, 0)
+
+    rule, padding.get_same_padding = padding.get_same_padding, constant  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        padding.get_same_padding = rule
 
 
 def _converted(
     program: torch.export.ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], title: str
 ) -> onnx.ModelProto:
-    """Convert without PyTorch's optimiser, which would fold BatchNorm into weights that are then no longer those of the file."""
+    """Convert without PyTorch's optimiser, which would fold BatchNorm into the weights and so change them."""
     with _explained(title):
         converted = torch.onnx.export(
             program,
@@ -132,7 +157,7 @@ def _converted(
 
 
 def _of_whole_pictures(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Cut pictures into the cells that a graph reads; the runtime refuses sides that are no multiples of `CELL`."""
+    """Prepend the step that cuts pictures into a graph's cells; the runtime refuses sides not divisible by `CELL`."""
     cut = parse_model(f"""<ir_version: {model.ir_version}, opset_import: ["" : {OPSET}]>
         cut (float[batch, 3, height, width] {IMAGE}) => (float[batch, 3, rows, {CELL}, columns, {CELL}] {CELLS}) {{
         size = Shape <start = 2> ({IMAGE})

@@ -28,8 +28,19 @@ REPLICATES = frozenset({"seed", "data.seed", "ckpt_path", "paths.output_dir"})
 class Job:
     """One folder of a multirun.
 
-    `state`: finished, failed, running or stopped (its process is gone); `why`: what is known about that. `seconds`: the
-    time of all epochs, validation included; `epoch_seconds`: their median. `best`: the best S_α on the hold-out.
+    Attributes:
+        folder: the job's folder.
+        overrides: key → value of the job's overrides.
+        state: finished, failed, running or stopped (its process is gone).
+        why: what is known about the state.
+        config: the resolved configuration; empty if there is none.
+        epochs: the number of finished epochs.
+        epoch_seconds: the median time of an epoch.
+        seconds: the time of all epochs, validation included.
+        best: the best S_α on the hold-out.
+        protocol: of the test's scores.
+        scores: the test's scores.
+        name: the job's name in tables, as in `name_jobs`.
     """
 
     folder: Path
@@ -72,7 +83,11 @@ def read_jobs(folder: Path) -> list[Job]:
 
 
 def read_job(folder: Path) -> Job:
-    """One job. Finished means: job.json says so, or the expected output exists (test scores; with test=false, all epochs)."""
+    """Read one job.
+
+    It is finished if job.json says so or the expected output exists: the test's scores or, with ``test=false``, all
+    epochs.
+    """
     record = read_record(folder)
     job = Job(
         folder, _overrides(folder / ".hydra" / "overrides.yaml", record.get("overrides")), "", config=_config(folder)
@@ -92,7 +107,7 @@ def read_job(folder: Path) -> Job:
 
 
 def name_jobs(overrides: Sequence[dict[str, str]]) -> list[str]:
-    """Return a name for each job: the overrides in which the jobs differ, without seeds; of an ablation only its name.
+    """Return a name for each job: the overrides in which the jobs differ, without seeds; of an ablation just its name.
 
     >>> name_jobs([{"ablation": "full", "seed": "0"}, {"ablation": "no_robe", "seed": "0"}])
     ['full', 'no_robe']
@@ -105,7 +120,7 @@ def name_jobs(overrides: Sequence[dict[str, str]]) -> list[str]:
 
 
 def _overrides(path: Path, noted: Sequence[str] | None) -> dict[str, str]:
-    """What the job noted itself; what Hydra noted of the last command in its folder, where it did not."""
+    """Return the overrides that the job recorded; without a record, those that Hydra stored for the last command."""
     try:
         lines = OmegaConf.to_container(OmegaConf.load(path)) if noted is None else list(noted)
     except (OSError, YAMLError, OmegaConfBaseException):

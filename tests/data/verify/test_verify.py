@@ -267,10 +267,11 @@ def test_unusual_modes_are_no_problem(root: Path, mode: str, suffix: str) -> Non
 
 
 def test_names_that_cannot_be_printed(root: Path) -> None:
+    # A line break; bytes of another encoding, as archives from elsewhere have.
     for name in (
         "one\ntwo",
         "\udcc4\udce3",
-    ):  # a line break; bytes of another encoding, as archives from elsewhere have
+    ):
         write = Image.open(image(root)).rotate(40 + len(name))
         write.save(os.fsencode(image(root).with_name(f"{name}.jpg")), "JPEG")
         Image.open(mask(root)).save(os.fsencode(mask(root).with_name(f"{name}.png")), "PNG")

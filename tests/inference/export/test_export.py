@@ -150,6 +150,12 @@ def test_mistakes_are_listed_before_any_work(tmp_path):
         export(config("export", f"ckpt_path={tmp_path / 'there.onnx'}", f"out={tmp_path / 'b.onnx'}"))
 
 
+def test_feder_is_refused_before_any_work(tmp_path):
+    checkpoint = write_small_checkpoint(tmp_path / "feder.ckpt", "released.feder.FEDER")
+    with pytest.raises(UserError, match="FEDER cannot be exported to ONNX: its guided filters"):
+        export_network(ExportSettings(checkpoint, tmp_path / "feder.onnx"))
+
+
 def test_networks_without_stages_have_none_to_return(tmp_path):
     net, _ = load_network(write_small_checkpoint(tmp_path / "fpn.ckpt", "fpn.FPN"))
     with pytest.raises(UserError, match="stages=true: FPN has no stages; leave it out"):

@@ -26,11 +26,8 @@ def test_counts_at_thresholds_by_hand():
 def test_simple_measures_by_hand():
     scalars = score(PRED, TARGET, "raw").scalars
     assert scalars["mae"] == pytest.approx((0.2 + 0.2 + 0.4) / 4, abs=1e-15)
-    assert (scalars["iou"], scalars["dice"], scalars["f_adp"]) == (
-        1.0,
-        1.0,
-        1.0,
-    )  # 0.5 and 2 · mean = 0.7 both find the object
+    # 0.5 and 2 · mean = 0.7 both find the object.
+    assert (scalars["iou"], scalars["dice"], scalars["f_adp"]) == (1.0, 1.0, 1.0)
     assert scalars["e_adp"] == pytest.approx(4 / 3, abs=1e-14)  # four aligned pixels over H·W − 1
 
 

@@ -72,9 +72,8 @@ def test_epochs_are_kept_and_an_epoch_that_was_trained_again_counts_once(tmp_pat
     logged = {name: dict(zip(rows["epoch"], rows["value"], strict=True)) for name, rows in epochs.groupby("name")}
     assert logged["unfolding/mu_0"] == {1: 0.01, 2: 0.02, 3: 0.5, 4: 0.7}
     assert logged["val/gain_1"] == {1: 0.0, 2: 0.01, 3: 0.02}
-    store_run(
-        write_run(tmp_path / "short", {}, epochs=3, lr=1e-2), "run", tmp_path / "results"
-    )  # of a search for rates: no epochs
+    # A run of a search for learning rates: its epochs are not stored.
+    store_run(write_run(tmp_path / "short", {}, epochs=3, lr=1e-2), "run", tmp_path / "results")
     after = read_results(tmp_path / "results")
     assert (len(after.runs), len(after.epochs)) == (3, len(epochs))
 

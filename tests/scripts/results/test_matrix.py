@@ -161,9 +161,8 @@ def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monk
     assert run.is_done(folder)
     scores = read_results(results).images.groupby(["network", "split", "rounds"])["s_alpha"].mean()
     assert scores.to_dict() == {("fpn", "holdout", 1): 0.625, ("fpn", "holdout", 2): 0.675}
-    assert "hold-out, 224 px: stage by stage" not in (pages / "tables" / "stages.md").read_text(
-        encoding="utf-8"
-    )  # no RUN to compare with yet
+    # No RUN to compare with yet.
+    assert "hold-out, 224 px: stage by stage" not in (pages / "tables" / "stages.md").read_text(encoding="utf-8")
     matrix.execute(run, folder, Path("DATA"), [], results, pages)
     assert len(called) == 4
 
