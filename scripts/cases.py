@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -36,7 +36,14 @@ Mask = Callable[[np.ndarray], np.ndarray]
 
 
 class Case(NamedTuple):
-    """A situation: its number, where it was reported, what it is, and what to run in an empty folder."""
+    """A situation to try.
+
+    Attributes:
+        number: its number in the list.
+        report: the public report that it comes from.
+        title: what the situation is.
+        run: what to do in an empty folder; returns the outcome in words.
+    """
 
     number: int
     report: str
@@ -128,8 +135,7 @@ def same_second(at: Path) -> str:
     """Case 2: start two trainings in the same second."""
     data, place = draw(at / "D"), {"cwd": at, "env": os.environ | {"PYTHONPATH": os.getcwd()}}
     command = [sys.executable, "-m", *TRAIN, f"data.root={data}"]
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **place}
-    both = [subprocess.Popen(command, **quiet) for _ in range(2)]
+    both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **place) for _ in range(2)]  # type: ignore[call-overload]
     status = [one.wait(300) for one in both]
     return f"exit {status}, {len(list(at.rglob('last.ckpt')))} runs kept"
 
@@ -233,8 +239,8 @@ def again(at: Path) -> str:
     first = run(*words)
     second = run(*words)
     states = [path.read_text() for path in sorted((at / "m").rglob("job.json"))]
-    finished = sum("finished" in state for state in states)
-    return f"{first[:40]} / again {second[:120]}; {finished} of {len(states)} jobs finished"
+    finished = f"{sum('finished' in state for state in states)} of {len(states)} jobs finished"
+    return f"{first[:40]} / again {second[:120]}; {finished}"
 
 
 def odd_places(at: Path) -> str:

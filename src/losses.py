@@ -72,7 +72,13 @@ def structure_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None)
 
 
 def dice_loss(logits: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
-    """1 − (2Σpg + 1) / (Σp² + Σg² + 1) per image over valid pixels, p = σ(logits), then the mean; (N,1,H,W) each."""
+    """Return 1 − (2Σpg + 1) / (Σp² + Σg² + 1), p = σ(logits), per image over valid pixels, then the mean.
+
+    Args:
+        logits: (N,1,H,W).
+        target: g, (N,1,H,W) in {0,1}.
+        valid: (N,1,H,W) in {0,1}, 0 where pixels are ignored; None: nowhere.
+    """
     probability, target = full_precision(logits).sigmoid(), full_precision(target)
     if valid is not None:
         probability, target = valid * probability, valid * target

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ def score_maps_of(cfg: DictConfig) -> dict[str, list[SetScores]]:
         UserError: everything wrong with settings, folders or files, at once; nothing is written then.
     """
     # Imported here: a mistake on the command line is reported sooner without them.
+    from src.report.figures.gallery import Panel
     from src.report.maps import checked_spec, map_panels
     from src.report.write import Report
     from src.scoring.folders import ScoreSettings, score_all_files
@@ -44,21 +44,17 @@ def score_maps_of(cfg: DictConfig) -> dict[str, list[SetScores]]:
     with pool:
         problems += find_problems(jobs, pool)
         problems.raise_all(f"nothing was scored or written, {problems.total}:")
-        settings = ScoreSettings(protocol, tuple(cfg.metrics.extra), cfg.ignore_value)
-        results, notes = score_all_files(jobs, settings, pool, problems)
+        results, notes = score_all_files(
+            jobs, ScoreSettings(protocol, tuple(cfg.metrics.extra), cfg.ignore_value), pool, problems
+        )
     problems.raise_all(f"nothing was scored or written, {problems.total}:")
     seconds = time.perf_counter() - start
-    panels = partial(map_panels, jobs, protocol=protocol, ignore=cfg.ignore_value)
+
+    def panels(dataset: str, image: str) -> list[Panel]:
+        return map_panels(jobs, dataset, image, protocol, cfg.ignore_value)
+
     report = Report(", ".join(spec.methods), protocol, results, panels, context=notes)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".") as unfinished:
-        write_report(Path(unfinished) / output.name, report, options, console())
-        try:
-            (Path(unfinished) / output.name).rename(output)
-        except OSError as error:  # another process has made a folder of this name meanwhile
-            raise UserError(
-                f"paths.output_dir={output} cannot be made: {error.strerror}; choose another folder"
-            ) from error
+    _write_whole(output, report, options)
     count = sum(map(len, jobs.values()))
     speed = f"{count / seconds:.0f}/s, {pool.workers} workers"
     console().print(f"Scored: {count} map{'s' * (count != 1)} in {seconds:.1f} s ({speed})", highlight=False)

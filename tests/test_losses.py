@@ -294,7 +294,7 @@ def test_an_ignored_pixel_of_the_mask_is_never_moved():
 
 
 def test_the_window_at_the_boundary_counts_its_valid_pixels_alone():
-    """A constant truth has no boundary, whatever is ignored; zeros in place of what is ignored would make one."""
+    """A constant truth has no boundary, whatever is ignored; there would be one if ignored pixels counted as zeros."""
     target, valid = torch.ones(1, 1, 80, 80), torch.ones(1, 1, 80, 80)
     valid[..., 38:44] = 0
     weight = boundary_weight(target, valid)

@@ -76,8 +76,8 @@ class COSDataModule(LightningDataModule):
             eval_batch_size=batch_size if eval_batch_size is None else eval_batch_size, num_workers=num_workers,
             val_fraction=val_fraction, test_fraction=test_fraction, folds=folds, fold=fold, groups=groups,
             selection=selection, augmentation=augmentation, fast_decode=fast_decode, exif=exif,
-            ignore_value=ignore_value, cache=cache, cache_gb=cache_gb,
-            pin_memory=pin_memory, persistent_workers=persistent_workers,
+            ignore_value=ignore_value, cache=cache, cache_gb=cache_gb, pin_memory=pin_memory,
+            persistent_workers=persistent_workers,
         )  # fmt: skip
         self.folders = FolderSets(self.settings)
         self._parts: Parts | None = None

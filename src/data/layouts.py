@@ -1,7 +1,8 @@
 """Where a set's folders are under the data root: the layouts of the public archives, found without opening a file.
 
-    <root>/TrainDataset/<SET>/{Imgs,GT}     the layout of this project and of public test archives; TestDataset too
-    <root>/TrainDataset/{Imgs,GT}           COD and polyp archives: training images of several sets, told apart by name
+    <root>/TrainDataset/<SET>/{Imgs,GT}     this project and the public test archives; likewise TestDataset
+    <root>/TrainDataset/{Imgs,GT}           the COD and polyp archives: training images of several sets, which
+                                            their file names tell apart
     <root>/<SET>/{Train,Test}/{Image,GT}    a set's own archive: COD10K-v3, GDD, GSD, DRIVE (training, test)
     <root>/<SET>/{Images/{Train,Test},GT}   CAMO-V1.0: one folder of masks for both splits
     <root>/<SET>/{images,masks}             a set without a split, or with one split only: Kvasir-SEG, NC4K
@@ -60,7 +61,10 @@ class SetFolders:
 
 
 class OwnNames(NamedTuple):
-    """What files of own sets are called, `%s_image.png` and `%s_segmentation.png`; None: by the shared name itself."""
+    """File name patterns of the user's own sets, e.g. `%s_image.png` and `%s_segmentation.png`.
+
+    `%s` is the name that an image and its mask share. Without a pattern (None) the stem itself is that name.
+    """
 
     images: str | None = None
     masks: str | None = None
@@ -70,7 +74,10 @@ NO_NAMES = OwnNames()
 
 
 def display_name(root: Path, name: str) -> str:
-    """Return what a set is called in rows, maps and file names: as published; the set "." by its folder."""
+    """Return the name of a set in tables, maps and file names.
+
+    Published sets have their published names; the set "." is named after its folder.
+    """
     return (root.resolve().name or "data") if name == WHOLE_FOLDER else spec_of(name).name
 
 
@@ -102,11 +109,8 @@ def missing_set(root: Path, split: Split, name: str) -> str:
     folder, split_dirs = root / SPLIT_FOLDERS[split] / name, list(_split_dirs(root, split))
     base = next((base for base in _bases(root, split, spec_of(name)) if base not in split_dirs), None)
     if base is not None:
-        return (
-            unlabelled_split(root, split, name)
-            or f"{base}: needs a folder of images (such as Imgs, images) and one of masks (such as GT, masks); "
-            f"it holds {_listed(base)}"
-        )
+        needed = "needs a folder of images (such as Imgs, images) and one of masks (such as GT, masks)"
+        return unlabelled_split(root, split, name) or f"{base}: {needed}; it holds {_listed(base)}"
     present = [child.name for base in (root, *split_dirs) for child in _subfolders(base)]
     meant = nearest(name, [*SETS, *present])
     if is_published(name):
@@ -120,7 +124,10 @@ def missing_set(root: Path, split: Split, name: str) -> str:
 
 
 def unlabelled_split(root: Path, split: Split, name: str) -> str | None:
-    """Return what to say about a split of images and fields of view alone, as challenges give them out; else None."""
+    """Return a message if a split has images and fields of view but no labels; None otherwise.
+
+    Challenges publish their test images in this form.
+    """
     for base in _bases(root, split, spec_of(name)):
         if any(_is_view(child, spec_of(name)) for child in _subfolders(base)):
             listed = ", ".join(child.name for child in _subfolders(base))
@@ -204,7 +211,7 @@ def _own_folders(base: Path, split: Split, own: OwnNames) -> SetFolders | None:
 
 
 def _is_view(folder: Path, spec: SetSpec) -> bool:
-    """Whether a folder `mask` holds fields of view, never the truth: no file in it is called like a mask of the set."""
+    """Return whether a folder called `mask` holds fields of view: none of its files is named like a mask of the set."""
     if folder.name.lower() != "mask" or spec.valid == ANY:
         return False
     return not any(re.fullmatch(spec.masks, path.stem) for path in folder.iterdir())

@@ -1,4 +1,4 @@
-"""How a mask file is read: the one place that decides what its values mean, and notes what to judge them by.
+"""How a mask file is read: the one place that decides what its values mean, and collects signs that they mean another.
 
 A pixel is object above half of the file's range, and the range is the smallest of 1, 255, 65535 that holds the file's
 maximum. Colour counts by its strongest channel. Transparent pixels are background; where only the transparency varies,
@@ -24,7 +24,7 @@ THUMB_SIDE = 16
 
 
 class MaskValues(NamedTuple):
-    """A mask: `values` (H, W) uint8, or float32 of deeper files, with 0 where ignored; `top` is full foreground.
+    """The values of a mask.
 
     Attributes:
         values: (H, W) uint8, or float32 for files of more than 8 bits; 0 where pixels are ignored.

@@ -17,7 +17,11 @@ LOOKED_AT = 200
 
 
 def stem_pattern(key: str, pattern: str) -> tuple[str, str]:
-    """Return the regular expression of stems that a pattern means (group 1 is the name), and its extension or nothing.
+    """Return the regular expression of stems that a pattern means, and its extension (empty if it has none).
+
+    Args:
+        key: the setting, for the message.
+        pattern: a file name with `%s` for the shared name, which becomes group 1 of the expression.
 
     Raises:
         UserError: the pattern has not exactly one `%s`, or includes a folder.
@@ -45,8 +49,10 @@ def without(pattern: str) -> str:
 def guess_pattern(names: Collection[str], others: Collection[str]) -> str | None:
     """Return the pattern by which most of `others` would pair with `names`; None if there is none.
 
-    >>> guess_pattern(["a", "b"], ["a_mask", "b_mask"]), guess_pattern(["a"], ["mask_a"]), guess_pattern(["a"], ["b"])
-    ('%s_mask', 'mask_%s', None)
+    >>> guess_pattern(["a", "b"], ["a_mask", "b_mask"]), guess_pattern(["a", "b"], ["mask_a", "mask_b"])
+    ('%s_mask', 'mask_%s')
+    >>> guess_pattern(["a"], ["b"]) is None
+    True
     """
     known, votes = set(names), Counter[str]()
     looked_at = sorted(others)[:LOOKED_AT]

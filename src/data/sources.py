@@ -114,7 +114,7 @@ class FolderPairs:
 
 
 class Concat:
-    """Several sources one after the other; where there are several, names carry their label, `CAMO/camourflage_00001`.
+    """Several sources one after the other.
 
     Args:
         sources: what is joined.

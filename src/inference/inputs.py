@@ -68,7 +68,10 @@ def find_sources(text: str, recursive: bool = False, without: Path | None = None
 
 
 def _readable(found: Iterable[Path], without: Path | None) -> list[Path]:
-    """Return the pictures and videos among paths, sorted, and warn of what is left out; hidden ones are none."""
+    """Return the pictures and videos among paths, sorted, and warn about other files.
+
+    Hidden files (macOS `._x.jpg`) are left out without a warning.
+    """
     suffixes = EXTENSIONS | VIDEO_SUFFIXES
     files = [path for path in found if not path.name.startswith(".") and path.is_file()]
     files = sorted(path for path in files if without is None or without not in path.resolve().parents)

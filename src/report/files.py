@@ -139,5 +139,6 @@ def _check_names(path: Path, scores: Iterable[SetScores]) -> None:
         names = [row["image"] for row in one.rows]
         twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
         if twice:
-            text = f"{len(twice)} images of {one.dataset} are listed twice, e.g. {twice[0]}: joined sets"
-            raise UserError(f"{path}: {text}; run src.eval again, which now tells them apart")
+            text = f"{len(twice)} images of {one.dataset} are listed twice, e.g. {twice[0]}"
+            why = "joined sets with the same names"
+            raise UserError(f"{path}: {text}: {why}; run src.eval again, which now tells them apart")

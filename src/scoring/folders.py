@@ -26,7 +26,13 @@ from src.utils.errors import UserError
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """`protocol`: `field`, `raw` or `released`; `extra`: slow measures; `ignore_value`: pixels not judged."""
+    """How maps are scored.
+
+    Attributes:
+        protocol: `field`, `raw` or `released`.
+        extra: names of slow measures.
+        ignore_value: the value of pixels in masks that do not count; None: all pixels count.
+    """
 
     protocol: str
     extra: tuple[str, ...] = ()
@@ -43,7 +49,10 @@ class ScoredFiles:
 
 
 def score_files(files: MapFiles, settings: ScoreSettings) -> ScoredFiles | str:
-    """Score one map against its mask, at the mask's size (`resize_map`); return the problem if it cannot be used."""
+    """Score one map against its mask; return the problem if a file cannot be used.
+
+    A map of another size is resized to the mask's (`resize_map`).
+    """
     try:
         stored, ((target, known), facts) = read_stored_map(files.pred), read_judged(files.gt, settings.ignore_value)
         if wrong := mask_problems(files.gt, facts):

@@ -102,7 +102,7 @@ def find_problems(jobs: Mapping[Any, list[MapFiles]], pool: WorkerPool) -> list[
 
 
 def _files(place: Place, problems: list[str], without_types: bool = False) -> dict[str, Path]:
-    """Return the files of a place and of its subfolders by name, `seq1/0001`; what is wrong is added to `problems`."""
+    """Return the files of a place and of its subfolders by name, `seq1/0001`; append what is wrong to `problems`."""
     folder = place.folder
     if not folder.is_dir():
         problems.append(f"{folder}: no such folder")
@@ -116,10 +116,8 @@ def _files(place: Place, problems: list[str], without_types: bool = False) -> di
         problems.append(f"{folder}: holds no file to read{called} (looked for {COMMON}, {ARRAY}){_others(folder)}")
     for paths in found.values():
         if len(paths) > 1:
-            problems.append(
-                f"{paths[0]}: the same stem also in {', '.join(path.name for path in paths[1:])}; "
-                "pairs go by stem, keep one"
-            )
+            others = ", ".join(path.name for path in paths[1:])
+            problems.append(f"{paths[0]}: the same stem also in {others}; pairs go by stem, keep one")
     return {stem: paths[0] for stem, paths in sorted(found.items())}
 
 

@@ -34,7 +34,13 @@ INVERTED = -0.3
 
 
 class MapFacts(NamedTuple):
-    """`highest`: the largest stored value; `full`: what 1 is stored as; `fits`: correlation with the mask."""
+    """What a map looks like beside its mask.
+
+    Attributes:
+        highest: the largest stored value.
+        full: the stored value that means 1.
+        fits: correlation with the mask, for each of `TURNS`; NaN if either is constant.
+    """
 
     highest: float
     full: float
@@ -83,12 +89,16 @@ def map_warnings(method: str, dataset: str, maps: Sequence[MapFacts], protocol: 
         found.append(f"{name}: every map is 0 everywhere")
     elif full > 255 and highest <= 255:
         found.append(
-            f"{name}: maps in {int(full).bit_length()} bits, but with values up to {highest:g}; save them in 8 bits"
+            f"{name}: maps in {int(full).bit_length()} bits, but with values up to {highest:g}; "
+            "8-bit values? save them in 8 bits"
         )
     elif full == 255 and highest == 1 and protocol == "raw":
         found.append(f"{name}: maps with the values 0 and 1 of 255; masks of 0/1? multiply them by 255")
     elif full == 255 and highest <= 100 and protocol == "raw":
-        found.append(f"{name}: maps with values up to {highest:g} of 255, taken as they are by raw; per cent?")
+        found.append(
+            f"{name}: maps with values up to {highest:g} of 255, and protocol raw takes them as they are; "
+            "per cent? stretch them to 255"
+        )
     known = np.array([one.fits for one in maps if not np.isnan(one.fits).any()])
     if len(known):
         found += [f"{name}: {line}" for line in _turn_warnings(known)]

@@ -20,7 +20,10 @@ KINDS = ("preds", "gts", "images", "fovs")
 
 @dataclass(frozen=True)
 class Place:
-    """Where files are: a folder, and what they are called in it, such as `%s_sal.png`; None: by the name alone."""
+    """A folder, and the pattern of its files' names, such as `%s_sal.png`.
+
+    Without a pattern (None) the stem itself is the name that map and mask share.
+    """
 
     folder: Path
     pattern: str | None = None
@@ -46,7 +49,10 @@ class Place:
 
 @dataclass(frozen=True)
 class ScoredSet:
-    """A data set: its masks, and where there are any its images (gallery, `context_weighted`) and fields of view."""
+    """A data set: its masks and, optionally, its images and fields of view.
+
+    The gallery and `context_weighted` use the images.
+    """
 
     gts: Place
     images: Place | None = None
@@ -62,7 +68,7 @@ class Spec:
 
 
 def folder_spec(places: Mapping[str, Place | None], method: str | None, dataset: str | None) -> Spec:
-    """Return the spec of one folder of maps; names not given are the folders' (`…/CAMO/GT`: CAMO).
+    """Return the spec of one folder of maps.
 
     Args:
         places: one per entry of `KINDS`; `preds` and `gts` are not None.
@@ -103,8 +109,8 @@ def read_spec(path: Path) -> Spec:
         or not all(isinstance(v, dict) and v for v in loaded.values())
     ):
         raise UserError(
-            f"spec: {path} must hold two mappings, `sets` (NAME: FOLDER of masks) "
-            "and `methods` (NAME: FOLDER with {set})"
+            f"spec: {path} must hold two mappings, "
+            "`sets` (NAME: FOLDER of masks) and `methods` (NAME: FOLDER with {set})"
         )
     base, problems = path.parent, Problems()
     sets = {str(name): _scored_set(base, str(name), entry, problems) for name, entry in loaded["sets"].items()}

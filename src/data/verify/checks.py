@@ -1,4 +1,4 @@
-"""The checks that training runs before any work: what names and headers tell of a set, and how its masks are read."""
+"""The checks that training runs before any work: names and headers of a folder set, and how its masks are read."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def check_pairs(pairs: FolderPairs) -> list[Finding]:
 
 
 def _guessed_names(pairs: FolderPairs) -> Finding | None:
-    """Return one error in the place of one per file, where a pattern can say how masks are called."""
+    """Return one error, instead of one per file, if a pattern explains why masks and images have different names."""
     folders = pairs.folders
     if is_published(pairs.name) or len(pairs) > len(pairs.images) / 2 or folders.images == folders.masks:
         return None

@@ -24,7 +24,17 @@ MIN_SIDE = 32
 
 @dataclass
 class Inspection:
-    """What one pair is: `signature` float32 (32, 32) grey levels; `mask`: its facts; None if undecodable."""
+    """What is known about one pair; None where a file cannot be decoded.
+
+    Attributes:
+        name: the pair's name.
+        findings: errors, warnings and notes.
+        image_mode: Pillow's name of the image's pixel format.
+        size: (width, height) of the image.
+        mask: the facts about the mask.
+        mask_path: the mask's file.
+        signature: float32 (32, 32) grey levels, see `signature`.
+    """
 
     name: str
     findings: list[Finding] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Judge masks: labels, sets without an object, fields of view; by the same rules wherever masks are read."""
+"""Judge masks: labels, sets without an object, fields of view. The same rules apply wherever masks are read."""
 
 from __future__ import annotations
 
@@ -12,11 +12,20 @@ from src.data.masks import MaskFacts
 from src.data.verify.findings import Finding
 
 GREY_SHARE = 0.05
-"""With more pixels than this between 10 and 90 % of its range a mask is a picture; Kvasir-SEG has 0.007."""
+"""A mask with a larger share of pixels between 10 and 90 % of its range is a picture.
+
+JPEG masks of Kvasir-SEG have at most 0.007.
+"""
 INVERTED_BORDER = 0.9
-"""Foreground on more of the border than this, and on half of the image, looks inverted; no real mask does."""
+"""A mask that covers more than this share of the border, and half of the image, looks inverted.
+
+None of 2300 real masks does.
+"""
 VIEW_SHARE, VIEW_DIFFERENCE = 0.4, 0.04
-"""Masks that all cover more than this share, and differ from their mean by less than this, are a field of view."""
+"""Masks that cover more than the first share, and differ from their mean by less than the second, are a field of view.
+
+They are then one and the same region in all images.
+"""
 VIEW_COUNT = 3
 """Fewest masks in which a field of view is recognised."""
 
@@ -112,8 +121,10 @@ def judge_set(folder: Path, masks: Sequence[Judged]) -> Iterator[Finding]:
             f"everything is object in all of {len(masks)} masks; take the folder that holds the objects",
         )
     elif _is_one_view(facts):
-        what = f"all {len(masks)} masks are the same large region: a field of view, and not the objects"
-        text = f"{what}; take the folder that holds these"
+        text = (
+            f"all {len(masks)} masks are the same large region: a field of view, and not the objects; "
+            "take the folder that holds these"
+        )
         yield Finding("error", "field of view", folder, text)
     filled = [(path, one) for path, one in masks if one.highest > 0]
     yield from _mixed(folder, filled, lambda one: "values 0 and 1" if one.top == 1 else f"values up to {one.top:g}")
@@ -130,7 +141,10 @@ def _is_one_view(facts: Sequence[MaskFacts]) -> bool:
 
 
 def _mixed(folder: Path, masks: Sequence[Judged], key: Callable[[MaskFacts], str]) -> Iterator[Finding]:
-    """Warn where the masks of one set are read in several ways: a file of 0 and 1 among others is seldom meant so."""
+    """Yield a warning if the masks of one set are read in several ways.
+
+    A file with values 0 and 1 among others is rarely intended.
+    """
     counts = Counter(key(one) for _, one in masks)
     if len(counts) > 1:
         rarest = min(counts, key=lambda word: counts[word])

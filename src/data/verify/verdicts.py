@@ -1,4 +1,4 @@
-"""Remember which folders passed the checks, so that a training does not read ten thousand headers and masks again."""
+"""Remember which sets passed the checks, so that a training need not read ten thousand headers and masks again."""
 
 from __future__ import annotations
 
