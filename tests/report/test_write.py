@@ -227,7 +227,7 @@ def test_compare_names_every_bad_file(tmp_path, monkeypatch, capsys):
     ("arguments", "words"),
     [
         (["--columns", "f_max"], "maxima of mean curves"),
-        (["--csv", "nowhere/c.csv"], "--csv nowhere/c.csv: cannot be written"),
+        (["--csv", "nowhere/c.csv"], "--csv=nowhere/c.csv: no folder nowhere"),
     ],
 )
 def test_compare_says_what_it_cannot_do(tmp_path, monkeypatch, capsys, arguments, words):
