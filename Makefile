@@ -7,7 +7,7 @@ TESTS := OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses=auto --maxprocesses=8 --
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart check test test-gpu docs lint format train eval score ablation clean
+.PHONY: help install quickstart check test test-gpu test-slurm docs lint format train eval score ablation clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,16 +26,19 @@ quickstart: install  ## train, evaluate and predict on synthetic camouflage, in 
 	$(RUN) scripts.quickstart
 
 check: install lint  ## lint, then the tests that need neither a training nor a process: before every commit
-	$(TESTS) -m 'not slow and not gpu'
+	$(TESTS) -m 'not slow and not gpu and not slurm'
 
 test: install lint  ## lint, then all tests
-	$(TESTS) -m 'not gpu'
+	$(TESTS) -m 'not gpu and not slurm'
 
 docs: install  ## build the documentation site into docs/_build/html; warnings are errors
 	$(RUN) sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build/html
 
 test-gpu: install  ## the tests that need a GPU
 	$(RUN) pytest -m gpu
+
+test-slurm: install  ## the drills under a real SLURM of two nodes on this machine: as root, with Debian's slurm-wlm and munge
+	OMP_NUM_THREADS=1 $(RUN) pytest -m slurm tests/distributed/test_slurm.py -rs --durations=0
 
 lint: install  ## ruff, mypy and the import layers
 	$(BIN)/ruff check .

@@ -51,7 +51,7 @@ def profile(cfg: DictConfig) -> tuple[list[PartCost], list[Timing]]:
     name, out = f"{network_name(module.net)} ({cfg.encoder.name})", console()
     for table in (parts_table(name, parts, cfg), timings_table(name, timings, cfg, device)):
         out.print(terminal(table))
-        out.print(*(f"[dim]{note}[/dim]" for note in table.notes), sep="\n", highlight=False)
+        out.print(*table.notes, sep="\n", style="dim", highlight=False)
     if cfg.csv is not None:
         write_csv(Path(cfg.csv), cost_rows(name, parts, timings, cfg, device))
         out.print(f"Written: {cfg.csv}", highlight=False)

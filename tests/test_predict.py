@@ -150,6 +150,17 @@ def test_an_interrupted_prediction_is_resumed(run, tmp_path, monkeypatch, capsys
     assert tree(tmp_path / "out") == [f"{i}.png" for i in range(8)]
 
 
+def test_a_resumed_prediction_opens_only_what_is_missing(run, pictures, tmp_path):
+    run()
+    (pictures / "a.png").write_bytes(b"broken meanwhile")
+    (tmp_path / "out" / "b.png").write_bytes(b"")  # what a machine leaves that loses its power
+    (pictures / "new.jpg").write_bytes(b"no picture")
+    report = run("overwrite=missing", "on_error=skip")
+    assert (report.kept, report.pictures, len(report.skipped)) == (1, 1, 1)
+    assert [path.name for path in report.written] == ["a.png", "b.png"]
+    assert (tmp_path / "out" / "b.png").stat().st_size > 0
+
+
 def test_unreadable_files_stop_or_are_listed(run, pictures, tmp_path):
     (pictures / "broken.jpg").write_bytes(b"no picture")
     cut = (pictures / "b.jpg").read_bytes()

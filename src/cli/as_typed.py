@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
@@ -20,7 +21,7 @@ from src.utils.errors import UserError
 
 LISTS = frozenset({"data.train_sets", "data.test_sets", "metrics.extra", "type", "report.columns", "logger.wandb.tags"})
 """Settings that take a list of texts, or one."""
-TEXTS = frozenset(key for key, hint in OWN.items() if hint in (str, str | None)) | {
+TEXTS = frozenset(key for key, hint in OWN.items() if hint in (str, str | None, Path, Path | None)) | {
     *("data.root", "data.groups", "data.images", "data.masks", "background", "task_name", "report.reference"),
     *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "encoder.weights", "model.net.encoder.weights"),
     *(f"logger.wandb.{name}" for name in ("project", "entity", "name", "notes", "group", "job_type", "save_dir")),
@@ -44,6 +45,7 @@ HYDRAS = frozenset(
     ]
 )
 """Hydra's own options."""
+MULTIRUN = ("-m", "--multirun")
 SWEPT = re.compile(r".*,|(choice|range|interval|glob|sort|shuffle|tag)\(")
 
 
@@ -51,8 +53,10 @@ def as_typed(words: Sequence[str]) -> list[str]:
     """Return the words of a command line as Hydra has to get them.
 
     Raises:
-        UserError: bytes that are no UTF-8.
+        UserError: bytes that are no UTF-8, or an option that is none of Hydra's.
 
+    >>> as_typed(["model=run", "-m", "seed=0,1"])
+    ['-m', 'model=run', 'seed=0,1']
     >>> as_typed(["data.root=my data (2024)", "set=1e3", "--seed=3", "data.test_sets=[007,CAMO]", "seed=0"])
     ["data.root='my data (2024)'", "set='1e3'", 'seed=3', "data.test_sets=['007',CAMO]", 'seed=0']
     """
@@ -62,13 +66,18 @@ def as_typed(words: Sequence[str]) -> list[str]:
         raise UserError(
             f"{shown}: holds bytes that are no UTF-8, as names of another encoding do; rename the file or folder"
         )
-    sweeps = any(word in ("-m", "--multirun", "hydra.mode=MULTIRUN") or word.startswith("sweep=") for word in words)
-    return [_override(_without_dashes(word), sweeps) for word in words]
+    flags = [word for word in words if word in MULTIRUN]
+    sweeps = bool(flags) or any(word == "hydra.mode=MULTIRUN" or word.startswith("sweep=") for word in words)
+    settings = [_override(_without_dashes(word), sweeps) for word in words if word not in MULTIRUN]
+    return [*flags, *settings]  # Hydra takes no flag between settings
 
 
 def _without_dashes(word: str) -> str:
     """`--key=value`, as `wandb agent` writes it, where the key is none of Hydra's options; its None is null."""
     match = re.fullmatch(r"--([A-Za-z_][\w./@-]*)=(.*)", word, re.DOTALL)
+    name = word.removeprefix("--")
+    if match is None and name != word and "=" not in word and not any(option.startswith(name) for option in HYDRAS):
+        raise UserError(f"{word}: settings are given as {name}=VALUE")
     if match is None or match[1] in HYDRAS:
         return word
     return f"{match[1]}={'null' if match[2] == 'None' else match[2]}"

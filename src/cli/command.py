@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import functools
 import gc
+import io
 import logging
 import os
 import sys
@@ -24,12 +26,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from src.cli.as_typed import as_typed
+from src.cli.first_rank import must_report, speaker, wait_for_first
 from src.cli.job_record import recorded
 from src.cli.output_folder import forget_command
 from src.cli.override_errors import composition_mistake
 from src.cli.renamed import with_new_names
 from src.cli.run_folder import holds_training
 from src.cli.type_check import check_own_types, check_types
+from src.utils.cache_dir import name_nobody
 from src.utils.errors import UserError, user_error
 from src.utils.failures import explanation
 from src.utils.launch import global_rank, launched
@@ -43,10 +47,19 @@ NOISE = (
     ".*number of training batches.*smaller than the logging interval.*",
     ".*GPU available but not used.*",
     ".*sync_dist=True.*",  # what is logged without it is the same on every rank, or summed by torchmetrics
+    ".*`srun` command is available on your system but is not used.*",
     ".*your dataloader is not resumable.*",  # it is: COSDataModule.state_dict
     ".*Converting a tensor with requires_grad=True to a scalar.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
 )
+
+REFUSALS = frozenset(
+    [
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR),
+        *(errno.ELOOP, errno.EILSEQ, errno.ENOSPC, errno.EIO),
+    ]
+)
+"""Errors of the system that are about the user's files and disks."""
 
 Task = Callable[[DictConfig], Any]
 
@@ -104,6 +117,9 @@ def _is_composed_by_hydra() -> bool:
     if launch is None or launch.processes == 1:
         return True
     if any(word.startswith("-") for word in sys.argv[1:]):
+        if global_rank() != 0:
+            wait_for_first()
+            sys.exit(2)
         sys.exit(
             f"error: under {launch.by} only overrides can be given; "
             "a multirun starts its processes itself: python -m … -m …"
@@ -148,15 +164,19 @@ def _run_job(task: Task, cfg: DictConfig, failed: list[str]) -> Any:
 
 @contextmanager
 def reported_mistakes(failed: list[str]) -> Iterator[None]:
-    """Print user errors and add them to ``failed`` instead of raising them; other errors are raised."""
+    """Print user errors and add them to ``failed`` instead of raising them; other errors are raised.
+
+    Of the processes that srun or torchrun has started one speaks.
+    """
     try:
         yield
     except Exception as error:
-        text = _mistake(error)
-        if text is None:
+        text, reports = _mistake(error), must_report(error)
+        if text is None and reports:
             raise
-        failed.append(text)
-        print(f"error: {text}", file=sys.stderr)
+        failed.append(text or type(error).__name__)
+        if reports:
+            print(f"error{speaker()}: {text}", file=sys.stderr)
 
 
 def _compose_and_run(config_name: str, task: Task, failed: list[str]) -> None:
@@ -166,9 +186,19 @@ def _compose_and_run(config_name: str, task: Task, failed: list[str]) -> None:
         with initialize_config_dir(CONF, version_base="1.3"):
             cfg = compose(config_name, sys.argv[1:])
     except HydraException:
-        sys.exit(1)  # rank 0 reports why
+        wait_for_first()  # it says why
+        sys.exit(2)
     with reported_mistakes(failed):
-        task(cfg)
+        try:
+            task(cfg)
+        except SystemExit as end:
+            # Asked to stop, and all is saved: rank 0's status is that of all, and srun --kill-on-bad-exit=1 must not
+            # end rank 0 before it has closed its logs.
+            if isinstance(end.code, int) and end.code > 128:
+                sys.exit(0)
+            raise
+    if failed:
+        sys.exit(2)
 
 
 @contextmanager
@@ -213,7 +243,13 @@ def _mistake(error: Exception) -> str | None:
     ):
         key = str(error).rsplit("full_key: ", 1)[-1] if "full_key: " in str(error) else "configuration"
         return f"{key}: {cause}"
-    return str(error) if refused else composition_mistake(error) or explanation(error)
+    return str(error) if refused else composition_mistake(error) or explanation(error) or _refusal(error)
+
+
+def _refusal(error: Exception) -> str | None:
+    """Return what the system says of a file that it does not give out, or whose name it does not take."""
+    is_users = isinstance(error, OSError) and error.errno in REFUSALS and error.filename
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and is_users else None
 
 
 def _is_refused_by_lightning(error: BaseException | None) -> bool:
@@ -230,6 +266,11 @@ def _plain(message: str) -> str:
 def prepare() -> None:
     """Set up a process: keep freed memory, exit quickly, and silence library warnings that nobody can act on."""
     keep_freed_memory()
+    name_nobody()
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal may know ASCII alone.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # Otherwise the interpreter spends a second at exit on collecting garbage in all imported libraries.
     atexit.register(gc.freeze)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
@@ -248,6 +289,9 @@ def silence_loggers() -> None:
 
 
 def console() -> Console:
-    """Return the console that commands print to: as wide as the terminal, or 120 columns without one."""
-    out = Console()
-    return out if out.is_terminal else Console(width=120)
+    """Return the console that commands print to: as wide as the terminal, or 120 columns without one.
+
+    `[x]` and `:x:` are no markup: paths and names may hold them.
+    """
+    out = Console(markup=False, emoji=False)
+    return out if out.is_terminal else Console(markup=False, emoji=False, width=120)

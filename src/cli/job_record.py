@@ -1,4 +1,4 @@
-"""Each job of a multirun keeps a record, `job.json`, which tells running, stopped, failed and finished jobs apart."""
+"""Each job of a multirun keeps a record, `job.json`: it is waiting, running, stopped, failed or finished."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -92,8 +92,8 @@ class JobNote:
         is_again: this very job began here before.
 
     Raises:
-        UserError: the folder holds the results or checkpoints of a job with other overrides, and there is no
-            ``ckpt_path`` to resume from.
+        UserError: the folder holds the results or checkpoints of a job with other overrides, and it does
+            not resume by ``ckpt_path=last``.
     """
 
     def __init__(self, folder: Path | None, overrides: Sequence[str] = ()) -> None:
@@ -126,11 +126,7 @@ class JobNote:
     def write(self, record: dict[str, Any]) -> None:
         """Write the record whole or not at all: `src.report.sweep.summary` reads it while jobs run."""
         if self.folder is not None:
-            temporary = self.folder / f".{FILE}"
-            temporary.write_text(
-                json.dumps(record | {"overrides": _own(self.overrides)}, indent=1) + "\n", encoding="utf-8"
-            )
-            temporary.replace(self.folder / FILE)
+            _write(self.folder, record | {"overrides": _own(self.overrides)})
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -146,6 +142,33 @@ def read_record(folder: Path) -> dict[str, Any]:
     ):
         record["state"] = "stopped"
     return record
+
+
+def note_waiting(folder: Path, overrides: Sequence[str]) -> bool:
+    """Note that a job was handed to a cluster, if it has no record yet; returns whether it was noted."""
+    if (folder / FILE).exists():
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder, {"state": "waiting", "why": "submitted, not started", "overrides": _typed(overrides)})
+    return True
+
+
+def forget_waiting(folder: Path) -> None:
+    """Undo `note_waiting` of a job that the cluster did not take."""
+    (folder / FILE).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def amend_record(folder: Path, **changes: Any) -> None:
+    """Change what a job's record says."""
+    _write(folder, read_record(folder) | changes)
+
+
+def _write(folder: Path, record: dict[str, Any]) -> None:
+    temporary = folder / f".{FILE}"
+    temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(folder / FILE)
 
 
 def _job_folder() -> Path | None:
@@ -165,9 +188,13 @@ def _job_folder() -> Path | None:
 
 def _overrides() -> list[str]:
     """Return the overrides of this job, without its folder."""
-    return [word for word in HydraConfig.get().overrides.task if not word.lstrip("+").startswith("paths.output_dir=")]
+    return _typed(HydraConfig.get().overrides.task)
+
+
+def _typed(words: Sequence[str]) -> list[str]:
+    return [word for word in words if not word.lstrip("+~").startswith(("paths.output_dir=", "hydra.", "hydra/"))]
 
 
 def _own(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides that identify the job: all but ``ckpt_path``, from which it resumes."""
-    return [word for word in overrides if not word.lstrip("+").startswith("ckpt_path=")]
+    """Return the overrides that identify the job: all but ``ckpt_path=last``, by which it resumes."""
+    return [word for word in overrides if word.lstrip("+") != "ckpt_path=last"]

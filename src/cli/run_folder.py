@@ -37,9 +37,9 @@ REPORT = (
     "comparisons.csv",
 )
 """Files that a test writes into its folder."""
-WRITTEN = ("config.yaml", *REPORT)
+WRITTEN = ("config.yaml", "report.json", *REPORT)
 """Files that a run overwrites without asking: in a folder that no run has made they are somebody else's."""
-OF_A_RUN = (LOCK, ".hydra", "checkpoints")
+OF_A_RUN = (LOCK, ".hydra", "multirun.yaml", "checkpoints")
 """Any of these shows that a run has made the folder."""
 _held: dict[str, tuple[int, int]] = {}
 """Real path of a held folder → process id and open lock file."""
@@ -52,9 +52,17 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process holds it, or it contains somebody else's files.
     """
+    existed, marked = folder.exists(), (folder / LOCK).exists()
     new = hold(folder)
     try:
         yield
+    except UserError:
+        if new and not marked:  # a mistake that was found before any work leaves nothing behind
+            release(folder, remove=True)
+            with suppress(OSError):
+                if not existed:
+                    folder.rmdir()
+        raise
     finally:
         if new:
             release(folder)
@@ -115,13 +123,21 @@ def _locked_file(folder: Path) -> int:
         except BaseException:
             os.close(file)
             raise
-        with suppress(OSError):
-            if os.fstat(file).st_ino == (folder / LOCK).stat().st_ino:
+        if _is_at(file, folder / LOCK):
+            holder = f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S}"
+            with suppress(OSError):  # a full disk: the lock holds without its text
                 os.ftruncate(file, 0)
-                holder = f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S}"
                 os.pwrite(file, holder.encode(), 0)
-                return file
+            return file
         os.close(file)
+
+
+def _is_at(file: int, path: Path) -> bool:
+    """Return whether an open file is the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _lock(file: int, folder: Path) -> None:

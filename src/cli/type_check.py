@@ -27,8 +27,8 @@ OWN: dict[str, Any] = {
     "closing_step": bool | None,
     "sharpness": float,
     "workers": int | None,
-    "ckpt_path": str | None,
-    "init": str | None,
+    "ckpt_path": Path | None,
+    "init": Path | None,
     "init_strict": bool,
     "effective_batch": int | None,
     "train": bool,
@@ -41,21 +41,21 @@ OWN: dict[str, Any] = {
     "recursive": bool,
     "frames": bool,
     "half": bool,
-    "input": str,
-    "output": str,
-    "out": str | None,
-    "preds": str | None,
-    "gts": str | None,
-    "images": str | None,
-    "fovs": str | None,
+    "input": Path,
+    "output": Path,
+    "out": Path | None,
+    "preds": Path | None,
+    "gts": Path | None,
+    "images": Path | None,
+    "fovs": Path | None,
     "preds_pattern": str | None,
     "gts_pattern": str | None,
     "images_pattern": str | None,
     "fovs_pattern": str | None,
     "method": str | None,
     "set": str | None,
-    "spec": str | None,
-    "runtime": str | None,
+    "spec": Path | None,
+    "runtime": Path | None,
     "port": int,
     "browser": bool,
     "type": list[str] | str,
@@ -69,9 +69,9 @@ OWN: dict[str, Any] = {
     "warmup": int,
     "repeats": int,
     "device": str,
-    "csv": str | None,
-    "paths.output_dir": str,
-    "data.root": str | None,
+    "csv": Path | None,
+    "paths.output_dir": Path,
+    "data.root": Path | None,
     "data.test_sets": list[str] | str | None,
     "data.image_size": int | None,
     "data.batch_size": int | None,
@@ -223,7 +223,9 @@ def _is_a(value: Any, kind: type) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, (str, Path) if kind is Path else kind)
+    if kind is Path:  # an empty one, of a shell variable that is not set, would be the folder that one stands in
+        return isinstance(value, (str, Path)) and str(value) != ""
+    return isinstance(value, kind)
 
 
 def _is_made(value: Any) -> bool:

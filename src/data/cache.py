@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 import PIL
+from rich.markup import escape
 from rich.progress import track
 
 from src.cli.command import console
@@ -145,7 +146,9 @@ class Cached:
 
     def _decoded(self) -> Iterator[RawSample]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in track(range(0, len(self), BATCH), f"Caching {self.name}", console=console(), transient=True):
+            for start in track(
+                range(0, len(self), BATCH), f"Caching {escape(self.name)}", console=console(), transient=True
+            ):
                 yield from pool.map(self._prepared, range(start, min(start + BATCH, len(self))))
 
     def _opened(self) -> tuple[np.ndarray, np.ndarray] | None:

@@ -26,9 +26,10 @@ import torch.distributed as dist
 from omegaconf import DictConfig, OmegaConf
 
 from src.cli.command import prepare
+from src.cli.first_rank import of_training
 from src.distributed.signals import Interrupted
 from src.utils.errors import UserError, user_error
-from src.utils.launch import global_rank
+from src.utils.launch import global_rank, submitit_notice
 
 ROOT = Path(__file__).parents[2]
 TRAIN = "src.train"
@@ -54,7 +55,8 @@ def other_ranks(trainer: L.Trainer, cfg: DictConfig, ckpt_path: str | None) -> I
     environment = getattr(trainer.strategy, "cluster_environment", None)
     try:
         if environment is None or trainer.world_size == 1 or environment.creates_processes_externally:
-            yield
+            with of_training():
+                yield
         else:
             places = {
                 "MASTER_ADDR": environment.main_address,
@@ -83,12 +85,13 @@ def _started(count: int, cfg: DictConfig, ckpt_path: str | None, folder: Path) -
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "src.distributed.ranks", str(folder), str(os.getpid())]
     # In sessions of their own: Ctrl-C reaches only rank 0, which informs the others.
-    processes = [
-        subprocess.Popen(
-            command, env=os.environ | {"PYTHONPATH": path, "LOCAL_RANK": str(rank)}, start_new_session=True
-        )
-        for rank in range(1, count)
-    ]
+    with _ignored(submitit_notice()):  # SLURM sends it to every process of a job: rank 0 answers
+        processes = [
+            subprocess.Popen(
+                command, env=os.environ | {"PYTHONPATH": path, "LOCAL_RANK": str(rank)}, start_new_session=True
+            )
+            for rank in range(1, count)
+        ]
     left = threading.Event()
     threading.Thread(target=_watch, args=(processes, folder, left), daemon=True).start()
     try:
@@ -108,6 +111,19 @@ def _started(count: int, cfg: DictConfig, ckpt_path: str | None, folder: Path) -
         left.set()
         _wait(processes, GRACE)
         _kill(processes)
+
+
+@contextmanager
+def _ignored(signum: signal.Signals | None) -> Iterator[None]:
+    """Context manager: processes that start in it ignore a signal for good. No effect outside the main thread."""
+    if signum is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signum, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signum, before)
 
 
 def _watch(processes: list[subprocess.Popen[bytes]], folder: Path, left: threading.Event) -> None:
@@ -143,9 +159,9 @@ def _mistake(processes: list[subprocess.Popen[bytes]], folder: Path) -> str:
     """Return what the user can act on: wrong input, or a process that was killed; empty if it is neither."""
     codes = [process.poll() or 0 for process in processes]
     killed = [f"rank {rank} by {signal.Signals(-code).name}" for rank, code in enumerate(codes, 1) if code < 0]
-    way_out = (
-        "where the memory was full a smaller data.batch_size or fewer data.num_workers help; ckpt_path=last resumes"
-    )
+    way_out = "ckpt_path=last resumes"
+    if -signal.SIGKILL in codes:
+        way_out = f"where the memory was full a smaller data.batch_size or fewer data.num_workers help; {way_out}"
     return _told(folder, "mistake") or (
         f"processes of this training were killed, {', '.join(killed)}; {way_out}" if killed else ""
     )

@@ -13,7 +13,7 @@ from typing import Any
 from lightning.fabric.utilities.seed import pl_worker_init_function
 
 from src.utils.failures import LOST_BATCH
-from src.utils.launch import global_rank
+from src.utils.launch import global_rank, submitit_notice
 from src.utils.private import on_lost_item
 
 
@@ -45,7 +45,11 @@ class StopRequest:
         self._second: SecondSignal | None = None
 
     def __enter__(self) -> StopRequest:
-        self._before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+        notice = (
+            submitit_notice() if global_rank() == 0 else None
+        )  # the other processes ignore it (`src.distributed.ranks`)
+        answered = [signal.SIGINT, signal.SIGTERM, *([notice] if notice else [])]
+        self._before = {signum: signal.getsignal(signum) for signum in answered}
         self.listen()
         self._second = SecondSignal() if _in_main_thread() else None
         return self
@@ -77,11 +81,19 @@ class StopRequest:
             again = (
                 "stop at once, without saving" if signum == signal.SIGINT else f"stop in {PATIENCE:g} s, saved or not"
             )
+            again = "" if signum == submitit_notice() else f"; again: {again}"
             if global_rank() == 0:
-                print(
-                    f"\n{signal.Signals(signum).name}: stopping after this step, the state is saved; again: {again}",
-                    file=sys.stderr,
-                )
+                print(f"\n{cause(signum)}: stopping after this step, the state is saved{again}", file=sys.stderr)
+
+
+def cause(signum: int) -> str:
+    """Return a signal's name, and what it means where that is not the signal's usual meaning."""
+    means = (
+        " (submitit's notice: the time is nearly up, or another job takes this place)"
+        if signum == submitit_notice()
+        else ""
+    )
+    return f"{signal.Signals(signum).name}{means}"
 
 
 PATIENCE = 8.0

@@ -113,7 +113,7 @@ class FileRunner:
         return report
 
     def _is_done(self, source: Source) -> bool:
-        return self.job.settings.only_missing and all(path.exists() for path in self.job.outputs.last_files(source))
+        return self.job.settings.only_missing and self.job.outputs.has_all(source)
 
     def _predict_chunk(self, chunk: Sequence[Checked]) -> list[str | None]:
         """Segment pictures in one call of the network; return for each what was wrong with it, or None."""

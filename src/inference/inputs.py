@@ -62,8 +62,9 @@ def find_sources(text: str, recursive: bool = False, without: Path | None = None
     if path.is_file():
         return _listed(path) if path.suffix.lower() == LIST_SUFFIX else [Source(_name(Path(path.name)), path)]
     if glob.has_magic(text):
-        found = (Path(name) for name in glob.glob(text, recursive=True))
-        return _named(_fixed_part(path), _readable(found, without), f"{text} matches no image", True)
+        folder, pattern = _split_pattern(path)
+        found = (folder / name for name in glob.glob(pattern, root_dir=folder, recursive=True))
+        return _named(folder, _readable(found, without), f"{text} matches no image", True)
     raise UserError(f"input: there is no file or folder {text}")
 
 
@@ -119,13 +120,15 @@ def _listed(path: Path) -> list[Source]:
         raise UserError(f"input: {path} lists no file; write one path per line")
     names = [_name(Path(file.name)) for file in files]
     if len(set(names)) < len(names):  # sequences: the same names in several folders
-        above = Path(os.path.commonpath([file.parent for file in files]))
-        names = [_name(file.relative_to(above)) for file in files]
+        places = [Path(os.path.abspath(file)) for file in files]
+        above = os.path.commonpath([place.parent for place in places])
+        names = [_name(place.relative_to(above)) for place in places]
     return [Source(name, file) for name, file in zip(names, files, strict=True)]
 
 
-def _fixed_part(pattern: Path) -> Path:
-    """Return the folder before the first part of a pattern that has a wildcard."""
+def _split_pattern(pattern: Path) -> tuple[Path, str]:
+    """Return the folder that a pattern begins with, and the rest; a folder called `[1]` is a folder."""
     parts = pattern.parts
-    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    return Path(*parts[:first])
+    wild = (i for i, part in enumerate(parts) if glob.has_magic(part) and not Path(*parts[: i + 1]).is_dir())
+    first = next(wild, len(parts) - 1)
+    return Path(*parts[:first]), str(Path(*parts[first:]))

@@ -48,10 +48,14 @@ class Outputs:
         """Return type → file of a source; if a video's frames become files, type → their folder."""
         return {kind: self._folder(kind) / f"{source.name}{self._suffix(kind, source)}" for kind in self.types}
 
-    def last_files(self, source: Source) -> list[Path]:
-        """Return what exists once all outputs of a source do: its files, or the table of times of a video's frames."""
+    def has_all(self, source: Source) -> bool:
+        """Return whether all outputs of a source exist, none of them empty; of a video's frames their table of times.
+
+        A machine that loses its power can leave empty files.
+        """
         paths = list(self.paths(source).values())
-        return [paths[0] / TIMES] if source.is_video and self.frames else paths
+        last = [paths[0] / TIMES] if source.is_video and self.frames else paths
+        return all(path.exists() and path.stat().st_size > 0 for path in last)
 
     def _folder(self, kind: str) -> Path:
         return self.folder if kind == "map" else self.folder / kind

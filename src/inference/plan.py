@@ -55,17 +55,26 @@ def make_plan(cfg: Mapping[str, Any]) -> Plan:
     with problems.catch():
         sources = find_sources(cfg["input"], cfg["recursive"], Path(cfg["output"]))
     problems.raise_all()
-    checked, unreadable = check_sources(sources, settings)
     outputs = None
     if cfg["output"] == STANDARD_OUTPUT:
         problems += _stream_problems(sources, settings)
     else:
         outputs = _outputs(cfg, settings, network, sources)
         problems += outputs.problems(sources, settings.overwrite or settings.only_missing)
+    wanted = sources if outputs is None or not settings.only_missing else _missing(sources, outputs)
+    checked, unreadable = check_sources(wanted, settings)
     if not settings.skip_errors:
         problems += unreadable
     problems.raise_all("nothing was predicted:")
-    return Plan(settings, network, checked, unreadable, outputs)
+    known = {one.source: one for one in checked}
+    left_out = set(wanted) - known.keys()
+    all_checked = [known.get(one) or Checked(one, 0) for one in sources if one not in left_out]
+    return Plan(settings, network, all_checked, unreadable, outputs)
+
+
+def _missing(sources: Sequence[Source], outputs: Outputs) -> list[Source]:
+    """Return the sources that lack an output; the others are not opened again."""
+    return [source for source in sources if not outputs.has_all(source)]
 
 
 def _network(cfg: Mapping[str, Any]) -> Path:

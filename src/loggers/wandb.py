@@ -37,7 +37,7 @@ class Wandb(WandbLogger, Tracker):
     def __init__(self, save_dir: str, project: str, offline: bool, checkpoints: bool, **options: Any) -> None:
         group, name = sweep_and_name(Path(save_dir))
         self._id_file = Path(save_dir) / "wandb" / ID_FILE
-        run_id = self._id_file.read_text().strip() if self._id_file.is_file() else secrets.token_hex(4)
+        run_id = self._id_file.read_text().strip() if self._id_file.is_file() else _new_id()
         chosen: dict[str, Any] = (
             _unless_in_environment({"group": group, "name": name, "mode": _mode(offline)}) | options
         )
@@ -93,6 +93,11 @@ class Wandb(WandbLogger, Tracker):
         """Upload each callback's checkpoint (`best`, `last` …) as its own artifact: one name would mix the versions."""
         name_artifact(self, f"{self.version}-{checkpoint_callback.filename}")
         super()._scan_and_log_checkpoints(checkpoint_callback)
+
+
+def _new_id() -> str:
+    """Return the id that `wandb agent` has given this run; else a new one."""
+    return os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
 
 
 def _mode(offline: bool) -> str:

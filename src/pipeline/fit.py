@@ -16,7 +16,7 @@ from src.cli.command import console
 from src.cli.command_line import command_line
 from src.distributed.devices import cluster
 from src.distributed.ranks import other_ranks
-from src.distributed.signals import Interrupted, StopRequest
+from src.distributed.signals import Interrupted, StopRequest, cause
 from src.distributed.sync_norm import SyncNorm
 from src.models.rounds import network_name
 from src.pipeline.preflight import Prepared
@@ -91,7 +91,8 @@ def fit(prepared: Prepared, trainer: L.Trainer, request: StopRequest) -> dict[st
         if trainer.is_global_zero:
             command = command_line(prepared.output_dir, "ckpt_path=last")
             print(
-                f"stopped by {stop.signal.name} at step {trainer.global_step}; resume with: {command}", file=sys.stderr
+                f"stopped by {cause(stop.signal)} at step {trainer.global_step}; resume with: {command}",
+                file=sys.stderr,
             )
         raise
     return {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -16,7 +16,7 @@ from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.rebuild import rebuild
 from src.cli.command import console
 from src.cli.command_line import command_line, override
-from src.distributed.signals import Interrupted, StopRequest
+from src.distributed.signals import Interrupted, StopRequest, cause
 from src.loggers.tracker import Tracker
 from src.module import COSModule
 from src.pipeline.preflight import Prepared
@@ -41,7 +41,7 @@ def final_test(prepared: Prepared, trainer: L.Trainer) -> dict[str, float]:
             scores = run_test(module, prepared.datamodule, prepared.cfg.trainer, prepared.output_dir, path)
     except Interrupted as stop:
         command = command_line(prepared.output_dir, override("ckpt_path", path or ""), "train=false")
-        print(f"stopped by {stop.signal.name} in the test; test again with: {command}", file=sys.stderr)
+        print(f"stopped by {cause(stop.signal)} in the test; test again with: {command}", file=sys.stderr)
         raise
     for logger in trainer.loggers:
         if isinstance(logger, Tracker):

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from src.report import files
 from src.report.figures.curves import save_curves
@@ -119,7 +118,7 @@ def write_report(folder: Path, report: Report, options: ReportOptions, console: 
         for table in by_stage or [_main_table(report, [dataset], columns, options, ())]:
             console.print(terminal(table))
     for note in [*set_notes(report.results), f"Protocol {PROTOCOLS[report.protocol]}.", *report.context]:
-        console.print(f"[dim]{escape(note)}[/dim]", highlight=False)
+        console.print(note, style="dim", markup=False, highlight=False)
     (folder / "metrics.md").write_text("\n".join(text), encoding="utf-8")
     (folder / "metrics.tex").write_text(
         "% needs \\usepackage{booktabs,graphicx}\n\n" + "\n".join(tex), encoding="utf-8"

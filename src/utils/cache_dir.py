@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import tempfile
 from pathlib import Path
@@ -19,6 +20,20 @@ def cache_dir() -> Path:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "reversible-unfolding"
     except RuntimeError:
         return Path(os.devnull) / "reversible-unfolding"
+
+
+def name_nobody() -> None:
+    """Give a user whom the system does not know a home and a name, for this process and those that it starts.
+
+    Libraries would otherwise make a folder called `~`, or end where they ask for the name.
+    """
+    uid = os.getuid() if hasattr(os, "getuid") else 0
+    if not os.path.isabs(os.path.expanduser("~")):
+        os.environ["HOME"] = os.path.join(tempfile.gettempdir(), f"home-{uid}")
+    try:
+        getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        os.environ["USER"] = f"uid{uid}"
 
 
 def write_whole(path: Path, content: bytes) -> bool:

@@ -23,12 +23,15 @@ class UserError(ValueError):
 
 def user_error(error: BaseException) -> UserError | None:
     """Return the UserError in ``error``'s chain of causes (Hydra's `instantiate` wraps errors), or None."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if isinstance(chain, UserError):
-            return chain
-        chain = chain.__cause__ or chain.__context__
-    return None
+    return next((one for one in chain(error) if isinstance(one, UserError)), None)
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and its causes."""
+    one: BaseException | None = error
+    while one is not None:
+        yield one
+        one = one.__cause__ or one.__context__
 
 
 class Problems(list[str]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -50,6 +51,18 @@ def global_rank() -> int:
 def restarted() -> bool:
     """Return whether SLURM started this job before and requeued it."""
     return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
+
+
+def submitit_notice() -> signal.Signals | None:
+    """Return the signal by which submitit announces the end of this job; None in processes that are no job of it."""
+    if "SUBMITIT_EXECUTOR" not in os.environ:
+        return None
+    return signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
+
+
+def is_on_first_machine() -> bool:
+    """Whether rank 0 runs on this machine too: it sees the same files and devices."""
+    return int(os.environ.get("GROUP_RANK" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_NODEID", 0)) == 0
 
 
 START_NAME = "start_name"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from src.cli.command import CONF, _plain
+from src.cli.as_typed import as_typed
+from src.cli.command import CONF, _mistake, _plain, console
 from src.cli.output_folder import CheckOutputFolder
 from src.cli.override_errors import composition_mistake
+from src.cli.type_check import check_own_types
 from src.utils.errors import Problems, UserError
 from tests.fixtures.warm_python import run
 
@@ -122,7 +126,8 @@ def test_what_does_not_compose_is_one_line_with_what_is_near(override, expected)
     with pytest.raises(HydraException) as error, initialize_config_dir(CONF, version_base="1.3"):
         compose("train", [override])
     assert composition_mistake(error.value) == expected
-    assert composition_mistake(UserError("ours")) is None
+    assert composition_mistake(UserError("ours")) == "ours"
+    assert composition_mistake(ValueError("another")) is None
 
 
 @pytest.mark.slow
@@ -167,3 +172,27 @@ def test_problems_are_collected_and_other_errors_are_not():
         problems.raise_all()
     with pytest.raises(KeyError), problems.catch():
         raise KeyError("three")
+
+
+def test_what_the_system_refuses_is_one_line():
+    with pytest.raises(OSError, match="too long") as error:
+        Path("x" * 300).read_bytes()
+    assert _mistake(error.value) == f"{'x' * 300}: File name too long"
+    assert _mistake(OSError("ours")) is None
+
+
+def test_a_name_is_no_markup(capsys):
+    console().print("out [/x] [red] :warning:")
+    assert capsys.readouterr().out == "out [/x] [red] :warning:\n"
+
+
+def test_an_empty_path_is_no_folder():
+    cfg = OmegaConf.create({"output": "", "input": "a", "data": {"root": None}})
+    with pytest.raises(UserError, match="output=: expected a path"):
+        check_own_types(cfg)
+
+
+def test_an_option_that_is_none():
+    with pytest.raises(UserError, match="--seed: settings are given as seed=VALUE"):
+        as_typed(["--seed", "3"])
+    assert as_typed(["--cfg", "job", "--multirun", "--hel"]) == ["--cfg", "job", "--multirun", "--hel"]

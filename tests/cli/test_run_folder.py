@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import time
 from copy import deepcopy
@@ -12,6 +14,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoints.reading import read_checkpoint
+from src.cli.job_record import JobNote
 from src.cli.output_folder import CheckOutputFolder
 from src.cli.run_folder import LOCK, held, release
 from src.train import train
@@ -126,6 +129,28 @@ def test_files_of_somebody_else_are_not_overwritten(name, tmp_path):
         train(tiny_quickstart(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_a_folder_on_a_full_disk_is_held_all_the_same(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with held(tmp_path):
+        assert "is in use by another process" in run("-c", HOLD, str(tmp_path)).stderr
+
+
+def test_another_checkpoint_is_another_job(tmp_path):
+    JobNote(tmp_path, ["ckpt_path=a.ckpt"]).write({"state": "finished"})
+    assert JobNote(tmp_path, ["ckpt_path=a.ckpt"]).is_done
+    with pytest.raises(UserError, match=r"another job \(these differ: ckpt_path=a.ckpt, ckpt_path=b.ckpt\)"):
+        JobNote(tmp_path, ["ckpt_path=b.ckpt"])
+
+
+def test_a_job_that_resumes_is_the_same(tmp_path):
+    JobNote(tmp_path, ["seed=1"]).write({"state": "stopped"})
+    assert JobNote(tmp_path, ["seed=1", "ckpt_path=last"]).is_again
 
 
 def test_a_checkpoint_from_elsewhere_takes_no_other_runs_place(tmp_path):

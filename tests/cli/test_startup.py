@@ -22,7 +22,7 @@ ANSWERS = {
     "group": (["src.train", "model=nonsense"], 2, "model=nonsense: no such choice"),
     "key": (["src.train", "model.net.chanels=3"], 2, "did you mean model.net.channels?"),
     "key of a class": (["src.train", "trainer.max_time=1"], 2, "Trainer takes it: write +trainer.max_time=…"),
-    "syntax": (["src.eval", "ckpt_path=[a"], 2, "no viable alternative"),
+    "syntax": (["src.train", "trainer.max_epochs=[a"], 2, "no viable alternative"),
     "type": (["src.profile", "seed=x"], 2, "seed=x: expected a whole number"),
     "checkpoint to resume": (["src.train", "ckpt_path=nofile.ckpt"], 2, "ckpt_path: no file nofile.ckpt"),
     "checkpoint to evaluate": (["src.eval", "ckpt_path=nofile.ckpt"], 2, "ckpt_path: no file nofile.ckpt"),

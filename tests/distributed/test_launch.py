@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
+from src.cli import first_rank
 from src.distributed.devices import check_devices
 from src.utils.errors import UserError
 from src.utils.launch import Launch, global_rank, launched, restarted, start_name
@@ -115,23 +117,83 @@ def test_devices_that_are_there(monkeypatch):
     assert check_devices(trainer, Launch("torchrun", 8, 4)) == {"devices": 4, "num_nodes": 2}
 
 
-@pytest.mark.parametrize(("status", "requeued"), [(0, False), (1, False), (143, True)])
-def test_the_batch_script_requeues_what_was_stopped(status, requeued, tmp_path):
-    """With commands of the names that SLURM's have; SLURM itself is not here."""
+def batch_script(
+    folder: Path, status: int, saves: bool, *words: str, **variables: str
+) -> tuple[int, list[str], str, str]:
+    """Run the batch script with stand-ins for SLURM's commands; return status, srun's and scontrol's words, stderr.
+
+    The real ones: `make test-slurm`.
+    """
+    save = "mkdir -p $FOLDER/checkpoints; touch -d +1min $FOLDER/checkpoints/step.ckpt" if saves else ":"
     for name, end in {"srun": status, "scontrol": 0}.items():
-        command = tmp_path / name
-        command.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/{name}.txt\nexit {end}\n')
+        command = folder / name
+        command.write_text(
+            f'#!/bin/sh\necho "$@" > {folder}/{name}.txt\n{save if name == "srun" else ":"}\nexit {end}\n'
+        )
         command.chmod(command.stat().st_mode | stat.S_IXUSR)
-    variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "4711", "SLURM_CPUS_PER_TASK": "8"}
-    result = subprocess.run(
-        ["bash", ROOT / "scripts" / "slurm.sbatch", "seed=3"], cwd=tmp_path, env=variables, check=False
-    )
-    assert result.returncode == status
-    assert (tmp_path / "srun.txt").read_text().split()[-4:] == [
-        "trainer=slurm",
-        "paths.output_dir=outputs/train/slurm_4711",
-        "data.num_workers=7",
-        "seed=3",
+    variables |= {"PATH": f"{folder}:{os.environ['PATH']}", "SLURM_JOB_ID": "4711", "SLURM_CPUS_PER_TASK": "8"}
+    script = ["bash", str(ROOT / "scripts" / "slurm.sbatch"), *words]
+    result = subprocess.run(script, cwd=folder, env=variables, check=False, capture_output=True, text=True)
+    texts = [
+        (folder / f"{name}.txt").read_text() if (folder / f"{name}.txt").exists() else ""
+        for name in ("srun", "scontrol")
     ]
-    assert (tmp_path / "scontrol.txt").is_file() == requeued
-    assert not requeued or (tmp_path / "scontrol.txt").read_text() == "requeue 4711\n"
+    return result.returncode, texts[0].split(), texts[1], result.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "saves", "requeued"), [(0, True, False), (1, True, False), (143, True, True), (143, False, False)]
+)
+def test_the_batch_script_requeues_what_was_stopped_and_has_saved(status, saves, requeued, tmp_path):
+    folder = "outputs/train/slurm_4711"
+    ended, srun, scontrol, err = batch_script(tmp_path, status, saves, "seed=3", FOLDER=folder)
+    assert ended == status
+    assert "--kill-on-bad-exit=1" in srun
+    assert srun[-4:] == ["trainer=slurm", "data.num_workers=7", "seed=3", f"paths.output_dir={folder}"]
+    assert scontrol == ("requeue 4711\n" if requeued else "")
+    assert ("not requeued" in err) == (status == 143 and not saves)
+
+
+def test_the_batch_script_in_an_array(tmp_path):
+    array = {"SLURM_ARRAY_JOB_ID": "4700", "SLURM_ARRAY_TASK_ID": "2"}
+    _, srun, scontrol, _ = batch_script(
+        tmp_path, 143, True, "seed=%a", "paths.output_dir=out/%a", FOLDER="out/2", **array
+    )
+    assert srun[-3:] == ["seed=2", "paths.output_dir=out/2", "paths.output_dir=out/2"]
+    assert scontrol == "requeue 4700_2\n"
+    (tmp_path / "srun.txt").unlink()
+    ended, srun, _, err = batch_script(tmp_path, 0, True, "seed=3", FOLDER="out", **array)
+    assert (ended, srun) == (2, [])
+    assert "seed=%a" in err
+
+
+@pytest.mark.parametrize(
+    ("rank", "node", "trained", "text", "reports", "waits"),
+    [
+        (0, 0, False, "wrong", True, False),
+        (1, 0, False, "wrong", False, True),  # what rank 0 says
+        (1, 1, False, "wrong", True, True),  # what rank 0 may not see
+        (0, 0, True, "wrong", True, False),
+        (1, 0, True, "wrong", True, False),  # this process's share of the images
+        (0, 0, True, "Connection closed by peer", True, True),  # by a process that may have said why
+        (1, 0, True, "Connection closed by peer", False, True),
+    ],
+)
+def test_which_process_reports(rank, node, trained, text, reports, waits, monkeypatch):
+    for name, value in (SLURM | {"SLURM_PROCID": str(rank), "SLURM_NODEID": str(node)}).items():
+        monkeypatch.setenv(name, value)
+    slept: list[float] = []
+    monkeypatch.setattr(first_rank.time, "sleep", slept.append)
+    monkeypatch.setattr(first_rank.signal, "signal", lambda *_: None)
+    error: Exception = UserError(text)
+    if trained:
+        with pytest.raises(UserError) as met, first_rank.of_training():
+            raise error
+        error = met.value
+    assert first_rank.must_report(error) == reports
+    assert bool(slept) == waits
+
+
+def test_a_process_that_is_gone_is_one_line():
+    with pytest.raises(UserError, match="another process of this training"), first_rank.of_training():
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:34535.")

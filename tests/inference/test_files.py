@@ -63,6 +63,12 @@ def test_folders_patterns_and_lists(tmp_path):
     assert find_sources("-") == [Source("stdin", None)]
 
 
+def test_a_folder_whose_name_could_be_a_pattern(tmp_path):
+    touch(tmp_path / "[1] *", "a.png", "b.jpg")
+    assert names(str(tmp_path / "[1] *" / "*.png")) == ["a"]
+    assert names(str(tmp_path / "[1] *")) == ["a", "b"]
+
+
 def test_inputs_that_are_not_there(tmp_path):
     touch(tmp_path, "notes.md", "deep/a.png")
     (tmp_path / "list.txt").write_text("gone.png\ndeep/a.png\nlost.png\n")
@@ -234,3 +240,10 @@ def test_a_list_of_sequences_keeps_their_folders(tmp_path):
     touch(tmp_path, "one/0001.png", "two/0001.png")
     (tmp_path / "list.txt").write_text("one/0001.png\ntwo/0001.png\n")
     assert names(str(tmp_path / "list.txt")) == ["one/0001", "two/0001"]
+
+
+def test_a_lists_names_stay_inside_the_output(tmp_path, monkeypatch):
+    touch(tmp_path, "one/0001.png", "lists/two/0001.png")
+    (tmp_path / "lists" / "list.txt").write_text(f"../one/0001.png\n{tmp_path}/lists/two/0001.png\n")
+    monkeypatch.chdir(tmp_path)
+    assert names("lists/list.txt") == ["one/0001", "lists/two/0001"]

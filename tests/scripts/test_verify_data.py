@@ -67,6 +67,7 @@ def test_absent_sets_are_listed_and_skipped(root: Path, tmp_path: Path, capsys: 
     places = ["data=camo", f"data.root='{root}'", f"paths.output_dir={tmp_path}", "full=false"]
     assert verify_data.verify_data(config(*places, "data.test_sets=[CAMO,NC4K]")).usable
     assert "absent, skipped: NC4K-Test (NC4K, Lv et al." in capsys.readouterr().out
+    places[2] += "/again"
     with pytest.raises(UserError, match="none of the sets is under"):
         verify_data.verify_data(config(*places, "data.test_sets=[CHAMELEON]", "data.train_sets=[GDD]"))
     with pytest.raises(UserError, match="the check cannot begin") as caught:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from pathlib import Path
 
 import pytest
 
-from src.utils.cache_dir import cache_dir, write_whole
+from src.utils.cache_dir import cache_dir, name_nobody, write_whole
 
 
 def test_without_a_home_nothing_is_kept_and_nothing_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,3 +23,18 @@ def test_without_a_home_nothing_is_kept_and_nothing_breaks(monkeypatch: pytest.M
     assert not place.is_file()
     with pytest.raises(OSError, match="x"):
         place.read_text()
+
+
+def test_nobody_gets_a_home_and_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> str:
+        if "USER" in os.environ:
+            return os.environ["USER"]
+        raise KeyError("uid not found")
+
+    monkeypatch.setenv("HOME", "~")
+    monkeypatch.setenv("USER", "")
+    monkeypatch.delenv("USER")
+    monkeypatch.setattr(getpass, "getuser", unknown)
+    name_nobody()
+    assert os.path.isabs(os.path.expanduser("~"))
+    assert getpass.getuser() == f"uid{os.getuid()}"

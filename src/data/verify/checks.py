@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
+from rich.markup import escape
 from rich.progress import track
 
 from src.cli.command import console
@@ -83,7 +84,7 @@ def check_set(pairs: FolderPairs) -> tuple[list[Finding], list[Judged]]:
     with ThreadPoolExecutor(available_cores()) as pool:
         done = pool.map(lambda path: _judged(path, pairs.ignore), paths)
         for found, judged in track(
-            done, f"Masks of {pairs.name}", len(paths), console=console(), transient=True, disable=not shown
+            done, f"Masks of {escape(pairs.name)}", len(paths), console=console(), transient=True, disable=not shown
         ):
             findings += found
             masks += judged

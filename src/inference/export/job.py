@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -31,11 +32,6 @@ from src.inference.torch_network import TorchNetwork
 from src.ops.scan.onnx import with_own_constants
 from src.utils.errors import UserError
 
-IMPOSSIBLE = {
-    "FEDER": "its guided filters pool and resize in double precision, which onnxruntime has no operators for; "
-    "src.predict runs it from the file itself"
-}
-"""Networks that are refused before any work, and why."""
 REJECTED = ".rejected"
 """Added to the name of a file whose output differs from its network's."""
 
@@ -79,9 +75,8 @@ def _network(settings: ExportSettings) -> TorchNetwork:
     """Return the network to export, in float32 on the CPU."""
     checkpoint = read_checkpoint(settings.source)
     config = kept_config(checkpoint["config"])
-    name = config["model"]["net"]["_target_"].rpartition(".")[2]
-    if name in IMPOSSIBLE:
-        raise UserError(f"{settings.source}: {name} cannot be exported to ONNX: {IMPOSSIBLE[name]}")
+    if reason := _reason_against(config["model"]["net"], settings):
+        raise UserError(f"{settings.source} cannot be exported to ONNX: {reason}")
     net = make_network(checkpoint, settings.source).requires_grad_(False)
     if settings.half:
         for tensor in net.state_dict().values():
@@ -89,6 +84,21 @@ def _network(settings: ExportSettings) -> TorchNetwork:
                 tensor.copy_(tensor.half())
     note = checkpoint.get("note") or licence_note(config)
     return TorchNetwork(net, config, note, Options(device="cpu", image_size=settings.size))
+
+
+def _reason_against(net: Mapping[str, Any], settings: ExportSettings) -> str | None:
+    """Return why a network of this configuration is refused before any work; None if nothing is known against it."""
+    if net["_target_"].endswith(".FEDER"):
+        return (
+            "the guided filters of FEDER pool and resize in double precision, which onnxruntime has no operators for; "
+            "src.predict takes the file as it is"
+        )
+    if "swin" in net["encoder"]["name"] and not settings.pre_post and settings.size is None:
+        return (
+            f"the windows of {net['encoder']['name']} are padded differently for each size, which takes the tracer too "
+            "long; give one size, size=N, or leave out pre_post=false"
+        )
+    return None
 
 
 def _save(graph: onnx.ModelProto, path: Path, network: TorchNetwork, pre_post: bool) -> None:

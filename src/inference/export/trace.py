@@ -128,10 +128,10 @@ def _constant_padding() -> Iterator[None]:
     Their own rule divides and rounds sizes, and the tracer compares what comes of it for minutes.
     """
 
-    def constant(_: Any, kernel_size: int, stride: int, dilation: int) -> int:
+    def constant(x: int, kernel_size: int, stride: int, dilation: int) -> int:
         return max(dilation * (kernel_size - 1) + 1 - stride, 0)
 
-    rule, padding.get_same_padding = padding.get_same_padding, constant  # type: ignore[assignment]
+    rule, padding.get_same_padding = padding.get_same_padding, constant
     try:
         yield
     finally:

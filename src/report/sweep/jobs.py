@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from src.cli.job_record import read_record
+from src.cli.job_record import FILE, read_record
 from src.loggers.tracker import short_override
 from src.report.files import read_image_rows
 from src.scoring.scores import SetScores
@@ -31,7 +31,7 @@ class Job:
     Attributes:
         folder: the job's folder.
         overrides: key → value of the job's overrides.
-        state: finished, failed, running or stopped (its process is gone).
+        state: finished, failed, running, waiting (for a cluster) or stopped (its process is gone).
         why: what is known about the state.
         config: the resolved configuration; empty if there is none.
         epochs: the number of finished epochs.
@@ -71,6 +71,7 @@ def read_jobs(folder: Path) -> list[Job]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name that of a multirun (`python -m src.train -m …`)")
     found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")} - {folder}
+    found |= {path.parent for path in folder.glob(f"**/{FILE}")}  # a job that waits has nothing else
     if not found:
         raise UserError(f"{folder}: holds no job of a multirun (looked for JOB/.hydra/overrides.yaml)")
     order = sorted(
@@ -99,10 +100,12 @@ def read_job(folder: Path) -> Job:
         job.state = "finished"
     elif record.get("state") == "running":
         job.state, job.why = "running", f"on {record.get('host')}"
+    elif record.get("state") == "waiting":
+        job.state, job.why = "waiting", record["why"]
     elif record.get("state") == "failed":
         job.state, job.why = "failed", record["error"]
     else:
-        job.state, job.why = "stopped", job.why or "its process is gone; ckpt_path=last resumes it"
+        job.state, job.why = "stopped", job.why or record.get("why") or "its process is gone; ckpt_path=last resumes it"
     return job
 
 

@@ -14,7 +14,6 @@ from textwrap import wrap
 from typing import Any
 
 from matplotlib.axes import Axes
-from rich.markup import escape
 
 from src.cli.command import console
 from src.cli.script import ScriptParser
@@ -28,6 +27,7 @@ from src.report.tables.scores import PROTOCOLS
 from src.report.tables.table import Cell, Head, Table, markdown, terminal
 
 DIGITS = 4
+STATES = ("finished", "running", "failed", "stopped", "waiting")
 
 
 def write_sweep(folder: Path, sweep: Sweep) -> list[Table]:
@@ -103,7 +103,7 @@ def _summarise(arguments: argparse.Namespace) -> None:
     for table in write_sweep(arguments.folder, sweep):
         out.print(terminal(table))
         for note in table.notes:
-            out.print(f"[dim]{escape(note)}[/dim]", highlight=False)
+            out.print(note, style="dim", highlight=False)
     picture = ",png,pdf" if any(group.finished for group in sweep.groups) else ""
     out.print(f"Written: {arguments.folder}/sweep.{{md,csv{picture}}}, sweep_comparisons.csv", highlight=False)
 
@@ -153,10 +153,7 @@ def _unfinished_table(sweep: Sweep) -> Table:
 def _rows(sweep: Sweep) -> Iterator[dict[str, Any]]:
     """Yield one row per configuration and data set, in full precision."""
     for group in sweep.groups:
-        states = {
-            f"jobs_{state}": sum(job.state == state for job in group.jobs)
-            for state in ("finished", "failed", "running", "stopped")
-        }
+        states = {f"jobs_{state}": sum(job.state == state for job in group.jobs) for state in STATES}
         seconds = [job.epoch_seconds for job in group.jobs if not math.isnan(job.epoch_seconds)]
         about: dict[str, Any] = {
             "configuration": group.name,
@@ -174,7 +171,7 @@ def _rows(sweep: Sweep) -> Iterator[dict[str, Any]]:
 
 
 def _seeds(group: Group) -> str:
-    others = [state for state in ("running", "failed", "stopped") if any(job.state == state for job in group.jobs)]
+    others = [state for state in STATES[1:] if any(job.state == state for job in group.jobs)]
     counts = [f"{sum(job.state == state for job in group.jobs)} {state}" for state in others]
     return " + ".join([str(len(group.finished)), *counts])
 

@@ -9,8 +9,8 @@ from html import escape
 from typing import NamedTuple
 
 from rich import box
-from rich.markup import escape as rich_escape
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from src.metrics import MEASURES
 
@@ -103,14 +103,12 @@ def html(table: Table) -> str:
 
 def terminal(table: Table) -> RichTable:
     """Return the table for `rich.console`, without its notes; best in bold, second underlined."""
-    styles = {"": "{}", "best": "[bold]{}[/bold]", "second": "[underline]{}[/underline]"}
-    out = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
+    styles = {"": "", "best": "bold", "second": "underline"}
+    out = RichTable(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD)
     for head in table.header:  # a narrow terminal wraps long names: if they were cut, two could look the same
-        out.add_column(head.text, justify="right" if head.is_number else "left", overflow="fold")
+        out.add_column(Text(head.text), justify="right" if head.is_number else "left", overflow="fold")
     for i, row in enumerate(table.rows):
-        out.add_row(
-            *(styles[cell.mark].format(rich_escape(cell.text)) for cell in row), end_section=i + 1 in table.breaks
-        )
+        out.add_row(*(Text(cell.text, styles[cell.mark]) for cell in row), end_section=i + 1 in table.breaks)
     return out
 
 

@@ -22,10 +22,10 @@ from src.inference.export.trace import stage_maps, traced_graph
 from src.inference.export.verify import made_up_picture
 from src.inference.predictor import Predictor
 from src.utils.errors import UserError
-from tests.fixtures.exported import CHECKPOINT, EXPORTED, exporter, write_small_checkpoint
+from tests.fixtures.exported import CHECKPOINT, ENCODER, EXPORTED, exporter, write_small_checkpoint
 from tests.fixtures.once import made_once
 from tests.fixtures.tiny import ROOT, config
-from tests.fixtures.tiny_network import IMAGE_SIZE
+from tests.fixtures.tiny_network import IMAGE_SIZE, tiny_config
 
 PICTURE_SIZES = [(64, 64), (131, 77), (300, 40), (33, 500), (2000, 2000)]
 
@@ -150,10 +150,16 @@ def test_mistakes_are_listed_before_any_work(tmp_path):
         export(config("export", f"ckpt_path={tmp_path / 'there.onnx'}", f"out={tmp_path / 'b.onnx'}"))
 
 
-def test_feder_is_refused_before_any_work(tmp_path):
-    checkpoint = write_small_checkpoint(tmp_path / "feder.ckpt", "released.feder.FEDER")
-    with pytest.raises(UserError, match="FEDER cannot be exported to ONNX: its guided filters"):
-        export_network(ExportSettings(checkpoint, tmp_path / "feder.onnx"))
+def test_what_cannot_be_exported_is_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.delattr("src.inference.export.job.make_network")
+    feder = write_small_checkpoint(tmp_path / "feder.ckpt", "released.feder.FEDER")
+    with pytest.raises(UserError, match="cannot be exported to ONNX: the guided filters of FEDER"):
+        export_network(ExportSettings(feder, tmp_path / "a.onnx"))
+    encoder = ENCODER | {"name": "swin_tiny_patch4_window7_224"}
+    swin = tmp_path / "swin.ckpt"
+    torch.save({"state_dict": {}, "config": tiny_config("fpn.FPN", encoder=encoder)}, swin)
+    with pytest.raises(UserError, match=r"windows of swin_tiny.* give one size, size=N"):
+        export_network(ExportSettings(swin, tmp_path / "a.onnx", pre_post=False))
 
 
 def test_networks_without_stages_have_none_to_return(tmp_path):

@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from src.cli.command import CONF
-from src.cli.job_record import JobNote, read_record
+from src.cli.job_record import JobNote, forget_waiting, note_waiting, read_record
 from src.report.files import image_rows, write_csv
 from src.report.sweep.groups import collect
 from src.report.sweep.jobs import name_jobs, read_jobs
@@ -164,6 +164,17 @@ def test_a_job_notes_how_it_ended(tmp_path):
         False,
     )
     assert record["traceback"].endswith("RuntimeError: out of memory\n")
+
+
+def test_a_job_that_waits_for_a_cluster_is_in_the_table(multirun):
+    assert note_waiting(
+        multirun / "20", ["ablation=no_robe", "seed=7", "paths.output_dir=x", "hydra.launcher.partition=y"]
+    )
+    assert not note_waiting(multirun / "4", ["seed=8"])  # it has begun
+    (job,) = [job for job in read_jobs(multirun) if job.state == "waiting"]
+    assert (job.folder.name, job.name, job.seed) == ("20", "no_robe", "7")
+    forget_waiting(multirun / "20")
+    assert not (multirun / "20").exists()
 
 
 def test_a_job_that_ended_early_is_finished_and_one_that_was_stopped_is_not(tmp_path):

@@ -1,0 +1,74 @@
+"""Under srun and torchrun every process meets a mistake, or the consequence of another one's: it is reported once."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from src.utils.errors import UserError, chain
+from src.utils.launch import global_rank, is_on_first_machine, launched
+
+PATIENCE = 10.0
+"""Seconds that a process gives rank 0, whose end then ends it too (torchrun; srun with --kill-on-bad-exit=1)."""
+MARK = "met_in_training"
+GONE = ("closed by peer", "reset by peer", "remote process exited")
+
+
+class LostProcessError(UserError):
+    """Another process of the training is gone: the consequence of what that one reports."""
+
+
+@contextmanager
+def of_training() -> Iterator[None]:
+    """Context manager: mark errors of this block as met in the training, where processes see different images.
+
+    Raises:
+        LostProcessError: in the place of what gloo and NCCL say of a connection that was closed.
+    """
+    try:
+        yield
+    except Exception as error:
+        setattr(error, MARK, True)
+        if any(words in str(error).lower() for words in GONE):
+            text = "another process of this training has failed (see its message) or was killed; ckpt_path=last resumes"
+            raise LostProcessError(text) from error
+        raise
+
+
+def must_report(error: BaseException) -> bool:
+    """Return whether this process has to report an error, after the time in which another one may have done so.
+
+    Before the training rank 0 reports at once, and the others what rank 0 cannot see. In the training each process
+    reports its own errors at once, and rank 0 that another one is gone.
+    """
+    launch = launched()
+    if launch is None or launch.processes == 1:
+        return True
+    # The launcher may be ending this process for another one's sake: its status must stay that of an error, and not
+    # become that of a training which was asked to stop and has saved (143).
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    causes = list(chain(error))
+    if any(isinstance(one, LostProcessError) for one in causes):
+        time.sleep(PATIENCE)
+        return global_rank() == 0
+    if global_rank() == 0 or any(getattr(one, MARK, False) for one in causes):
+        return True
+    wait_for_first()
+    return not is_on_first_machine()
+
+
+def wait_for_first() -> None:
+    """Give the first process the time to say what is wrong: the end of this one would end it too."""
+    if global_rank() != 0:
+        time.sleep(PATIENCE)
+
+
+def speaker() -> str:
+    """Return which process speaks, for its message: nothing if it is the first."""
+    rank = global_rank()
+    return f" (rank {rank}, on {socket.gethostname()})" if rank else ""
