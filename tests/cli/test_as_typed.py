@@ -87,11 +87,11 @@ def test_what_has_a_meaning_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_wandb_agents_words_are_overrides() -> None:
     words = ["--data.root=/tmp/x", "--seed=3", "--init=None", "--config-name=train", "--multirun", "--cfg=job"]
     assert as_typed(words) == [
+        "--multirun",
         "data.root=/tmp/x",
         "seed=3",
         "init=null",
         "--config-name=train",
-        "--multirun",
         "--cfg=job",
     ]
 

@@ -195,4 +195,4 @@ def test_an_empty_path_is_no_folder():
 def test_an_option_that_is_none():
     with pytest.raises(UserError, match="--seed: settings are given as seed=VALUE"):
         as_typed(["--seed", "3"])
-    assert as_typed(["--cfg", "job", "--multirun", "--hel"]) == ["--cfg", "job", "--multirun", "--hel"]
+    assert as_typed(["--cfg", "job", "--hel"]) == ["--cfg", "job", "--hel"]
