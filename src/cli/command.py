@@ -212,8 +212,7 @@ def _composition_mistakes_reported() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        mistake = str(error) if isinstance(error, UserError) else composition_mistake(error)
-        text = None if asked == "1" else mistake
+        text = None if asked == "1" else composition_mistake(error)
         if text is None:
             raise
         print(f"error: {text}", file=sys.stderr)

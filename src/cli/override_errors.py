@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.cli.as_typed import typable
 from src.cli.signatures import parameter_names
+from src.utils.errors import UserError
 from src.utils.private import root_of
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -27,6 +28,8 @@ def composition_mistake(error: BaseException) -> str | None:
     # Hydra doesn't say which group.
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return "null is no choice of a group: take an empty list (logger=[], callbacks=[]), or ~GROUP"
+    if isinstance(error, UserError):
+        return str(error)
     if not isinstance(error, HydraException) or isinstance(error, InstantiationException):
         return None
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
