@@ -114,7 +114,7 @@ def test_an_output_folder_without_a_name(mode, capsys, tmp_path, monkeypatch):
         (
             "data.test_sets=[CAMO",
             "data.test_sets=[CAMO: no viable alternative at input '[CAMO'; "
-            """if the value is a text, quote it for Hydra too: 'data.test_sets='"'"'[CAMO'"'"''""",
+            """if the value is a text, quote it for Hydra too: 'data.test_sets="[CAMO"'""",
         ),
         (
             "trainer.max_time=00:01:00:00",
