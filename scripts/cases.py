@@ -363,7 +363,7 @@ def trees(at: Path) -> str:
     words = [f"preds={maps}", f"gts={nested / 'masks'}", f"paths.output_dir={at / 's'}"]
     told = [
         train(nested, at / "refused"),
-        train(nested, at / "run", "data.masks=%s_segmentation.png", "data.test_fraction=0"),
+        train(nested, at / "run", "data.masks=%s_segmentation.png", "data.test_fraction=0", "data.val_fraction=0"),
     ]
     return " | ".join([*told, run("src.score", *words, "preds_pattern=%s_sal", "gts_pattern=%s_segmentation")[:80]])
 
