@@ -196,7 +196,7 @@ def other_rate(at: Path) -> str:
 
 def other_data(at: Path) -> str:
     """Case 8: resume with other data, in another folder."""
-    return train(draw(at / "other", 20), at / "tuned", f"ckpt_path={trained(at)}")
+    return train(draw(at / "other", 20, image="x%03d.jpg", mask="x%03d.png"), at / "tuned", f"ckpt_path={trained(at)}")
 
 
 def second_term(at: Path) -> str:
@@ -333,8 +333,9 @@ def own_name(at: Path) -> str:
         "data.test_sets=[.]",
         f"paths.output_dir={at / 'e'}",
     )
-    names = {row.split(",")[2] for row in (at / "e" / "per_image.csv").read_text().splitlines()[1:]}
-    return f"called {', '.join(names)}; {told[:60]}"
+    table = at / "e" / "per_image.csv"
+    names = {row.split(",")[2] for row in table.read_text().splitlines()[1:]} if table.exists() else set()
+    return f"called {', '.join(names)}; {told[:300]}"
 
 
 def half_done(at: Path) -> str:
@@ -360,7 +361,10 @@ def trees(at: Path) -> str:
     nested = draw(at / "D", 12, image="seq/im%03d.jpg", mask="seq/im%03d_segmentation.png")
     maps = draw(at / "M", 12, mask="seq/im%03d_sal.png") / "masks"
     words = [f"preds={maps}", f"gts={nested / 'masks'}", f"paths.output_dir={at / 's'}"]
-    told = [train(nested, at / "refused"), train(nested, at / "run", "data.masks=%s_segmentation.png")]
+    told = [
+        train(nested, at / "refused"),
+        train(nested, at / "run", "data.masks=%s_segmentation.png", "data.test_fraction=0", "data.val_fraction=0"),
+    ]
     return " | ".join([*told, run("src.score", *words, "preds_pattern=%s_sal", "gts_pattern=%s_segmentation")[:80]])
 
 

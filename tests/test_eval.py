@@ -20,7 +20,7 @@ from src.score import score_maps_of
 from src.train import train
 from src.utils.errors import UserError
 from src.utils.revision import UNKNOWN
-from tests.fixtures.folders import write_cod
+from tests.fixtures.folders import write_cod, write_set
 from tests.fixtures.tiny import TINY_OVERRIDES, config
 from tests.fixtures.trained_run import write_untrained
 
@@ -292,3 +292,21 @@ def test_splits_that_are_not_there_are_refused(checkpoint, tmp_path, overrides, 
             config("eval", "trainer=cpu", f"ckpt_path={checkpoint}", f"paths.output_dir={tmp_path / 'out'}", *overrides)
         )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_folder_of_ones_own_is_called_by_its_name(tmp_path):
+    """Also where the network was trained on such a folder, of which it held out a part."""
+    for name in ("Toads", "Frogs"):
+        write_set(tmp_path / name, (f"{name}_{i}" for i in range(3)))
+        (tmp_path / name / "Imgs").rename(tmp_path / name / "images")
+        (tmp_path / name / "GT").rename(tmp_path / name / "masks")
+    trained_on = config(
+        "train", "experiment=camo_lite0", "data=folder", *TINY_OVERRIDES, f"data.root={tmp_path / 'Toads'}"
+    )
+    path = write_untrained(trained_on, tmp_path / "toads.ckpt")
+    words = [f"ckpt_path={path}", f"data.root={tmp_path / 'Frogs'}", f"paths.output_dir={tmp_path / 'out'}"]
+    evaluate(config("eval", "trainer=cpu", *words, "data.test_sets=[.]", "workers=0"))
+    rows = _rows(tmp_path / "out" / "per_image.csv")
+    assert {row["dataset"] for row in rows} == {"Frogs"}
+    assert len(rows) == 3

@@ -284,6 +284,7 @@ def test_fields_of_view_limit_what_is_scored(root):
     assert not (root / "second").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_report_is_not_overwritten(root):
     out = _score(root)
     before = (out / "per_image.csv").read_bytes()
@@ -330,6 +331,7 @@ ODD_MAPS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ODD_MAPS)
 def test_maps_that_look_like_something_else_are_named(root, kind):
     for name, size in SIZES.items():  # an object in a corner, so that every turn can be seen
@@ -382,6 +384,7 @@ def _renamed(folder: Path, pattern: str) -> None:
         path.rename(folder / (pattern.replace("%s", path.stem) + path.suffix))
 
 
+@pytest.mark.slow
 def test_patterns_pair_what_is_called_otherwise_and_the_message_guesses_them(root):
     expected = _rows(_score(root) / "per_image.csv")
     _renamed(root / "maps/good/CAMO", "%s_sal")

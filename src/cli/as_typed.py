@@ -13,6 +13,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra.core.override_parser.types import Quote, QuotedString
+
 from src.cli.command_line import override
 from src.cli.type_check import OWN
 from src.utils.errors import UserError
@@ -108,4 +110,4 @@ def _quoted(value: str) -> str:
 def typable(word: str) -> str:
     """An override as it can be typed in a shell, its value quoted for Hydra and for the shell."""
     key, _, value = word.partition("=")
-    return shlex.quote(override(key, value))
+    return shlex.quote(f"{key}={QuotedString(value, Quote.double).with_quotes()}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from src.utils.errors import UserError, chain, user_error
+from src.utils.errors import UserError, chain
 from src.utils.launch import global_rank, is_on_first_machine, launched
 
 PATIENCE = 10.0
@@ -16,12 +18,16 @@ MARK = "met_in_training"
 GONE = ("closed by peer", "reset by peer", "remote process exited")
 
 
+class LostProcessError(UserError):
+    """Another process of the training is gone: the consequence of what that one reports."""
+
+
 @contextmanager
 def of_training() -> Iterator[None]:
     """Context manager: mark errors of this block as met in the training, where processes see different images.
 
     Raises:
-        UserError: another process is gone, which gloo and NCCL report as a connection that was closed.
+        LostProcessError: in the place of what gloo and NCCL say of a connection that was closed.
     """
     try:
         yield
@@ -29,26 +35,31 @@ def of_training() -> Iterator[None]:
         setattr(error, MARK, True)
         if any(words in str(error).lower() for words in GONE):
             text = "another process of this training has failed (see its message) or was killed; ckpt_path=last resumes"
-            raise UserError(text) from error
+            raise LostProcessError(text) from error
         raise
 
 
 def must_report(error: BaseException) -> bool:
     """Return whether this process has to report an error, after the time in which another one may have done so.
 
-    Rank 0 reports user errors, and everything from before the training, at once. What else it meets in the training can
-    be the consequence of what another process reports. The others report what rank 0 cannot see.
+    Before the training rank 0 reports at once, and the others what rank 0 cannot see. In the training each process
+    reports its own errors at once, and rank 0 that another one is gone.
     """
     launch = launched()
     if launch is None or launch.processes == 1:
         return True
-    trained = any(getattr(one, MARK, False) for one in chain(error))
-    if global_rank() == 0:
-        if trained and user_error(error) is None:
-            time.sleep(PATIENCE)
+    # The launcher may be ending this process for another one's sake: its status must stay that of an error, and not
+    # become that of a training which was asked to stop and has saved (143).
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    causes = list(chain(error))
+    if any(isinstance(one, LostProcessError) for one in causes):
+        time.sleep(PATIENCE)
+        return global_rank() == 0
+    if global_rank() == 0 or any(getattr(one, MARK, False) for one in causes):
         return True
     wait_for_first()
-    return trained or not is_on_first_machine()
+    return not is_on_first_machine()
 
 
 def wait_for_first() -> None:

@@ -21,9 +21,9 @@ from src.utils.errors import UserError
 
 EXTENSIONS = frozenset(
     """
-    .apng .avif .avifs .blp .bmp .bw .cur .dcx .dds .dib .fit .fits .flc .fli .ftc .ftu .gif .icb .icns .ico .im .j2c
-    .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .msp .pbm .pcd .pcx .pfm .pgm .png .pnm .ppm .psd .pxr .qoi .ras
-    .gbr .rgb .rgba .sgi .tga .tif .tiff .vda .vst .webp .xbm .xpm
+    .apng .avif .avifs .blp .bmp .bw .cur .dcx .dds .dib .fit .fits .flc .fli .ftc .ftu .gbr .gif .icb .icns .ico .im
+    .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .msp .pbm .pcd .pcx .pfm .pgm .png .pnm .ppm .psd .pxr .qoi .ras
+    .rgb .rgba .sgi .tga .tif .tiff .vda .vst .webp .xbm .xpm
     """.split()  # noqa: SIM905 (a list would take fifty lines)
 )
 """Pillow's, without what it only recognises (HDF5, GRIB, MPEG …) or hands to another program (PostScript)."""

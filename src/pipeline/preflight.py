@@ -209,6 +209,8 @@ def _data_overrides(cfg: DictConfig, data: dict[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"{', '.join(unknown)}: the data of this checkpoint ({data['_target_'].split('.')[-1]}) has no such setting"
         )
+    if "test_fraction" in data and {"root", "test_sets"} <= overrides.keys() and overrides["test_sets"]:
+        overrides = {"test_fraction": 0.0} | overrides  # named sets of another root: nothing of them was held out
     if cfg.metrics.protocol == "released" and "train_sets" in data:  # data in folders; synthetic scenes have no EXIF
         return {"exif": False} | overrides
     return overrides

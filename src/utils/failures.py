@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,7 +36,7 @@ def explained(sizes: str) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, MemoryError, OSError) as error:
+    except (RuntimeError, MemoryError, OSError, EOFError) as error:
         text = None if isinstance(error, UserError) else explanation(error, sizes)
         if text is None:
             raise
@@ -55,7 +56,7 @@ def explanation(error: BaseException, sizes: str = "") -> str | None:
     if any(word in said.lower() for word in (*SHARED_MEMORY, f"exit code {LOST_BATCH}.")):
         way_out = "fewer data.num_workers (0 needs none), or docker run --shm-size=2g"
         return f"shared memory (/dev/shm) is full{at}: {cause}; {way_out}"
-    if DEAD_LOADER in said:
+    if DEAD_LOADER in said or _was_handed_a_batch(error):
         way_out = f"where memory was full, {lower} or data.num_workers; ckpt_path=last resumes"
         return f"a process that loads images has died{at}: {cause}; {way_out}"
     limit = _address_space()
@@ -68,6 +69,12 @@ def explanation(error: BaseException, sizes: str = "") -> str | None:
         )
         return f"memory is full{at}: {cause}; {lower}{same}"
     return None
+
+
+def _was_handed_a_batch(error: BaseException) -> bool:
+    """Return whether an error is that of a connection to a loading process, which that one's end has cut."""
+    files = [frame.f_code.co_filename.replace("\\", "/") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return all(any(part in file for file in files) for part in ("torch/utils/data/", "multiprocessing/connection"))
 
 
 def _address_space() -> int:

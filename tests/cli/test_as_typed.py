@@ -54,12 +54,14 @@ PATHS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("key", ["data.root", "paths.output_dir", "preds", "set"])
 def test_paths_and_names_arrive_as_typed(key: str, path: str) -> None:
     assert arrives(f"{key}={path}") == path
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=12))
 def test_any_text_arrives(text: str) -> None:
@@ -87,11 +89,11 @@ def test_what_has_a_meaning_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_wandb_agents_words_are_overrides() -> None:
     words = ["--data.root=/tmp/x", "--seed=3", "--init=None", "--config-name=train", "--multirun", "--cfg=job"]
     assert as_typed(words) == [
+        "--multirun",
         "data.root=/tmp/x",
         "seed=3",
         "init=null",
         "--config-name=train",
-        "--multirun",
         "--cfg=job",
     ]
 

@@ -114,7 +114,7 @@ def test_an_output_folder_without_a_name(mode, capsys, tmp_path, monkeypatch):
         (
             "data.test_sets=[CAMO",
             "data.test_sets=[CAMO: no viable alternative at input '[CAMO'; "
-            """if the value is a text, quote it for Hydra too: 'data.test_sets='"'"'[CAMO'"'"''""",
+            """if the value is a text, quote it for Hydra too: 'data.test_sets="[CAMO"'""",
         ),
         (
             "trainer.max_time=00:01:00:00",
@@ -195,4 +195,4 @@ def test_an_empty_path_is_no_folder():
 def test_an_option_that_is_none():
     with pytest.raises(UserError, match="--seed: settings are given as seed=VALUE"):
         as_typed(["--seed", "3"])
-    assert as_typed(["--cfg", "job", "--multirun", "--hel"]) == ["--cfg", "job", "--multirun", "--hel"]
+    assert as_typed(["--cfg", "job", "--hel"]) == ["--cfg", "job", "--hel"]

@@ -30,6 +30,7 @@ def test_an_experiment_keeps_its_files_in_the_output_folder(experiment):
     assert plain["callbacks"]["best"]["dirpath"] == "out/checkpoints"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_an_experiment_takes_another_model(experiment, networks):
     for model, network in networks.items():

@@ -106,6 +106,7 @@ def epoch(root: Path, recipe: str, **options: Any) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["none", "paper", "strong", "windows"])
 @pytest.mark.parametrize("fast_decode", [False, True])
 def test_training_is_the_same_with_and_without(root: Path, cache: Path, recipe: str, fast_decode: bool) -> None:

@@ -29,6 +29,7 @@ def module(root: Path, **options: Any) -> COSDataModule:
     return COSDataModule(root, **{**defaults, **options})
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:CAMO-")
 def test_the_holdout_of_camo_is_pinned(shared_data: Path) -> None:
     """Numbers were published with these 83 images held out."""
@@ -37,6 +38,7 @@ def test_the_holdout_of_camo_is_pinned(shared_data: Path) -> None:
     assert hashlib.sha256("\n".join(val).encode()).hexdigest().startswith("a7a06664a0baa945")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Kvasir")
 def test_kvasir_is_parted_80_10_10(shared_data: Path) -> None:
     train, val, test = parts(module(shared_data, train_sets=["Kvasir-SEG"], val_fraction=0.1, test_fraction=0.1))

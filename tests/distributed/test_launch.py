@@ -168,25 +168,28 @@ def test_the_batch_script_in_an_array(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rank", "node", "trained", "mistake", "reports", "waits"),
+    ("rank", "node", "trained", "text", "reports", "waits"),
     [
-        (0, 0, False, True, True, False),
-        (0, 0, True, True, True, False),
-        (0, 0, True, False, True, True),  # perhaps the consequence of what another process met
-        (1, 0, False, True, False, True),  # what the first process says
-        (1, 1, False, True, True, True),  # what the first process may not see
-        (1, 0, True, True, True, True),  # this process's share of the images
+        (0, 0, False, "wrong", True, False),
+        (1, 0, False, "wrong", False, True),  # what rank 0 says
+        (1, 1, False, "wrong", True, True),  # what rank 0 may not see
+        (0, 0, True, "wrong", True, False),
+        (1, 0, True, "wrong", True, False),  # this process's share of the images
+        (0, 0, True, "Connection closed by peer", True, True),  # by a process that may have said why
+        (1, 0, True, "Connection closed by peer", False, True),
     ],
 )
-def test_which_process_reports(rank, node, trained, mistake, reports, waits, monkeypatch):
+def test_which_process_reports(rank, node, trained, text, reports, waits, monkeypatch):
     for name, value in (SLURM | {"SLURM_PROCID": str(rank), "SLURM_NODEID": str(node)}).items():
         monkeypatch.setenv(name, value)
     slept: list[float] = []
     monkeypatch.setattr(first_rank.time, "sleep", slept.append)
-    error: Exception = UserError("wrong") if mistake else RuntimeError("ours")
+    monkeypatch.setattr(first_rank.signal, "signal", lambda *_: None)
+    error: Exception = UserError(text)
     if trained:
-        with pytest.raises(type(error)), first_rank.of_training():
+        with pytest.raises(UserError) as met, first_rank.of_training():
             raise error
+        error = met.value
     assert first_rank.must_report(error) == reports
     assert bool(slept) == waits
 

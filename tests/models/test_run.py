@@ -412,6 +412,7 @@ def test_all_impossible_settings_in_one_error(make_run):
         RUN(PyramidEncoder("resnet18", None), num_stages=0)
 
 
+@pytest.mark.slow
 def test_run_alone_is_model_run():
     """The same tensors, by seed the same bits, and the same settings."""
     with initialize_config_dir(CONF, version_base="1.3"):

@@ -59,6 +59,7 @@ floats = arrays(
 )
 
 
+@pytest.mark.slow
 @PROTOCOLS
 @given(data=st.data(), pred=st.one_of(levels.map(lambda grey: grey / 255), floats))
 @settings(max_examples=150, deadline=None)

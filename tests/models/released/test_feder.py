@@ -33,6 +33,7 @@ def narrow() -> FEDER:
     return FEDER(PyramidEncoder("lcnet_050", None), NARROW)
 
 
+@pytest.mark.slow
 def test_images_do_not_depend_on_each_other_unless_they_shall():
     net, images = narrow().eval().double(), torch.rand(2, 3, 70, 90, dtype=torch.float64)
     with torch.no_grad():
