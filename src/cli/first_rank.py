@@ -17,6 +17,8 @@ PATIENCE = 10.0
 MARK = "met_in_training"
 GONE = ("closed by peer", "reset by peer", "remote process exited")
 
+_asked_to_end = threading.Event()
+
 
 class LostProcessError(UserError):
     """Another process of the training is gone: the consequence of what that one reports."""
@@ -51,21 +53,23 @@ def must_report(error: BaseException) -> bool:
     # The launcher may be ending this process for another one's sake: its status must stay that of an error, and not
     # become that of a training which was asked to stop and has saved (143).
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: _asked_to_end.set())
     causes = list(chain(error))
     if any(isinstance(one, LostProcessError) for one in causes):
         time.sleep(PATIENCE)
         return global_rank() == 0
     if global_rank() == 0 or any(getattr(one, MARK, False) for one in causes):
         return True
-    wait_for_first()
-    return not is_on_first_machine()
+    return not wait_for_first() and not is_on_first_machine()
 
 
-def wait_for_first() -> None:
-    """Give the first process the time to say what is wrong: the end of this one would end it too."""
-    if global_rank() != 0:
-        time.sleep(PATIENCE)
+def wait_for_first() -> bool:
+    """Give the first process the time to say what is wrong: the end of this one would end it too.
+
+    Returns:
+        Whether the launcher ended this process meanwhile: another one has said it, and has failed.
+    """
+    return global_rank() != 0 and _asked_to_end.wait(PATIENCE)
 
 
 def speaker() -> str:

@@ -184,6 +184,7 @@ def test_which_process_reports(rank, node, trained, text, reports, waits, monkey
         monkeypatch.setenv(name, value)
     slept: list[float] = []
     monkeypatch.setattr(first_rank.time, "sleep", slept.append)
+    monkeypatch.setattr(first_rank._asked_to_end, "wait", slept.append)
     monkeypatch.setattr(first_rank.signal, "signal", lambda *_: None)
     error: Exception = UserError(text)
     if trained:
@@ -192,6 +193,8 @@ def test_which_process_reports(rank, node, trained, text, reports, waits, monkey
         error = met.value
     assert first_rank.must_report(error) == reports
     assert bool(slept) == waits
+    monkeypatch.setattr(first_rank._asked_to_end, "wait", lambda _: True)  # another process has said it, and has ended
+    assert first_rank.must_report(error) == (reports and not (waits and node))
 
 
 def test_a_process_that_is_gone_is_one_line():
