@@ -22,8 +22,6 @@ import time
 from pathlib import Path
 
 import torch
-from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 
 from src.checkpoints.released import IMAGE_SIZE, load_released
 from src.cli.script import ScriptParser
@@ -109,6 +107,8 @@ def timed(net: ReleasedRUN, picture: torch.Tensor) -> tuple[float, float]:
 
 def arithmetic(net: ReleasedRUN, picture: torch.Tensor) -> int:
     """Return the floating-point operations of one pass by direct convolutions."""
+    from torch.utils.flop_counter import FlopCounterMode  # loads Triton: not before the peak is read
+
     with torch.device("meta"):
         plain = ReleasedRUN(PyramidEncoder(net.encoder.name, None), net.channels).eval()
     with FlopCounterMode(display=False) as counter:
@@ -118,6 +118,8 @@ def arithmetic(net: ReleasedRUN, picture: torch.Tensor) -> int:
 
 def print_layers(net: ReleasedRUN, picture: torch.Tensor) -> None:
     """Print the operations that take most of the time."""
+    from torch.profiler import ProfilerActivity, profile
+
     with profile(activities=[ProfilerActivity.CPU]) as found:
         net.stage_logits(picture)
     print(found.key_averages().table(sort_by="self_cpu_time_total", row_limit=ROWS, max_name_column_width=40))
