@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +58,7 @@ def explanation(error: BaseException, sizes: str = "") -> str | None:
         way_out = "fewer data.num_workers (0 needs none), or docker run --shm-size=2g"
         return f"shared memory (/dev/shm) is full{at}: {cause}; {way_out}"
     if DEAD_LOADER in said or _was_handed_a_batch(error):
+        cause = cause if DEAD_LOADER in said else _told_by_torch() or cause
         way_out = f"where memory was full, {lower} or data.num_workers; ckpt_path=last resumes"
         return f"a process that loads images has died{at}: {cause}; {way_out}"
     limit = _address_space()
@@ -75,6 +77,18 @@ def _was_handed_a_batch(error: BaseException) -> bool:
     """Return whether an error is that of a connection to a loading process, which that one's end has cut."""
     files = [frame.f_code.co_filename.replace("\\", "/") for frame, _ in traceback.walk_tb(error.__traceback__)]
     return all(any(part in file for file in files) for part in ("torch/utils/data/", "multiprocessing/connection"))
+
+
+def _told_by_torch() -> str:
+    """Return how a loading process died; empty if nobody knows.
+
+    Torch raises that from its handler of SIGCHLD, wherever this process is, which may be a moment later.
+    """
+    try:
+        time.sleep(1)
+    except RuntimeError as told:
+        return str(told).strip()
+    return ""
 
 
 def _address_space() -> int:

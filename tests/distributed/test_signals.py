@@ -124,7 +124,10 @@ def killed_while_it_loads() -> None:
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        ("killed_while_it_loads", r"a process that loads images has died with data\.batch_size=1: "),
+        (
+            "killed_while_it_loads",
+            r"a process that loads images has died with data\.batch_size=1: .*killed by signal: Killed",
+        ),
         ("not_handed_over", r"No space left on device[\s\S]*\(/dev/shm\) is full with data\.batch_size=1.*num_workers"),
     ],
 )
