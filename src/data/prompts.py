@@ -7,7 +7,7 @@ said) and p (how sure), at the size of the network's input.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -24,8 +24,12 @@ NEAR_CENTRE = 0.5
 """A person's click lies at least at this share of the largest distance to the edge of a wrong region."""
 COARSE = {1: (0.3, 0.2), 2: (0.65, 0.33), 3: (1.1, 0.55)}
 """Level of a coarse map → how far its outline moves and the σ of its blur, in radii of a disc of the object's area."""
+JITTER = 0.1
+"""How far the sides of an inexact box move, as a share of its width or height."""
 WAVES = 4
 """Side of the grid of random displacements of a coarse map."""
+TRUTHFUL = ("box", "box_jitter", *(f"coarse_{level}" for level in COARSE))
+"""The kinds of prompts that are made from the truth alone; clicks are made from what a network found, too."""
 
 Mask = NDArray[np.bool_]
 Map = NDArray[np.float32]
@@ -55,6 +59,21 @@ def seeded(*words: str) -> np.random.Generator:
     """Return a generator that depends on the words (an image's name, a prompt's kind) alone."""
     digest = hashlib.sha256("\0".join(words).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def truthful(kind: str, mask: Mask, size: tuple[int, int], name: str) -> PromptMaps:
+    """Return the prompt of a kind of `TRUTHFUL` for an image; it depends on kind, mask and the image's name alone.
+
+    Args:
+        kind: `box`, `box_jitter`, or `coarse_1` to `coarse_3`.
+        mask: the object, bool (h, w) of any size.
+        size: (height, width) of the maps.
+        name: the image's name.
+    """
+    rng = seeded(kind, name)
+    if kind.startswith("coarse_"):
+        return from_map(coarse_map(mask, size, int(kind[-1]), rng))
+    return box(mask, size, JITTER if kind == "box_jitter" else 0.0, rng)
 
 
 def nothing(size: tuple[int, int]) -> PromptMaps:
@@ -126,6 +145,26 @@ def next_click(
         near = np.flatnonzero(depth.ravel() >= NEAR_CENTRE * depth.max())
         place = divmod(int(rng.choice(near)), width)
     return Click((place[1] + 0.5) / width, (place[0] + 0.5) / height, is_object)
+
+
+def corrected(
+    mask: Mask, found: Mask, answer: Callable[[Sequence[Click]], Mask], most: int
+) -> Iterator[tuple[list[Click], Mask]]:
+    """Yield the clicks so far and the mask that they give, after each of up to `most` corrective clicks.
+
+    It ends where nothing is wrong any more.
+
+    Args:
+        mask: the truth, bool (h, w).
+        found: the mask without clicks, likewise.
+        answer: returns the mask for clicks.
+        most: number of clicks.
+    """
+    made: list[Click] = []
+    while len(made) < most and (click := next_click(mask, found, made)) is not None:
+        made = [*made, click]
+        found = answer(made)
+        yield made, found
 
 
 def clicks(mask: Mask, found: Mask, count: int, rng: np.random.Generator | None = None) -> list[Click]:
