@@ -253,10 +253,14 @@ def wrong(mask: Mask, other: Mask, size: tuple[int, int], rng: np.random.Generat
     return from_map(shown, trust)
 
 
-def overlaid(under: PromptMaps, over: PromptMaps) -> PromptMaps:
-    """Return two prompts as one: `over` is heard where it is at least as sure, as clicks on a box are."""
-    surer = (over.certainty >= under.certainty) & (over.certainty > 0)
-    return PromptMaps(np.where(surer, over.target, under.target), np.where(surer, over.certainty, under.certainty))
+def overlaid(under: PromptMaps, clicks: PromptMaps) -> PromptMaps:
+    """Return a box or a map and clicks as one prompt: clicks make it less sure, and the surer is heard.
+
+    So a click is heard around its place whatever else is said, as in `src.inference.prompts`.
+    """
+    certainty = under.certainty * (1 - clicks.certainty)
+    surer = (clicks.certainty >= certainty) & (clicks.certainty > 0)
+    return PromptMaps(np.where(surer, clicks.target, under.target), np.where(surer, clicks.certainty, certainty))
 
 
 def _depth(region: Mask) -> NDArray[np.float32]:

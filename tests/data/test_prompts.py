@@ -148,12 +148,12 @@ def test_wrong_prompts_are_wrong_and_timid():
     assert len(kinds) == 3
 
 
-def test_the_surer_of_two_prompts_is_heard():
-    under = PromptMaps(np.zeros((1, 3), np.float32), np.array([[0.9, 0.9, 0.0]], np.float32))
-    over = PromptMaps(np.ones((1, 3), np.float32), np.array([[0.9, 0.3, 0.0]], np.float32))
-    both = prompts.overlaid(under, over)
-    np.testing.assert_array_equal(both.target, [[1, 0, 0]])
-    np.testing.assert_array_equal(both.certainty, under.certainty)
+def test_a_click_is_heard_whatever_else_is_said():
+    box = PromptMaps(np.zeros((1, 4), np.float32), np.array([[0.9, 0.9, 0.9, 0.0]], np.float32))
+    click = PromptMaps(np.ones((1, 4), np.float32), np.array([[0.9, 0.5, 0.1, 0.0]], np.float32))
+    both = prompts.overlaid(box, click)
+    np.testing.assert_array_equal(both.target, [[1, 1, 0, 0]])
+    np.testing.assert_allclose(both.certainty, [[0.9, 0.5, 0.81, 0]], rtol=1e-6)
 
 
 def test_generators_depend_on_their_words_alone():
