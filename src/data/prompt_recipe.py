@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
@@ -16,6 +16,8 @@ from src.data.maps import check_map, read_map
 from src.data.prompts import COARSE, JITTER, Mask, PromptMaps, box, coarse_map, from_map, nothing, wrong
 from src.utils.errors import Problems
 
+KINDS = ("none", "box", "clicks", "coarse", "maps", "wrong")
+"""Kinds of prompts, each with a share of the images."""
 CORRECTED = 0.3
 """Share of boxes and maps that clicks correct."""
 
@@ -55,11 +57,10 @@ class PromptRecipe:
     jitter: float = JITTER
     max_clicks: int = 5
     folder: str | Path | None = None
-    kinds: tuple[str, ...] = field(default=("none", "box", "clicks", "coarse", "maps", "wrong"), init=False)
 
     def problems(self) -> list[str]:
         """Return one line per invalid setting."""
-        shares = {kind: getattr(self, kind) for kind in self.kinds}
+        shares = {kind: getattr(self, kind) for kind in KINDS}
         problems = [f"data.prompts.{kind}={share}: must be 0 or more" for kind, share in shares.items() if share < 0]
         if not sum(shares.values()) > 0:
             problems.append("data.prompts: all kinds have the share 0; data.prompts=null trains without prompts")
@@ -88,8 +89,8 @@ class PromptRecipe:
     def drawn(self, seed: int) -> tuple[str, np.random.Generator]:
         """Return a sample's kind of prompt, and the generator of all else about it."""
         rng = np.random.default_rng([seed, 1])  # the sample's seed alone is the augmentation's
-        shares = np.array([getattr(self, kind) for kind in self.kinds], np.float64)
-        return str(rng.choice(self.kinds, p=shares / shares.sum())), rng
+        shares = np.array([getattr(self, kind) for kind in KINDS], np.float64)
+        return str(rng.choice(KINDS, p=shares / shares.sum())), rng
 
     def stored_map(self, name: str, size: tuple[int, int]) -> np.ndarray:
         """Return the map of an image, uint8 (H, W), at its (height, width) `size`."""

@@ -126,7 +126,7 @@ def _module(cfg: DictConfig, ckpt_path: Path | None) -> COSModule:
     module.check_optimizer()
     if cfg.data.get("prompts") is not None and getattr(module.net, "prompt_term", None) is None:
         raise UserError(
-            f"data.prompts: this {network_name(module.net)} takes none; prompts=on trains a RUN that does, "
+            f"data.prompts: this {network_name(module.net)} takes none; prompting=on trains a RUN that does, "
             "data.prompts=null trains without"
         )
     if cfg.compile:
