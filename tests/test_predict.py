@@ -241,9 +241,9 @@ def test_what_is_said_of_no_picture_or_to_a_deaf_network_is_told_first(run, pict
     with pytest.raises(UserError, match="takes no box"):
         run(f"boxes={tmp_path / 'boxes.csv'}", f"ckpt_path={deaf}")
     assert not (tmp_path / "out").exists()
+    (tmp_path / "maps").mkdir()
+    Image.new("L", (60, 40)).save(tmp_path / "maps" / "a.png")
     with pytest.raises(UserError, match=r"a\.png is an input"):
-        (tmp_path / "maps").mkdir()
-        Image.new("L", (60, 40)).save(tmp_path / "maps" / "a.png")
         run(f"prompts={tmp_path / 'maps'}", f"output={tmp_path / 'maps'}", "overwrite=true")
 
 
