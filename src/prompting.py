@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -88,11 +89,11 @@ def check_kind(kind: str) -> None:
         raise UserError(f"prompts={kind}: expected {expected}")
 
 
-def told(net: nn.Module, batch: dict[str, Any], kind: str) -> tuple[RUNOutput, list[int]]:
+def told(net: nn.Module, batch: dict[str, Any], kind: str) -> tuple[RUNOutput | MaskOutput, list[int]]:
     """Run a network on an evaluation batch with prompts that are made from the truth and the images' names.
 
     Args:
-        net: a RUN that takes prompts.
+        net: a network that takes prompts, or a wrapper of one (:mod:`src.models.rounds`).
         batch: `image` (N,3,H,W), `mask` bool (h, w) each, `name`.
         kind: see `check_kind`.
 
@@ -100,28 +101,31 @@ def told(net: nn.Module, batch: dict[str, Any], kind: str) -> tuple[RUNOutput, l
         The network's output, and the number of corrective clicks that each mask needed (`Clicked.needed`; empty for
         other kinds than clicks).
     """
-    assert isinstance(net, RUN)
     image = batch["image"].contiguous(memory_format=torch.channels_last)
-    features, size = net.encode(image), (image.shape[-2], image.shape[-1])
-    if not kind.startswith(CLICKS):
-        named = zip(batch["mask"], batch["name"], strict=True)
-        made = [prompts.truthful(kind, mask.cpu().numpy(), size, name) for mask, name in named]
-        return net.unfold(features, image, prompt=as_prompt(made, image.device)), []
-    count, maps, needed = int(kind.removeprefix(CLICKS)), list[PromptMaps](), list[int]()
-    for i, target in enumerate(batch["mask"]):
-        own = {stride: one[i : i + 1] for stride, one in features.items()}
-        clicked = _clicked_through(net, own, image[i : i + 1], target, count)
-        maps.append(prompts.clicked(clicked.clicks[:count], size, (target.shape[0], target.shape[1])))
-        needed.append(clicked.needed)
-    return net.unfold(features, image, prompt=as_prompt(maps, image.device)), needed
+    size, maps, needed = (image.shape[-2], image.shape[-1]), list[PromptMaps](), list[int]()
+    for i, (target, name) in enumerate(zip(batch["mask"], batch["name"], strict=True)):
+        if kind.startswith(CLICKS):
+            count = int(kind.removeprefix(CLICKS))
+            clicked = _clicked_through(net, image[i : i + 1], target, count)
+            maps.append(prompts.clicked(clicked.clicks[:count], size, (target.shape[0], target.shape[1])))
+            needed.append(clicked.needed)
+        else:
+            maps.append(prompts.truthful(kind, target.cpu().numpy(), size, name))
+    output: RUNOutput | MaskOutput = net(image, prompt=as_prompt(maps, image.device))
+    return output, needed
 
 
-def _clicked_through(net: RUN, features: dict[int, Tensor], image: Tensor, target: Tensor, least: int) -> Clicked:
+def _clicked_through(net: nn.Module, image: Tensor, target: Tensor, least: int) -> Clicked:
     size, picture = (image.shape[-2], image.shape[-1]), (target.shape[0], target.shape[1])
+    run = (
+        functools.partial(net.unfold, net.encode(image), image)
+        if isinstance(net, RUN)
+        else functools.partial(net, image)
+    )
 
     def answer(made: Sequence[Click]) -> Tensor:
-        prompt = as_prompt([prompts.clicked(made, size, picture)], image.device) if made else None
-        return masks_at_size(net.unfold(features, image, prompt=prompt).mask_logits, [target])[0]
+        prompt = as_prompt([prompts.clicked(made, size, picture)], image.device)
+        return masks_at_size(run(prompt=prompt).mask_logits, [target])[0]
 
     return click_through(target.cpu().numpy(), answer([]), answer, least)
 

@@ -312,8 +312,7 @@ def test_only_a_run_with_mask_steps_can_be_looked_into(root, tmp_path):
     ("overrides", "words"),
     [
         (["prompts=boxes"], "prompts=boxes: expected box, box_jitter"),
-        (["prompts=box", "rounds=2"], "prompts=box: only with rounds=1"),
-        (["prompts=box", "closing_step=false"], "prompts=box: this RUN takes none"),
+        (["prompts=box", "closing_step=false", "rounds=2"], "prompts=box: this RUN takes none"),
         (["split=val"], "split=val: expected test or holdout"),
         (["rounds=0"], "rounds=0: expected 1"),
         (["sharpness=0"], "sharpness=0.*: expected a number above 0"),

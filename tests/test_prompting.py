@@ -10,11 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from src.checkpoints.network import build
 from src.data import prompts
 from src.data.prompts import Click, PromptMaps
+from src.inference.prompts import TRUST, Said
 from src.losses import StagewiseLoss
 from src.models.prompts import Prompt
+from src.models.rounds import apply_variant
 from src.models.run import RUN
+from src.models.variant import Variant
 from src.prompting import MOST_CLICKS, as_prompt, check_kind, click_through, told, trained_on
 from src.utils.errors import UserError
 from tests.fixtures.tiny_network import tiny_config
@@ -24,8 +28,6 @@ SIZE = 64
 
 @pytest.fixture
 def net() -> RUN:
-    from src.checkpoints.network import build
-
     torch.manual_seed(0)
     settings = tiny_config(num_stages=2, unfold_stride=4)["model"]["net"]
     made: RUN = build(settings | {"prompts": {"_target_": "src.models.prompts.PromptTerm", "_partial_": True}})
@@ -156,6 +158,39 @@ def test_clicks_of_a_test_mend_the_mask(net):
         assert len(needed) == 2
         assert all(0 <= count <= MOST_CLICKS for count in needed)
     assert errors[1] < errors[0] < float((net(given["image"]).mask - truth(2)).abs().mean())
+
+
+@torch.no_grad()
+def test_a_network_in_rounds_is_told_too(net):
+    given = batch(0)
+    given["mask"] = [mask[0].bool() for mask in given["mask"]]
+    wrapped = apply_variant(net.eval(), Variant(sharpness=2.0))
+    for kind in ("box", "clicks_2"):
+        plain, needed = told(net, given, kind)
+        sharp, needed_too = told(wrapped, given, kind)
+        assert needed == needed_too
+        torch.testing.assert_close(sharp.mask_logits, 2 * plain.mask_logits)
+
+
+def test_prompts_are_those_of_people():
+    """What is made from the truth to train with, `src.predict` makes of the same words."""
+    mask = truth(1)[0, 0, :48].numpy() > 0
+    size, height, width = (40, 40), *mask.shape
+    said = Said(box=(20, 8, 45, 30)).maps(height, width, 40)
+    box = prompts.box(mask, size, 0.0, prompts.seeded(""))
+    clicks = prompts.clicked([Click(0.25, 0.5, True), Click(0.75, 0.5, False)], size, mask.shape)
+    signed = [(0.25 * width, 0.5 * height, 1), (0.75 * width, 0.5 * height, -1)]
+    shown = prompts.coarse_map(mask, (height, width), 1, prompts.seeded(""))
+    assert prompts.TRUST == TRUST
+    for ours, theirs in (
+        (box, said),
+        (clicks, Said(clicks=signed).maps(height, width, 40)),
+        (prompts.overlaid(box, clicks), Said(box=(20, 8, 45, 30), clicks=signed).maps(height, width, 40)),
+        (prompts.from_map(shown), Said(mask=np.pad(shown, ((0, 16), (0, 0)))).maps(64, 64, 64)),
+    ):
+        size = ours.target.shape
+        torch.testing.assert_close(torch.from_numpy(ours.certainty), torch.from_numpy(theirs.certainty[: size[0]]))
+        np.testing.assert_allclose(ours.target, theirs.target[: size[0]], atol=1e-6)
 
 
 def answering(target: np.ndarray, good_after: int) -> Any:

@@ -46,6 +46,10 @@ class Prompt(NamedTuple):
         maps = F.interpolate(maps, (height, width), mode="bilinear", antialias=True)
         return _divided(maps[:, :1], maps[:, 1:])
 
+    def part(self, index: int, rows: slice, columns: slice) -> Prompt:
+        """Return the prompt of image ``index`` alone, cut to some of its rows and columns."""
+        return Prompt(*(map_[index : index + 1, :, rows, columns] for map_ in self))
+
     def channels(self) -> Tensor:
         """Return what a branch is shown: p(2P − 1), which is 0 for "unknown", and p, (N,2,H,W)."""
         return torch.cat([self.certainty * (2 * self.target - 1), self.certainty], 1)

@@ -236,8 +236,6 @@ def _check_prompts(cfg: DictConfig, module: COSModule) -> None:
     problems = Problems()
     with problems.catch():
         check_kind(cfg.prompts)
-    if cfg.rounds != 1 or cfg.sharpness != 1:
-        problems.append(f"prompts={cfg.prompts}: only with rounds=1 and sharpness=1")
     if not getattr(unwrapped(module.net), "takes_prompts", False):
         problems.append(f"prompts={cfg.prompts}: this {network_name(module.net)} takes none; leave them out")
     problems.raise_all()
