@@ -22,8 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scripts.results.archive import PROTOCOL
-from scripts.results.prompt_table import FUSIONS as FUSION_NAMES
-from scripts.results.prompt_table import OWN, SCORES, prompt_table
+from scripts.results.prompt_table import FUSIONS, OWN, SCORES, prompt_table
 from src.cli.command import console
 from src.cli.script import ScriptParser
 from src.data import prompts
@@ -45,7 +44,7 @@ NUS = (0.3, 1.0, 3.0, 10.0)
 """ν of the term in the closing step."""
 CLICKS = (1, 3, 5)
 """Numbers of clicks after which masks are scored."""
-NEEDS_A_MASK = (OWN, "prompt alone", "own × prompt", "sharpened average")
+NEEDS_A_MASK = ("prompt alone", "own × prompt", "sharpened average")
 """Fusions that clicks have no part in."""
 BEST = Path("checkpoints") / "best.ckpt"
 
@@ -87,8 +86,8 @@ Answer = Callable[[Given], Tensor]
 """What is given → logits (1,1,S,S)."""
 
 
-def answers(net: RUN, image: Tensor) -> dict[str, Answer]:
-    """Return every way to use a prompt, by its name in the table, for one image (1,3,S,S)."""
+def answers(net: RUN, image: Tensor) -> tuple[dict[str, Answer], Tensor]:
+    """Return every way to use a prompt, by its name in the table, and the logits without one, for (1,3,S,S)."""
     features = net.encode(image)
     output = net.unfold(features, image)
     own, size = output.mask_logits, (image.shape[-2], image.shape[-1])
@@ -104,13 +103,12 @@ def answers(net: RUN, image: Tensor) -> dict[str, Answer]:
                 net, image, output, given.prompt, nu
             )
     rivals: list[Answer] = [
-        lambda given: own,
         lambda given: _logit(_read(given)),
         lambda given: _logit(own.sigmoid() * _read(given)),
         lambda given: own + _logit(given.belief),
         lambda given: 2 * _logit((own.sigmoid() + _read(given)) / 2),
     ]
-    return found | dict(zip(FUSION_NAMES, rivals, strict=True))
+    return found | dict(zip(FUSIONS[1:], rivals, strict=True)), own
 
 
 def closing_logits(net: RUN, image: Tensor, output: RUNOutput, prompt: Prompt, nu: float) -> Tensor:
@@ -168,14 +166,14 @@ def givens(case: Case, folders: Mapping[str, Path]) -> Iterator[tuple[str, Given
 
 
 def corrected(case: Case, answer: Answer, own: Tensor) -> Clicked:
-    """Correct one method's mask by clicks of its own."""
+    """Correct the map without prompts, ``own`` (h, w), by one method and clicks of its own."""
     size, mask = (case.image.shape[-2], case.image.shape[-1]), case.mask.numpy()
 
     def answered(made: Sequence[Click]) -> Tensor:
         given = Given.of_clicks(prompts.clicked(made, size, picture=mask.shape))
         return masks_at_size(answer(given), [case.mask])[0]
 
-    return click_through(mask, masks_at_size(own, [case.mask])[0], answered, max(CLICKS))
+    return click_through(mask, own, answered, max(CLICKS))
 
 
 @torch.no_grad()
@@ -194,25 +192,9 @@ def measure(checkpoint: Path, data: Path | None, folders: Mapping[str, Path], im
     net, config, datamodule = load_trained_run(checkpoint, data)
     cases = list(_cases(datamodule.test_dataloader()[0], images))
     Problems(_missing_maps(folders, [case.name for case in cases])).raise_all("maps are missing:")
-    needed: list[dict[str, Any]] = []
     with WorkerPool(available_cores()) as pool_:
         scorer = MapScorer(PROTOCOL, (), pool_)
-        for case in cases:
-            ways = answers(net, case.image)
-            own = ways[OWN](Given.of_clicks(prompts.clicked([], (case.image.shape[-2], case.image.shape[-1]))))
-            _add(scorer, "nothing", case, {OWN: own})
-            for name, given in givens(case, folders):
-                _add(scorer, name, case, {way: answer(given) for way, answer in ways.items() if way != OWN})
-            clicked = {way: corrected(case, ways[way], own) for way in ways if way not in NEEDS_A_MASK}
-            for count in CLICKS:
-                _add(
-                    scorer,
-                    f"clicks_{count}",
-                    case,
-                    {way: one.maps[: count + 1][-1] for way, one in clicked.items()},
-                    True,
-                )
-            needed += [{"method": way, "image": case.name, "clicks": one.needed} for way, one in clicked.items()]
+        counts = pd.concat([_score(scorer, net, case, folders) for case in cases])
         scores = scorer.results()
     rows = pd.DataFrame(
         {"prompt": prompt, "method": method, **{name: row[name] for name in ("image", *SCORES)}}
@@ -220,14 +202,28 @@ def measure(checkpoint: Path, data: Path | None, folders: Mapping[str, Path], im
         for method, one in methods.items()
         for row in one.rows
     )
-    counts = pd.DataFrame(needed).assign(prompt=f"clicks_{max(CLICKS)}")
     about = {"prompted": net.prompt_term is not None, "seed": int(config.get("seed", 0)), "source": str(checkpoint)}
     return rows.merge(counts, how="left").assign(**about)
 
 
-def _add(scorer: MapScorer, prompt: str, case: Case, maps: Mapping[str, Tensor], at_size: bool = False) -> None:
-    found = maps if at_size else {name: masks_at_size(logits, [case.mask])[0] for name, logits in maps.items()}
-    scorer.add(prompt, case.name, found, case.mask, case.valid)
+def _score(scorer: MapScorer, net: RUN, case: Case, folders: Mapping[str, Path]) -> pd.DataFrame:
+    """Score one image with every prompt and method; return how many clicks each method needed."""
+
+    def add(prompt: str, maps: Mapping[str, Tensor]) -> None:
+        scorer.add(prompt, case.name, maps, case.mask, case.valid)
+
+    def at_size(logits: Tensor) -> Tensor:
+        return masks_at_size(logits, [case.mask])[0]
+
+    ways, own = answers(net, case.image)
+    add("nothing", {OWN: at_size(own)})
+    for name, given in givens(case, folders):
+        add(name, {way: at_size(answer(given)) for way, answer in ways.items()})
+    clicked = {way: corrected(case, ways[way], at_size(own)) for way in ways if way not in NEEDS_A_MASK}
+    for count in CLICKS:
+        add(f"clicks_{count}", {way: one.maps[: count + 1][-1] for way, one in clicked.items()})
+    needed = [{"method": way, "clicks": one.needed} for way, one in clicked.items()]
+    return pd.DataFrame(needed).assign(prompt=f"clicks_{max(CLICKS)}", image=case.name)
 
 
 def _cases(loader: Any, images: int | None) -> list[Case]:
