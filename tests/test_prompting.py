@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -125,9 +126,9 @@ def test_clicks_are_true_and_only_where_they_are_asked_for(net, monkeypatch):
 
 def test_clicks_depend_on_their_seed_and_the_network_alone(net, monkeypatch):
     given = batch(2, 2)
-    first, again = (clicked_prompt(net, given, monkeypatch).certainty for _ in range(2))
+    first, again = (clicked_prompt(deepcopy(net), given, monkeypatch).certainty for _ in range(2))
     torch.manual_seed(99)
-    other = clicked_prompt(net, given | {"click_seed": torch.tensor([1, 2])}, monkeypatch).certainty
+    other = clicked_prompt(deepcopy(net), given | {"click_seed": torch.tensor([1, 2])}, monkeypatch).certainty
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -178,8 +179,8 @@ def test_prompts_are_those_of_people():
     size, height, width = (40, 40), *mask.shape
     said = Said(box=(20, 8, 45, 30)).maps(height, width, 40)
     box = prompts.box(mask, size, 0.0, prompts.seeded(""))
-    clicks = prompts.clicked([Click(0.25, 0.5, True), Click(0.75, 0.5, False)], size, mask.shape)
-    signed = [(0.25 * width, 0.5 * height, 1), (0.75 * width, 0.5 * height, -1)]
+    clicks = prompts.clicked([Click(0.25, 0.5, True), Click(0.7, 0.6, False)], size, mask.shape)
+    signed = [(0.25 * width, 0.5 * height, 1), (0.7 * width, 0.6 * height, -1)]
     shown = prompts.coarse_map(mask, (height, width), 1, prompts.seeded(""))
     assert prompts.TRUST == TRUST
     for ours, theirs in (
@@ -190,7 +191,8 @@ def test_prompts_are_those_of_people():
     ):
         size = ours.target.shape
         torch.testing.assert_close(torch.from_numpy(ours.certainty), torch.from_numpy(theirs.certainty[: size[0]]))
-        np.testing.assert_allclose(ours.target, theirs.target[: size[0]], atol=1e-6)
+        sure = ours.certainty > 1e-6
+        np.testing.assert_allclose(ours.target[sure], theirs.target[: size[0]][sure], atol=1e-6)
 
 
 def answering(target: np.ndarray, good_after: int) -> Any:
