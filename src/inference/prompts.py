@@ -55,8 +55,7 @@ class Said:
     def problems(self, height: int, width: int) -> list[str]:
         """Return one line for each statement that a picture of this size cannot have; files are not decoded for it."""
         found = [] if self.box is None else _box_problems(self.box, height, width)
-        for number, click in enumerate(self.clicks, start=1):
-            found += _click_problems(number, click, height, width)
+        found += _click_problems(self.clicks, height, width)
         with (problems := Problems(found)).catch():
             _check_mask(self.mask, height, width)
         if not (_are_numbers([self.trust]) and 0 < self.trust <= 1):
@@ -134,14 +133,20 @@ def _box_problems(box: Sequence[float], height: int, width: int) -> list[str]:
     return []
 
 
-def _click_problems(number: int, click: Sequence[float], height: int, width: int) -> list[str]:
-    name = f"click {number}, {_shown(click)}"
-    if not _are_numbers(click, 3):
-        return [f"{name}: expected three numbers, x, y, and +1 (object) or -1 (background)"]
-    x, y, sign = click
-    problems = [] if sign in (1, -1) else [f"{name}: its sign is {sign:g}; expected +1 (object) or -1 (background)"]
-    if not (0 <= x <= width and 0 <= y <= height):
-        problems.append(f"{name}: outside the picture, which is {width} wide and {height} high")
+def _click_problems(clicks: Sequence[Sequence[float]], height: int, width: int) -> list[str]:
+    if _are_numbers(clicks, len(clicks)) and len(clicks):
+        return [f"clicks={_shown(clicks)}: expected a list of clicks, [(x, y, 1), …]"]
+    problems = []
+    for number, click in enumerate(clicks, start=1):
+        name = f"click {number}, {_shown(click)}"
+        if not _are_numbers(click, 3):
+            problems.append(f"{name}: expected three numbers, x, y, and +1 (object) or -1 (background)")
+            continue
+        x, y, sign = click
+        if sign not in (1, -1):
+            problems.append(f"{name}: its sign is {sign:g}; expected +1 (object) or -1 (background)")
+        if not (0 <= x <= width and 0 <= y <= height):
+            problems.append(f"{name}: outside the picture, which is {width} wide and {height} high")
     return problems
 
 
