@@ -1,6 +1,6 @@
 """One training step of several models, in one run: seconds, ratio to the plain FPN, memory.
 
-    python -m scripts.bench_train [--models fpn fpn_ds run_quarter run run_paper] [--image-size 224] [--batch-size 8] [OVERRIDE …]
+    python -m scripts.bench_train [--models fpn fpn_ds …] [--image-size 224] [--batch-size 8] [OVERRIDE …]
 
 Forward, loss, backward and optimiser step on random images, as in `experiment=camo_lite0`, with random weights. The
 models take turns, so that other load on the machine affects all of them alike; the median of the rounds is reported.
