@@ -14,12 +14,13 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 from torch import Tensor
 
 from src.cli.command import CONF
@@ -44,35 +45,45 @@ def main() -> None:
 @torch.no_grad()
 def bench(arguments: argparse.Namespace) -> dict[str, float]:
     """Measure, print, and return the seconds of network and whole, and the CPU seconds of the other parts."""
-    with tempfile.TemporaryDirectory() as folder, initialize_config_dir(CONF, version_base="1.3"):
-        fixed = [f"paths.output_dir={folder}/run", f"trainer.limit_test_batches={arguments.batches}"]
-        fixed.append("trainer.enable_progress_bar=false")
-        cfg = compose("eval", [*arguments.overrides, *fixed])
+    with tempfile.TemporaryDirectory() as folder:
+        cfg = _config(arguments, Path(folder))
         ready = prepare_test(cfg)
-        module, maps = ready.module, Path(folder, "maps")
+        module, data, maps = ready.module, ready.datamodule, Path(folder, "maps")
         device = "cuda" if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu" else "cpu"
-        batches = list(itertools.islice(ready.datamodule.test_dataloader()[0], arguments.batches))
+        batches = list(itertools.islice(data.test_dataloader()[0], arguments.batches))
         passes: dict[str, Callable[[], Any]] = {
             "network": lambda: run_network(module, batches, device),
-            "whole": lambda: score_test_sets(module, ready.datamodule, cfg.trainer, cfg.workers, maps),
+            "whole": lambda: score_test_sets(module, data, cfg.trainer, cfg.workers, maps),
         }
-        seconds: dict[str, list[float]] = {name: [] for name in passes}
-        for turn in range(arguments.rounds + 1):
-            for name, action in passes.items():
-                start = time.perf_counter()
-                action()
-                if turn:  # the first time compiles
-                    seconds[name].append(time.perf_counter() - start)
+        seconds = in_turns(passes, arguments.rounds)
         found = {name: statistics.median(times) for name, times in seconds.items()}
-        found |= other_parts(module, ready.datamodule.test_dataloader()[0].dataset, batches)
+        found |= other_parts(module, data.test_dataloader()[0].dataset, batches)
     images = sum(len(batch["name"]) for batch in batches)
     print(f"{images} images, {torch.get_num_threads()} threads, medians of {arguments.rounds}.\n")
     print("| | seconds | ms an image |\n|---|--:|--:|")
     for name, value in found.items():
         print(f"| {name} | {value:.2f} | {1e3 * value / images:.1f} |")
-    low, high = min(seconds["whole"]), max(seconds["whole"])
-    print(f"\nwhole / network: {found['whole'] / found['network']:.3f} (whole {low:.2f} to {high:.2f} s)")
+    ratios = sorted(whole / network for network, whole in zip(*seconds.values(), strict=True))
+    print(f"\nwhole / network: {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})")
     return found
+
+
+def _config(arguments: argparse.Namespace, folder: Path) -> DictConfig:
+    fixed = [f"paths.output_dir={folder}/run", f"trainer.limit_test_batches={arguments.batches}"]
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return compose("eval", [*arguments.overrides, *fixed, "++trainer.enable_progress_bar=false"])
+
+
+def in_turns(passes: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each pass, run in turns; a first round, which compiles, does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in passes}
+    for turn in range(rounds + 1):
+        for name, action in passes.items():
+            start = time.perf_counter()
+            action()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
 
 
 def run_network(module: COSModule, batches: list[Any], device: str) -> list[dict[str, Tensor]]:
