@@ -35,7 +35,7 @@ def from_tokens(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
     """Return a 1×1 convolution and depth to space in one, near zero at the start: (N,C,h,w) → (N,out,4h,4w).
 
     Each pixel of a token has weights of its own: larger initial ones (std above 10⁻³) would draw a pattern into the
-    mask, which the mask step has no loss to remove (measured: −0.04 S_α).
+    mask, which the mask step has no loss to remove (measured: method.md 3.3).
     """
     layer = nn.ConvTranspose2d(in_channels, out_channels, TOKEN, stride=TOKEN)
     near_zero(layer)
