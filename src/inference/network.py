@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -54,6 +54,18 @@ class Options:
             raise UserError("the network cannot be run so:", problems)
 
 
+class PromptMaps(NamedTuple):
+    """What was said about one picture's mask, at the size of the network's input: float32 (S, S) in [0, 1] each.
+
+    Attributes:
+        target: P, 1 where the object was said to be.
+        certainty: p, 0 where nothing was said.
+    """
+
+    target: np.ndarray
+    certainty: np.ndarray
+
+
 class RawMask(Protocol):
     """One picture's mask as the network left it; it is brought to the picture's size on request."""
 
@@ -74,19 +86,21 @@ class Network(Protocol):
         note: the licence note of the file; empty where it has none.
         image_size: side of the network's square input in pixels.
         batched: whether several pictures in one call are faster than one after another (on a GPU).
+        takes_prompts: whether :meth:`run` can be given prompts.
     """
 
     config: Mapping[str, Any]
     note: str
     image_size: int
     batched: bool
+    takes_prompts: bool
 
     def shrink(self, picture: np.ndarray) -> np.ndarray:
         """Return the network's input for a picture, uint8 RGB (h, w, 3)."""
         ...
 
-    def run(self, inputs: Sequence[np.ndarray]) -> Sequence[RawMask]:
-        """Segment what :meth:`shrink` returned for each picture."""
+    def run(self, inputs: Sequence[np.ndarray], prompts: Sequence[PromptMaps | None] = ()) -> Sequence[RawMask]:
+        """Segment what :meth:`shrink` returned for each picture; ``prompts`` holds one for each of them, or nothing."""
         ...
 
     def shared_by(self, workers: int) -> AbstractContextManager[None]:

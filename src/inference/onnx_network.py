@@ -1,9 +1,9 @@
 """The network of an exported ``.onnx`` file, run by onnxruntime: no torch.
 
 The contract with `src.inference.export`: an input ``picture``, uint8 (height, width, 3) RGB of any size, and an output
-``mask``, uint8 (height, width) of the same size; further outputs are not read here. The metadata hold ``config`` (the
-resolved configuration, JSON), ``note`` (the licence note), ``image_size`` and ``pre_post`` (``true``: resizing is part
-of the file).
+``mask``, uint8 (height, width) of the same size; further outputs are not read here. A file that takes prompts has two
+more inputs, `PROMPT`. The metadata hold ``config`` (the resolved configuration, JSON), ``note`` (the licence note),
+``image_size`` and ``pre_post`` (``true``: resizing is part of the file).
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from src.inference.network import Options
+from src.inference.network import Options, PromptMaps
 from src.utils.errors import UserError
 from src.utils.process import available_cores
 
 PICTURE, MASK = "picture", "mask"
+PROMPT = ("prompt_target", "prompt_certainty")
+"""P and p of a prompt, float32 (1, 1, S, S) in [0, 1] with S = ``image_size``; p = 0 where nothing was said."""
 REFUSED = {"rounds": 1, "closing_step": None, "sharpness": 1.0, "image_size": None, "half": False}
 """Options that were fixed when the file was exported, and the only value that each can have."""
 
@@ -62,14 +64,26 @@ class OnnxNetwork:
         self.config: Mapping[str, Any] = _config(path, metadata)
         self.note = metadata.get("note", "")
         self.image_size = int(metadata["image_size"])
+        self.takes_prompts = {one.name for one in self._session.get_inputs()} >= set(PROMPT)
 
     def shrink(self, picture: np.ndarray) -> np.ndarray:
         """Return the picture as it is: the file resizes it."""
         return picture
 
-    def run(self, inputs: Sequence[np.ndarray]) -> list[Levels]:
-        """Segment each picture, uint8 (h, w, 3)."""
-        return [Levels(self._session.run([MASK], {PICTURE: picture})[0]) for picture in inputs]
+    def run(self, inputs: Sequence[np.ndarray], prompts: Sequence[PromptMaps | None] = ()) -> list[Levels]:
+        """Segment each picture, uint8 (h, w, 3), with its prompt, if the file takes prompts."""
+        each = prompts or [None] * len(inputs)
+        return [
+            Levels(self._session.run([MASK], {PICTURE: picture, **self._said(prompt)})[0])
+            for picture, prompt in zip(inputs, each, strict=True)
+        ]
+
+    def _said(self, prompt: PromptMaps | None) -> dict[str, np.ndarray]:
+        """Return the inputs `PROMPT`; none for a file without them."""
+        if not self.takes_prompts:
+            return {}
+        nothing = np.zeros((self.image_size, self.image_size), np.float32)
+        return {name: one[None, None] for name, one in zip(PROMPT, prompt or (nothing, nothing), strict=True)}
 
     def shared_by(self, workers: int) -> AbstractContextManager[None]:
         """Change nothing: all threads share the session's own threads."""

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from src.checkpoints.network import memory_format
 from src.data.pillow_resize import resize_bilinear
 from src.inference.enlarge import enlarged_levels
-from src.inference.network import Options
+from src.inference.network import Options, PromptMaps
 from src.models.outputs import masks_at_size
+from src.models.prompts import Prompt
 from src.models.rounds import unwrapped
 from src.utils.errors import UserError
 from src.utils.process import available_cores
@@ -68,6 +69,7 @@ class TorchNetwork:
         self.batched = self.device.type != "cpu"
         self.image_size = int(options.image_size or config["data"]["image_size"])
         self.net = unwrapped(net)
+        self.takes_prompts = bool(getattr(self.net, "takes_prompts", False))
         self._wrapped = net.eval().to(self.device).to(memory_format=memory_format(self.net))
         self._one_at_a_time: AbstractContextManager[Any] = threading.Lock() if self.batched else nullcontext()
 
@@ -80,17 +82,25 @@ class TorchNetwork:
         return torch.from_numpy(np.stack(inputs)).to(self.device).permute(0, 3, 1, 2).float() / 255
 
     @torch.inference_mode()
-    def probabilities(self, image: Tensor) -> Tensor:
+    def probabilities(self, image: Tensor, prompt: Prompt | None = None) -> Tensor:
         """Return the masks of :meth:`to_input`'s pictures at the network's size, float32 (N, 1, S, S) in [0, 1]."""
-        probabilities: Tensor = self._wrapped(image).mask_logits.sigmoid()
+        said = {} if prompt is None else {"prompt": prompt}
+        probabilities: Tensor = self._wrapped(image, **said).mask_logits.sigmoid()
         return probabilities
 
     @torch.inference_mode()
-    def run(self, inputs: Sequence[np.ndarray]) -> list[Logits]:
-        """Segment N pictures of the network's size in one call."""
+    def run(self, inputs: Sequence[np.ndarray], prompts: Sequence[PromptMaps | None] = ()) -> list[Logits]:
+        """Segment N pictures of the network's size in one call, with their prompts, if the network takes prompts."""
+        said = {"prompt": self._to_prompt(prompts)} if any(prompts) else {}
         with self._one_at_a_time, self._precision():
-            logits = self._wrapped(self.to_input(inputs)).mask_logits
+            logits = self._wrapped(self.to_input(inputs), **said).mask_logits
         return [Logits(row) for row in logits[:, 0].float().cpu().numpy()]
+
+    def _to_prompt(self, prompts: Sequence[PromptMaps | None]) -> Prompt:
+        """Return N prompts as one, on the device; None says nothing."""
+        nothing = np.zeros((self.image_size, self.image_size), np.float32)
+        each = [prompt or PromptMaps(nothing, nothing) for prompt in prompts]
+        return Prompt(*(torch.from_numpy(np.stack(maps)[:, None]).to(self.device) for maps in zip(*each, strict=True)))
 
     def shared_by(self, workers: int) -> AbstractContextManager[None]:
         """Divide the cores among threads that all run the network; torch's own threads would compete for them."""
