@@ -47,7 +47,7 @@ def predict(cfg: DictConfig) -> Report:
 def _to_stream(predictor: Predictor, plan: Plan) -> Report:
     from src.inference.files import Report, predict_to_stream
 
-    predict_to_stream(predictor, plan.sources[0].source, plan.settings, sys.stdout.buffer)
+    predict_to_stream(predictor, plan.sources[0], plan.settings, sys.stdout.buffer)
     return Report(pictures=1)
 
 

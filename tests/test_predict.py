@@ -217,6 +217,36 @@ def test_mistakes_are_reported_together_and_first(run, pictures):
         run("type=on", "background=beach.png")
 
 
+def test_boxes_and_maps_are_heard(run, pictures, checkpoint, tmp_path):
+    (tmp_path / "boxes.csv").write_text("image,x0,y0,x1,y1\na.png,10,5,50,30\n")
+    (tmp_path / "maps").mkdir()
+    Image.fromarray(np.full((33, 50), 255, np.uint8)).save(tmp_path / "maps" / "b.png")
+    run(f"boxes={tmp_path / 'boxes.csv'}", f"prompts={tmp_path / 'maps'}", "trust=0.8")
+    predictor = Predictor(checkpoint, device="cpu")
+    expected = {"a": {"box": (10, 5, 50, 30)}, "b": {"mask": np.ones((33, 50), bool)}}
+    for (name, said), picture in zip(expected.items(), ("a.png", "b.jpg"), strict=True):
+        map_ = np.asarray(Image.open(tmp_path / "out" / f"{name}.png")).astype(int)
+        assert np.abs(map_ - predictor(pictures / picture, **said, trust=0.8).mask8).max() <= 1
+        assert np.abs(map_ - predictor(pictures / picture).mask8).max() > 20
+
+
+def test_what_is_said_of_no_picture_or_to_a_deaf_network_is_told_first(run, pictures, tmp_path):
+    (tmp_path / "boxes.csv").write_text("image,x0,y0,x1,y1\na.png,10,5,61,30\nz.png,0,0,1,1\n")
+    with pytest.raises(
+        UserError, match=r"(?s)boxes\.csv names z\.png, and input=.*a\.png: box=.*reaches out.*stages=true"
+    ):
+        run(f"boxes={tmp_path / 'boxes.csv'}", "stages=true")
+    (tmp_path / "boxes.csv").write_text("image,x0,y0,x1,y1\na.png,10,5,50,30\n")
+    deaf = write_tiny_checkpoint(tmp_path / "fpn.ckpt", "fpn.FPN")
+    with pytest.raises(UserError, match="takes no box"):
+        run(f"boxes={tmp_path / 'boxes.csv'}", f"ckpt_path={deaf}")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "maps").mkdir()
+    Image.new("L", (60, 40)).save(tmp_path / "maps" / "a.png")
+    with pytest.raises(UserError, match=r"a\.png is an input"):
+        run(f"prompts={tmp_path / 'maps'}", f"output={tmp_path / 'maps'}", "overwrite=true")
+
+
 def test_two_pictures_of_one_name(run, pictures):
     shutil.copy(pictures / "b.jpg", pictures / "a.jpg")
     with pytest.raises(UserError, match=r"a\.jpg and .*a\.png would both be written to"):

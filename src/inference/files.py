@@ -13,6 +13,7 @@ from src.inference.encoding import LARGEST_WEBP
 from src.inference.inputs import Source
 from src.inference.job import PredictionJob, encoded
 from src.inference.predictor import Predictor, Prepared
+from src.inference.prompts import NOTHING, Said
 from src.inference.settings import NOT_OF_VIDEOS, PredictSettings
 from src.inference.video_files import predict_video
 from src.inference.workers import Room, in_chunks
@@ -23,10 +24,11 @@ PIXELS_AT_ONCE = 16_000_000
 
 
 class Checked(NamedTuple):
-    """A source that can be opened, and its number of pixels; 0 if it is not known beforehand."""
+    """A source that can be opened, its number of pixels (0: not known beforehand), and what is said about its mask."""
 
     source: Source
     pixels: int
+    said: Said = NOTHING
 
 
 @dataclass
@@ -93,8 +95,11 @@ class FileRunner:
         """Segment all sources: pictures first, then one video after another.
 
         Raises:
-            UserError: a file that cannot be read, unless such files are skipped; or an output that cannot be written.
+            UserError: a file that cannot be read, unless such files are skipped; an output that cannot be written; or a
+                network that takes nothing of what is said.
         """
+        if any(not one.said.is_empty for one in sources):
+            self.job.predictor.check_prompts()
         wanted = [one for one in sources if not self._is_done(one.source)]
         report = Report(kept=len(sources) - len(wanted))
         pictures = [one for one in wanted if not one.source.is_video]
@@ -136,7 +141,7 @@ class FileRunner:
         path = one.source.path
         with self._room.taken(one.pixels):
             return self.job.predictor.prepare(
-                sys.stdin.buffer.read() if path is None else path, self.job.settings.needs_image
+                sys.stdin.buffer.read() if path is None else path, self.job.settings.needs_image, one.said
             )
 
     def _predict_video(self, source: Source, report: Report) -> None:
@@ -150,9 +155,9 @@ class FileRunner:
         report.skipped += [shortage] if shortage else []
 
 
-def predict_to_stream(predictor: Predictor, source: Source, settings: PredictSettings, stream: BinaryIO) -> None:
+def predict_to_stream(predictor: Predictor, one: Checked, settings: PredictSettings, stream: BinaryIO) -> None:
     """Segment one picture and write its one output into a binary stream, such as standard output."""
-    picture = sys.stdin.buffer.read() if source.path is None else source.path
-    result, kind = predictor.segment([picture])[0], settings.types[0]
+    picture = sys.stdin.buffer.read() if one.source.path is None else one.source.path
+    result, kind = predictor.run([predictor.prepare(picture, said=one.said)])[0], settings.types[0]
     stream.write(encoded(result, kind, "json" if kind == "json" else settings.file_format, settings))
     stream.flush()

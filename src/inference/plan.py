@@ -11,6 +11,8 @@ from src.inference.files import Checked, check_sources
 from src.inference.inputs import STANDARD_INPUT, Source, find_sources
 from src.inference.opening import network_file
 from src.inference.outputs import STAGES, Outputs
+from src.inference.prompts import NOTHING
+from src.inference.said_files import find_said, map_files
 from src.inference.settings import PredictSettings, predict_settings
 from src.utils.errors import Problems, UserError
 from src.utils.protected import Protected
@@ -26,7 +28,7 @@ class Plan:
     Attributes:
         settings: what is written.
         network: the network's file.
-        sources: what can be opened, by name.
+        sources: what can be opened, by name, and what is said about each.
         skipped: one line per source that cannot.
         outputs: where files go; None is standard output.
     """
@@ -55,6 +57,9 @@ def make_plan(cfg: Mapping[str, Any]) -> Plan:
     with problems.catch():
         sources = find_sources(cfg["input"], cfg["recursive"], Path(cfg["output"]))
     problems.raise_all()
+    said = find_said(cfg, sources, problems)
+    if said and STAGES in settings.types:
+        problems.append("stages=true: the stages are drawn without boxes and prompts; leave one of them out")
     outputs = None
     if cfg["output"] == STANDARD_OUTPUT:
         problems += _stream_problems(sources, settings)
@@ -68,7 +73,11 @@ def make_plan(cfg: Mapping[str, Any]) -> Plan:
     problems.raise_all("nothing was predicted:")
     known = {one.source: one for one in checked}
     left_out = set(wanted) - known.keys()
-    all_checked = [known.get(one) or Checked(one, 0) for one in sources if one not in left_out]
+    all_checked = [
+        (known.get(one) or Checked(one, 0))._replace(said=said.get(one, NOTHING))
+        for one in sources
+        if one not in left_out
+    ]
     return Plan(settings, network, all_checked, unreadable, outputs)
 
 
@@ -93,6 +102,8 @@ def _outputs(cfg: Mapping[str, Any], settings: PredictSettings, network: Path, s
     """Return where files go; nothing that the command reads is ever written."""
     background = cfg["background"]
     others = [network, Path(cfg["input"]), *([Path(background)] if isinstance(background, str) else [])]
+    others += [Path(cfg["boxes"])] if cfg["boxes"] else []
+    others += map_files(Path(cfg["prompts"])) if cfg["prompts"] else []
     inputs = [source.path for source in sources if source.path is not None]
     return Outputs(
         Path(cfg["output"]), settings.types, settings.file_format, settings.frames, Protected([*inputs, *others])

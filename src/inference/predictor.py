@@ -13,9 +13,10 @@ from PIL import Image
 
 from src.data.readers import COMMON, EXTENSIONS
 from src.inference.model_card import Metrics
-from src.inference.network import Options
+from src.inference.network import Options, PromptMaps
 from src.inference.opening import network_file, open_network
 from src.inference.pictures import AnyPicture, Picture, read_picture
+from src.inference.prompts import NOTHING, TRUST, AnyMask, Said
 from src.inference.results import Result
 from src.inference.workers import default_workers, in_chunks, in_order
 from src.utils.errors import UserError
@@ -30,6 +31,7 @@ class Prepared(NamedTuple):
     picture: Picture
     network_input: np.ndarray
     seconds: float
+    prompt: PromptMaps | None = None
 
 
 class Predictor:
@@ -142,30 +144,42 @@ class Predictor:
         return str(HubFolder(self.network, repo_id, _given(metrics)).push_to_hub(repo_id, **options))
 
     @overload
-    def __call__(self, pictures: Image.Image | np.ndarray | bytes) -> Result: ...  # type: ignore[overload-overlap]
+    def __call__(  # type: ignore[overload-overlap]
+        self,
+        pictures: Image.Image | np.ndarray | bytes,
+        *,
+        box: Sequence[float] | None = None,
+        clicks: Sequence[Sequence[float]] = (),
+        mask: AnyMask | None = None,
+        trust: float = TRUST,
+    ) -> Result: ...
     @overload
-    def __call__(self, pictures: str | PathLike[str]) -> Any: ...
+    def __call__(self, pictures: str | PathLike[str], **said: Any) -> Any: ...
     @overload
     def __call__(self, pictures: Iterable[AnyPicture]) -> list[Result]: ...
 
-    def __call__(self, pictures: Any) -> Any:
+    def __call__(self, pictures: Any, **said: Any) -> Any:
         """Segment one picture, a list of them, or all pictures of a folder.
 
         Args:
             pictures: a path, the bytes of a file, a Pillow image (turned as its EXIF tag says), an RGB array uint8 (H,
                 W, 3), or a list of these; a folder's pictures are taken in order of name, without its subfolders.
+            said: of one picture: ``box``, ``clicks``, ``mask`` and ``trust``, see `src.inference.prompts.Said`.
 
         Returns:
             A :class:`Result` for one picture, a list of them for a list or a folder. :meth:`stream` does not keep them
             all in memory.
 
         Raises:
-            UserError: something is not a picture, or a folder holds none.
+            UserError: something is not a picture, a folder holds none; something is said that cannot be meant, of
+                several pictures, or to a network that does not take it.
         """
         if isinstance(pictures, (str, PathLike)) and Path(pictures).is_dir():
             pictures = _pictures_of(Path(pictures))
         if isinstance(pictures, (str, PathLike, bytes, Image.Image, np.ndarray)):
-            return self.segment([pictures])[0]
+            return self.run([self.prepare(pictures, said=Said(**said))])[0]
+        if said:
+            raise UserError(f"{', '.join(said)}: belongs to one picture; call the predictor with each of them")
         return list(self.stream(pictures))
 
     def stream(self, pictures: Iterable[AnyPicture], workers: int | None = None) -> Iterator[Result]:
@@ -200,23 +214,36 @@ class Predictor:
         """Segment one or more pictures in the calling thread, in one call of the network."""
         return self.run([self.prepare(picture) for picture in pictures])
 
-    def prepare(self, picture: AnyPicture | Picture, keep_image: bool = True) -> Prepared:
+    def prepare(self, picture: AnyPicture | Picture, keep_image: bool = True, said: Said = NOTHING) -> Prepared:
         """Decode a picture and make the network's input of it: the first half of :meth:`segment`.
 
         Args:
             picture: as for a call, or a decoded one.
             keep_image: False frees a photograph as soon as the input is made, if only the mask is wanted; the result's
                 image is then black.
+            said: what is said about the mask.
         """
         start = time.perf_counter()
         decoded = picture if isinstance(picture, Picture) else read_picture(picture)
+        prompt = None
+        if not said.is_empty:
+            self.check_prompts()
+            prompt = said.maps(decoded.image.shape[0], decoded.image.shape[1], self.network.image_size)
         network_input = self.network.shrink(decoded.image)
-        return Prepared(decoded if keep_image else decoded.blank(), network_input, time.perf_counter() - start)
+        return Prepared(decoded if keep_image else decoded.blank(), network_input, time.perf_counter() - start, prompt)
+
+    def check_prompts(self) -> None:
+        """Raise a UserError if nothing can be said to the network."""
+        if not self.network.takes_prompts:
+            raise UserError(
+                "this network takes no box, clicks or mask: only a RUN does, with its closing step or trained with "
+                "model.net.prompts; an .onnx file also must be exported with prompts=true"
+            )
 
     def run(self, prepared: Sequence[Prepared]) -> list[Result]:
         """Segment what :meth:`prepare` returned, in one call of the network: the second half of :meth:`segment`."""
         start = time.perf_counter()
-        masks = self.network.run([one.network_input for one in prepared])
+        masks = self.network.run([one.network_input for one in prepared], [one.prompt for one in prepared])
         share = (time.perf_counter() - start) / len(prepared)
         return [Result(one.picture, mask, one.seconds + share) for one, mask in zip(prepared, masks, strict=True)]
 

@@ -162,7 +162,7 @@ def _parts(
 
 
 def unfolding_values(net: nn.Module) -> dict[str, float]:
-    """Return the current μ, λ, α, s, γ by name and stage, such as ``mu_0``; empty for a network without unfolding."""
+    """Return the current μ, λ, α, s, γ by name and stage, such as ``mu_0``, and ν; empty for other networks."""
     values = {}
     for i, step in enumerate(getattr(net, "mask_steps", ())):
         values[f"mu_{i}"] = step.mu().item()
@@ -170,4 +170,6 @@ def unfolding_values(net: nn.Module) -> dict[str, float]:
             values |= {f"alpha_{i}": step.alpha().item(), f"s_{i}": step.scale.item()}
     values |= {f"lambda_{i}": robe.lam().item() for i, robe in enumerate(getattr(net, "robes", ()))}
     values |= {f"gamma_{i}": gamma.item() for i, gamma in enumerate(getattr(net, "gammas", ()))}
+    if (term := getattr(net, "prompt_term", None)) is not None:
+        values["nu"] = term.nu().item()
     return values

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.outputs import MaskOutput, RUNOutput
+from src.models.prompts import Prompt
 from src.models.variant import Variant
 from src.utils.errors import Problems
 
@@ -41,19 +42,21 @@ class InRounds(nn.Module):
         net: ``net(image)`` returns an object with ``mask_logits`` (N,1,H,W).
         rounds: 2 or more.
 
-    ``forward(image)``: (N,3,H,W) in [0,1] → :class:`MaskOutput`, only the last mask, as the stages of different rounds
-    do not fit together.
+    ``forward(image, prompt=None)``: (N,3,H,W) in [0,1] → :class:`MaskOutput`, only the last mask, as the stages of
+    different rounds do not fit together. A prompt is cropped as the image is; only a network that takes prompts can be
+    given one.
     """
 
     def __init__(self, net: nn.Module, rounds: int) -> None:
         super().__init__()
         self.net, self.rounds = net, rounds
 
-    def forward(self, image: Tensor) -> MaskOutput:
+    def forward(self, image: Tensor, prompt: Prompt | None = None) -> MaskOutput:
         """Return the mask of an image after all rounds."""
-        logits = self.net(image).mask_logits
+        prompt = None if prompt is None else prompt.resized(image.shape[-2], image.shape[-1])
+        logits = _prompted(self.net, image, prompt).mask_logits
         for _ in range(self.rounds - 1):
-            logits = _look_again(self.net, image, logits)
+            logits = _look_again(self.net, image, prompt, logits)
         return MaskOutput(logits)
 
 
@@ -64,16 +67,16 @@ class Sharpened(nn.Module):
         net: ``net(image)`` returns a :class:`RUNOutput` or a :class:`MaskOutput`.
         factor: above 1 makes masks sharper, below 1 softer.
 
-    ``forward(image)``: the network's output, its ``mask_logits`` multiplied; stages stay as they are.
+    ``forward(image, prompt=None)``: the network's output, its ``mask_logits`` multiplied; stages stay as they are.
     """
 
     def __init__(self, net: nn.Module, factor: float) -> None:
         super().__init__()
         self.net, self.factor = net, factor
 
-    def forward(self, image: Tensor) -> RUNOutput | MaskOutput:
+    def forward(self, image: Tensor, prompt: Prompt | None = None) -> RUNOutput | MaskOutput:
         """Return the network's output with the final mask's logits multiplied."""
-        output: RUNOutput | MaskOutput = self.net(image)
+        output = _prompted(self.net, image, prompt)
         return output._replace(mask_logits=self.factor * output.mask_logits)
 
 
@@ -148,7 +151,13 @@ def _extended(found: Tensor) -> slice:
     return slice(first, first + width)
 
 
-def _look_again(net: nn.Module, image: Tensor, logits: Tensor) -> Tensor:
+def _prompted(net: nn.Module, image: Tensor, prompt: Prompt | None) -> RUNOutput | MaskOutput:
+    """Return ``net(image)``, with the prompt if there is one: not every network has that argument."""
+    output: RUNOutput | MaskOutput = net(image) if prompt is None else net(image, prompt=prompt)
+    return output
+
+
+def _look_again(net: nn.Module, image: Tensor, prompt: Prompt | None, logits: Tensor) -> Tensor:
     size = (image.shape[-2], image.shape[-1])
     boxes = {i: box for i, row in enumerate(logits) if (box := object_box(row[0] > 0)) is not None}
     if not boxes:
@@ -156,7 +165,11 @@ def _look_again(net: nn.Module, image: Tensor, logits: Tensor) -> Tensor:
     crops = [
         F.interpolate(image[i : i + 1, :, rows, columns], size, mode="bilinear") for i, (rows, columns) in boxes.items()
     ]
-    found = net(torch.cat(crops).contiguous(memory_format=torch.channels_last)).mask_logits
+    if prompt is not None:
+        parts = [prompt.part(i, rows, columns).resized(*size) for i, (rows, columns) in boxes.items()]
+        prompt = Prompt(*(torch.cat(maps) for maps in zip(*parts, strict=True)))
+    images = torch.cat(crops).contiguous(memory_format=torch.channels_last)
+    found = _prompted(net, images, prompt).mask_logits
     logits = logits.clone()
     for (i, (rows, columns)), seen in zip(boxes.items(), found, strict=True):
         there = logits[i, :, rows, columns]

@@ -14,6 +14,7 @@ from src.models.encoder import STRIDES, PyramidEncoder, TopDownContext
 from src.models.gradient_checkpointing import Caller, call_checkpointed, call_plain
 from src.models.layers import PositiveScalar, conv_bn_relu
 from src.models.outputs import RUNOutput, StageOutput
+from src.models.prompts import CLOSING_NU, Prompt, PromptTerm, prompted
 from src.models.resample import pool, upsample
 from src.models.robe import ROBE
 from src.models.sofs import MaskStep, ReversibleStateSpace, reversed_mask
@@ -48,12 +49,15 @@ class RUN(nn.Module):
         closing_step: the final mask is M̂_{K+1}, one more mask step (with stage K's weights) after the last stage, which
             uses B_K (our switch; the paper: False, M_K). It has no parameters and no loss of its own, so in training
             mode the output is M_K. Also off if the mask step is off.
+        prompts: makes a :class:`PromptTerm`: prompts then enter M_0, every mask step and φ. None: they only enter the
+            closing step, with the constant ν of `CLOSING_NU`; no parameters.
         gradient_checkpointing: recompute the parts of each stage (mask step, both branches, ROBE) in the backward pass
             instead of storing their results.
 
-    ``forward(image, start=None)``: image (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`RUNOutput`. ``start``: a mask
-    (N,1,H,W) in [0,1] that replaces M_0, averaged down to the unfolding resolution and clipped to 0.01 … 0.99; it shows
-    what the stages make of another start (:mod:`scripts.results.other_starts`).
+    ``forward(image, start=None, prompt=None)``: image (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`RUNOutput`.
+    ``start``: a mask (N,1,H,W) in [0,1] that replaces M_0, averaged down to the unfolding resolution and clipped to
+    0.01 … 0.99; it shows what the stages make of another start (:mod:`scripts.results.other_starts`). ``prompt``: what
+    was said about the masks, a :class:`Prompt`.
 
     Raises:
         UserError: all invalid settings at once, including those of the parts.
@@ -74,16 +78,18 @@ class RUN(nn.Module):
         coupling: bool = True,
         context: bool = True,
         closing_step: bool = True,
+        prompts: Callable[..., PromptTerm] | None = None,
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if isinstance(levels, str) and levels in get_args(LevelOrder):
             levels = stage_levels(levels, num_stages)
         self.call: Caller = call_checkpointed if gradient_checkpointing else call_plain
-        state_space = functools.partial(state_space, coupling=coupling, call=self.call)
+        state_space = functools.partial(state_space, coupling=coupling, call=self.call, prompts=prompts is not None)
         problems = _own_problems(channels, num_stages, levels, unfold_stride, share_stages)
         parts = {"mask_step": mask_step, "state_space": functools.partial(state_space, max(1, channels)), "robe": robe}
-        tried = _tried(parts, problems)
+        tried = _tried(parts | {"prompts": prompts}, problems)
+        problems += _prompt_problems(prompts, mask_step, tried.get("state_space"))
         Problems(f"model.net.{problem}" for problem in problems).raise_all("RUN cannot be built:")
         space = tried["state_space"]
         self.levels, self.unfold_stride, self.coupling = tuple(map(int, levels)), unfold_stride, coupling
@@ -100,37 +106,57 @@ class RUN(nn.Module):
         self.gammas = nn.ParameterList(nn.Parameter(torch.tensor(gamma)) for gamma in gammas)
         self.background_evidence = background_evidence and bool(self.robes) and space.reads_reverse
         self.closing_step = closing_step and bool(self.mask_steps)
+        self.prompt_term = prompts() if prompts is not None else None
 
-    def forward(self, image: Tensor, start: Tensor | None = None) -> RUNOutput:
-        """Unfold an image.
+    def forward(self, image: Tensor, start: Tensor | None = None, prompt: Prompt | None = None) -> RUNOutput:
+        """Unfold an image; arguments as of :meth:`unfold`."""
+        return self.unfold(self.encode(image), image, start, prompt)
+
+    def encode(self, image: Tensor) -> dict[int, Tensor]:
+        """Return E(C) by stride, (N,C,⌈H/stride⌉,⌈W/stride⌉) each, of an image (N,3,H,W)."""
+        features: dict[int, Tensor] = self.context(self.encoder(image))
+        return features
+
+    def unfold(
+        self, features: Mapping[int, Tensor], image: Tensor, start: Tensor | None = None, prompt: Prompt | None = None
+    ) -> RUNOutput:
+        """Unfold an image whose features are known; several calls may share them.
 
         Args:
+            features: E(C), of :meth:`encode`.
             image: C, (N,3,H,W) in [0,1].
             start: M_0, (N,1,H,W) in [0,1]; None: the network's own.
+            prompt: what was said about the masks; one of another size is resized. A certainty of 0 everywhere gives the
+                same bits as None.
+
+        Raises:
+            UserError: a prompt for a network that does not take any.
         """
         size = (image.shape[-2], image.shape[-1])
-        features = self.context(self.encoder(image))
         image = pool(image.float(), self.unfold_stride)
-        if start is None:
-            coarse_logits = self._to_unfolding(self.start(features[COARSEST]), COARSEST, image)
-        else:
-            coarse_logits = _clipped_logit(pool(start.float(), self.unfold_stride))
-        mask = mask_prev = coarse_logits.sigmoid()
-        background = (1 - mask) * image
+        prompt = None if prompt is None else self._at_unfolding(prompt, size)
+        in_stages = prompt if self.prompt_term is not None else None
+        coarse_logits, mask = self._first_mask(features[COARSEST], image, start, in_stages)
+        mask_prev, background = mask, (1 - mask) * image
         stages: list[StageOutput] = []
         for k, level in enumerate(self.levels):
-            stage = self._stage(k, features[level], image, mask, mask_prev, background)
+            stage = self._stage(k, features[level], image, mask, mask_prev, background, in_stages)
             assert stage.background is not None
             mask_prev, mask, background = mask, stage.mask, stage.background
             stages.append(stage)
         logits, closing = stages[-1].mask_logits, None
         if self.closing_step and not self.training:
-            closing, _ = self.call(self.mask_steps[-1], image, background, mask, mask_prev)
+            closing, _ = self.call(self.mask_steps[-1], image, background, mask, mask_prev, *self._term(prompt))
             logits = _clipped_logit(closing, 0.001)  # the bounds round to 0 and 255 in 8 bits
         return RUNOutput(upsample(logits, self.unfold_stride, size), coarse_logits, tuple(stages), closing)
 
+    @property
+    def takes_prompts(self) -> bool:
+        """Whether ``prompt`` may be given: the network has the term in its stages, or a closing step to hold it."""
+        return self.prompt_term is not None or self.closing_step
+
     def unfolding_parameters(self) -> Iterator[nn.Parameter]:
-        """Yield μ, λ, α, s and γ, which have their own learning rate and no weight decay (method.md 3.6)."""
+        """Yield μ, λ, α, s, γ and ν, which have their own learning rate and no weight decay (method.md 3.6)."""
         for module in self.modules():
             if isinstance(module, PositiveScalar):
                 yield module.theta
@@ -138,17 +164,54 @@ class RUN(nn.Module):
                 yield module.scale
         yield from self.gammas
 
+    def _at_unfolding(self, prompt: Prompt, size: tuple[int, int]) -> Prompt:
+        """Return a prompt at the unfolding resolution of an image of ``size``."""
+        if self.prompt_term is None and (self.training or not self.closing_step):
+            why = "is trained without them" if self.training else "was trained without them and has no closing step"
+            raise UserError(f"prompt: this network {why}; model.net.prompts trains one that takes them")
+        return Prompt(prompt.target.float(), prompt.certainty.float()).resized(*size).pooled(self.unfold_stride)
+
+    def _term(self, prompt: Prompt | None) -> tuple[Tensor, ...]:
+        """Return what a mask step takes of a prompt, P and ν·p; nothing without one."""
+        if prompt is None:
+            return ()
+        return prompt.target, (CLOSING_NU if self.prompt_term is None else self.prompt_term.nu()) * prompt.certainty
+
+    def _first_mask(
+        self, feature: Tensor, image: Tensor, start: Tensor | None, prompt: Prompt | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the logits of M_0, and M_0."""
+        if start is None:
+            logits = self._to_unfolding(self.start(feature), COARSEST, image)
+        else:
+            logits = _clipped_logit(pool(start.float(), self.unfold_stride))
+        mask = logits.sigmoid()
+        if prompt is not None:
+            target, trust = self._term(prompt)
+            mask = prompted(mask, target, trust)
+            logits = torch.where(trust > 0, _clipped_logit(mask, 0.001), logits)
+        return logits, mask
+
     def _stage(
-        self, k: int, feature: Tensor, image: Tensor, mask: Tensor, mask_prev: Tensor, background: Tensor
+        self,
+        k: int,
+        feature: Tensor,
+        image: Tensor,
+        mask: Tensor,
+        mask_prev: Tensor,
+        background: Tensor,
+        prompt: Prompt | None,
     ) -> StageOutput:
         level = self.levels[k]
         mask_hat, residual = mask, torch.zeros_like(mask)
         if self.mask_steps:
-            mask_hat, residual = self.call(module_of_stage(self.mask_steps, k), image, background, mask, mask_prev)
+            step = module_of_stage(self.mask_steps, k)
+            mask_hat, residual = self.call(step, image, background, mask, mask_prev, *self._term(prompt))
         reverse = reversed_mask(image, background, mask) if self.background_evidence else 1 - mask
         factor = level // self.unfold_stride
+        shown = prompt.pooled(factor).channels() if prompt is not None else None
         logits, edge_logits = module_of_stage(self.state_spaces, k)(
-            feature, pool(mask_hat, factor), pool(reverse, factor)
+            feature, pool(mask_hat, factor), pool(reverse, factor), shown
         )
         mask_logits = self._to_unfolding(logits, level, image)
         if self.gammas:
@@ -226,6 +289,13 @@ def _own_problems(channels: int, num_stages: int, levels: Any, unfold_stride: in
         *one_of(get_args(ShareStages), share_stages=share_stages),
         Expectation("levels", levels, is_list or num_stages < 1, strides),
     )
+
+
+def _prompt_problems(prompts: Any, mask_step: Any, space: ReversibleStateSpace | None) -> list[str]:
+    """Return why prompts cannot enter the stages: there is no mask step that could hold the term."""
+    has_step = space is None or (mask_step is not None and space.reads_mask_hat)
+    why = "null, as the mask step, which holds the term, is off (mask_step, coupling, state_space)"
+    return unmet(Expectation("prompts", "a term", prompts is None or has_step, why))
 
 
 def _tried(parts: Mapping[str, Callable[..., nn.Module] | None], problems: list[str]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from src.models.checks import Expectation, at_least_one, check, one_of
 from src.models.gradient_checkpointing import Caller, call_plain
 from src.models.layers import PositiveScalar, above_floor, conv_bn_relu
+from src.models.prompts import PromptConvolution
 from src.models.vss import Field, VSSBlock
 
 UncertainBand = Literal["zero", "one"]
@@ -67,6 +67,9 @@ def mask_step(
     lipschitz: float = 1.0,
     uncertain_band: UncertainBand = "zero",
     softness: float = 0.0,
+    *,
+    prompt: Tensor | None = None,
+    trust: Tensor | None = None,
 ) -> Tensor:
     """M̂_k, the exact minimiser over M ∈ [0,1] of the linearised objective (paper's form, derived terms; method.md 3.1).
 
@@ -81,9 +84,11 @@ def mask_step(
         lipschitz: L_S of ∇S.
         uncertain_band: see :func:`residual_filter`.
         softness: likewise.
+        prompt: P, (N,1,H,W) in [0,1], what was said about the mask (:mod:`src.models.prompts`); None: nothing.
+        trust: ν·p ≥ 0, likewise; given if ``prompt`` is.
 
     Returns:
-        (N,1,H,W) in [0,1]: clamp((Q_b·M_{k−1} + Σ_c(C_c² − C_c·B_{k−1,c}) + Q_c) / Q_a).
+        (N,1,H,W) in [0,1]: clamp((Q_b·M_{k−1} + Σ_c(C_c² − C_c·B_{k−1,c}) + Q_c + ν·p·P) / (Q_a + ν·p)).
     """
     weight, tilde = residual_filter(mask, uncertain_band, softness)
     weight_prev, tilde_prev = residual_filter(mask_prev, uncertain_band, softness)
@@ -93,7 +98,10 @@ def mask_step(
     q_b = mu + strength * weight * weight_prev
     q_c = strength * weight * (weight * tilde - weight_prev * tilde_prev) - weight * grad_s
     evidence = energy - (image * background).sum(1, keepdim=True)
-    return ((q_b * mask + evidence + q_c) / q_a).clamp(0, 1)
+    explained = q_b * mask + evidence + q_c
+    if prompt is not None and trust is not None:
+        explained, q_a = explained + trust * prompt, q_a + trust
+    return (explained / q_a).clamp(0, 1)
 
 
 def reversed_mask(image: Tensor, background: Tensor, mask: Tensor) -> Tensor:
@@ -156,16 +164,23 @@ class MaskStep(nn.Module):
             self.scale = nn.Parameter(torch.tensor(float(residual_scale)))
             self.gradient = _residual_gradient(residual_depth, residual_width)
 
-    def forward(self, image: Tensor, background: Tensor, mask: Tensor, mask_prev: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        image: Tensor,
+        background: Tensor,
+        mask: Tensor,
+        mask_prev: Tensor,
+        prompt: Tensor | None = None,
+        trust: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Return (M̂_k, r_{k−1}), with r = 0 if the residual is off; shapes as in :func:`mask_step`."""
+        state, said = (image, background, mask, mask_prev), {"prompt": prompt, "trust": trust}
         if not self.residual:
-            return mask_step(image, background, mask, mask_prev, 0.0, self.mu(), 0.0), torch.zeros_like(mask)
+            return mask_step(*state, 0.0, self.mu(), 0.0, **said), torch.zeros_like(mask)
         residual = filtered_residual(mask, mask_prev, self.uncertain_band, self.softness)
         grad_s = self.scale * self.gradient(residual).float()
         filtering = (self.uncertain_band, self.softness)
-        mask_hat = mask_step(
-            image, background, mask, mask_prev, grad_s, self.mu(), self.alpha(), self.lipschitz, *filtering
-        )
+        mask_hat = mask_step(*state, grad_s, self.mu(), self.alpha(), self.lipschitz, *filtering, **said)
         return mask_hat, residual
 
 
@@ -187,6 +202,7 @@ class ReversibleStateSpace(nn.Module):
             resolution.
         coupling: False: both branches only use E (the no-unfolding control ``fpn_ds``).
         call: the function that calls a branch (:mod:`src.models.gradient_checkpointing`).
+        prompts: True: φ of each branch is also shown prompts (:class:`src.models.prompts.PromptConvolution`).
 
     Raises:
         UserError: an unknown choice of branches.
@@ -202,25 +218,29 @@ class ReversibleStateSpace(nn.Module):
         gamma: float | None = 0.0,
         coupling: bool = True,
         call: Caller = call_plain,
+        prompts: bool = False,
     ) -> None:
         super().__init__()
         check("ReversibleStateSpace", *one_of(get_args(Branches), branches=branches))
         self.gamma, self.coupling, self.call = gamma, coupling, call
-        self.small = _branch(channels, "small", scan, phi) if branches != "large" else None
-        self.large = _branch(channels, "large", scan, phi) if branches != "small" else None
+        self.small = Branch(channels, "small", scan, phi, prompts) if branches != "large" else None
+        self.large = Branch(channels, "large", scan, phi, prompts) if branches != "small" else None
         self.mask_head = nn.Conv2d(channels, 1, 3, padding=1)
         self.edge_head = nn.Conv2d(channels, 1, 3, padding=1) if edge_head else None
 
-    def forward(self, feature: Tensor, mask_hat: Tensor, reverse: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, feature: Tensor, mask_hat: Tensor, reverse: Tensor, prompt: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the logits of M_k and of E_k (None without an edge head), (N,1,h,w) each.
 
         Args:
             feature: E(C), (N,C,h,w).
             mask_hat: M̂_k, (N,1,h,w) at the same level.
             reverse: R_{k−1}, likewise.
+            prompt: (N,2,h,w), see :meth:`src.models.prompts.Prompt.channels`; None: without one.
         """
         parts = [
-            self.call(branch, feature * evidence + feature if self.coupling else feature)
+            self.call(branch, feature * evidence + feature if self.coupling else feature, prompt)
             for branch, evidence in ((self.small, mask_hat), (self.large, reverse))
             if branch is not None
         ]
@@ -238,10 +258,29 @@ class ReversibleStateSpace(nn.Module):
         return self.coupling and self.large is not None
 
 
-def _branch(channels: int, field: Field, scan: bool, phi: bool) -> nn.Sequential:
-    """Return φ, then the VSS block."""
-    first = conv_bn_relu(channels, channels) if phi else nn.Identity()
-    return nn.Sequential(OrderedDict(phi=first, vss=VSSBlock(channels, field=field, scan=scan)))
+class Branch(nn.Module):
+    """φ, then the VSS block: (N,C,h,w) → the same shape.
+
+    Args:
+        channels: C.
+        field: of the VSS block.
+        scan: likewise.
+        phi: False omits φ, and then prompts too.
+        prompts: φ's convolution is also shown prompts, by a convolution of their own.
+    """
+
+    def __init__(self, channels: int, field: Field, scan: bool, phi: bool, prompts: bool) -> None:
+        super().__init__()
+        self.phi = conv_bn_relu(channels, channels) if phi else nn.Identity()
+        self.vss = VSSBlock(channels, field=field, scan=scan)
+        self.prompt = PromptConvolution(channels) if phi and prompts else None
+
+    def forward(self, x: Tensor, prompt: Tensor | None = None) -> Tensor:
+        """Return the branch's part of T for the feature that its evidence has weighted."""
+        if self.prompt is None or prompt is None or not isinstance(self.phi, nn.Sequential):
+            return self.vss(self.phi(x))
+        convolution, norm, activation = self.phi
+        return self.vss(activation(norm(convolution(x) + self.prompt(prompt))))
 
 
 def _residual_gradient(depth: int, width: int) -> nn.Sequential:

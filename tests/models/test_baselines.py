@@ -102,7 +102,7 @@ def test_run_paper_names_every_switch_itself():
     for target, named, others in (
         (RUN, own, {"encoder", "channels", "gradient_checkpointing"}),
         (MaskStep, parts["mask_step"], {"residual_scale", "residual_depth", "residual_width"}),
-        (ReversibleStateSpace, parts["state_space"], {"channels", "coupling", "call"}),
+        (ReversibleStateSpace, parts["state_space"], {"channels", "coupling", "call", "prompts"}),
         (ROBE, parts["robe"], {"widths"}),
     ):
         assert set(named) == set(inspect.signature(target).parameters) - others

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.outputs import MaskOutput
+from src.models.prompts import Prompt
 from src.models.rounds import LARGEST, InRounds, object_box
 
 
@@ -69,6 +70,29 @@ def test_every_image_gets_its_own_second_look():
     torch.testing.assert_close(together, alone)
     # Enlarging blurs edges.
     assert (together - net(image).mask_logits).flatten(1).abs().amax(1).gt(0.5).tolist() == [True, False, True]
+
+
+def test_the_second_look_sees_the_prompt_cut_to_the_box():
+    class Listener(Brightness):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heard: list[Prompt] = []
+
+        def forward(self, image: Tensor, prompt: Prompt | None = None) -> MaskOutput:
+            assert prompt is not None
+            self.heard.append(prompt)
+            return super().forward(image)
+
+    net, image = Listener(), torch.zeros(2, 3, 64, 64)
+    image[1, :, 20:44, 14:46] = 1
+    prompt = Prompt(torch.rand(2, 1, 64, 64), torch.rand(2, 1, 64, 64))
+    rows, columns = object_box(image[1, 0] > 0.5)
+    InRounds(net, 2)(image, prompt)
+    assert net.heard[0] is prompt
+    assert len(net.heard) == 2
+    certainty = F.interpolate(prompt.certainty[1:, :, rows, columns], (64, 64), mode="bilinear")
+    torch.testing.assert_close(net.heard[1].certainty, certainty)
+    assert net.heard[1].target.shape == (1, 1, 64, 64)
 
 
 def test_two_rounds_keep_the_last_mask_alone(make_run):

@@ -435,8 +435,8 @@ def test_run_alone_is_model_run():
                 assert value == (list(defaults[name]) if OmegaConf.is_list(value) else defaults[name]), name
 
 
-def test_run_has_at_most_14_parameters():
-    assert len(inspect.signature(RUN).parameters) <= 14
+def test_run_has_at_most_15_parameters():
+    assert len(inspect.signature(RUN).parameters) <= 15
 
 
 def test_trying_the_parts_draws_no_random_number():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
+from src.models.prompts import prompted
 from src.models.robe import background_step
 from src.models.sofs import filtered_residual, mask_step, residual_filter, reversed_mask
 
@@ -29,33 +30,61 @@ def _case(seed: int, black: bool = True) -> dict[str, torch.Tensor]:
     }
 
 
+def _prompt(seed: int, nu: float) -> dict[str, torch.Tensor]:
+    """P and ν·p of a case; nothing was said about the first rows."""
+    rng = np.random.default_rng(seed + 17)
+    target, certainty = (torch.from_numpy(rng.random(SIZE)) for _ in range(2))
+    certainty[..., :2, :] = 0
+    return {"prompt": target, "trust": nu * certainty}
+
+
+@pytest.mark.parametrize("nu", [None, 0.5, 30.0])
 @pytest.mark.parametrize("band", ["zero", "one"])
 @pytest.mark.parametrize(("mu", "alpha", "lipschitz"), [(0.01, 0.01, 1.0), (0.3, 0.5, 2.0), (0.01, 0.0, 1.0)])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_mask_step_minimises_the_objective(seed, mu, alpha, lipschitz, band):
-    case = _case(seed)
+def test_mask_step_minimises_the_objective(seed, mu, alpha, lipschitz, band, nu):
+    case, said = _case(seed), {} if nu is None else _prompt(seed, nu)
     grad = (
         torch.from_numpy(np.random.default_rng(seed + 9).normal(0, 0.05, SIZE))
         if alpha
         else torch.zeros(SIZE, dtype=torch.float64)
     )
-    found = mask_step(**case, grad_s=grad, mu=mu, alpha=alpha, lipschitz=lipschitz, uncertain_band=band)
+    found = mask_step(**case, grad_s=grad, mu=mu, alpha=alpha, lipschitz=lipschitz, uncertain_band=band, **said)
     weight, tilde = residual_filter(case["mask"], band)
     residual = filtered_residual(case["mask"], case["mask_prev"], band)
     image, background = (case[k][0].flatten(1).numpy() for k in ("image", "background"))
-    flat = [x.flatten().numpy() for x in (case["mask"], weight, tilde, residual, grad, found)]
+    target, trust = (said.get(name, torch.zeros(SIZE)) for name in ("prompt", "trust"))
+    flat = [x.flatten().numpy() for x in (case["mask"], weight, tilde, residual, grad, target, trust, found)]
     worst = 0.0
-    for i, (m, w, m_tilde, r, g, answer) in enumerate(zip(*flat, strict=True)):
+    for i, (m, w, m_tilde, r, g, p, nu_p, answer) in enumerate(zip(*flat, strict=True)):
 
-        def objective(x, i=i, m=m, w=w, m_tilde=m_tilde, r=r, g=g):
+        def objective(x, i=i, m=m, w=w, m_tilde=m_tilde, r=r, g=g, p=p, nu_p=nu_p):
             change = w * (x - m_tilde) - r
-            data = 0.5 * np.sum((image[:, i] * (1 - x) - background[:, i]) ** 2)
+            data = 0.5 * np.sum((image[:, i] * (1 - x) - background[:, i]) ** 2) + 0.5 * nu_p * (x - p) ** 2
             return data + 0.5 * mu * (x - m) ** 2 + g * change + 0.5 * alpha * lipschitz * change**2
 
         best = minimize_scalar(objective, bounds=(0, 1), method="bounded", options={"xatol": 1e-10})
         assert objective(answer) <= best.fun + 1e-12
         worst = max(worst, abs(answer - best.x))
     assert worst < 1e-5
+
+
+def test_mask_step_with_a_prompt_of_no_certainty_and_of_any():
+    case, settings = _case(2), {"grad_s": 0.05, "mu": 0.01, "alpha": 0.01}
+    said = _prompt(2, 1.0)
+    unsaid = mask_step(**case, **settings, prompt=said["prompt"], trust=torch.zeros(SIZE))
+    assert torch.equal(unsaid, mask_step(**case, **settings))
+    sure = mask_step(**case, **settings, prompt=said["prompt"], trust=1e9 * said["trust"])
+    spoken = said["trust"] > 0
+    torch.testing.assert_close(sure[spoken], said["prompt"][spoken], atol=1e-6, rtol=0)
+    assert torch.equal(sure[~spoken], unsaid[~spoken])
+
+
+def test_prompted_mask_minimises_its_objective():
+    said, mask = _prompt(0, 3.0), _case(0)["mask"]
+    found = prompted(mask, said["prompt"], said["trust"]).requires_grad_()
+    (0.5 * (found - mask).square() + 0.5 * said["trust"] * (found - said["prompt"]).square()).sum().backward()
+    assert found.grad.abs().max() < 1e-12
 
 
 def test_mask_step_covers_the_special_pixels():

@@ -1,0 +1,193 @@
+"""What is said about a picture's mask (a box, clicks, a map) as the two maps that a network reads.
+
+Coordinates are pixels of the upright picture: (0, 0) is the top left corner of its first pixel, (width, height) the
+bottom right corner of its last. `src/inference/page/prompts.mjs` does the same in the browser.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from src.data.maps import check_map, read_map
+from src.data.readers import read_header
+from src.inference.network import PromptMaps
+from src.utils.errors import Problems, UserError
+
+TRUST = 0.9
+"""How sure a statement is where nothing else is said (our choice)."""
+REACH = 0.02
+"""σ of a click's disc, as a share of the picture's longer side (our choice)."""
+
+AnyMask: TypeAlias = str | PathLike[str] | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What is said about one picture's mask.
+
+    Attributes:
+        box: x0, y0, x1, y1 (left, top, right, bottom), around the object: nothing outside belongs to it, and about the
+            inside nothing is said.
+        clicks: x, y, sign each: +1 is a place on the object, −1 one off it.
+        mask: a map of the picture's size, 0 background … 1 object: a file, or an array (H, W), bool, uint8 or float.
+            Where it is near 0.5 it says little.
+        trust: how sure all of it is, above 0 and at most 1.
+    """
+
+    box: Sequence[float] | None = None
+    clicks: Sequence[Sequence[float]] = ()
+    mask: AnyMask | None = None
+    trust: float = TRUST
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is said."""
+        return self.box is None and not len(self.clicks) and self.mask is None
+
+    def problems(self, height: int, width: int) -> list[str]:
+        """Return one line for each statement that a picture of this size cannot have; files are not decoded for it."""
+        found = [] if self.box is None else _box_problems(self.box, height, width)
+        for number, click in enumerate(self.clicks, start=1):
+            found += _click_problems(number, click, height, width)
+        with (problems := Problems(found)).catch():
+            _check_mask(self.mask, height, width)
+        if not (_are_numbers([self.trust]) and 0 < self.trust <= 1):
+            problems.append(f"trust={self.trust}: expected a number above 0 and at most 1")
+        return problems
+
+    def maps(self, height: int, width: int, side: int) -> PromptMaps:
+        """Return P and p for a picture of this size, float32 (side, side) each.
+
+        At each pixel the surest statement is heard, a box before a map that is as sure. A click makes what else is said
+        less sure by its own certainty, so that it is heard around its place whatever the box or the map says.
+
+        Raises:
+            UserError: all :meth:`problems` at once, or a map that cannot be read.
+        """
+        Problems(self.problems(height, width)).raise_all("what is said about the picture cannot be meant:")
+        maps = PromptMaps(*np.zeros((2, side, side), np.float32))
+        if self.mask is not None:
+            maps = _of_map(_values(self.mask), side, self.trust)
+        if self.box is not None:
+            maps = _surer(maps, _of_box(self.box, height, width, side, self.trust))
+        for_clicks = _of_clicks(self.clicks, height, width, side, self.trust)
+        return _surer(PromptMaps(maps.target, maps.certainty * (1 - for_clicks.certainty)), for_clicks)
+
+
+NOTHING = Said()
+
+
+def _of_map(values: np.ndarray, side: int, trust: float) -> PromptMaps:
+    """Return a map as P, resized as pictures are (antialiased), and p = |2P − 1|·trust."""
+    resized = Image.fromarray(values.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR)
+    target = np.clip(np.asarray(resized, np.float32), 0, 1)
+    return PromptMaps(target, (np.abs(2 * target - 1) * trust).astype(np.float32))
+
+
+def _of_box(box: Sequence[float], height: int, width: int, side: int, trust: float) -> PromptMaps:
+    """Return P = 0 and p = trust outside a box, 0 inside; in pixels that it cuts, by the share outside."""
+    inside = np.outer(_covered(box[1], box[3], height, side), _covered(box[0], box[2], width, side))
+    return PromptMaps(np.zeros((side, side), np.float32), (trust * (1 - inside)).astype(np.float32))
+
+
+def _covered(first: float, last: float, length: int, side: int) -> np.ndarray:
+    """Return by how much first … last, of a side of ``length`` pixels, covers each of its ``side`` parts, (side,)."""
+    edges = np.clip(np.arange(side + 1) * length / side, first, last)
+    return np.diff(edges) * side / length
+
+
+def _of_clicks(clicks: Iterable[Sequence[float]], height: int, width: int, side: int, trust: float) -> PromptMaps:
+    """Return a disc for each click, P = 1 or 0 and p = trust·exp(−d²/2σ²) at distance d; of two as sure, the later."""
+    target, certainty = np.zeros((2, side, side), np.float32)
+    ys, xs = ((np.arange(side) + 0.5) * length / side for length in (height, width))
+    spread = REACH * max(height, width)
+    for x, y, sign in clicks:
+        down, across = (np.exp(-(((places - at) / spread) ** 2) / 2) for places, at in ((ys, y), (xs, x)))
+        disc = (trust * np.outer(down, across)).astype(np.float32)
+        is_surer = (disc >= certainty) & (disc > 0)
+        target[is_surer], certainty[is_surer] = sign > 0, disc[is_surer]
+    return PromptMaps(target, certainty)
+
+
+def _surer(under: PromptMaps, over: PromptMaps) -> PromptMaps:
+    """Return two prompts as one: at each pixel the surer is heard, ``over`` if both are as sure."""
+    is_over = (over.certainty >= under.certainty) & (over.certainty > 0)
+    return PromptMaps(*(np.where(is_over, *pair) for pair in zip(over, under, strict=True)))
+
+
+def _box_problems(box: Sequence[float], height: int, width: int) -> list[str]:
+    if not _are_numbers(box, 4):
+        return [f"box={_shown(box)}: expected four numbers, x0, y0, x1, y1"]
+    x0, y0, x1, y1 = box
+    if not (x0 < x1 and y0 < y1):
+        return [f"box={_shown(box)}: empty or reversed; expected x0 < x1 and y0 < y1 (left, top, right, bottom)"]
+    if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
+        return [f"box={_shown(box)}: reaches out of the picture, which is {width} wide and {height} high"]
+    return []
+
+
+def _click_problems(number: int, click: Sequence[float], height: int, width: int) -> list[str]:
+    name = f"click {number}, {_shown(click)}"
+    if not _are_numbers(click, 3):
+        return [f"{name}: expected three numbers, x, y, and +1 (object) or -1 (background)"]
+    x, y, sign = click
+    problems = [] if sign in (1, -1) else [f"{name}: its sign is {sign:g}; expected +1 (object) or -1 (background)"]
+    if not (0 <= x <= width and 0 <= y <= height):
+        problems.append(f"{name}: outside the picture, which is {width} wide and {height} high")
+    return problems
+
+
+def _check_mask(mask: AnyMask | None, height: int, width: int) -> None:
+    if mask is None:
+        return
+    name = "mask" if isinstance(mask, np.ndarray) else f"mask {mask}"
+    if isinstance(mask, np.ndarray):
+        _check_array(mask)
+        size = mask.shape[1], mask.shape[0]
+    else:
+        if not Path(mask).is_file():
+            raise UserError(f"{name}: no such file")
+        check_map(Path(mask))
+        size = read_map(Path(mask)).shape[::-1] if _is_array_file(mask) else read_header(mask).size
+    if size != (width, height):
+        raise UserError(f"{name}: {size[0]}×{size[1]} pixels, and the picture has {width}×{height} (width×height)")
+
+
+def _check_array(mask: np.ndarray) -> None:
+    if mask.ndim != 2 or not mask.size or not (mask.dtype in (np.bool_, np.uint8) or mask.dtype.kind == "f"):
+        raise UserError(f"mask: expected an array (height, width), bool, uint8 or float; got {mask.dtype} {mask.shape}")
+    if mask.dtype.kind == "f" and not (mask.min() >= 0 and mask.max() <= 1):
+        raise UserError(f"mask: values from {mask.min():.6g} to {mask.max():.6g}; expected probabilities from 0 to 1")
+
+
+def _is_array_file(mask: str | PathLike[str]) -> bool:
+    return Path(mask).suffix.lower() == ".npy"
+
+
+def _values(mask: AnyMask) -> np.ndarray:
+    """Return a map (H, W) in [0, 1]."""
+    if not isinstance(mask, np.ndarray):
+        return read_map(Path(mask))
+    return mask / 255 if mask.dtype == np.uint8 else mask
+
+
+def _are_numbers(values: Any, count: int = 1) -> bool:
+    """Whether something is a sequence of so many finite numbers."""
+    if not isinstance(values, (Sequence, np.ndarray)) or isinstance(values, str) or len(values) != count:
+        return False
+    return all(isinstance(value, (int, float, np.number)) and math.isfinite(value) for value in values)
+
+
+def _shown(values: Any) -> str:
+    """Return numbers as they are written: ``(1, 2.5, 3)``."""
+    if not isinstance(values, (Sequence, np.ndarray)) or isinstance(values, str):
+        return repr(values)
+    return f"({', '.join(f'{one:g}' if isinstance(one, (int, float, np.number)) else repr(one) for one in values)})"

@@ -1,0 +1,102 @@
+"""Prompts: what a person or another method says about a mask, as a term of RUN's objective (our addition).
+
+    L(M, B) += ½ ν ‖√p ⊙ (M − P)‖²,     ν > 0
+
+P is what was said, p how sure it is; where nothing was said, p is 0 and the objective is that of the image alone.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.models.checks import check
+from src.models.layers import PositiveScalar, above_floor
+from src.models.resample import pool
+
+CLOSING_NU = 1.0
+"""ν of a network that was trained without prompts, whose closing step alone has the term."""
+
+
+class Prompt(NamedTuple):
+    """What was said about the masks of N images.
+
+    Attributes:
+        target: P, (N,1,H,W) in [0,1], at the images' size.
+        certainty: p, likewise; 0 where nothing was said.
+    """
+
+    target: Tensor
+    certainty: Tensor
+
+    def pooled(self, factor: int) -> Prompt:
+        """Average over factor×factor cells, P weighted by p: (N,1,⌈H/factor⌉,⌈W/factor⌉) each."""
+        if factor == 1:
+            return self
+        return _divided(pool(self.target * self.certainty, factor), pool(self.certainty, factor))
+
+    def resized(self, height: int, width: int) -> Prompt:
+        """Resize bilinearly, antialiased, P weighted by p; a prompt of that size already is returned unchanged."""
+        if self.target.shape[-2:] == (height, width):
+            return self
+        maps = torch.cat([self.target * self.certainty, self.certainty], 1)
+        maps = F.interpolate(maps, (height, width), mode="bilinear", antialias=True)
+        return _divided(maps[:, :1], maps[:, 1:])
+
+    def part(self, index: int, rows: slice, columns: slice) -> Prompt:
+        """Return the prompt of image ``index`` alone, cut to some of its rows and columns."""
+        return Prompt(*(map_[index : index + 1, :, rows, columns] for map_ in self))
+
+    def channels(self) -> Tensor:
+        """Return what a branch is shown: p(2P − 1), which is 0 for "unknown", and p, (N,2,H,W)."""
+        return torch.cat([self.certainty * (2 * self.target - 1), self.certainty], 1)
+
+
+class PromptTerm(nn.Module):
+    """The term's weight ν, learned; RUN adds the term to M_0 and to every mask step.
+
+    Args:
+        nu: initial ν.
+
+    Raises:
+        UserError: ν is too small.
+    """
+
+    def __init__(self, nu: float = 1.0) -> None:
+        super().__init__()
+        check("PromptTerm", *above_floor(nu=nu))
+        self.nu = PositiveScalar(nu)
+
+
+class PromptConvolution(nn.Module):
+    """A 3×3 convolution of :meth:`Prompt.channels`, without bias and zero at the start: (N,2,h,w) → (N,channels,h,w).
+
+    No random number is drawn, so that all other parts start as they do without prompts.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(channels, 2, 3, 3))
+
+    def forward(self, prompt: Tensor) -> Tensor:
+        """Return what the prompt adds to φ's convolution."""
+        return F.conv2d(prompt, self.weight, padding=1)
+
+
+def prompted(mask: Tensor, target: Tensor, trust: Tensor) -> Tensor:
+    """Return (M + νpP) / (1 + νp), the minimiser of ½‖M' − M‖² + ½ν‖√p ⊙ (M' − P)‖² over M'.
+
+    Args:
+        mask: M, (N,1,h,w) in [0,1].
+        target: P, likewise.
+        trust: ν·p ≥ 0, likewise.
+    """
+    return (mask + trust * target) / (1 + trust)
+
+
+def _divided(weighted: Tensor, certainty: Tensor) -> Prompt:
+    """Return P = pP / p, 0 where p is 0, and p."""
+    return Prompt((weighted / certainty.clamp_min(torch.finfo(certainty.dtype).tiny)).clamp(0, 1), certainty)
