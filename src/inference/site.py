@@ -16,7 +16,7 @@ from src.utils.protected import Protected
 
 PAGE = Path(__file__).with_name("page")
 MODEL = "model.onnx"
-PROMPTS_LATE = "This network learned without boxes and clicks: they only correct its last step."
+PROMPTS_LATE = "This network learned without boxes and clicks: they correct its last step alone."
 NO_PROMPTS = (
     "Boxes and clicks cannot correct this mask: the file was exported without prompts=true, or its network has no step "
     "that could use them."

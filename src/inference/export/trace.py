@@ -138,8 +138,9 @@ def _program(
 ) -> torch.export.ExportedProgram:
     hint = "; size=N, for one size, may do" if open_sizes.keys() - {0} else ""
     image, *prompt = (dict(open_sizes) or None for _ in examples)
+    shapes = (image, tuple(prompt)) if prompt else (image,)
     with torch.no_grad(), scans_as_nodes(), _explained(title, hint), _constant_padding() if hint else nullcontext():
-        return torch.export.export(net, examples, dynamic_shapes=(image, tuple(prompt)), strict=False)
+        return torch.export.export(net, examples, dynamic_shapes=shapes, strict=False)
 
 
 @contextmanager

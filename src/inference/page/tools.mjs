@@ -7,11 +7,11 @@ const STEP = 0.01; // of the picture, for an arrow key; ten times as much with S
 const STILL = 6; // screen pixels that a hand may move and still mean one place
 const WORDS = {
   compare: 'Drag the handle: your picture to its left, the result to its right.',
-  box: 'Drag a box around the object, or click two opposite corners. What is outside counts as background.',
-  add: 'Click what is missing. Shift-click or right-click takes away instead.',
-  remove: 'Click what does not belong. Shift-click adds instead.',
+  box: 'Drag a box around the object, or click two opposite corners.',
+  add: 'Click what is missing. Right-click what does not belong.',
+  remove: 'Click what does not belong. Right-click what is missing.',
 };
-const BY_KEYS = 'Move the cross with the arrow keys, Enter sets it, Escape forgets a corner.';
+const BY_KEYS = 'Arrow keys move the cross, Enter sets it, Escape forgets a corner.';
 
 let size = {width: 1, height: 1}, steps = [], corner = null, cross = [0.5, 0.5], told = () => {};
 
@@ -39,7 +39,7 @@ export function beginTools({width, height}) {
 function change(to) {
   [steps, corner] = [to, null];
   $('undo').disabled = $('clear').disabled = !steps.length;
-  if (document.activeElement.disabled) document.querySelector('input[name=tool]:checked').focus(); // else the keyboard begins anew
+  if (document.activeElement?.disabled) document.querySelector('input[name=tool]:checked').focus(); // else the keyboard begins anew
   $('tool-words').textContent = WORDS[tool()];
   drawMarks();
 }
