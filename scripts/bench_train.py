@@ -1,6 +1,6 @@
 """One training step of several models, in one run: seconds, ratio to the plain FPN, memory.
 
-    python -m scripts.bench_train [--models fpn fpn_ds run_quarter run] [--image-size 224] [--batch-size 8] [OVERRIDE …]
+    python -m scripts.bench_train [--models fpn fpn_ds run_quarter run run_paper] [--image-size 224] [--batch-size 8] [OVERRIDE …]
 
 Forward, loss, backward and optimiser step on random images, as in `experiment=camo_lite0`, with random weights. The
 models take turns, so that other load on the machine affects all of them alike; the median of the rounds is reported.
@@ -23,6 +23,7 @@ from hydra.utils import instantiate
 
 from src.cli.script import ScriptParser
 from src.module import COSModule
+from src.utils.memory import keep_freed_memory
 
 CONFIGS = Path(__file__).resolve().parents[1] / "conf"
 
@@ -85,7 +86,7 @@ def main() -> None:
     parser.add_argument(
         "--models",
         nargs="+",
-        default=["fpn", "fpn_ds", "run_quarter", "run"],
+        default=["fpn", "fpn_ds", "run_quarter", "run", "run_paper"],
         help="of conf/model; ratios are to the first",
     )
     parser.add_argument("--image-size", type=int, default=224, help="pixels")
@@ -98,6 +99,7 @@ def main() -> None:
 
 def bench(arguments: argparse.Namespace) -> None:
     """Measure and print the table."""
+    keep_freed_memory()  # as src.train does
     size, batch = arguments.image_size, arguments.batch_size
     rows = table(arguments.models, size, batch, arguments.rounds, arguments.overrides, arguments.device)
     peak = (

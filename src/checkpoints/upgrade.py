@@ -21,6 +21,12 @@ RENAMED: dict[str, dict[str, str]] = {}
 REMOVED: dict[str, dict[str, Any]] = {}
 """Class → setting that it no longer has → the only value with which it behaved as it does today."""
 
+IMPLIED: dict[str, dict[str, Any]] = {
+    "src.models.sofs.MaskStep": {"gradient": "pixel"},
+    "src.models.robe.ROBE": {"network": "pixel", "widths": [16, 32, 48]},
+}
+"""Class → setting that older files do not have → the value that they imply."""
+
 TENSORS: dict[str, dict[str, str]] = {}
 """Class of a network → old prefix of tensor names (``net.…``) → their prefix today."""
 
@@ -123,7 +129,7 @@ def _upgraded_class(node: dict[str, Any], path: str, written: int, problems: lis
         if node.get(name, value) != value
     ]
     kept = {renamed.get(name, name): value for name, value in node.items() if name not in removed}
-    upgraded = kept | {"_target_": target}
+    upgraded = IMPLIED.get(target, {}) | kept | {"_target_": target}
     is_composed = written >= 2 or isinstance(node.get("state_space"), Mapping)
     return _composed(upgraded) if target == RUN and not is_composed else upgraded
 
@@ -135,8 +141,8 @@ def _composed(node: Mapping[str, Any]) -> dict[str, Any]:
         old["gamma"] = None
     is_on = {"mask_step": old.pop("mask_step"), "state_space": True, "robe": old.pop("robe")}
     parts = {
-        part: {"_target_": target, "_partial_": True} | {new: old.pop(name) for name, new in names.items()}
+        part: {"_target_": target, "_partial_": True, **IMPLIED.get(target, {})}
+        | {new: old.pop(name) for name, new in names.items()}
         for part, (target, names) in RUN_PARTS.items()
     }
-    parts["robe"]["widths"] = [16, 32, 48]
     return old | {part: settings if is_on[part] else None for part, settings in parts.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,10 @@ from torch import Tensor, nn
 from src.models.checks import Expectation
 
 POSITIVE_FLOOR = 1e-3
+Resolution = Literal["pixel", "space_to_depth"]
+"""Where a small network of the unfolding convolves: on pixels, or on tokens that stand for 4 × 4 pixels each."""
+TOKEN = 4
+"""Side of a token in pixels."""
 
 
 def conv_bn_relu(in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.Sequential:
@@ -19,6 +24,16 @@ def conv_bn_relu(in_channels: int, out_channels: int, kernel_size: int = 3) -> n
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )
+
+
+def to_tokens(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """Return space to depth and a 1×1 convolution in one: (N,C,H,W) → (N,out,H/4,W/4)."""
+    return nn.Conv2d(in_channels, out_channels, TOKEN, stride=TOKEN)
+
+
+def from_tokens(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
+    """Return a 1×1 convolution and depth to space in one: (N,C,h,w) → (N,out,4h,4w)."""
+    return nn.ConvTranspose2d(in_channels, out_channels, TOKEN, stride=TOKEN)
 
 
 class PositiveScalar(nn.Module):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.models.checks import Expectation, check
-from src.models.layers import PositiveScalar, above_floor, conv_bn_relu
+from src.models.checks import Expectation, check, one_of
+from src.models.layers import TOKEN, PositiveScalar, Resolution, above_floor, conv_bn_relu, from_tokens, to_tokens
 from src.models.resample import pad_to_multiple, upsample
 
 
@@ -35,19 +36,30 @@ class BackgroundNetwork(nn.Module):
     hardly changes B̂_k, but gradients flow from the first step. The sizes are our choice; the input C is that of the
     released code (``reads_image=False``: U(M, B̂), as in the paper's figure).
 
+    Args:
+        widths: channels of the three levels.
+        reads_image: see above.
+        resolution: ``pixel``: the finest level has one token a pixel; ``space_to_depth``: one for 4 × 4 pixels, whose
+            values it reads and writes (our choice: a sixth of the work, docs/results/cost.md).
+
     ``forward(mask, background, image)``: (N,1,H,W), (N,3,H,W), (N,3,H,W) of any H, W → correction (N,3,H,W).
     """
 
-    def __init__(self, widths: Sequence[int] = (16, 32, 48), reads_image: bool = True) -> None:
+    def __init__(
+        self, widths: Sequence[int] = (32, 48, 64), reads_image: bool = True, resolution: Resolution = "space_to_depth"
+    ) -> None:
         super().__init__()
         fine, middle, coarse = widths
         self.reads_image = reads_image
-        self.encode_fine = conv_bn_relu(7 if reads_image else 4, fine)
+        channels = 7 if reads_image else 4
+        by_pixel = resolution == "pixel"
+        self.multiple = 4 if by_pixel else 4 * TOKEN
+        self.encode_fine = conv_bn_relu(channels, fine) if by_pixel else _token_bn_relu(channels, fine)
         self.encode_middle = conv_bn_relu(fine, middle)
         self.encode_coarse = nn.Sequential(conv_bn_relu(middle, coarse), conv_bn_relu(coarse, coarse))
         self.decode_middle = conv_bn_relu(coarse + middle, middle)
         self.decode_fine = conv_bn_relu(middle + fine, fine)
-        self.head = nn.Conv2d(fine, 3, 3, padding=1)
+        self.head = nn.Conv2d(fine, 3, 3, padding=1) if by_pixel else from_tokens(fine, 3)
         nn.init.normal_(self.head.weight, std=1e-3)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
@@ -55,7 +67,7 @@ class BackgroundNetwork(nn.Module):
         """Return the repair U of B̂_k, (N,3,h,w), from M_k (N,1,h,w), B̂_k and C (N,3,h,w) each."""
         height, width = mask.shape[-2:]
         read = [mask, background, image] if self.reads_image else [mask, background]
-        fine = self.encode_fine(pad_to_multiple(torch.cat(read, 1), 4))
+        fine = self.encode_fine(pad_to_multiple(torch.cat(read, 1), self.multiple))
         middle = self.encode_middle(F.avg_pool2d(fine, 2))
         coarse = self.encode_coarse(F.avg_pool2d(middle, 2))
         middle = self.decode_middle(torch.cat([_double(coarse), middle], 1))
@@ -68,6 +80,7 @@ class ROBE(nn.Module):
 
     Args:
         lam: initial λ.
+        network: where U convolves, ``pixel`` or ``space_to_depth``, see :class:`BackgroundNetwork`.
         widths: channels of U's three levels.
         reads_image: True: U(M_k, B̂_k, C) (released code); False: U(M_k, B̂_k) as in the paper's figure.
 
@@ -75,20 +88,34 @@ class ROBE(nn.Module):
         UserError: all invalid settings at once.
     """
 
-    def __init__(self, lam: float = 0.01, widths: Sequence[int] = (16, 32, 48), reads_image: bool = True) -> None:
+    def __init__(
+        self,
+        lam: float = 0.01,
+        network: Resolution = "space_to_depth",
+        widths: Sequence[int] = (32, 48, 64),
+        reads_image: bool = True,
+    ) -> None:
         super().__init__()
         are_three = len(widths) == 3 and min(widths) >= 1
         check(
-            "ROBE", *above_floor(lam=lam), Expectation("widths", list(widths), are_three, "three widths of at least 1")
+            "ROBE",
+            *above_floor(lam=lam),
+            *one_of(get_args(Resolution), network=network),
+            Expectation("widths", list(widths), are_three, "three widths of at least 1"),
         )
         self.lam = PositiveScalar(lam)
-        self.network = BackgroundNetwork(widths, reads_image)
+        self.network = BackgroundNetwork(widths, reads_image, network)
 
     def forward(self, image: Tensor, mask: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
         """Return (B_k, Ĉ_k), both (N,3,H,W), B_k in [0,1], from C, M_k, B_{k−1} (as for :func:`background_step`)."""
         estimate = background_step(image, mask, background, self.lam())
         background = (estimate + self.network(mask, estimate, image).float()).clamp(0, 1)
         return background, image * mask + background
+
+
+def _token_bn_relu(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Return tokens of 4 × 4 pixels → BatchNorm → ReLU."""
+    return nn.Sequential(to_tokens(in_channels, out_channels), nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
 
 
 def _double(x: Tensor) -> Tensor:

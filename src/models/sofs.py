@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from src.models.checks import Expectation, at_least_one, check, one_of
 from src.models.gradient_checkpointing import Caller, call_plain
-from src.models.layers import PositiveScalar, above_floor, conv_bn_relu
+from src.models.layers import TOKEN, PositiveScalar, Resolution, above_floor, conv_bn_relu, from_tokens, to_tokens
 from src.models.prompts import PromptConvolution
+from src.models.resample import pad_to_multiple
 from src.models.vss import Field, VSSBlock
 
 UncertainBand = Literal["zero", "one"]
@@ -124,7 +125,8 @@ class MaskStep(nn.Module):
         alpha: initial α.
         residual_scale: initial s.
         lipschitz: the constant L_S.
-        residual_depth: number of 3×3 convolutions of ∇S (3 here, 8 in the released code).
+        gradient: where ∇S convolves, ``pixel`` or ``space_to_depth`` (our choice).
+        residual_depth: number of convolutions of ∇S (3 here, 8 in the released code).
         residual_width: their channels (16 here, 32 in the released code).
         uncertain_band: see :func:`residual_filter`.
         softness: likewise; 0 (hard thresholds) to 0.1.
@@ -140,6 +142,7 @@ class MaskStep(nn.Module):
         alpha: float = 0.01,
         residual_scale: float = 0.1,
         lipschitz: float = 1.0,
+        gradient: Resolution = "space_to_depth",
         residual_depth: int = 3,
         residual_width: int = 16,
         uncertain_band: UncertainBand = "zero",
@@ -153,6 +156,13 @@ class MaskStep(nn.Module):
             Expectation("lipschitz", lipschitz, lipschitz >= 0, "0 or more"),
             Expectation("softness", softness, 0 <= softness <= 0.1, "0 (hard thresholds) to 0.1"),
             *one_of(get_args(UncertainBand), uncertain_band=uncertain_band),
+            *one_of(get_args(Resolution), gradient=gradient),
+            Expectation(
+                "residual_depth",
+                residual_depth,
+                gradient == "pixel" or residual_depth != 1,
+                "2 or more with gradient=space_to_depth",
+            ),
         )
         self.lipschitz = lipschitz
         self.uncertain_band: UncertainBand = uncertain_band
@@ -162,7 +172,7 @@ class MaskStep(nn.Module):
         if residual:
             self.alpha = PositiveScalar(alpha)
             self.scale = nn.Parameter(torch.tensor(float(residual_scale)))
-            self.gradient = _residual_gradient(residual_depth, residual_width)
+            self.gradient = ResidualGradient(residual_depth, residual_width, gradient)
 
     def forward(
         self,
@@ -283,10 +293,22 @@ class Branch(nn.Module):
         return self.vss(activation(norm(convolution(x) + self.prompt(prompt))))
 
 
-def _residual_gradient(depth: int, width: int) -> nn.Sequential:
-    """∇S: ``depth`` 3×3 convolutions with ReLU between them, one channel in and out (released code, smaller)."""
-    widths = [1, *[width] * (depth - 1), 1]
-    layers: list[nn.Module] = []
-    for narrow, wide in pairwise(widths):
-        layers += [nn.Conv2d(narrow, wide, 3, padding=1), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers[:-1])
+class ResidualGradient(nn.Sequential):
+    """∇S: ``depth`` convolutions with ReLU between them, (N,1,H,W) → (N,1,H,W) (released code, smaller).
+
+    With ``pixel`` all are 3×3 convolutions of pixels. With ``space_to_depth`` the first one reads and the last one
+    writes tokens of 4 × 4 pixels, and those between are 3×3 convolutions of tokens.
+    """
+
+    def __init__(self, depth: int, width: int, resolution: Resolution) -> None:
+        widths = [1, *[width] * (depth - 1), 1]
+        layers: list[nn.Module] = [nn.Conv2d(narrow, wide, 3, padding=1) for narrow, wide in pairwise(widths)]
+        if resolution == "space_to_depth":
+            layers[0], layers[-1] = to_tokens(1, width), from_tokens(width, 1)
+        activated = (module for layer in layers for module in (layer, nn.ReLU(inplace=True)))
+        super().__init__(*list(activated)[:-1])
+        self.multiple = 1 if resolution == "pixel" else TOKEN
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ∇S of a residual (N,1,H,W), in its shape."""
+        return super().forward(pad_to_multiple(x, self.multiple))[..., : x.shape[-2], : x.shape[-1]]

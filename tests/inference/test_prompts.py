@@ -48,7 +48,7 @@ def test_a_click_is_a_disc_that_is_round_in_the_picture():
     row, column = 110, 106
     away = np.hypot((row + 0.5) * HEIGHT / 200 - 25, (column + 0.5) * WIDTH / 200 - 35)
     assert certainty[row, column] == pytest.approx(0.9 * np.exp(-(away**2) / (2 * spread**2)), rel=1e-5)
-    assert certainty.max() == pytest.approx(0.9, abs=0.01)
+    assert certainty.max() == pytest.approx(0.9, abs=0.02)
     assert (target[certainty > 0] == 1).all()
     assert (certainty[:50] < 1e-6).all()
 
