@@ -16,6 +16,7 @@ from src.losses import StagewiseLoss
 from src.metrics import COSMetrics
 from src.models.diagnostics import mask_step_gains, unfolding_values
 from src.models.outputs import MaskOutput, RUNOutput, maps_at_size, masks_at_size, stage_logits
+from src.prompting import Seen, told, trained_on
 from src.scoring.pool import WorkerPool
 from src.scoring.scorer import MapScorer
 from src.scoring.scores import SetScores
@@ -47,6 +48,8 @@ class COSModule(LightningModule):
         config: plain dict of the run's resolved configuration; travels in every checkpoint.
         scorer: scores the maps of a test; None: a scorer without workers is made. `src.eval` sets one with workers.
         selection: what the weights were selected on, in words; empty: on nothing; None: their file does not say.
+        prompts: kind of prompts that a test makes from the truth (`src.prompting.check_kind`); None: none.
+        clicks: test set → corrective clicks that each mask needed (`src.prompting.Clicked`), in tests with clicks.
         test_results: test set → stage name (``M_0`` …, the last is the final mask) → its scores.
     """
 
@@ -68,6 +71,8 @@ class COSModule(LightningModule):
         self.config: dict[str, Any] = {}
         self.selection: str | None = None
         self.scorer: MapScorer | None = None
+        self.prompts: str | None = None
+        self.clicks: dict[str, list[int]] = {}
         self.test_results: dict[str, dict[str, SetScores]] = {}
         self._gains: list[Tensor] = []
 
@@ -78,11 +83,12 @@ class COSModule(LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the loss of a batch and log its terms."""
-        output = self(batch["image"])
+        has_prompts = "prompt_target" in batch
+        seen = trained_on(self.net, batch) if has_prompts else Seen.without_prompts(self(batch["image"]), batch)
+        ignored = {} if seen.valid is None else {"valid": seen.valid}
         steps = self.trainer.estimated_stepping_batches
         progress = self.trainer.global_step / max(1.0, float(steps))
-        ignored = {"valid": batch["valid"]} if "valid" in batch else {}
-        terms = self.loss(output, batch["image"], batch["mask"], progress, **ignored)
+        terms = self.loss(seen.output, seen.image, seen.target, progress, **ignored)
         size = len(batch["image"])
         shown = terms if len(terms) > 2 else {"loss": terms["loss"]}  # a single term equals the loss
         self.log_dict({k: v.detach() for k, v in shown.items()}, prog_bar=True, logger=False, batch_size=size)
@@ -121,7 +127,7 @@ class COSModule(LightningModule):
 
     def on_test_start(self) -> None:
         """Make a scorer, unless the caller has set one."""
-        self.test_results = {}
+        self.test_results, self.clicks = {}, {}
         if self.scorer is None:
             self.scorer = MapScorer(self.val_metrics.protocol, self.val_metrics.extra, WorkerPool(0))
 
@@ -129,13 +135,20 @@ class COSModule(LightningModule):
         """Hand the masks of all stages of a batch to the scorer."""
         assert self.scorer is not None
         dataset = self.trainer.datamodule.test_names[dataloader_idx]  # type: ignore[attr-defined]
-        with self.trainer.profiler.profile("network"):
-            output = self(batch["image"])
+        with self.trainer.profiler.profile("network"):  # type: ignore[attr-defined]
+            output = self(batch["image"]) if self.prompts is None else self._told(dataset, batch, self.prompts)
         stages = stage_logits(output)
         valid = batch.get("valid") or [None] * len(batch["name"])
         for i, (image, target) in enumerate(zip(batch["name"], batch["mask"], strict=True)):
             own = {name: logits[i : i + 1] for name, logits in stages.items()}
             self.scorer.add(dataset, image, partial(maps_at_size, own, target), target, valid[i])
+
+    def _told(self, dataset: str, batch: dict[str, Any], kind: str) -> Output:
+        """Return the network's output for a batch with prompts, and keep how many clicks it needed."""
+        output, needed = told(self.net, batch, kind)
+        if needed:
+            self.clicks.setdefault(dataset, []).extend(needed)
+        return output
 
     def on_test_epoch_end(self) -> None:
         """Keep the scores in ``test_results`` and log those of the final masks."""
@@ -144,6 +157,8 @@ class COSModule(LightningModule):
         for dataset, stages in self.test_results.items():
             final = list(stages.values())[-1]
             self.log_dict({f"test/{dataset}/{measure}": value for measure, value in final.scalars.items()})
+        for dataset, needed in self.clicks.items():
+            self.log(f"test/{dataset}/noc_80", sum(needed) / len(needed))
 
     def check_optimizer(self) -> None:
         """Raise a UserError for what the optimiser refuses, before any work."""

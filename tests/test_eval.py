@@ -10,6 +10,8 @@ from PIL import Image
 
 from scripts.results.other_starts import STARTS, unfold_from_others
 from scripts.results.pictures import draw
+from scripts.results.prompt_table import FUSIONS, OWN
+from scripts.results.prompts import NUS, measure
 from scripts.results.step_gains import mean_gains
 from scripts.results.store import identity
 from src.cli.run_folder import LOCK
@@ -250,6 +252,36 @@ def test_what_the_stages_make_of_other_starts(checkpoint):
     assert (scores.loc[("its own", "M_1")] != scores.loc[("nothing", "M_1")]).any()
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_prompts_are_made_from_the_truth_and_told(checkpoint, evaluated, tmp_path):
+    one_set = [f"ckpt_path={checkpoint}", "data.test_sets=[CAMO]", "trainer=cpu"]
+    before = [float(row["mae"]) for row in _rows(evaluated[0] / "per_image.csv") if row["dataset"] == "CAMO"]
+    for kind in ("coarse_1", "clicks_3"):
+        folder = tmp_path / kind
+        scores = evaluate(config("eval", *one_set, f"prompts={kind}", f"paths.output_dir={folder}"))
+        assert scores["test/CAMO/mae"] < sum(before) / len(before)
+        report = (folder / "metrics.md").read_text(encoding="utf-8")
+        assert f"Prompts were made from the truth ({kind}); they are a term of the closing step." in report
+        assert ("corrective clicks on average until the IoU is 0.8 (NoC@80)" in report) == (kind == "clicks_3")
+        assert ("test/CAMO/noc_80" in scores) == (kind == "clicks_3")
+    assert 0 <= scores["test/CAMO/noc_80"] <= 20
+
+
+def test_what_prompts_are_worth(checkpoint, tmp_path):
+    """Every prompt with every method; maps of others that are missing are named before anything is measured."""
+    with pytest.raises(UserError, match=r"--maps fpn=.*: no map of camourflage_\d+ and 1 more"):
+        measure(checkpoint, None, {"fpn": tmp_path}, images=2)
+    rows = measure(checkpoint, None, {}, images=2)
+    term = [f"term in the closing step, ν = {nu:g}" for nu in NUS]
+    assert set(rows[rows["prompt"] == "box"]["method"]) == {*term, *FUSIONS} - {OWN}
+    assert set(rows[rows["prompt"] == "clicks_5"]["method"]) == {*term, "sum of logits"}
+    assert len(rows[rows["prompt"] == "nothing"]) == 2
+    means = rows.groupby(["prompt", "method"])["s_alpha"].mean()
+    assert means["coarse_1", "prompt alone"] > means["coarse_2", "prompt alone"]
+    assert means["coarse_1", term[-1]] > means["nothing", OWN]
+    assert rows[rows["prompt"] == "clicks_5"]["clicks"].between(0, 20).all()
+
+
 def test_what_the_parts_of_the_mask_step_gain(checkpoint):
     """A part, a step: finite numbers of every one, the closing step included; B_0 has no evidence yet."""
     rows = mean_gains(checkpoint, None)
@@ -279,6 +311,8 @@ def test_only_a_run_with_mask_steps_can_be_looked_into(root, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
+        (["prompts=boxes"], "prompts=boxes: expected box, box_jitter"),
+        (["prompts=box", "closing_step=false", "rounds=2"], "prompts=box: this RUN takes none"),
         (["split=val"], "split=val: expected test or holdout"),
         (["rounds=0"], "rounds=0: expected 1"),
         (["sharpness=0"], "sharpness=0.*: expected a number above 0"),

@@ -15,6 +15,7 @@ from src.data.dataset import COSDataset, COSEvalDataset, collate_eval
 from src.data.description import describe
 from src.data.layouts import missing_root
 from src.data.opening import FolderSets, Parts
+from src.data.prompt_recipe import PromptRecipe
 from src.data.sampler import EpochSampler, EvalSampler
 from src.data.settings import DataSettings, set_names
 from src.data.shared_memory import shared_memory_problem
@@ -61,6 +62,7 @@ class COSDataModule(LightningDataModule):
         groups: str | None = None,
         selection: Literal["holdout", "field"] = "holdout",
         augmentation: Callable[[int], A.Compose] = paper_recipe,
+        prompts: PromptRecipe | None = None,
         fast_decode: bool = False,
         exif: bool = True,
         ignore_value: int | None = None,
@@ -75,7 +77,7 @@ class COSDataModule(LightningDataModule):
             images=images, masks=masks, image_size=image_size, batch_size=batch_size,
             eval_batch_size=batch_size if eval_batch_size is None else eval_batch_size, num_workers=num_workers,
             val_fraction=val_fraction, test_fraction=test_fraction, folds=folds, fold=fold, groups=groups,
-            selection=selection, augmentation=augmentation, fast_decode=fast_decode, exif=exif,
+            selection=selection, augmentation=augmentation, prompts=prompts, fast_decode=fast_decode, exif=exif,
             ignore_value=ignore_value, cache=cache, cache_gb=cache_gb, pin_memory=pin_memory,
             persistent_workers=persistent_workers,
         )  # fmt: skip
@@ -140,6 +142,8 @@ class COSDataModule(LightningDataModule):
         parts = Parts(*self.open_train(problems))
         if len(problems) == before and not self.settings.split_problems():
             problems.extend(self.settings.part_problems(*parts.counts))
+            if self.settings.prompts is not None and not self.settings.prompts.problems():
+                problems.extend(self.settings.prompts.map_problems(parts.train.names))
         return parts
 
     def test_on_holdout(self) -> None:
@@ -174,7 +178,8 @@ class COSDataModule(LightningDataModule):
         # BatchNorm cannot train on a last batch of a single image. A set smaller than one batch must be kept.
         ranks = self.trainer.world_size if self.trainer is not None else 1
         drop_last = len(train) > settings.batch_size * ranks
-        data = COSDataset(train, settings.augmentation, settings.image_size, settings.ignore_value is not None)
+        ignores = settings.ignore_value is not None
+        data = COSDataset(train, settings.augmentation, settings.image_size, ignores, settings.prompts)
         epoch, batch = self._resume_at
         self._resume_at = (0, 0)
         sampler = EpochSampler(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from src.data.prompt_recipe import PromptRecipe
 from src.data.sampler import SeededIndex
 from src.data.sources import RawSample, Source
 from src.data.transforms import reseed, resize_image, resize_mask
@@ -28,10 +29,15 @@ class _Sample(TypedDict):
 class TrainSample(_Sample, total=False):
     """`image` float32 (3, S, S) RGB in [0, 1], not normalised; `mask` float32 (1, S, S) in {0, 1}; `name` the stem.
 
-    `valid`: float32 (1, S, S) in {0, 1}, the pixels that the loss counts; only with an ignore value.
+    `valid`: float32 (1, S, S) in {0, 1}, the pixels that the loss counts; only with an ignore value. With
+    `data.prompts` also what `PromptSample` has.
     """
 
     valid: Tensor
+    prompt_target: Tensor
+    prompt_certainty: Tensor
+    clicks: int
+    click_seed: int
 
 
 class EvalSample(_Sample, total=False):
@@ -68,12 +74,18 @@ class COSDataset(Dataset[TrainSample]):
         recipe: makes the training transform for a size (`transforms.Recipe`).
         ignores: samples have `valid`: pixels that are not valid in the source, or come from outside the image, count in
             no loss.
+        prompts: makes the samples' prompts; None: they have none.
     """
 
     def __init__(
-        self, source: Source, recipe: Callable[[int], A.Compose], image_size: int, ignores: bool = False
+        self,
+        source: Source,
+        recipe: Callable[[int], A.Compose],
+        image_size: int,
+        ignores: bool = False,
+        prompts: PromptRecipe | None = None,
     ) -> None:
-        self.source, self.ignores = source, ignores
+        self.source, self.ignores, self.prompts = source, ignores, prompts
         self.recipe, self.image_size = recipe, image_size
         self._transforms: dict[int, A.Compose] = {}
 
@@ -87,7 +99,11 @@ class COSDataset(Dataset[TrainSample]):
         if mask.shape != raw.image.shape[:2]:  # a photograph decoded at a part of its size
             mask = resize_mask(mask, raw.image.shape[:2])
         reseed(transform, sample.seed)
-        out = transform(image=raw.image, mask=mask)
+        kind, rng = self.prompts.drawn(sample.seed) if self.prompts is not None else ("none", None)
+        maps = {}
+        if self.prompts is not None and kind == "maps":
+            maps["masks"] = [self.prompts.stored_map(raw.name, mask.shape)]
+        out = transform(image=raw.image, mask=mask, **maps)
         found = out["mask"] == OBJECT if self.ignores else out["mask"] > 0
         made: TrainSample = {
             "image": to_tensor(out["image"]),
@@ -96,7 +112,13 @@ class COSDataset(Dataset[TrainSample]):
         }
         if self.ignores:
             made["valid"] = torch.from_numpy((out["mask"] != IGNORED).astype(np.float32)[None])
+        if self.prompts is not None and rng is not None:
+            map_ = out["masks"][0] if maps else None
+            made.update(self.prompts.sample(kind, rng, np.asarray(found), self._mask_of_another, map_))  # type: ignore[typeddict-item]
         return made
+
+    def _mask_of_another(self, number: int) -> np.ndarray:
+        return self.source[number % len(self.source)].mask
 
     @staticmethod
     def _labels(raw: RawSample) -> np.ndarray:

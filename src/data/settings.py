@@ -10,6 +10,7 @@ from typing import Any
 
 from src.data.layouts import OwnNames, display_name
 from src.data.names import stem_pattern
+from src.data.prompt_recipe import PromptRecipe
 from src.utils.errors import Problems
 
 MIN_IMAGE_SIZE = 32
@@ -43,6 +44,7 @@ class DataSettings:
             literature does, and all training images train; reports say so.
         augmentation: makes the training transform for a size in pixels: a `transforms.Recipe`, which may ask for
             several sizes.
+        prompts: prompts that training images get; None: the network is trained without prompts.
         fast_decode: decode a JPEG at a half, a quarter or an eighth of its size where that is still no smaller than
             needed. Changes pixels in training and evaluation; reports say so.
         exif: turn the images of the test sets as their EXIF orientation says. False: as they are stored, as the authors
@@ -72,6 +74,7 @@ class DataSettings:
     groups: str | None
     selection: str
     augmentation: Callable[[int], Any]
+    prompts: PromptRecipe | None
     fast_decode: bool
     exif: bool
     ignore_value: int | None
@@ -124,7 +127,8 @@ class DataSettings:
 
     def problems(self) -> list[str]:
         """Return one line per invalid setting."""
-        return [*self._size_problems(), *self._set_problems(), *self.split_problems()]
+        of_prompts = self.prompts.problems() if self.prompts is not None else []
+        return [*self._size_problems(), *self._set_problems(), *self.split_problems(), *of_prompts]
 
     def split_problems(self) -> list[str]:
         """Return one line per invalid setting of how the training images are split."""

@@ -20,6 +20,7 @@ from src.cli.override_errors import takes
 from src.cli.run_folder import REPORT
 from src.distributed.devices import accumulation, check_devices, world_size
 from src.metrics import MEASURES
+from src.models.rounds import network_name, unwrapped
 from src.models.variant import Variant
 from src.module import COSModule
 from src.pipeline.initial import bare_module, initial_module
@@ -27,6 +28,7 @@ from src.pipeline.reopen import open_split
 from src.pipeline.resume import check_resume
 from src.pipeline.start import starting_checkpoint
 from src.pipeline.torch_compile import compile_network
+from src.prompting import check_kind
 from src.report.write import ReportOptions
 from src.scoring.pool import WorkerPool
 from src.utils.errors import Problems, UserError
@@ -122,6 +124,11 @@ def _module(cfg: DictConfig, ckpt_path: Path | None) -> COSModule:
     else:
         module = initial_module(cfg) if ckpt_path is None else bare_module(cfg)
     module.check_optimizer()
+    if cfg.data.get("prompts") is not None and getattr(module.net, "prompt_term", None) is None:
+        raise UserError(
+            f"data.prompts: this {network_name(module.net)} takes none; prompting=on trains a RUN that does, "
+            "data.prompts=null trains without"
+        )
     if cfg.compile:
         compile_network(module.net)
     return module
@@ -181,6 +188,8 @@ def prepare_test(cfg: DictConfig) -> PreparedTest:
         datamodule.check_shared_memory(train=False)
     with problems.catch():
         module = _trained_module(cfg, checkpoint, path)
+        module.prompts = cfg.prompts
+        _check_prompts(cfg, module)
         measures = list(module.val_metrics.names)
         _check_blind(measures)
     with problems.catch():
@@ -218,6 +227,18 @@ def _data_overrides(cfg: DictConfig, data: dict[str, Any]) -> dict[str, Any]:
 
 def _trained_module(cfg: DictConfig, checkpoint: dict[str, Any], path: Path) -> COSModule:
     return rebuild(checkpoint, path, _given(cfg.metrics), Variant(cfg.closing_step, cfg.rounds, cfg.sharpness))
+
+
+def _check_prompts(cfg: DictConfig, module: COSModule) -> None:
+    """Reject prompts that are not known, or that the network as it is evaluated does not take."""
+    if cfg.prompts is None:
+        return
+    problems = Problems()
+    with problems.catch():
+        check_kind(cfg.prompts)
+    if not getattr(unwrapped(module.net), "takes_prompts", False):
+        problems.append(f"prompts={cfg.prompts}: this {network_name(module.net)} takes none; leave them out")
+    problems.raise_all()
 
 
 def _check_blind(measures: list[str]) -> None:

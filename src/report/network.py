@@ -13,6 +13,7 @@ from src.checkpoints.weights_file import SUFFIX
 from src.data.published_sets import count_note
 from src.models.rounds import network_name, variant_of
 from src.module import COSModule
+from src.prompting import ENOUGH, MOST_CLICKS
 from src.report.figures.gallery import Panel
 from src.report.figures.network_panels import network_panels
 from src.report.write import Report, ReportOptions, write_report
@@ -52,6 +53,7 @@ def write_results(
     context = list(_context(datamodule.describe(), ckpt_path, module.config.get("released"), module.selection))
     if start := module.config.get("started_from"):
         context.append(f"The training began with the weights of another one ({start}).")
+    context += _prompt_notes(module)
     variant = variant_of(module.net)
     if variant.rounds > 1:
         context.append(
@@ -66,6 +68,21 @@ def write_results(
     console.print(
         f"Written: {output_dir}/ (open report.html; tables: metrics.{{md,tex,csv}}; per_image.csv)", highlight=False
     )
+
+
+def _prompt_notes(module: COSModule) -> Iterable[str]:
+    """Yield what the network was told in the test."""
+    if module.prompts is None:
+        return
+    term = "every stage" if getattr(module.net, "prompt_term", None) is not None else "the closing step"
+    yield f"Prompts were made from the truth ({module.prompts}); they are a term of {term}."
+    for dataset, needed in module.clicks.items():
+        given_up = sum(count >= MOST_CLICKS for count in needed)
+        yield (
+            f"{dataset}: {sum(needed) / len(needed):.2f} corrective clicks on average until the IoU is {ENOUGH:g} "
+            f"(NoC@{100 * ENOUGH:.0f}); 0 where the mask needs none, {MOST_CLICKS} where so many are too few "
+            f"({given_up} of {len(needed)} images)."
+        )
 
 
 def _method(module: COSModule) -> str:

@@ -183,6 +183,19 @@ def test_other_settings(overrides, tmp_path, monkeypatch):
     assert logged(tmp_path / "whole") == logged(tmp_path / "broken")
 
 
+def test_prompts_are_the_same_after_a_resume(tmp_path, monkeypatch):
+    """Also clicks, which depend on the network's mask at that step."""
+    words = ["prompting=on", "data.prompts.clicks=1.0", "trainer.limit_train_batches=4"]
+    run(tmp_path / "whole", *words)
+    cut_and_resume(tmp_path / "broken", monkeypatch, "on_train_batch_start", 6, *words)
+    first, second = last(tmp_path / "whole"), last(tmp_path / "broken")
+    assert same(first["state_dict"], second["state_dict"])
+    assert same(first["optimizer_states"], second["optimizer_states"])
+    assert logged(tmp_path / "whole") == logged(tmp_path / "broken")
+    with pytest.raises(UserError, match=r"data.prompts: this RUN takes none; prompting=on trains a RUN that does"):
+        run(tmp_path / "forgotten", "data.prompts={_target_: src.data.prompt_recipe.PromptRecipe}")
+
+
 def test_a_fine_tuning_inside_and_after_its_freeze(tmp_path, monkeypatch):
     """Killed in the frozen epoch, between the two, and in the second; the command stays the same, with `init`."""
     start = write_untrained(

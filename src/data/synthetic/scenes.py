@@ -18,6 +18,7 @@ from numpy.random import Generator, SeedSequence
 
 from src.data.datamodule import COSDataModule
 from src.data.opening import Parts
+from src.data.prompt_recipe import PromptRecipe
 from src.data.sources import RawSample, Source
 from src.data.synthetic.shapes import blob, grow_to_area
 from src.data.synthetic.textures import Texture, colourise, random_texture, smooth_noise, standardised
@@ -161,6 +162,7 @@ class SyntheticDataModule(COSDataModule):
         eval_batch_size: int | None = None,
         num_workers: int = 2,
         augmentation: Callable[[int], A.Compose] = resize_only,
+        prompts: PromptRecipe | None = None,
         pin_memory: bool = False,
         persistent_workers: bool = True,
     ) -> None:
@@ -174,6 +176,7 @@ class SyntheticDataModule(COSDataModule):
             num_workers=num_workers,
             val_fraction=num_val / max(num_train + num_val, 1),
             augmentation=augmentation,
+            prompts=prompts,
             pin_memory=pin_memory,
             persistent_workers=persistent_workers,
         )

@@ -1,0 +1,81 @@
+"""The table of :mod:`scripts.results.prompts`: every prompt and method, and differences to the best fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scripts.results.networks import difference_cells
+from scripts.results.paired import paired_differences
+from scripts.results.tables import INTERVAL
+from src.report.tables.columns import heading, number
+from src.report.tables.table import Cell, Head, Table
+from src.utils.errors import UserError
+
+SCORES = ("s_alpha", "f_weighted", "iou")
+OWN = "own mask (ignores prompts)"
+FUSIONS = (OWN, "prompt alone", "own × prompt", "sum of logits", "sharpened average")
+"""Ways to use a prompt that need no term and no training."""
+
+
+def prompt_table(rows: pd.DataFrame) -> Table:
+    """Return the scores of every prompt and method, means over images and seeds.
+
+    Args:
+        rows: one per network, prompt, method and image, as `scripts.results.prompts.measure` returns them.
+
+    Raises:
+        UserError: the networks were measured on different images.
+    """
+    rows = rows.assign(
+        label=rows["method"].where(~_of_prompted_fusion(rows), rows["method"] + ", trained with prompts")
+    )
+    header = [Head("prompt", is_number=False), Head("method", is_number=False), *map(Head, map(heading, SCORES))]
+    header += [Head("clicks to IoU 0.8"), Head("S_α − best fusion")]
+    cells, breaks = list[list[Cell]](), set[int]()
+    for prompt in rows["prompt"].unique():
+        breaks.add(len(cells))
+        cells += _prompt_rows(rows, prompt)
+    images, seeds = rows["image"].nunique(), rows.groupby("prompted")["seed"].nunique().to_dict()
+    told = ", ".join(f"{count} trained with{'' if prompted else 'out'} prompts" for prompted, count in seeds.items())
+    notes = [
+        f"{images} held-out images; networks: {told}.",
+        "Best fusion: the highest mean S_α of the methods below the term, in bold; it is chosen on the same images.",
+        "Clicks are corrective, each method's own; 0 where the mask needs none, 20 where 20 are too few.",
+        INTERVAL,
+    ]
+    return Table("Prompts", header, cells, notes, frozenset(breaks - {0}))
+
+
+def _of_prompted_fusion(rows: pd.DataFrame) -> pd.Series:
+    return rows["prompted"] & rows["method"].isin(FUSIONS)
+
+
+def _prompt_rows(rows: pd.DataFrame, prompt: str) -> Iterator[list[Cell]]:
+    """Yield the rows of one prompt, the mask that ignores it included."""
+    ignored = rows[(rows["prompt"] == "nothing") & (rows["method"] == OWN)]
+    here = rows[rows["prompt"] == prompt]
+    if prompt != "nothing":
+        here = pd.concat([here, ignored])
+    by_label = dict(iter(here.groupby("label", sort=False)))
+    fusions = {label: one["s_alpha"].mean() for label, one in by_label.items() if one["method"].iloc[0] in FUSIONS}
+    best = max(fusions, key=lambda label: fusions[label])
+    for label, one in by_label.items():
+        scores = [number(float(one[name].mean()), 3) for name in SCORES]
+        clicks = number(float(one["clicks"].mean()), 2)
+        difference = Cell("")
+        if label not in fusions:
+            (difference,) = difference_cells(paired_differences(_values(one), _values(by_label[best])))
+        mark = "best" if label == best and len(by_label) > 1 else ""
+        yield [Cell(prompt), Cell(label, mark), *map(Cell, scores), Cell(clicks), difference]
+
+
+def _values(rows: pd.DataFrame) -> NDArray[np.float64]:
+    """Return S_α as (1, seeds, images), images in the order of their names."""
+    by_seed = rows.pivot(index="source", columns="image", values="s_alpha")
+    if by_seed.isna().to_numpy().any():
+        raise UserError("the networks were measured on different images; measure all on the same hold-out")
+    return by_seed.sort_index(axis=1).to_numpy(np.float64)[None]

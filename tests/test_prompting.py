@@ -1,0 +1,228 @@
+"""Training and testing with prompts: one encoder pass, BatchNorm counted once, clicks where the mask is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from src.checkpoints.network import build
+from src.data import prompts
+from src.data.prompts import Click, PromptMaps
+from src.inference.prompts import TRUST, Said
+from src.losses import StagewiseLoss
+from src.models.prompts import Prompt
+from src.models.rounds import apply_variant
+from src.models.run import RUN
+from src.models.variant import Variant
+from src.prompting import MOST_CLICKS, as_prompt, check_kind, click_through, told, trained_on
+from src.utils.errors import UserError
+from tests.fixtures.tiny_network import tiny_config
+
+SIZE = 64
+
+
+@pytest.fixture
+def net() -> RUN:
+    torch.manual_seed(0)
+    settings = tiny_config(num_stages=2, unfold_stride=4)["model"]["net"]
+    made: RUN = build(settings | {"prompts": {"_target_": "src.models.prompts.PromptTerm", "_partial_": True}})
+    return made
+
+
+def truth(count: int = 3) -> Tensor:
+    mask = torch.zeros(count, 1, SIZE, SIZE)
+    for i in range(count):
+        mask[i, 0, 8 + 8 * i : 30 + 8 * i, 20:45] = 1
+    return mask
+
+
+def batch(*clicks: int) -> dict[str, Any]:
+    """Images with a box each, and so many clicks to add."""
+    mask = truth(len(clicks))
+    made = [prompts.box(one[0].numpy() > 0, (SIZE, SIZE), 0.0, prompts.seeded("")) for one in mask]
+    prompt = as_prompt(made)
+    return {
+        "image": torch.rand(len(clicks), 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)),
+        "mask": mask,
+        "name": [f"image_{i}" for i in range(len(clicks))],
+        "prompt_target": prompt.target,
+        "prompt_certainty": prompt.certainty,
+        "clicks": torch.tensor(clicks),
+        "click_seed": torch.arange(len(clicks)) + 7,
+    }
+
+
+def norms(net: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def test_a_step_sees_every_image_without_and_with_its_prompt(net, monkeypatch):
+    passes = list[Prompt]()
+    unfold, encoded = net.unfold, list[Tensor]()
+    monkeypatch.setattr(
+        net, "unfold", lambda *given, prompt=None: passes.append(prompt) or unfold(*given, prompt=prompt)
+    )
+    net.encoder.register_forward_hook(lambda *_: encoded.append(torch.ones(())))
+    given = batch(0, 0, 0)
+    seen = trained_on(net.train(), given)
+    assert len(encoded) == len(passes) == 1
+    assert not passes[0].certainty[:3].any()
+    assert torch.equal(passes[0].certainty[3:], given["prompt_certainty"])
+    assert seen.output.mask_logits.shape == (6, 1, SIZE, SIZE)
+    assert torch.equal(seen.image, torch.cat([given["image"]] * 2))
+    assert torch.equal(seen.target, torch.cat([given["mask"]] * 2))
+    assert seen.valid is None
+
+
+def test_batch_norm_counts_a_step_once_even_with_clicks(net):
+    frozen = norms(net.train())[0].eval()
+    counts = []
+    for step in (lambda given: net(given["image"]), lambda given: trained_on(net, given)):
+        before = [norm.num_batches_tracked.clone() for norm in norms(net)]
+        step(batch(0, 2, 1))
+        counts.append([int(norm.num_batches_tracked - old) for norm, old in zip(norms(net), before, strict=True)])
+    assert counts[0] == counts[1]
+    assert counts[0][:2] == [0, 1]
+    assert [module for module in net.modules() if not module.training] == [frozen]
+
+
+def test_all_parameters_of_prompts_learn(net):
+    for parameter in net.parameters():
+        parameter.grad = None
+    seen = trained_on(net.train(), batch(0, 1))
+    StagewiseLoss()(seen.output, seen.image, seen.target)["loss"].backward()
+    idle = [name for name, one in net.named_parameters() if one.grad is None or not one.grad.isfinite().all()]
+    assert idle == []
+    nu = [one.grad for name, one in net.named_parameters() if "nu" in name.split(".")]
+    assert nu
+    assert all(grad.abs() > 0 for grad in nu)
+
+
+def clicked_prompt(net: RUN, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Prompt:
+    """The prompts that a step unfolds with."""
+    passes, unfold = list[Prompt](), net.unfold
+    with monkeypatch.context() as patch:
+        patch.setattr(net, "unfold", lambda *given, prompt=None: passes.append(prompt) or unfold(*given, prompt=prompt))
+        trained_on(net.train(), given)
+    half = len(given["image"])
+    return Prompt(passes[-1].target[half:], passes[-1].certainty[half:])
+
+
+def test_clicks_are_true_and_only_where_they_are_asked_for(net, monkeypatch):
+    given = batch(0, 3)
+    made = clicked_prompt(net, given, monkeypatch)
+    assert torch.equal(made.certainty[0], given["prompt_certainty"][0])
+    added = made.certainty[1] != given["prompt_certainty"][1]
+    assert added.any()
+    centre = made.certainty[1] * added > 0.8 * prompts.TRUST
+    assert torch.equal(made.target[1][centre], given["mask"][1][centre])
+
+
+def test_clicks_depend_on_their_seed_and_the_network_alone(net, monkeypatch):
+    given = batch(2, 2)
+    first, again = (clicked_prompt(deepcopy(net), given, monkeypatch).certainty for _ in range(2))
+    torch.manual_seed(99)
+    other = clicked_prompt(deepcopy(net), given | {"click_seed": torch.tensor([1, 2])}, monkeypatch).certainty
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@torch.no_grad()
+def test_a_test_tells_the_truth_by_the_images_names(net):
+    given = batch(0, 0)
+    given["mask"] = [mask[0, :50].bool() for mask in given["mask"]]
+    output, needed = told(net.eval(), given, "coarse_1")
+    maps = [
+        prompts.truthful("coarse_1", mask.numpy(), (SIZE, SIZE), name)
+        for mask, name in zip(given["mask"], given["name"], strict=True)
+    ]
+    assert needed == []
+    torch.testing.assert_close(output.mask_logits, net(given["image"], prompt=as_prompt(maps)).mask_logits)
+    renamed, _ = told(net, given | {"name": ["a", "b"]}, "coarse_1")
+    assert not torch.equal(output.mask_logits, renamed.mask_logits)
+
+
+@torch.no_grad()
+def test_clicks_of_a_test_mend_the_mask(net):
+    given = batch(0, 0)
+    given["mask"] = [mask[0].bool() for mask in given["mask"]]
+    errors = []
+    for kind in ("clicks_1", "clicks_5"):
+        output, needed = told(net.eval(), given, kind)
+        errors.append(float((output.mask - truth(2)).abs().mean()))
+        assert len(needed) == 2
+        assert all(0 <= count <= MOST_CLICKS for count in needed)
+    assert errors[1] < errors[0] < float((net(given["image"]).mask - truth(2)).abs().mean())
+
+
+@torch.no_grad()
+def test_a_network_in_rounds_is_told_too(net):
+    given = batch(0)
+    given["mask"] = [mask[0].bool() for mask in given["mask"]]
+    wrapped = apply_variant(net.eval(), Variant(sharpness=2.0))
+    for kind in ("box", "clicks_2"):
+        plain, needed = told(net, given, kind)
+        sharp, needed_too = told(wrapped, given, kind)
+        assert needed == needed_too
+        torch.testing.assert_close(sharp.mask_logits, 2 * plain.mask_logits)
+
+
+def test_prompts_are_those_of_people():
+    """What is made from the truth to train with, `src.predict` makes of the same words."""
+    mask = truth(1)[0, 0, :48].numpy() > 0
+    size, height, width = (40, 40), *mask.shape
+    said = Said(box=(20, 8, 45, 30)).maps(height, width, 40)
+    box = prompts.box(mask, size, 0.0, prompts.seeded(""))
+    clicks = prompts.clicked([Click(0.25, 0.5, True), Click(0.7, 0.6, False)], size, mask.shape)
+    signed = [(0.25 * width, 0.5 * height, 1), (0.7 * width, 0.6 * height, -1)]
+    shown = prompts.coarse_map(mask, (height, width), 1, prompts.seeded(""))
+    assert prompts.TRUST == TRUST
+    for ours, theirs in (
+        (box, said),
+        (clicks, Said(clicks=signed).maps(height, width, 40)),
+        (prompts.overlaid(box, clicks), Said(box=(20, 8, 45, 30), clicks=signed).maps(height, width, 40)),
+        (prompts.from_map(shown), Said(mask=np.pad(shown, ((0, 16), (0, 0)))).maps(64, 64, 64)),
+    ):
+        size = ours.target.shape
+        torch.testing.assert_close(torch.from_numpy(ours.certainty), torch.from_numpy(theirs.certainty[: size[0]]))
+        sure = ours.certainty > 1e-6
+        np.testing.assert_allclose(ours.target[sure], theirs.target[: size[0]][sure], atol=1e-6)
+
+
+def answering(target: np.ndarray, good_after: int) -> Any:
+    def answer(made: Sequence[Click]) -> Tensor:
+        good = len(made) >= good_after
+        return torch.from_numpy(target * 1.0) if good else torch.zeros(target.shape)
+
+    return answer
+
+
+def test_clicks_are_counted_until_the_mask_is_good():
+    target = truth(1)[0, 0].numpy() > 0
+    nothing = torch.zeros(target.shape)
+    found = click_through(target, nothing, answering(target, 3), least=1)
+    assert (found.needed, len(found.clicks), len(found.maps)) == (3, 3, 4)
+    assert click_through(target, torch.from_numpy(target * 1.0), answering(target, 0), least=5).needed == 0
+    given_up = click_through(target, nothing, answering(target, 99), least=1)
+    assert (given_up.needed, len(given_up.clicks)) == (MOST_CLICKS, MOST_CLICKS)
+
+
+def test_kinds_of_prompts():
+    for kind in ("box", "box_jitter", "coarse_3", "clicks_1", "clicks_20"):
+        check_kind(kind)
+    for kind in ("boxes", "coarse_4", "clicks_0", "clicks_21", "clicks_x", "clicks_"):
+        with pytest.raises(UserError, match=f"prompts={kind}: expected box, box_jitter, .*, or clicks_1 to clicks_20"):
+            check_kind(kind)
+
+
+def test_prompts_of_images_become_one():
+    maps = [PromptMaps(np.full((2, 3), i, np.float32), np.full((2, 3), i / 2, np.float32)) for i in range(2)]
+    prompt = as_prompt(maps)
+    assert prompt.target.shape == (2, 1, 2, 3)
+    assert float(prompt.certainty[1].mean()) == 0.5
