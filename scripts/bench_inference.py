@@ -13,7 +13,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -66,11 +66,10 @@ def measure(nets: dict[str, nn.Module], setting: Setting, size: int, rounds: int
     layout = FORMATS[setting.layout]
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(setting.batch, 3, size, size, generator=generator).contiguous(memory_format=layout)
-    parts = {"encoder": next(iter(nets.values())).encoder, **nets}
-    calls = {
-        name: torch.compile(part.to(memory_format=layout)) if setting.compiled else part.to(memory_format=layout)
-        for name, part in parts.items()
-    }
+    parts: dict[str, Any] = {"encoder": next(iter(nets.values())).encoder, **nets}
+    for part in parts.values():
+        part.to(memory_format=layout)
+    calls = {name: torch.compile(part) if setting.compiled else part for name, part in parts.items()}
     return seconds(calls, image, rounds)
 
 
@@ -86,10 +85,8 @@ def bench(arguments: argparse.Namespace) -> None:
     for setting in itertools.starmap(Setting, itertools.product(*choices)):
         found = measure(nets, setting, arguments.image_size, arguments.rounds)
         cells = (f"{1e3 * found[name] / setting.batch:.0f} ({found[name] / found['encoder']:.2f})" for name in names)
-        compiled = "yes" if setting.compiled else "no"
-        print(
-            f"| {setting.threads} | {setting.batch} | {setting.layout} | {compiled} | {' | '.join(cells)} |", flush=True
-        )
+        about = [*map(str, setting[:3]), "yes" if setting.compiled else "no"]
+        print(f"| {' | '.join([*about, *cells])} |", flush=True)
 
 
 def main() -> None:

@@ -208,8 +208,8 @@ def growth(arguments: argparse.Namespace) -> None:
                 curves[name].append(own)
     print()
     if len(arguments.lengths) > 1:
-        for name, own in curves.items():
-            print(f"{name}: {growth_in_words(arguments.lengths, own)}")
+        for name, curve in curves.items():
+            print(f"{name}: {growth_in_words(arguments.lengths, curve)}")
 
 
 def growth_in_words(lengths: Sequence[int], times: Sequence[float]) -> str:

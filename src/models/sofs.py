@@ -223,9 +223,9 @@ class MaskStep(nn.Module):
         trust: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return (M̂_k, r_{k−1}), with r = 0 if the residual is off; shapes as in :func:`mask_step`."""
-        state, said = (image, background, mask, mask_prev), {"prompt": prompt, "trust": trust}
         if not self.residual:
-            return mask_step(*state, 0.0, self.mu(), 0.0, **said), torch.zeros_like(mask)
+            state = (image, background, mask, mask_prev)
+            return mask_step(*state, 0.0, self.mu(), 0.0, prompt=prompt, trust=trust), torch.zeros_like(mask)
         filtering = (self.uncertain_band, self.softness)
         residual = filtered_residual(mask, mask_prev, *filtering)
         grad_s = self.scale * self.gradient(residual).float()

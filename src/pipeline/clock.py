@@ -66,8 +66,9 @@ def clock_for(trainer_cfg: DictConfig) -> dict[str, Clock]:
 
 def report(trainer: L.Trainer, words: Callable[[Clock], str]) -> None:
     """Print what the trainer's clock says, in the first process; nothing with another profiler (`clock_for`)."""
-    if isinstance(trainer.profiler, Clock) and trainer.is_global_zero:
-        console().print(words(trainer.profiler), highlight=False)
+    clock = trainer.profiler  # type: ignore[attr-defined]
+    if isinstance(clock, Clock) and trainer.is_global_zero:
+        console().print(words(clock), highlight=False)
 
 
 def percent(part: float, whole: float) -> str:
