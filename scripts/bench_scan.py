@@ -1,66 +1,50 @@
 """Time, memory and exactness of the selective scan's backends, against the plain loop in the same run.
 
-    python -m scripts.bench_scan [--lengths 144 576 2304 9216] [--threads 2] [--repeats 7]
+    python -m scripts.bench_scan [--lengths 144 576 2304 9216] [--threads 2] [--repeats 9]
+    python -m scripts.bench_scan --growth [--against FOLDER]
 
 The setting is that of one scan of a map: batch 1, 4 groups (directions) of 128 channels, 16 states, Δ through bias and
 softplus, D. The loop (over `unbind`, as fast as eager torch gets) runs on one torch thread: a second one would only
 wait. Times are the best of several runs; ratios compare within this run, on this machine. "recorded": with gradients
 enabled, as in training. Memory: growth of a separate process beyond its inputs, divided by the bytes of u. Errors:
 against the loop in float64, relative to the largest value, for y and for the worst of all gradients.
+
+`--growth` times the fastest backend and the loop up to 65,536 tokens, and fits the exponent p of time ∝ L^p. With
+`--against` the scan of another checkout takes turns with this one, each in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import json
 import multiprocessing
+import os
 import resource
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from scripts import scan_timer
+from scripts.growth import bend, exponent
+from scripts.scan_timer import GROUPS, STATES, WIDTH, inputs, run, scan, with_gradients
 from src.cli.script import ScriptParser
-from src.ops import available_backends, selective_scan
+from src.ops import available_backends
 from src.ops.scan import KERNELS
+from src.utils.errors import UserError
 
-GROUPS, WIDTH, STATES = 4, 128, 16
-
-
-def inputs(length: int, device: str, dtype: torch.dtype = torch.float32) -> list[Tensor]:
-    """Return u, delta, A, B, C, D, delta_bias, with A and Δ (10⁻³ to 10⁻¹) as at the start of a training."""
-    generator = torch.Generator().manual_seed(length)
-    rows = GROUPS * WIDTH
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    step = torch.exp(torch.rand(rows, generator=generator) * 4.6 - 6.9)
-    values = [
-        normal(1, rows, length),
-        normal(1, rows, length) * 0.5,
-        -torch.arange(1.0, STATES + 1).repeat(rows, 1),
-        normal(1, GROUPS, STATES, length),
-        normal(1, GROUPS, STATES, length),
-        normal(rows),
-        step + torch.log(-torch.expm1(-step)),
-    ]
-    return [value.to(device, dtype) for value in values]
-
-
-def scan(backend: str, arguments: list[Tensor]) -> Tensor:
-    """Return y, (1, 512, L)."""
-    u, delta, A, B, C, D, delta_bias = arguments
-    return selective_scan(u, delta, A, B, C, D, delta_bias, delta_softplus=True, backend=backend)
-
-
-def run(backend: str, arguments: list[Tensor], backward: bool) -> list[Tensor]:
-    """Return y, and with ``backward`` the gradients of the sum of squares / 2."""
-    y = scan(backend, arguments)
-    return [y, *torch.autograd.grad(y, arguments, y.detach())] if backward else [y]
+ROOT = Path(__file__).resolve().parents[1]
+LENGTHS = (144, 576, 2304, 9216)
+GROWTH_LENGTHS = (256, 1024, 4096, 16384, 65536)
+LOOP_BACKWARD = 16384
+"""Longest sequence of which the loop's gradients are timed: it keeps 100 KB per token."""
+LOOP_RUNS = 2
 
 
 def best(function: Callable[[], object], repeats: int, device: str) -> float:
@@ -85,8 +69,8 @@ def peak_memory(backend: str, length: int, threads: int, device: str) -> float |
 
 def _peak_memory(backend: str, length: int, threads: int, device: str) -> float:
     torch.set_num_threads(threads)
-    run(backend, _with_gradients(inputs(144, device)), backward=True)
-    arguments = _with_gradients(inputs(length, device))
+    run(backend, with_gradients(inputs(144, device)), backward=True)
+    arguments = with_gradients(inputs(length, device))
     gc.collect()
     if device == "cuda":
         before = torch.cuda.memory_allocated()
@@ -105,10 +89,6 @@ def _peak_memory(backend: str, length: int, threads: int, device: str) -> float:
     return (peak - before) / arguments[0].nbytes
 
 
-def _with_gradients(arguments: list[Tensor]) -> list[Tensor]:
-    return [x.requires_grad_() for x in arguments]
-
-
 def errors(backend: str, arguments: list[Tensor], exact: list[Tensor]) -> tuple[float, float]:
     """Return the error of y and the largest error of the gradients, for the cotangent of the float64 run."""
     y = scan(backend, arguments)
@@ -120,13 +100,13 @@ def errors(backend: str, arguments: list[Tensor], exact: list[Tensor]) -> tuple[
 def rows(length: int, device: str, threads: int, repeats: int) -> Iterator[list[str]]:
     """Yield one row of the table per backend, the loop first."""
     torch.set_num_threads(1)
-    exact = run("loop", _with_gradients(inputs(length, device, torch.float64)), backward=True)
+    exact = run("loop", with_gradients(inputs(length, device, torch.float64)), backward=True)
     loop: list[float] = []
     usable = [name for name, reason in available_backends().items() if reason is None]
     on = KERNELS | {"mamba_ssm": "cuda"}
     for backend in [name for name in usable if on.get(name, device) == device]:
         torch.set_num_threads(1 if backend == "loop" else threads)
-        plain, leaves = inputs(length, device), _with_gradients(inputs(length, device))
+        plain, leaves = inputs(length, device), with_gradients(inputs(length, device))
         count = max(2, repeats // 3) if backend == "loop" else repeats
         times = [
             best(lambda: run(backend, plain, backward=False), count, device),  # noqa: B023
@@ -147,10 +127,106 @@ def rows(length: int, device: str, threads: int, repeats: int) -> Iterator[list[
         ]
 
 
+class Timer:
+    """A process that times the scan of a checkout (`scripts/scan_timer.py`).
+
+    Args:
+        checkout: its folder; any version of the project since the scan is in `src.ops`.
+    """
+
+    def __init__(self, checkout: Path) -> None:
+        command = [sys.executable, str(Path(scan_timer.__file__))]
+        environment = os.environ | {"PYTHONPATH": str(checkout)}
+        self._checkout = checkout
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=checkout, env=environment
+        )
+
+    def __enter__(self) -> Timer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def seconds(self, *arguments: str | int | bool) -> float:
+        """Return `scan_timer.seconds` of the checkout.
+
+        Raises:
+            UserError: the process has ended; it has printed why.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            print(json.dumps(arguments), file=self._process.stdin, flush=True)
+        if not (answer := self._process.stdout.readline()):
+            raise UserError(f"{self._checkout}: its scan could not be timed, see above")
+        return float(answer)
+
+
+def timed_growth(
+    timers: Sequence[Timer], length: int, threads: int, repeats: int, device: str
+) -> tuple[list[list[float]], list[float]]:
+    """Return the fastest times of each checkout, and of the first one's loop: forward, forward + backward.
+
+    Checkouts and loop take turns. The loop is only run `LOOP_RUNS` times; its second time is missing where its
+    gradients would fill the memory.
+    """
+    kinds = (False, True)
+    found: list[list[list[float]]] = [[[] for _ in kinds] for _ in timers]
+    loop: list[list[float]] = [[] for backward in kinds if not backward or length <= LOOP_BACKWARD]
+    for turn in range(repeats):
+        for timer, times in zip(timers, found, strict=True):
+            for backward, own in zip(kinds, times, strict=True):
+                own.append(timer.seconds("auto", length, backward, threads, device))
+        if turn < LOOP_RUNS:
+            for backward, own in zip(kinds, loop, strict=False):
+                own.append(timers[0].seconds("loop", length, backward, 1, device))
+    return [[min(own) for own in times] for times in found], [min(own) for own in loop]
+
+
+def growth(arguments: argparse.Namespace) -> None:
+    """Print the times of every length, their ratios, and how they grow."""
+    checkouts = [ROOT, *([arguments.against.resolve()] if arguments.against is not None else [])]
+    if missing := [str(folder) for folder in checkouts if not (folder / "src" / "ops" / "__init__.py").is_file()]:
+        raise UserError(f"--against {missing[0]}: no checkout of this project, it has no src/ops")
+    names = ("forward", "forward + backward")
+    header = ["L", *(f"{name} | × loop" for name in names)]
+    header += [f"{name}, {arguments.against.name} | × this" for name in names] if arguments.against is not None else []
+    print("| " + " | ".join(header) + " |\n" + "|---:" * (2 * len(header) - 1) + "|")
+    curves: dict[str, list[float]] = {name: [] for name in names}
+    with ExitStack() as stack:
+        timers = [stack.enter_context(Timer(folder)) for folder in checkouts]
+        for length in arguments.lengths:
+            settings = (arguments.threads, arguments.repeats, arguments.device)
+            (ours, *others), loop = timed_growth(timers, length, *settings)
+            ratios = [f"{slow / fast:.1f}" for slow, fast in zip(loop, ours, strict=False)] + ["–"] * (2 - len(loop))
+            cells = [f"{1e3 * own:.2f} ms | {ratio}" for own, ratio in zip(ours, ratios, strict=True)]
+            cells += [f"{1e3 * a:.2f} ms | {a / b:.2f}" for one in others for a, b in zip(one, ours, strict=True)]
+            print(f"| {length} | " + " | ".join(cells) + " |", flush=True)
+            for name, own in zip(names, ours, strict=True):
+                curves[name].append(own)
+    print()
+    if len(arguments.lengths) > 1:
+        for name, curve in curves.items():
+            print(f"{name}: {growth_in_words(arguments.lengths, curve)}")
+
+
+def growth_in_words(lengths: Sequence[int], times: Sequence[float]) -> str:
+    """Return the exponent over all lengths and over the last two, and the distance from a straight line."""
+    last = exponent(lengths[-2:], times[-2:])
+    over = f"L = {lengths[0]} to {lengths[-1]}"
+    return (
+        f"time ∝ L^{exponent(lengths, times):.2f} ({over}; last two: {last:.2f}), off a line {bend(lengths, times):.0%}"
+    )
+
+
 def main() -> None:
     """Run the command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("--lengths", type=int, nargs="+", default=[144, 576, 2304, 9216], help="tokens L")
+    parser.add_argument("--lengths", type=int, nargs="+", help="tokens L (default: 144 to 9216; --growth: to 65536)")
+    parser.add_argument("--growth", action="store_true", help="time alone, of long sequences")
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="another checkout, timed in turns with this one")
     parser.add_argument("--threads", type=int, default=2, help="torch threads of every backend but the loop")
     parser.add_argument("--repeats", type=int, default=9, help="timed runs; the best counts")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
@@ -158,12 +234,19 @@ def main() -> None:
 
 
 def bench(arguments: argparse.Namespace) -> None:
-    """Measure and print one table per length, and why a backend is not available."""
+    """Measure and print one table per length; with ``growth`` one table of all lengths."""
+    arguments.growth |= arguments.against is not None
+    arguments.lengths = sorted(arguments.lengths or (GROWTH_LENGTHS if arguments.growth else LENGTHS))
     where = (
         torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {arguments.threads} threads (loop: 1)"
     )
     setting = f"batch 1, {GROUPS} × {WIDTH} channels, {STATES} states, float32"
     print(f"Selective scan, {setting}; {where}; torch {torch.__version__}.")
+    (growth if arguments.growth else backends)(arguments)
+
+
+def backends(arguments: argparse.Namespace) -> None:
+    """Print one table per length, and why a backend is not available."""
     print("(… ×): times faster than the loop. fb/f: forward + backward over forward.")
     header = [
         "backend",

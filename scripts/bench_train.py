@@ -1,6 +1,6 @@
 """One training step of several models, in one run: seconds, ratio to the plain FPN, memory.
 
-    python -m scripts.bench_train [--models fpn fpn_ds run_quarter run run_paper] [--image-size 224] [--batch-size 8] [OVERRIDE …]
+    python -m scripts.bench_train [--models fpn fpn_ds …] [--image-size 224] [--batch-size 8] [OVERRIDE …]
 
 Forward, loss, backward and optimiser step on random images, as in `experiment=camo_lite0`, with random weights. The
 models take turns, so that other load on the machine affects all of them alike; the median of the rounds is reported.
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 
 from src.cli.script import ScriptParser
 from src.module import COSModule
@@ -28,12 +29,17 @@ from src.utils.memory import keep_freed_memory
 CONFIGS = Path(__file__).resolve().parents[1] / "conf"
 
 
-def make(model: str, overrides: list[str], device: str) -> tuple[COSModule, torch.optim.Optimizer]:
-    """Return the module of `experiment=camo_lite0 model=…` with random weights, and its optimiser."""
+def composed(model: str, overrides: list[str]) -> DictConfig:
+    """Return the configuration of `experiment=camo_lite0 model=…` with random weights."""
     with initialize_config_dir(str(CONFIGS), version_base=None):
-        cfg = compose(
+        return compose(
             "train", overrides=["experiment=camo_lite0", f"model={model}", "encoder.weights=null", *overrides]
         )
+
+
+def make(model: str, overrides: list[str], device: str) -> tuple[COSModule, torch.optim.Optimizer]:
+    """Return the module of :func:`composed` and its optimiser."""
+    cfg = composed(model, overrides)
     torch.manual_seed(0)
     module: COSModule = instantiate(cfg.model).to(device).train()
     return module, module.make_optimizer(module.parameters())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from src.losses import StagewiseLoss
 from src.metrics import COSMetrics
 from src.models.diagnostics import mask_step_gains, unfolding_values
-from src.models.outputs import MaskOutput, RUNOutput, masks_at_size, stage_logits
+from src.models.outputs import MaskOutput, RUNOutput, maps_at_size, masks_at_size, stage_logits
 from src.prompting import Seen, told, trained_on
 from src.scoring.pool import WorkerPool
 from src.scoring.scorer import MapScorer
@@ -131,14 +132,16 @@ class COSModule(LightningModule):
             self.scorer = MapScorer(self.val_metrics.protocol, self.val_metrics.extra, WorkerPool(0))
 
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Hand the maps of all stages of a batch to the scorer."""
+        """Hand the masks of all stages of a batch to the scorer."""
         assert self.scorer is not None
         dataset = self.trainer.datamodule.test_names[dataloader_idx]  # type: ignore[attr-defined]
-        output = self(batch["image"]) if self.prompts is None else self._told(dataset, batch, self.prompts)
-        stages = {name: masks_at_size(logits, batch["mask"]) for name, logits in stage_logits(output).items()}
+        with self.trainer.profiler.profile("network"):  # type: ignore[attr-defined]
+            output = self(batch["image"]) if self.prompts is None else self._told(dataset, batch, self.prompts)
+        stages = stage_logits(output)
         valid = batch.get("valid") or [None] * len(batch["name"])
         for i, (image, target) in enumerate(zip(batch["name"], batch["mask"], strict=True)):
-            self.scorer.add(dataset, image, {name: maps[i] for name, maps in stages.items()}, target, valid[i])
+            own = {name: logits[i : i + 1] for name, logits in stages.items()}
+            self.scorer.add(dataset, image, partial(maps_at_size, own, target), target, valid[i])
 
     def _told(self, dataset: str, batch: dict[str, Any], kind: str) -> Output:
         """Return the network's output for a batch with prompts, and keep how many clicks it needed."""

@@ -132,6 +132,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def exported_prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `tiny.ckpt` and its export `tiny.onnx`, which reads pictures and prompts."""
+    return made_once(tmp_path_factory, "exported_prompts", exporter("prompts=true"))
+
+
+@pytest.fixture(scope="session")
 def cod_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with the sets of camouflaged objects, for tests that only read one."""
     return write_cod(tmp_path_factory.mktemp("cod"))

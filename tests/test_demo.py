@@ -13,8 +13,11 @@ import yaml
 
 from src.demo import demo, main
 from src.inference import demo as making
+from src.inference.onnx_network import OnnxNetwork
 from src.inference.serve import SiteServer
+from src.inference.site import NO_PROMPTS, PROMPTS_LATE, make_site
 from src.utils.errors import UserError
+from tests.fixtures.prompted_onnx import write_prompted_onnx
 from tests.fixtures.staged_onnx import write_staged_onnx
 from tests.fixtures.tiny import config
 from tests.fixtures.web_runtime import expect_stand_in, write_runtime
@@ -46,6 +49,21 @@ def test_out_writes_a_page_for_any_static_host(places, tmp_path, capsys):
     assert (out / "model.onnx").read_bytes() == (tmp_path / "net.onnx").read_bytes()
     site = json.loads((out / "site.json").read_text())
     assert (site["model"], site["note"], site["name"]) == ("model.onnx", "a test", "RUN with tf_efficientnet_lite0")
+
+
+def test_the_page_is_told_what_boxes_and_clicks_are_worth(tmp_path):
+    """Nothing without the inputs, little in a closing step alone; of a network that learned with them no words."""
+    runtime = write_runtime(tmp_path / "runtime")
+    late, none = write_prompted_onnx(tmp_path / "late.onnx"), write_staged_onnx(tmp_path / "none.onnx")
+    learned = OnnxNetwork(late)
+    learned.config = {"model": {"net": {"prompts": {"nu": 1.0}}}}
+    for model, network, taken, words in (
+        (none, OnnxNetwork(none), False, NO_PROMPTS),
+        (late, OnnxNetwork(late), True, PROMPTS_LATE),
+        (late, learned, True, ""),
+    ):
+        site = json.loads(make_site(model, runtime, network).read("site.json"))
+        assert site["prompts"] == {"taken": taken, "words": words}
 
 
 def test_the_folder_is_a_hugging_face_space(places, tmp_path):

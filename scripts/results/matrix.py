@@ -135,10 +135,10 @@ def core_runs(results: Path) -> list[Run]:
 
 def ablation_runs(results: Path) -> list[Run]:
     """Return the phase ``ablation``: RUN, its parts, choices and numbers of stages, at 160 px."""
-    named: dict[str, tuple[str, ...]] = {"run": ()}
-    named |= {f"run-{part}": (f"ablation=no_{part}",) for part in PARTS}
-    named |= {f"run+{choice}": (f"ablation={choice}",) for choice in (*CHOICES, *STAGES)}
-    named |= {f"run-coupling+{choice}": (f"ablation=[no_coupling,{choice}]",) for choice in WITHOUT_UNFOLDING_TOO}
+    choices = {f"run-{part}": f"no_{part}" for part in PARTS}
+    choices |= {f"run+{choice}": choice for choice in (*CHOICES, *STAGES)}
+    choices |= {f"run-coupling+{choice}": f"[no_coupling,{choice}]" for choice in WITHOUT_UNFOLDING_TOO}
+    named = {"run": _model("run")} | {name: (*_model("run"), f"ablation={one}") for name, one in choices.items()}
     named["run_paper"] = _model("run_paper")
     compared = {
         f"run{part}{choice}"
@@ -172,9 +172,9 @@ def task_runs(results: Path) -> list[Run]:
     """Return the phase ``tasks``: polyps and vessels."""
     full = ("model.net.levels=coarse_to_fine", "model.net.unfold_stride=1")
     trainings: dict[str, dict[str, tuple[str, ...]]] = {
-        "kvasir": {"run": (), "fpn_ds": ("model=fpn_ds",)},
+        "kvasir": {"run": _model("run"), "fpn_ds": ("model=fpn_ds",)},
         "drive": {
-            "run": full,
+            "run": (*_model("run"), *full),
             "fpn_ds": ("model=fpn_ds", *full),
             "unet": ("model=unet",),
             "unet+image_skips": ("model=unet", "model.net.image_skips=true"),
@@ -381,8 +381,9 @@ def _told(variant: Variant) -> list[str]:
 
 
 def _model(name: str) -> tuple[str, ...]:
-    """Return the overrides of a network's name; none for `run`, which is the experiments' own model."""
-    return {"run": (), "run_paper": ("model=run_paper", "loss=published")}.get(name, (f"model={name}",))
+    """Return the overrides of a network's name; `run` is the one at a quarter of the resolution."""
+    models = {"run": ("model=run_quarter",), "run_paper": ("model=run_paper", "loss=published")}
+    return models.get(name, (f"model={name}",))
 
 
 def _parted(words: list[str]) -> tuple[list[str], list[str]]:

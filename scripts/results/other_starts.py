@@ -11,6 +11,7 @@ every stage mask are printed and stored for docs/results/mechanism.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +22,7 @@ from torch import Tensor
 from scripts.results.archive import PROTOCOL
 from scripts.results.store import identity, store_findings
 from scripts.results.tables import start_table
-from src.models.outputs import masks_at_size, stage_logits
+from src.models.outputs import maps_at_size, stage_logits
 from src.pipeline.reopen import load_trained_run
 from src.scoring.pool import WorkerPool
 from src.scoring.scorer import MapScorer
@@ -63,9 +64,7 @@ def unfold_from_others(checkpoint_path: Path, data: Path | None, model: str = "r
         for i, (name, mask) in enumerate(zip(names, masks, strict=True)):
             for start, made in (("its own", None), *((start, make(truths, i)) for start, make in STARTS.items())):
                 logits = stage_logits(net(images[i : i + 1], made))
-                scorer.add(
-                    start, name, {k: masks_at_size(maps, [mask])[0] for k, maps in logits.items()}, mask, valid[i]
-                )
+                scorer.add(start, name, partial(maps_at_size, logits, mask), mask, valid[i])
         scores = scorer.results()
     return pd.DataFrame(
         about | {"start": start, "map": name} | {measure: one.scalars[measure] for measure in ("s_alpha", "mae")}

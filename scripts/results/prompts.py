@@ -99,9 +99,8 @@ def answers(net: RUN, image: Tensor) -> tuple[dict[str, Answer], Tensor]:
         )
     elif net.mask_steps:
         for nu in NUS:
-            found[f"term in the closing step, ν = {nu:g}"] = lambda given, nu=nu: closing_logits(
-                net, image, output, given.prompt, nu
-            )
+            name = f"term in the closing step, ν = {nu:g}"
+            found[name] = lambda given, nu=nu: closing_logits(net, image, output, given.prompt, nu)  # type: ignore[misc]
     rivals: list[Answer] = [
         lambda given: _logit(_read(given)),
         lambda given: _logit(own.sigmoid() * _read(given)),
@@ -160,9 +159,9 @@ def givens(case: Case, folders: Mapping[str, Path]) -> Iterator[tuple[str, Given
         map_ = prompts.coarse_map(shown, size, 1, rng)
         yield f"{kind}, trust {prompts.WRONG_TRUST}", Given.of_map(map_, prompts.WRONG_TRUST)
     for name, folder in folders.items():
-        map_ = torch.from_numpy(read_map(_map_file(folder, case.name)))[None, None].float()
-        map_ = F.interpolate(map_, size, mode="bilinear", antialias=True).clamp(0, 1)
-        yield f"{name}'s map", Given.of_map(map_[0, 0].numpy())
+        read = torch.from_numpy(read_map(_map_file(folder, case.name)))[None, None].float()
+        shrunk = F.interpolate(read, size, mode="bilinear", antialias=True).clamp(0, 1)
+        yield f"{name}'s map", Given.of_map(shrunk[0, 0].numpy())
 
 
 def corrected(case: Case, answer: Answer, own: Tensor) -> Clicked:
@@ -210,7 +209,7 @@ def _score(scorer: MapScorer, net: RUN, case: Case, folders: Mapping[str, Path])
     """Score one image with every prompt and method; return how many clicks each method needed."""
 
     def add(prompt: str, maps: Mapping[str, Tensor]) -> None:
-        scorer.add(prompt, case.name, maps, case.mask, case.valid)
+        scorer.add(prompt, case.name, lambda: maps, case.mask, case.valid)
 
     def at_size(logits: Tensor) -> Tensor:
         return masks_at_size(logits, [case.mask])[0]

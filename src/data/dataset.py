@@ -114,7 +114,7 @@ class COSDataset(Dataset[TrainSample]):
             made["valid"] = torch.from_numpy((out["mask"] != IGNORED).astype(np.float32)[None])
         if self.prompts is not None and rng is not None:
             map_ = out["masks"][0] if maps else None
-            made.update(self.prompts.sample(kind, rng, np.asarray(found), self._mask_of_another, map_))  # type: ignore[typeddict-item]
+            made.update(self.prompts.sample(kind, rng, np.asarray(found), self._mask_of_another, map_))
         return made
 
     def _mask_of_another(self, number: int) -> np.ndarray:

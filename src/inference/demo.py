@@ -12,7 +12,7 @@ from src.inference.runtime import web_runtime
 from src.inference.site import Site, make_site
 from src.utils.cache_dir import cache_dir
 
-EDITION = 1
+EDITION = 2
 """Version of what the page reads in an exported file; raising it exports every network again."""
 
 
@@ -21,7 +21,8 @@ def demo_site(source: str, runtime: str | None = None, say: Callable[[str], None
 
     Args:
         source: what :func:`src.inference.opening.open_network` takes. An ``.onnx`` file is used as it is (with its
-            stages, if it was exported with ``stages=true``); another one is exported once and kept in the cache.
+            stages and its prompts, if it was exported with ``stages=true prompts=true``); another one is exported once
+            and kept in the cache.
         runtime: see :func:`src.inference.runtime.web_runtime`.
         say: called with each line to print.
 
@@ -45,10 +46,10 @@ def cached_export(checkpoint: Path, say: Callable[[str], None]) -> Path:
 
 
 def export_with_stages(checkpoint: Path, target: Path, say: Callable[[str], None]) -> None:
-    """Export a checkpoint with further outputs, one per stage for its mask, its background and its edges."""
+    """Export a checkpoint with the maps of its stages as outputs, and the inputs of a prompt if it takes prompts."""
     from src.inference.export.settings import export_settings
 
-    asked = {"size": "dynamic", "pre_post": True, "half": False, "stages": True, "overwrite": True}
+    asked = {"size": "dynamic", "pre_post": True, "half": False, "stages": True, "prompts": None, "overwrite": True}
     settings = export_settings({"ckpt_path": str(checkpoint), "out": str(target), **asked})
     from src.inference.export.job import export_network
 

@@ -161,7 +161,7 @@ def _check_mask(mask: AnyMask | None, height: int, width: int) -> None:
         if not Path(mask).is_file():
             raise UserError(f"{name}: no such file")
         check_map(Path(mask))
-        size = read_map(Path(mask)).shape[::-1] if _is_array_file(mask) else read_header(mask).size
+        size = read_map(Path(mask)).shape[::-1] if _is_array_file(mask) else read_header(Path(mask)).size
     if size != (width, height):
         raise UserError(f"{name}: {size[0]}×{size[1]} pixels, and the picture has {width}×{height} (width×height)")
 

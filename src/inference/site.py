@@ -16,6 +16,11 @@ from src.utils.protected import Protected
 
 PAGE = Path(__file__).with_name("page")
 MODEL = "model.onnx"
+PROMPTS_LATE = "This network learned without boxes and clicks: they correct its last step alone."
+NO_PROMPTS = (
+    "Boxes and clicks cannot correct this mask: the file was exported without prompts=true, or its network has no step "
+    "that could use them."
+)
 RUNTIME_LICENSE = """onnxruntime-web 1.30.0, MIT License, Copyright (c) Microsoft Corporation
 
 Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
@@ -113,6 +118,7 @@ def make_site(model: Path, runtime: Path, network: OnnxNetwork) -> Site:
         "side": network.image_size,
         "name": _name(network.config),
         "note": network.note,
+        "prompts": {"taken": network.takes_prompts, "words": _prompt_words(network)},
     }
     files["site.json"] = json.dumps(about).encode()
     files["README.md"] = README.format(note=network.note or "see where they come from").encode()
@@ -124,3 +130,10 @@ def _name(config: Mapping[str, Any]) -> str:
     network = str(config.get("model", {}).get("net", {}).get("_target_", "")).rpartition(".")[2]
     encoder = config.get("encoder", {}).get("name", "")
     return " with ".join(name for name in (network, encoder) if name) or "An exported network"
+
+
+def _prompt_words(network: OnnxNetwork) -> str:
+    """Return what the page says of boxes and clicks: why there are none, or what they are worth; else nothing."""
+    if not network.takes_prompts:
+        return NO_PROMPTS
+    return "" if network.config.get("model", {}).get("net", {}).get("prompts") else PROMPTS_LATE

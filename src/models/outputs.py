@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -115,3 +115,8 @@ def masks_at_size(logits: Tensor, targets: Sequence[Tensor]) -> list[Tensor]:
         ).sigmoid()[0, 0]
         for row, target in zip(logits, targets, strict=True)
     ]
+
+
+def maps_at_size(logits: Mapping[str, Tensor], target: Tensor) -> dict[str, Tensor]:
+    """Return the maps (h, w) of one image at its mask's size, by name, from its logits (1,1,H,W)."""
+    return {name: masks_at_size(own, [target])[0] for name, own in logits.items()}

@@ -10,7 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.checks import Expectation, check, one_of
-from src.models.layers import TOKEN, PositiveScalar, Resolution, above_floor, conv_bn_relu, from_tokens, to_tokens
+from src.models.layers import (
+    TOKEN,
+    PositiveScalar,
+    Resolution,
+    above_floor,
+    conv_bn_relu,
+    from_tokens,
+    near_zero,
+    to_tokens,
+)
 from src.models.resample import pad_to_multiple, upsample
 
 
@@ -39,8 +48,9 @@ class BackgroundNetwork(nn.Module):
     Args:
         widths: channels of the three levels.
         reads_image: see above.
-        resolution: ``pixel``: the finest level has one token a pixel; ``space_to_depth``: one for 4 × 4 pixels, whose
-            values it reads and writes (our choice: a sixth of the work, docs/results/cost.md).
+        resolution: ``pixel``: the finest level has one token a pixel. ``space_to_depth``: one for 4 × 4 pixels, whose
+            values it reads; it writes one number d for each pixel, and U = d·C, or d·B̂ without C (our choice). So U
+            has C's texture, which 4 × 4 pixels in ``widths[0]`` channels cannot carry.
 
     ``forward(mask, background, image)``: (N,1,H,W), (N,3,H,W), (N,3,H,W) of any H, W → correction (N,3,H,W).
     """
@@ -52,16 +62,15 @@ class BackgroundNetwork(nn.Module):
         fine, middle, coarse = widths
         self.reads_image = reads_image
         channels = 7 if reads_image else 4
-        by_pixel = resolution == "pixel"
+        self.by_pixel = by_pixel = resolution == "pixel"
         self.multiple = 4 if by_pixel else 4 * TOKEN
         self.encode_fine = conv_bn_relu(channels, fine) if by_pixel else _token_bn_relu(channels, fine)
         self.encode_middle = conv_bn_relu(fine, middle)
         self.encode_coarse = nn.Sequential(conv_bn_relu(middle, coarse), conv_bn_relu(coarse, coarse))
         self.decode_middle = conv_bn_relu(coarse + middle, middle)
         self.decode_fine = conv_bn_relu(middle + fine, fine)
-        self.head = nn.Conv2d(fine, 3, 3, padding=1) if by_pixel else from_tokens(fine, 3)
-        nn.init.normal_(self.head.weight, std=1e-3)
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        self.head = nn.Conv2d(fine, 3, 3, padding=1) if by_pixel else from_tokens(fine, 1)
+        near_zero(self.head)
 
     def forward(self, mask: Tensor, background: Tensor, image: Tensor) -> Tensor:
         """Return the repair U of B̂_k, (N,3,h,w), from M_k (N,1,h,w), B̂_k and C (N,3,h,w) each."""
@@ -72,7 +81,8 @@ class BackgroundNetwork(nn.Module):
         coarse = self.encode_coarse(F.avg_pool2d(middle, 2))
         middle = self.decode_middle(torch.cat([_double(coarse), middle], 1))
         fine = self.decode_fine(torch.cat([_double(middle), fine], 1))
-        return self.head(fine)[..., :height, :width]
+        repair = self.head(fine)[..., :height, :width]
+        return repair if self.by_pixel else repair * read[-1]
 
 
 class ROBE(nn.Module):

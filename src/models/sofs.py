@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -35,17 +35,39 @@ def residual_filter(
         w (0 or 1, with soft thresholds also between) and M̃ (0.1 where 0.1 < p < 0.4, 0.9 where 0.6 < p < 0.9, else p),
         both in ``mask``'s shape.
     """
-    undecided = _between(mask, 0.4, 0.6, softness) if uncertain_band == "zero" else torch.zeros_like(mask)
+    if not softness:
+        weight, tilde = _HardFilter.apply(mask) if mask.requires_grad else _hard_filter(mask)[:2]
+        return torch.ones_like(mask) if uncertain_band == "one" else weight, tilde
     low, high = _between(mask, 0.1, 0.4, softness), _between(mask, 0.6, 0.9, softness)
-    if softness:
-        return 1 - undecided, mask + low * (0.1 - mask) + high * (0.9 - mask)
-    return 1 - undecided, torch.where(high > 0, 0.9, torch.where(low > 0, 0.1, mask))
+    undecided = _between(mask, 0.4, 0.6, softness) if uncertain_band == "zero" else torch.zeros_like(mask)
+    return 1 - undecided, mask + low * (0.1 - mask) + high * (0.9 - mask)
+
+
+def _hard_filter(mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return w, M̃, and where M̃ is not p (a bool)."""
+    low, high = (mask > 0.1) & (mask < 0.4), (mask > 0.6) & (mask < 0.9)
+    decided = ((mask > 0.4) & (mask < 0.6)).logical_not()
+    return decided.to(mask.dtype), torch.where(low, 0.1, torch.where(high, 0.9, mask)), low | high
+
+
+class _HardFilter(torch.autograd.Function):
+    """F with thresholds and its gradient, which only M̃ has, where it is p: a third of autograd's passes."""
+
+    @staticmethod
+    def forward(ctx: Any, mask: Tensor) -> tuple[Tensor, Tensor]:
+        weight, tilde, moved = _hard_filter(mask)
+        ctx.mark_non_differentiable(weight)
+        ctx.save_for_backward(moved)
+        return weight, tilde
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (moved,) = ctx.saved_tensors
+        return gradients[1].masked_fill(moved, 0)
 
 
 def _between(x: Tensor, low: float, high: float, softness: float) -> Tensor:
-    """Return 1 where low < x < high, else 0; with ``softness``, sigmoids of that width replace the two steps."""
-    if not softness:
-        return ((x > low) & (x < high)).to(x.dtype)
+    """Return a soft 1 where low < x < high, else 0: two sigmoids of width ``softness``."""
     return torch.sigmoid((x - low) / softness) * torch.sigmoid((high - x) / softness)
 
 
@@ -91,18 +113,35 @@ def mask_step(
     Returns:
         (N,1,H,W) in [0,1]: clamp((Q_b·M_{k−1} + Σ_c(C_c² − C_c·B_{k−1,c}) + Q_c + ν·p·P) / (Q_a + ν·p)).
     """
-    weight, tilde = residual_filter(mask, uncertain_band, softness)
-    weight_prev, tilde_prev = residual_filter(mask_prev, uncertain_band, softness)
-    strength = alpha * lipschitz
+    filtered = residual_filter(mask, uncertain_band, softness)
+    residual = filtered_residual(mask, mask_prev, uncertain_band, softness)
+    return _minimiser(image, background, mask, filtered, residual, grad_s, mu, alpha * lipschitz, prompt, trust)
+
+
+def _minimiser(
+    image: Tensor,
+    background: Tensor,
+    mask: Tensor,
+    filtered: tuple[Tensor, Tensor],
+    residual: Tensor,
+    grad_s: Tensor | float,
+    mu: Tensor | float,
+    strength: Tensor | float,
+    prompt: Tensor | None,
+    trust: Tensor | None,
+) -> Tensor:
+    """:func:`mask_step` from F(M_{k−1}) and r_{k−1}, with α·L_S as ``strength``.
+
+    Q_b·M + Q_c is μ·M + w·(α·L_S·(r + w·M̃) − s·∇S), with w and M̃ of M_{k−1} and r_{k−1} = w_{k−2}·(M − M̃_{k−2}).
+    """
+    weight, tilde = filtered
     energy = image.square().sum(1, keepdim=True)
-    q_a = energy + strength * weight.square() + mu
-    q_b = mu + strength * weight * weight_prev
-    q_c = strength * weight * (weight * tilde - weight_prev * tilde_prev) - weight * grad_s
     evidence = energy - (image * background).sum(1, keepdim=True)
-    explained = q_b * mask + evidence + q_c
+    sparse = weight * (strength * (residual + weight * tilde) - grad_s)
+    wanted, q_a = mu * mask + evidence + sparse, energy + strength * weight.square() + mu
     if prompt is not None and trust is not None:
-        explained, q_a = explained + trust * prompt, q_a + trust
-    return (explained / q_a).clamp(0, 1)
+        wanted, q_a = wanted + trust * prompt, q_a + trust
+    return (wanted / q_a).clamp(0, 1)
 
 
 def reversed_mask(image: Tensor, background: Tensor, mask: Tensor) -> Tensor:
@@ -184,13 +223,14 @@ class MaskStep(nn.Module):
         trust: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return (M̂_k, r_{k−1}), with r = 0 if the residual is off; shapes as in :func:`mask_step`."""
-        state, said = (image, background, mask, mask_prev), {"prompt": prompt, "trust": trust}
         if not self.residual:
-            return mask_step(*state, 0.0, self.mu(), 0.0, **said), torch.zeros_like(mask)
-        residual = filtered_residual(mask, mask_prev, self.uncertain_band, self.softness)
-        grad_s = self.scale * self.gradient(residual).float()
+            state = (image, background, mask, mask_prev)
+            return mask_step(*state, 0.0, self.mu(), 0.0, prompt=prompt, trust=trust), torch.zeros_like(mask)
         filtering = (self.uncertain_band, self.softness)
-        mask_hat = mask_step(*state, grad_s, self.mu(), self.alpha(), self.lipschitz, *filtering, **said)
+        residual = filtered_residual(mask, mask_prev, *filtering)
+        grad_s = self.scale * self.gradient(residual).float()
+        filtered, strength = residual_filter(mask, *filtering), self.alpha() * self.lipschitz
+        mask_hat = _minimiser(image, background, mask, filtered, residual, grad_s, self.mu(), strength, prompt, trust)
         return mask_hat, residual
 
 

@@ -19,6 +19,7 @@ from src.distributed.ranks import other_ranks
 from src.distributed.signals import Interrupted, StopRequest, cause
 from src.distributed.sync_norm import SyncNorm
 from src.models.rounds import network_name
+from src.pipeline.clock import Clock, clock_for, report
 from src.pipeline.preflight import Prepared
 from src.utils.failures import explained
 from src.utils.launch import launched
@@ -42,6 +43,7 @@ def build(prepared: Prepared, request: StopRequest) -> L.Trainer:
         plugins=[AtomicCheckpointIO(), cluster(launched()), *[SyncNorm()] * bool(cfg.trainer.get("sync_batchnorm"))],
         callbacks=[*_callbacks(prepared), StopWhenAsked(folder / "checkpoints", request)],
         logger=prepared.loggers,
+        **clock_for(cfg.trainer),
         **prepared.devices,
     )
     if prepared.accumulated is not None:
@@ -72,7 +74,7 @@ def announce(prepared: Prepared, trainer: L.Trainer) -> None:
 
 
 def fit(prepared: Prepared, trainer: L.Trainer, request: StopRequest) -> dict[str, float]:
-    """Train (on several devices in several processes) and return the last logged measures.
+    """Train (on several devices in several processes), print the share of waiting, and return the last logged measures.
 
     Raises:
         UserError: the disk is full; the loss is not a number.
@@ -95,6 +97,7 @@ def fit(prepared: Prepared, trainer: L.Trainer, request: StopRequest) -> dict[st
                 file=sys.stderr,
             )
         raise
+    report(trainer, Clock.of_training)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 

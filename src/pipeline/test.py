@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from src.cli.command_line import command_line, override
 from src.distributed.signals import Interrupted, StopRequest, cause
 from src.loggers.tracker import Tracker
 from src.module import COSModule
+from src.pipeline.clock import clock_for, report
 from src.pipeline.preflight import Prepared
 from src.report.network import write_results
 from src.report.write import ReportOptions
@@ -67,7 +69,7 @@ def run_test(
     workers: int | None = None,
     maps_dir: Path | None = None,
 ) -> dict[str, float]:
-    """Test on one device and write the report; loading, network and scoring overlap.
+    """Test on one device, print the network's share of the time, and write the report.
 
     Args:
         module: the network and its measures.
@@ -82,14 +84,31 @@ def run_test(
     Returns:
         The logged measures, by name.
     """
+    start = time.perf_counter()
+    trainer = score_test_sets(module, datamodule, trainer_cfg, workers, maps_dir)
+    whole = time.perf_counter() - start
+    report(trainer, lambda clock: clock.of_test(whole))
+    write_results(output_dir, module, datamodule, ckpt_path, console(), options)
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def score_test_sets(
+    module: COSModule, datamodule: Any, trainer_cfg: DictConfig, workers: int | None, maps_dir: Path | None
+) -> L.Trainer:
+    """Leave the scores of the test sets in ``module.test_results``; loading, network and scoring overlap.
+
+    Arguments as for `run_test`.
+
+    Returns:
+        The trainer that has tested.
+    """
     # One process, even in a job of several.
     alone = {"devices": 1, "num_nodes": 1, "strategy": "auto", "plugins": [LightningEnvironment()]}
     callbacks = [ProgressBar()] if trainer_cfg.get("enable_progress_bar", True) else []
-    trainer: L.Trainer = instantiate(trainer_cfg, **alone, logger=False, callbacks=callbacks)
+    trainer: L.Trainer = instantiate(trainer_cfg, **alone, logger=False, callbacks=callbacks, **clock_for(trainer_cfg))
     metrics = module.val_metrics
     with WorkerPool(workers) as pool:
         module.scorer = MapScorer(metrics.protocol, metrics.extra, pool, maps_dir)
         with explained(datamodule.sizes(train=False)):
             trainer.test(module, datamodule=datamodule, verbose=False)
-    write_results(output_dir, module, datamodule, ckpt_path, console(), options)
-    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return trainer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +22,11 @@ from src.utils.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    MakeMaps = Callable[[], Mapping[str, Tensor]]
+
 
 class MapScorer:
-    """Takes the maps of a test as the network makes them, and scores them in a pool.
+    """Takes the masks of a test as the network makes them, and enlarges and scores them in a pool.
 
     Args:
         protocol: `field`, `raw` or `released`.
@@ -42,10 +44,12 @@ class MapScorer:
         self._results: dict[str, dict[str, SetScores]] = {}
         self._names: set[tuple[str, str]] = set()
 
-    def add(
-        self, dataset: str, image: str, maps: Mapping[str, Tensor], target: Tensor, valid: Tensor | None = None
-    ) -> None:
-        """Score the maps (h, w) of one image, by stage, the final one last, against its bool mask (h, w)."""
+    def add(self, dataset: str, image: str, maps: MakeMaps, target: Tensor, valid: Tensor | None = None) -> None:
+        """Score the maps of one image against its bool mask (h, w).
+
+        ``maps`` returns the maps (h, w) by stage, the final one last. It is called in a thread of the pool, so that the
+        network does not wait while its masks are enlarged.
+        """
         if (dataset, image) in self._names:
             raise UserError(
                 f"{dataset}: two images are called {image}; rename one, or put the sets into folders of other names"
@@ -55,10 +59,7 @@ class MapScorer:
         if self.maps_dir is not None:
             path = self.maps_dir / dataset / f"{image}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {name: map_.float().cpu().numpy() for name, map_ in maps.items()}
-        region = None if valid is None else valid.cpu().numpy()
-        job = self.pool.submit(score_maps, image, arrays, target.cpu().numpy(), region, self.protocol, self.extra, path)
-        self._pending.append((dataset, job))
+        self._pending.append((dataset, self.pool.submit(self._score, image, maps, target, valid, path)))
         while self._pending and self._pending[0][1].done():
             self._collect()
 
@@ -67,6 +68,13 @@ class MapScorer:
         while self._pending:
             self._collect()
         return self._results
+
+    def _score(
+        self, image: str, maps: MakeMaps, target: Tensor, valid: Tensor | None, path: Path | None
+    ) -> dict[str, ImageScores]:
+        arrays = {name: map_.float().cpu().numpy() for name, map_ in maps().items()}
+        region = None if valid is None else valid.cpu().numpy()
+        return score_maps(image, arrays, target.cpu().numpy(), region, self.protocol, self.extra, path)
 
     def _collect(self) -> None:
         dataset, job = self._pending.popleft()

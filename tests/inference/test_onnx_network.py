@@ -11,6 +11,7 @@ from PIL import Image
 
 from src.inference.predictor import Predictor
 from src.utils.errors import UserError
+from tests.fixtures.prompted_onnx import write_prompted_onnx
 from tests.fixtures.red_onnx import METADATA, write_red_onnx
 from tests.fixtures.tiny import ROOT
 
@@ -60,6 +61,22 @@ def test_what_was_settled_at_the_export_cannot_be_chosen(tmp_path):
         Predictor(path, rounds=2, image_size=96)
     with pytest.raises(UserError, match=r"device=cuda:1: an \.onnx file runs on auto, cpu or cuda"):
         Predictor(path, device="cuda:1")
+
+
+def test_prompts_go_into_the_file(tmp_path, photograph):
+    """The hand-made network mixes what is said with the red channel."""
+    opened = Predictor(write_prompted_onnx(tmp_path / "prompted.onnx"))
+    picture = np.tile(photograph, (2, 1, 1))[:64, :64]
+    box, red = (0, 0, 32, 64), picture[..., 0]
+    np.testing.assert_array_equal(opened(picture).mask8, red)
+    halves = opened(picture, box=box, trust=1.0).mask8
+    np.testing.assert_array_equal(halves[:, :32], red[:, :32])
+    assert not halves[:, 32:].any()
+    clicked = opened(picture, clicks=[(10.5, 20.5, +1)], trust=1.0).mask8
+    assert clicked[20, 10] == 255
+    np.testing.assert_array_equal(clicked[40:], red[40:])
+    with pytest.raises(UserError, match=r"an \.onnx file also must be exported with prompts=true"):
+        Predictor(write_red_onnx(tmp_path / "red.onnx", METADATA))(photograph, box=(0, 0, 9, 9))
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import http.server
 import io
@@ -21,16 +20,13 @@ from src.inference.enlarge import enlarged_levels
 from src.inference.onnx_network import Levels, OnnxNetwork
 from src.inference.pictures import Picture
 from src.inference.results import Result
-from src.inference.serve import SiteServer
 from src.inference.site import Site, make_site
-from tests.fixtures.browser import Page, axe, chromium, real_runtime
+from tests.fixtures.browser import DARK, LIGHT, PHONE, WIDE, Page, chromium, real_runtime, served
 from tests.fixtures.staged_onnx import write_staged_onnx
 
 pytestmark = pytest.mark.slow
 
 TAB, ENTER, SPACE, LEFT, RIGHT, HOME = "\ue004", "\ue007", " ", "\ue012", "\ue014", "\ue011"
-WIDE, PHONE = (1200, 900), (360, 740)
-LIGHT, DARK = {"prefers_color_scheme": "light"}, {"prefers_color_scheme": "dark"}
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +44,8 @@ def site(model: Path) -> Site:
 @pytest.fixture(scope="module")
 def address(site: Site) -> Iterator[str]:
     """Where the page is served."""
-    with SiteServer(site, 0) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server.address
-        server.shutdown()
-        thread.join()
+    with served(site) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +58,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 @pytest.fixture
 def page(browser: Page, address: str) -> Iterator[Page]:
     """The page, ready; at the end the console has said nothing, and no other host was asked for anything."""
-    browser.console(), browser.requests()
-    browser.emulate(*WIDE, **LIGHT)
-    browser.open(address)
-    yield browser
-    assert browser.console() == []
-    asked = browser.requests()
-    assert {one for one in asked if not one.startswith((address, f"blob:{address}"))} == set()
+    with browser.watched(address):
+        browser.emulate(*WIDE, **LIGHT)
+        browser.open(address)
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +77,6 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pictures") / "disc in red.png"
     Image.fromarray(image).save(path)
     return path
-
-
-def canvas(page: Page, selector: str) -> np.ndarray:
-    """Return the RGBA bytes of a canvas, uint8 (H, W, 4)."""
-    width, height, data = page.run(CANVAS, selector)
-    return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
 
 
 def filled(polygons: list[list[float]], height: int, width: int) -> np.ndarray:
@@ -131,9 +114,9 @@ def test_a_persons_way(page, picture):
     assert page.status.startswith("Found 2 parts")
     assert f"The largest is in the middle, mean probability {100 * annotations[0]['score']:.0f} %" in page.status
 
-    assert share_alike(canvas(page, "#after")[..., :3], wanted.overlay()) > 0.999
+    assert share_alike(page.canvas("#after")[..., :3], wanted.overlay()) > 0.999
     page.find("#views input[value=cutout]").click()
-    np.testing.assert_allclose(canvas(page, "#after")[..., 3], wanted.mask8, atol=1)
+    np.testing.assert_allclose(page.canvas("#after")[..., 3], wanted.mask8, atol=1)
     page.find("#views input[value=map]").click()
     page.find("#save-png").click()
     with Image.open(io.BytesIO(page.downloaded("disc in red_map.png"))) as saved:
@@ -182,7 +165,7 @@ def test_the_stages_are_a_scrubber(page, picture):
     shown: dict[str, list[np.ndarray]] = {"mask": [], "background": [], "edge": []}
     for _ in range(4):
         for kind, values in shown.items():
-            values.append(canvas(page, f"figure[data-kind={kind}] canvas"))
+            values.append(page.canvas(f"figure[data-kind={kind}] canvas"))
         slider.send_keys(RIGHT)
     small = shrunk(picture)
     for k, shift in enumerate((2, 1, 0)):
@@ -254,11 +237,10 @@ def test_by_keyboard_alone(page):
 @pytest.mark.parametrize(("size", "scheme"), [(WIDE, LIGHT), (PHONE, DARK)])
 def test_axe_finds_nothing(page, picture, size, scheme):
     page.emulate(*size, **scheme, prefers_reduced_motion="reduce")
-    page.run(axe())
-    assert violations(page) == []
+    assert page.violations() == []
     page.choose(picture)
     page.wait_for("done")
-    assert violations(page) == []
+    assert page.violations() == []
     assert page.run("return document.documentElement.scrollWidth") <= size[0]
     assert page.run("return document.getAnimations().length") == 0
 
@@ -281,11 +263,9 @@ def test_opened_as_a_file(site, browser, tmp_path):
 
 
 def test_a_model_that_is_missing(site, browser):
-    with SiteServer(Site({name: file for name, file in site.files.items() if name != "model.onnx"}), 0) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
-        browser.driver.get(server.address)
+    with served(Site({name: file for name, file in site.files.items() if name != "model.onnx"})) as address:
+        browser.driver.get(address)
         browser.wait_for("failed", "The network could not be started: model.onnx cannot be loaded (404)")
-        server.shutdown()
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -294,24 +274,6 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Print nothing."""
 
-
-def violations(page: Page) -> list[str]:
-    """Return what axe-core finds wrong with the page as it is: of any impact, not only serious."""
-    found = page.driver.execute_async_script(
-        "const done = arguments[0]; axe.run().then(result => done(result.violations))"
-    )
-    return [f"{one['id']} ({one['impact']}): {node['html'][:120]}" for one in found for node in one["nodes"]]
-
-
-CANVAS = """
-const c = document.querySelector(arguments[0]);
-const copy = new OffscreenCanvas(c.width, c.height).getContext('2d', {willReadFrequently: true});
-copy.drawImage(c, 0, 0);
-const {data} = copy.getImageData(0, 0, c.width, c.height);
-let text = '';
-for (const value of data) text += String.fromCharCode(value);
-return [c.width, c.height, btoa(text)];
-"""
 
 GIVE = """
 const [event, carrier] = arguments, canvas = new OffscreenCanvas(40, 30), context = canvas.getContext('2d');

@@ -103,7 +103,7 @@ def test_run_paper_names_every_switch_itself():
         (RUN, own, {"encoder", "channels", "gradient_checkpointing"}),
         (MaskStep, parts["mask_step"], {"residual_scale", "residual_depth", "residual_width"}),
         (ReversibleStateSpace, parts["state_space"], {"channels", "coupling", "call", "prompts"}),
-        (ROBE, parts["robe"], {"widths"}),
+        (ROBE, parts["robe"], set()),
     ):
         assert set(named) == set(inspect.signature(target).parameters) - others
     assert own["unfold_stride"] == 1

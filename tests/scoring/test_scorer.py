@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def _scored(workers: int, maps_dir=None, protocol: str = "field", valid: bool = 
         scorer = MapScorer(protocol, ["auc"], pool, maps_dir)
         for i, (pred, target) in enumerate(_maps()):
             region = torch.arange(target.shape[1]).expand(target.shape) > 5 if valid else None
-            scorer.add("A", f"i{i}", {"M_0": 1 - pred, "M_1": pred}, target, region)
+            scorer.add("A", f"i{i}", partial(dict, M_0=1 - pred, M_1=pred), target, region)
         results = scorer.results()
     assert list(results["A"]) == ["M_0", "M_1"]
     return results["A"]["M_1"]
@@ -107,7 +108,23 @@ def test_a_bad_map_is_named():
     pred, target = _maps()[0]
     pred[3, 3] = float("nan")
     with WorkerPool(0) as pool, pytest.raises(UserError, match=r"worm: (.|\n)*1 NaN"):
-        MapScorer("field", [], pool).add("A", "worm", {"M": pred}, target)
+        MapScorer("field", [], pool).add("A", "worm", lambda: {"M": pred}, target)
+
+
+def test_maps_are_made_where_they_are_scored():
+    pred, target = _maps()[0]
+    made_in = []
+
+    def maps():
+        made_in.append(threading.get_ident())
+        return {"M": pred}
+
+    for workers in (0, 1):
+        with WorkerPool(workers) as pool:
+            scorer = MapScorer("field", [], pool)
+            scorer.add("A", "i", maps, target)
+            assert list(scorer.results()["A"]) == ["M"]
+    assert [thread == threading.get_ident() for thread in made_in] == [True, False]
 
 
 def test_pools_keep_the_order_and_use_other_threads():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from torch import nn
 
 from src.checkpoints.atomic_io import writable
 from src.checkpoints.network import make_network
@@ -29,6 +30,7 @@ from src.inference.export.verify import (
 )
 from src.inference.network import Options
 from src.inference.torch_network import TorchNetwork
+from src.models.rounds import network_name
 from src.ops.scan.onnx import with_own_constants
 from src.utils.errors import UserError
 
@@ -51,15 +53,15 @@ def export_network(settings: ExportSettings, report: Callable[[str], None] = pri
             from its network, which is then kept under the name ``OUT.rejected``.
     """
     network = _network(settings)
+    prompts = _with_prompts(network.net, settings.prompts)
     side = network.image_size if settings.pre_post else settings.size
-    graph = with_own_constants(
-        tidied(traced_graph(network.net, side, 1 if settings.pre_post else None, settings.stages))
-    )
+    batch = 1 if settings.pre_post else None
+    graph = with_own_constants(tidied(traced_graph(network.net, side, batch, settings.stages, prompts)))
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "tensors.onnx"
         _save(with_probabilities(graph), plain, network, pre_post=False)
         shapes = [(1, side, side)] if settings.pre_post and side else shapes_to_compare(side, network.image_size)
-        done = _reported(compare_tensors(plain, network, shapes), report)
+        done = _reported(compare_tensors(plain, network, shapes, prompts), report)
         problems = tensor_problems(done)
         if not settings.pre_post:
             _keep(plain, settings.out, problems)
@@ -99,6 +101,14 @@ def _reason_against(net: Mapping[str, Any], settings: ExportSettings) -> str | N
             "long; give one size, size=N, or leave out pre_post=false"
         )
     return None
+
+
+def _with_prompts(net: nn.Module, wanted: bool | None) -> bool:
+    """Return whether the file has the inputs of a prompt."""
+    takes = bool(getattr(net, "takes_prompts", False))
+    if wanted and not takes:
+        raise UserError(f"prompts=true: {network_name(net)} takes no prompts; leave it out")
+    return takes if wanted is None else wanted
 
 
 def _save(graph: onnx.ModelProto, path: Path, network: TorchNetwork, pre_post: bool) -> None:

@@ -30,6 +30,7 @@ class ExportSettings:
             at a time.
         half: round weights to half precision even where that changes them.
         stages: the maps of RUN's stages are outputs too.
+        prompts: the two maps of a prompt are inputs too. None: if the network takes prompts.
         overwrite: replace a file that exists.
     """
 
@@ -39,6 +40,7 @@ class ExportSettings:
     pre_post: bool = True
     half: bool = False
     stages: bool = False
+    prompts: bool | None = False
     overwrite: bool = False
 
 
@@ -66,4 +68,5 @@ def export_settings(cfg: Mapping[str, Any]) -> ExportSettings:
         problems.append(f"exporting needs {', '.join(missing)}: pip install {' '.join(missing)}")
     problems.raise_all("nothing was exported:")
     side = None if size == ANY else size
-    return ExportSettings(source, out, side, **{key: cfg[key] for key in ("pre_post", "half", "stages", "overwrite")})
+    kept = ("pre_post", "half", "stages", "prompts", "overwrite")
+    return ExportSettings(source, out, side, **{key: cfg[key] for key in kept})

@@ -1,4 +1,4 @@
-"""A network as an ONNX graph: float pictures in, logits out, and on request the maps of RUN's stages."""
+"""A network as an ONNX graph: float pictures and prompts in, logits out, and on request the maps of RUN's stages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from onnx.parser import parse_model
 from timm.layers import padding
 from torch import Tensor, nn
 
+from src.inference.onnx_network import PROMPT
 from src.models.outputs import MaskOutput, RUNOutput
+from src.models.prompts import Prompt
 from src.models.rounds import network_name
 from src.ops.scan.onnx import OPSET, scans_as_nodes, with_scan_bodies
 from src.utils.errors import UserError
@@ -22,8 +24,8 @@ from src.utils.errors import UserError
 IMAGE, LOGITS = "image", "logits"
 NET = "net_"
 """Prefix of the stages' maps as the network returns them; :mod:`src.inference.export.pictures` removes it."""
-CELLS, CELL = "cells", 32
-"""Name and side of the cells that a graph for any size reads.
+CELLS, CELL = "_cells", 32
+"""Suffix of the names and side of the cells that a graph for any size reads.
 
 Such a graph takes sides that are multiples of `CELL`, the coarsest stride: only then is nothing padded or cropped. It
 is traced on pictures cut into cells, (N,3,rows,32,columns,32), so that the size of each feature is a multiple of rows
@@ -40,7 +42,7 @@ Number, rows and columns all differ, so that the tracer does not take one for an
 
 
 class Traced(nn.Module):
-    """A network that returns tensors in the order of :attr:`names`.
+    """A network that reads and returns tensors alone.
 
     Args:
         net: in evaluation mode.
@@ -52,14 +54,20 @@ class Traced(nn.Module):
         self.net, self.stages = net, stages
         self.eval()
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """image: (N,3,H,W) in [0,1], or cut into cells → logits (N,1,H,W), then :func:`stage_maps`."""
-        output = self.net(joined(image))
+    def forward(self, image: Tensor, *prompt: Tensor) -> tuple[Tensor, ...]:
+        """Return the logits (N,1,H,W), then :func:`stage_maps`.
+
+        Args:
+            image: (N,3,H,W) in [0,1], or cut into cells.
+            prompt: P and p, (N,1,H,W) in [0,1], cut likewise; nothing for a network that takes no prompts.
+        """
+        said = {"prompt": Prompt(*map(joined, prompt))} if prompt else {}
+        output = self.net(joined(image), **said)
         return (output.mask_logits, *(stage_maps(output).values() if self.stages else ()))
 
 
 def joined(image: Tensor) -> Tensor:
-    """Return pictures cut into cells, (N,3,rows,h,columns,w), as (N,3,rows·h,columns·w); others as they are."""
+    """Return pictures cut into cells, (N,c,rows,h,columns,w), as (N,c,rows·h,columns·w); others as they are."""
     if image.dim() == 4:
         return image
     batch, channels, rows, height, columns, width = image.shape
@@ -84,7 +92,9 @@ def stage_maps(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
     return maps
 
 
-def traced_graph(net: nn.Module, side: int | None, batch: int | None = None, stages: bool = False) -> onnx.ModelProto:
+def traced_graph(
+    net: nn.Module, side: int | None, batch: int | None = None, stages: bool = False, prompts: bool = False
+) -> onnx.ModelProto:
     """Trace a network; this takes several times as long if sizes stay open.
 
     Args:
@@ -92,6 +102,7 @@ def traced_graph(net: nn.Module, side: int | None, batch: int | None = None, sta
         side: H and W of its input; None: both stay open, for multiples of `CELL`.
         batch: N; None: it stays open.
         stages: add :func:`stage_maps` to the outputs.
+        prompts: add `PROMPT` to the inputs, P and p, (N,1,H,W) float32 in [0,1].
 
     Returns:
         A graph from ``image`` (N,3,H,W) float32 to ``logits`` (N,1,H,W) and the maps of the stages, whose names begin
@@ -100,25 +111,36 @@ def traced_graph(net: nn.Module, side: int | None, batch: int | None = None, sta
     Raises:
         UserError: the network has no stages to return, or computes what ONNX cannot express.
     """
-    image = torch.rand(SAMPLE if side is None else (batch or SAMPLE[0], 3, side, side))
-    image = image if side is None else image.contiguous(memory_format=torch.channels_last)
+    inputs = [IMAGE, *(PROMPT if prompts else ())]
+    examples = _examples(len(inputs), side, batch)
     with torch.no_grad():
-        maps = stage_maps(net(joined(image))) if stages else {}
+        maps = stage_maps(net(joined(examples[0]))) if stages else {}
     if stages and not maps:
         raise UserError(f"stages=true: {network_name(net)} has no stages; leave it out")
     open_sizes: dict[int, Any] = {} if batch else {0: torch.export.Dim("batch", min=1, max=1024)}
     if side is None:
         open_sizes |= {axis: torch.export.Dim(name, min=1, max=LARGEST) for axis, name in ((2, "rows"), (4, "columns"))}
-    program = _program(Traced(net, stages), image, open_sizes, network_name(net))
-    names = [CELLS if side is None else IMAGE], [LOGITS, *(NET + name for name in maps)]
+    program = _program(Traced(net, stages), examples, open_sizes, network_name(net))
+    names = [name + CELLS for name in inputs] if side is None else inputs, [LOGITS, *(NET + name for name in maps)]
     graph = with_scan_bodies(_converted(program, *names, network_name(net)))
-    return _of_whole_pictures(graph) if side is None else graph
+    return _of_whole_pictures(graph, inputs) if side is None else graph
 
 
-def _program(net: nn.Module, image: Tensor, open_sizes: Mapping[int, Any], title: str) -> torch.export.ExportedProgram:
+def _examples(count: int, side: int | None, batch: int | None) -> tuple[Tensor, ...]:
+    """Return the tensors that are traced: an image, and with a ``count`` of 3 the two maps of a prompt."""
+    image = torch.rand(SAMPLE if side is None else (batch or SAMPLE[0], 3, side, side))
+    image = image if side is None else image.contiguous(memory_format=torch.channels_last)
+    return (image, *(torch.rand_like(image[:, :1]) for _ in range(count - 1)))
+
+
+def _program(
+    net: nn.Module, examples: tuple[Tensor, ...], open_sizes: Mapping[int, Any], title: str
+) -> torch.export.ExportedProgram:
     hint = "; size=N, for one size, may do" if open_sizes.keys() - {0} else ""
+    image, *prompt = (dict(open_sizes) or None for _ in examples)
+    shapes = (image, tuple(prompt)) if prompt else (image,)
     with torch.no_grad(), scans_as_nodes(), _explained(title, hint), _constant_padding() if hint else nullcontext():
-        return torch.export.export(net, (image,), dynamic_shapes={IMAGE: dict(open_sizes) or None}, strict=False)
+        return torch.export.export(net, examples, dynamic_shapes=shapes, strict=False)
 
 
 @contextmanager
@@ -156,21 +178,27 @@ def _converted(
     return onnx.ModelProto.FromString(converted.model_proto.SerializeToString())
 
 
-def _of_whole_pictures(model: onnx.ModelProto) -> onnx.ModelProto:
+def _of_whole_pictures(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     """Prepend the step that cuts pictures into a graph's cells; the runtime refuses sides not divisible by `CELL`."""
+    channels = [1 if name in PROMPT else 3 for name in names]
+    inputs = [f"float[batch, {count}, height, width] {name}" for count, name in zip(channels, names, strict=True)]
+    cells = [
+        f"float[batch, {count}, rows, {CELL}, columns, {CELL}] {name}{CELLS}"
+        for count, name in zip(channels, names, strict=True)
+    ]
+    cuts = "\n".join(f"{name}{CELLS} = Reshape ({name}, shape)" for name in names)
     cut = parse_model(f"""<ir_version: {model.ir_version}, opset_import: ["" : {OPSET}]>
-        cut (float[batch, 3, height, width] {IMAGE}) => (float[batch, 3, rows, {CELL}, columns, {CELL}] {CELLS}) {{
+        cut ({", ".join(inputs)}) => ({", ".join(cells)}) {{
         size = Shape <start = 2> ({IMAGE})
         cell = Constant <value_ints = [{CELL}]> ()
         counts = Div (size, cell)
         down, across = Split <num_outputs = 2> (counts)
         kept = Constant <value_ints = [0, 0]> ()
         shape = Concat <axis = 0> (kept, down, cell, across, cell)
-        {CELLS} = Reshape ({IMAGE}, shape)
+        {cuts}
         }}""")
-    return merge_models(
-        add_prefix(cut, "cut_", rename_inputs=False, rename_outputs=False), model, io_map=[(CELLS, CELLS)]
-    )
+    joints = [(name + CELLS, name + CELLS) for name in names]
+    return merge_models(add_prefix(cut, "cut_", rename_inputs=False, rename_outputs=False), model, io_map=joints)
 
 
 @contextmanager

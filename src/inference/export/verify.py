@@ -1,23 +1,26 @@
-"""Compare an exported file with its network: both run on the same inputs, in onnxruntime and in torch."""
+"""Compare an exported file with its network: both run on the same inputs and prompts, in onnxruntime and in torch."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
+import torch
 from torch import Tensor
 
 from src.inference.export.trace import CELL, IMAGE
-from src.inference.onnx_network import MASK, OnnxNetwork, open_session
+from src.inference.network import PromptMaps
+from src.inference.onnx_network import MASK, PROMPT, OnnxNetwork, open_session
 from src.inference.torch_network import TorchNetwork
+from src.models.prompts import Prompt
 
 A = TypeVar("A")
-B = TypeVar("B")
+
+WITH_PROMPT = ", with a prompt"
 
 PROBABILITY = 1e-3
 """Allowed difference of a probability, for the same float input."""
@@ -63,39 +66,46 @@ def picture_problems(comparisons: Sequence[Comparison]) -> list[str]:
     return [f"{one.line}; allowed are {MEAN} in the mean and {SHARE:.1%} of pixels" for one in far]
 
 
-def compare_tensors(path: Path, network: TorchNetwork, shapes: Sequence[tuple[int, int, int]]) -> Iterator[Comparison]:
-    """Compare a file without resizing, on float tensors of shapes (N, H, W)."""
+def compare_tensors(
+    path: Path, network: TorchNetwork, shapes: Sequence[tuple[int, int, int]], prompts: bool = False
+) -> Iterator[Comparison]:
+    """Compare a file without resizing, on float tensors of shapes (N, H, W); ``prompts``: each with a prompt, too."""
     session = open_session(path, "cpu")
 
-    def exported(image: Tensor) -> np.ndarray:
-        masks: np.ndarray = session.run([MASK], {IMAGE: image.contiguous().numpy()})[0]
+    def exported(image: Tensor, prompt: Prompt | None) -> np.ndarray:
+        nothing = torch.zeros_like(image[:, :1])
+        feeds = {IMAGE: image, **(dict(zip(PROMPT, prompt or (nothing, nothing), strict=True)) if prompts else {})}
+        masks: np.ndarray = session.run([MASK], {name: one.contiguous().numpy() for name, one in feeds.items()})[0]
         return masks
 
     for batch, height, width in shapes:
         image = network.to_input([made_up_picture(height, width, seed) for seed in range(batch)])
-        expected, torch_seconds = _timed(network.probabilities, image)
-        got, onnx_seconds = _timed(exported, image)
-        off = np.abs(got - expected.numpy())
-        words = f"probabilities differ by at most {off.max():.1e}"
-        yield Comparison(f"float {batch} × 3 × {height} × {width}", words, off, torch_seconds, onnx_seconds)
+        maps = [torch.from_numpy(one).expand(batch, 1, -1, -1) for one in made_up_prompt(height, width)]
+        for prompt, words in [(None, ""), (Prompt(*maps), WITH_PROMPT)][: 1 + prompts]:
+            expected, torch_seconds = _timed(network.probabilities, image, prompt)
+            got, onnx_seconds = _timed(exported, image, prompt)
+            off = np.abs(got - expected.numpy())
+            what = f"float {batch} × 3 × {height} × {width}{words}"
+            yield Comparison(what, f"probabilities differ by at most {off.max():.1e}", off, torch_seconds, onnx_seconds)
 
 
 def compare_pictures(path: Path, network: TorchNetwork, sizes: Sequence[tuple[int, int]]) -> Iterator[Comparison]:
-    """Compare a file with resizing, on pictures of sizes (height, width).
+    """Compare a file with resizing, on pictures of sizes (height, width); one that takes prompts also each with one.
 
     It is compared with what `src.predict` makes of the checkpoint.
     """
-    exported = OnnxNetwork(path)
+    exported, maps = OnnxNetwork(path), made_up_prompt(network.image_size, network.image_size)
     for height, width in sizes:
         picture = made_up_picture(height, width, seed=height)
-        expected, torch_seconds = _timed(partial(_levels, network), picture)
-        got, onnx_seconds = _timed(partial(_levels, exported), picture)
-        off = np.abs(got.astype(np.int16) - expected)
-        words = (
-            f"levels differ by {off.mean():.3f} in the mean, {off.max()} at most, "
-            f"more than {FAR} in {(off > FAR).mean():.3%} of pixels"
-        )
-        yield Comparison(f"picture {height} × {width}", words, off, torch_seconds, onnx_seconds)
+        for prompt, words in [(None, ""), (maps, WITH_PROMPT)][: 1 + exported.takes_prompts]:
+            expected, torch_seconds = _timed(_levels, network, picture, prompt)
+            got, onnx_seconds = _timed(_levels, exported, picture, prompt)
+            off = np.abs(got.astype(np.int16) - expected)
+            difference = (
+                f"levels differ by {off.mean():.3f} in the mean, {off.max()} at most, "
+                f"more than {FAR} in {(off > FAR).mean():.3%} of pixels"
+            )
+            yield Comparison(f"picture {height} × {width}{words}", difference, off, torch_seconds, onnx_seconds)
 
 
 def shapes_to_compare(side: int | None, image_size: int) -> list[tuple[int, int, int]]:
@@ -122,13 +132,19 @@ def made_up_picture(height: int, width: int, seed: int) -> np.ndarray:
     return np.clip(128 + 200 * total, 0, 255).astype(np.uint8)
 
 
-def _levels(network: TorchNetwork | OnnxNetwork, picture: np.ndarray) -> np.ndarray:
-    return network.run([network.shrink(picture)])[0].levels(*picture.shape[:2])
+def made_up_prompt(height: int, width: int) -> PromptMaps:
+    """Return a random prompt, float32 (height, width) each: blotches, and nothing said in about half of the picture."""
+    blotches = made_up_picture(height, width, seed=0).astype(np.float32) / 255
+    return PromptMaps(blotches[..., 0].copy(), np.maximum(2 * blotches[..., 1] - 1, 0))
 
 
-def _timed(call: Callable[[A], B], argument: A) -> tuple[B, float]:
+def _levels(network: TorchNetwork | OnnxNetwork, picture: np.ndarray, prompt: PromptMaps | None) -> np.ndarray:
+    return network.run([network.shrink(picture)], [prompt])[0].levels(*picture.shape[:2])
+
+
+def _timed(call: Callable[..., A], *arguments: Any) -> tuple[A, float]:
     """Return what a call gives, and the seconds of a second call: the first one includes preparations."""
-    result = call(argument)
+    result = call(*arguments)
     start = time.perf_counter()
-    call(argument)
+    call(*arguments)
     return result, time.perf_counter() - start

@@ -1,15 +1,17 @@
-// The page: how a picture comes in, and what is said meanwhile.
+// The page: how a picture comes in, how its mask follows what is shown on it, and what is said meanwhile.
 import {enlarged} from './enlarge.mjs';
 import {startNetwork} from './network.mjs';
 import {NoPicture, readPicture} from './pictures.mjs';
+import {promptWords} from './prompts.mjs';
 import {findRegions} from './regions.mjs';
 import {showResult} from './result.mjs';
 import {showStages} from './stages.mjs';
+import {beginTools, offerTools, said} from './tools.mjs';
 import {describe} from './words.mjs';
 
 const $ = id => document.getElementById(id);
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
-let latest = 0;
+let current = null, wanted = null, isWorking = false;
 
 /** Say something in the line that screen readers announce. */
 function say(words) {
@@ -25,50 +27,76 @@ const network = startNetwork(share => {
   if (document.documentElement.dataset.state === 'loading') say(share < 1 ? `Loading the network … ${Math.round(100 * share)} %` : 'Starting the network …');
 });
 network.ready.then(({site, seconds}) => {
+  offerTools(site.prompts, () => { if (!wanted?.blob) ask({}); });
   $('about').textContent = `${site.name}, ${(site.bytes / 1e6).toFixed(0)} MB with its runtime. ${site.note ? `Weights: ${site.note}.` : ''}`;
-  if (latest) return;
+  if (isWorking) return;
   enter('ready');
   say(`Ready after ${seconds.toFixed(1)} seconds. Choose a picture.`);
 }).catch(error => {
-  latest += 1; // whatever is waiting gets no other answer
   enter('failed');
   for (const button of document.querySelectorAll('#chooser button')) button.disabled = true;
   say(`The network could not be started: ${error.message}. Reload the page, or try a current Firefox, Chrome or Safari.`);
 });
 
-/** Segment a file; one that is chosen meanwhile takes its place. */
-async function open(blob, name) {
-  const before = document.documentElement.dataset.state;
-  if (before === 'failed') return;
-  const turn = ++latest;
-  enter('busy');
-  say(before === 'loading' ? 'The picture waits for the network …' : 'Looking …');
-  try {
-    const picture = await readPicture(blob, name);
-    const {logits, side, stages, seconds} = await network.segment({bitmap: picture.plain}, [picture.plain]);
-    if (turn !== latest) return;
-    const {shown} = picture, mask = enlarged(logits, side, shown);
-    const regions = findRegions(mask, shown.width, shown.height);
-    showResult(picture, mask, {logits, side}, regions, say);
-    showStages($('unfolding'), stages, {data: mask, channels: 1, width: shown.width, height: shown.height});
-    enter('done');
-    document.documentElement.dataset.shown = 'result';
-    say(`${describe(regions, shown)} It took ${seconds < 0.1 ? 'less than 0.1' : seconds.toFixed(1)} seconds.`);
-    $('result').scrollIntoView({behavior: calm.matches ? 'auto' : 'smooth', block: 'nearest'});
-  } catch (error) {
-    if (turn !== latest) return;
-    enter($('result').hidden ? 'ready' : 'done');
-    say(error instanceof NoPicture ? error.message : `The network could not read ${name}: ${error.message}.`);
+/** Segment a file, then what is shown on it again and again; of what is asked for meanwhile only the last counts. */
+async function ask(job) {
+  if (document.documentElement.dataset.state === 'failed') return;
+  wanted = job;
+  if (isWorking) return;
+  isWorking = true;
+  while (wanted) {
+    const now = wanted;
+    wanted = null;
+    await (now.blob ? open(now) : again()).catch(error => refuse(error, now.name));
   }
+  isWorking = false;
+}
+
+async function open({blob, name}) {
+  const isLoading = document.documentElement.dataset.state === 'loading';
+  enter('busy');
+  say(isLoading ? 'The picture waits for the network …' : 'Looking …');
+  const picture = await readPicture(blob, name);
+  const found = await network.segment({bitmap: picture.plain}, [picture.plain]);
+  if (wanted?.blob) return;
+  [current, wanted] = [{...picture, small: found.small}, null];
+  beginTools(picture);
+  show(found);
+  document.documentElement.dataset.shown = 'result';
+  $('result').scrollIntoView({behavior: calm.matches ? 'auto' : 'smooth', block: 'nearest'});
+}
+
+/** Segment the same picture with the prompt that its tools give by now. */
+async function again() {
+  enter('busy');
+  say('Looking again …');
+  const {small, width, height} = current;
+  const found = await network.segment({small, prompt: {...said(), width, height}});
+  if (!wanted?.blob) show(found);
+}
+
+function show({logits, side, stages, seconds}) {
+  const {shown} = current, mask = enlarged(logits, side, shown), regions = findRegions(mask, shown.width, shown.height);
+  showResult(current, mask, {logits, side}, regions, say);
+  showStages($('unfolding'), stages, {data: mask, channels: 1, width: shown.width, height: shown.height});
+  enter('done');
+  const prompt = promptWords(said());
+  say(`${prompt && `With ${prompt}: `}${describe(regions, shown)} It took ${seconds < 0.1 ? 'less than 0.1' : seconds.toFixed(1)} seconds.`);
+}
+
+function refuse(error, name) {
+  if (wanted?.blob || document.documentElement.dataset.state === 'failed') return;
+  enter(current ? 'done' : 'ready');
+  say(error instanceof NoPicture ? error.message : `The network could not read ${name ?? current.name}: ${error.message}.`);
 }
 
 async function openExample(address) {
   const response = await fetch(address);
-  open(await response.blob(), address.split('/').pop());
+  ask({blob: await response.blob(), name: address.split('/').pop()});
 }
 
 function openFirst(files) {
-  if (files.length) open(files[0], files[0].name || 'pasted.png');
+  if (files.length) ask({blob: files[0], name: files[0].name || 'pasted.png'});
 }
 
 for (const [button, input] of [['choose', 'file'], ['photograph', 'camera']]) {

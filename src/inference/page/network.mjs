@@ -1,4 +1,4 @@
-// The worker behind a function: network.segment(inputs, moved) → {logits, side, stages, seconds}.
+// The worker behind a function: network.segment(inputs, moved) → {logits, side, small, stages, seconds}.
 
 /**
  * Start the worker.
@@ -25,8 +25,8 @@ export function startNetwork(onProgress) {
     if (data.kind === 'segmented') resolve(data); else reject(new Error(data.error));
   }
 
-  /** Segment {bitmap}, which moves to the worker, and return {logits, side, stages, seconds}. */
-  function segment(inputs, moved) {
+  /** Segment {bitmap}, which moves to the worker, or {small, prompt}, and return {logits, side, small, stages, seconds}. */
+  function segment(inputs, moved = []) {
     return new Promise((resolve, reject) => {
       waiting.set(++count, {resolve, reject});
       worker.postMessage({id: count, ...inputs}, moved);

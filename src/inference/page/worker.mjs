@@ -1,9 +1,11 @@
-// The network: loads the runtime and the model, then answers each picture with its mask and its stages.
+// The network: loads the runtime and the model, then answers each picture and prompt with its mask and its stages.
 import * as ort from './runtime/ort.wasm.min.mjs';
 import {logitsOf} from './enlarge.mjs';
+import {promptMaps} from './prompts.mjs';
 import {shrunk} from './resize.mjs';
 
 const STAGE_OUTPUT = /^(mask|background|edge|residual)_(\d+)$/;
+const SILENCE = {box: null, clicks: [], width: 1, height: 1};
 
 /** Fetch a file as bytes and report each chunk's length, for a progress that counts both downloads. */
 async function bytesOf(address, onChunk) {
@@ -51,13 +53,23 @@ function stagesOf(outputs) {
   return stages.filter(stage => stage?.mask);
 }
 
-/** The file would resize a picture itself; here it is given one of the network's size, so that a photograph costs no more than a stamp. */
-async function segment({session, side}, {bitmap}) {
+/** Return a prompt as the network's inputs prompt_target and prompt_certainty. */
+function promptInputs(prompt, side) {
+  const maps = Object.entries(promptMaps(prompt, prompt, side));
+  return Object.fromEntries(maps.map(([name, map]) => [`prompt_${name}`, new ort.Tensor('float32', map, [1, 1, side, side])]));
+}
+
+/**
+ * Segment a bitmap, or again what was made `small` of it, with a prompt. The file would resize a picture itself; here it is given
+ * one of the network's size, so that a photograph costs no more than a stamp.
+ */
+async function segment({session, side}, {bitmap, small = shrunk(bitmap, side), prompt = SILENCE}) {
   const start = performance.now();
-  const picture = new ort.Tensor('uint8', shrunk(bitmap, side), [side, side, 3]);
-  bitmap.close();
-  const outputs = await session.run({picture});
-  return {logits: logitsOf(outputs.mask.data), side, stages: stagesOf(outputs), seconds: (performance.now() - start) / 1000};
+  bitmap?.close();
+  const inputs = {picture: new ort.Tensor('uint8', small, [side, side, 3])};
+  if (session.inputNames.length > 1) Object.assign(inputs, promptInputs(prompt, side));
+  const outputs = await session.run(inputs);
+  return {logits: logitsOf(outputs.mask.data), side, small, stages: stagesOf(outputs), seconds: (performance.now() - start) / 1000};
 }
 
 const loading = load();

@@ -20,7 +20,9 @@ from src.inference.export.job import REJECTED, export_network
 from src.inference.export.settings import ExportSettings
 from src.inference.export.trace import stage_maps, traced_graph
 from src.inference.export.verify import made_up_picture
+from src.inference.onnx_network import PROMPT
 from src.inference.predictor import Predictor
+from src.models.prompts import Prompt
 from src.utils.errors import UserError
 from tests.fixtures.exported import CHECKPOINT, ENCODER, EXPORTED, exporter, write_small_checkpoint
 from tests.fixtures.once import made_once
@@ -32,8 +34,8 @@ PICTURE_SIZES = [(64, 64), (131, 77), (300, 40), (33, 500), (2000, 2000)]
 
 @pytest.fixture(scope="session")
 def open_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same network without resizing, of any batch, height and width."""
-    return made_once(tmp_path_factory, "exported_open", exporter("pre_post=false"))
+    """The same network without resizing, of any batch, height and width, with prompts."""
+    return made_once(tmp_path_factory, "exported_open", exporter("pre_post=false", "prompts=true"))
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:
@@ -46,11 +48,18 @@ def test_tensors_of_any_size_and_number(open_file):
     session = _session(open_file / EXPORTED)
     for shape in ((1, 3, 64, 64), (2, 3, 32, 160), (3, 3, 96, 64)):
         image = torch.rand(shape)
+        target, certainty = torch.rand((2, shape[0], 1, *shape[2:]))
+        masks = []
+        for prompt in (Prompt(target, certainty), Prompt(target, 0 * certainty)):
+            with torch.no_grad():
+                expected = net(image, prompt=prompt).mask.numpy()
+            maps = {name: one.numpy() for name, one in zip(PROMPT, prompt, strict=True)}
+            masks += session.run(["mask"], {"image": image.numpy(), **maps})
+            assert expected.std() > 1e-3, "a constant mask would say nothing"
+            np.testing.assert_allclose(masks[-1], expected, atol=1e-5)
+        assert np.abs(masks[0] - masks[1]).max() > 0.1, "a prompt that changes nothing would say nothing"
         with torch.no_grad():
-            expected = net(image).mask.numpy()
-        (mask,) = session.run(["mask"], {"image": image.numpy()})
-        assert expected.std() > 1e-3, "a constant mask would say nothing"
-        np.testing.assert_allclose(mask, expected, atol=1e-5)
+            np.testing.assert_array_equal(net(image).mask.numpy(), expected)
     with pytest.raises(UserError, match="export it again with pre_post=true"):
         Predictor(open_file / EXPORTED)
 
@@ -60,11 +69,11 @@ def test_openvino_says_the_same(open_file):
     openvino = pytest.importorskip("openvino")
     core = openvino.Core()
     model = core.read_model(open_file / EXPORTED)
-    model.reshape([1, 3, 64, 96])
+    model.reshape({"image": [1, 3, 64, 96]} | {name: [1, 1, 64, 96] for name in PROMPT})
     compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    image = torch.rand(1, 3, 64, 96).numpy()
-    (expected,) = _session(open_file / EXPORTED).run(["mask"], {"image": image})
-    np.testing.assert_allclose(compiled(image)["mask"], expected, atol=1e-3)
+    given = {name: torch.rand(1, 1, 64, 96).numpy() for name in PROMPT} | {"image": torch.rand(1, 3, 64, 96).numpy()}
+    (expected,) = _session(open_file / EXPORTED).run(["mask"], given)
+    np.testing.assert_allclose(compiled(given)["mask"], expected, atol=1e-3)
 
 
 def test_pictures_of_any_size(exported):
@@ -76,6 +85,25 @@ def test_pictures_of_any_size(exported):
         assert got.shape == (height, width)
         assert np.abs(got.astype(int) - expected).max() <= 1, (height, width)
     assert file(np.zeros((1, 1, 3), np.uint8)).mask8.shape == (1, 1)
+
+
+@pytest.mark.slow
+def test_prompts_are_heard_as_by_the_checkpoint(exported_prompts):
+    """A box and clicks of pictures of any size; and without them the file says what it says without the inputs."""
+    checkpoint, file = Predictor(exported_prompts / CHECKPOINT, device="cpu"), Predictor(exported_prompts / EXPORTED)
+    for height, width in PICTURE_SIZES[:3]:
+        picture, box = made_up_picture(height, width, seed=height), (width / 4, height / 3, 0.8 * width, 0.9 * height)
+        said = {"box": box, "clicks": [(0.1 * width, 0.1 * height, 1), (0.5 * width, 0.5 * height, -1)]}
+        alone, prompted = file(picture).mask8.astype(int), file(picture, **said).mask8.astype(int)
+        assert np.abs(alone - checkpoint(picture).mask8).max() <= 1
+        assert np.abs(prompted - checkpoint(picture, **said).mask8).max() <= 1
+        assert np.abs(prompted - alone).max() > 20
+
+
+def test_a_network_that_takes_no_prompts_says_so(tmp_path):
+    without = write_small_checkpoint(tmp_path / "fpn.ckpt", "fpn.FPN")
+    with pytest.raises(UserError, match="prompts=true: FPN takes no prompts; leave it out"):
+        export_network(ExportSettings(without, tmp_path / "a.onnx", prompts=True))
 
 
 def test_the_stages_are_those_of_the_network(exported):
