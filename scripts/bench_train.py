@@ -24,9 +24,14 @@ from omegaconf import DictConfig
 
 from src.cli.script import ScriptParser
 from src.module import COSModule
+from src.pipeline.torch_compile import compile_network
 from src.utils.memory import keep_freed_memory
 
 CONFIGS = Path(__file__).resolve().parents[1] / "conf"
+
+
+COMPILED = "compiled "
+"""Prefix of a model's name: as `compile=true` trains it."""
 
 
 def composed(model: str, overrides: list[str]) -> DictConfig:
@@ -39,9 +44,12 @@ def composed(model: str, overrides: list[str]) -> DictConfig:
 
 def make(model: str, overrides: list[str], device: str) -> tuple[COSModule, torch.optim.Optimizer]:
     """Return the module of :func:`composed` and its optimiser."""
-    cfg = composed(model, overrides)
+    name = model.removeprefix(COMPILED)
+    cfg = composed(name, overrides)
     torch.manual_seed(0)
     module: COSModule = instantiate(cfg.model).to(device).train()
+    if name != model:
+        compile_network(module.net)
     return module, module.make_optimizer(module.parameters())
 
 
@@ -56,10 +64,27 @@ def step(module: COSModule, optimizer: torch.optim.Optimizer, image: torch.Tenso
     return time.perf_counter() - start
 
 
+def kept_bytes(module: COSModule, image: torch.Tensor, mask: torch.Tensor) -> int:
+    """Return how many bytes, beside the weights, a step keeps for its backward pass."""
+    weights = {p.untyped_storage().data_ptr() for p in module.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def note(x: torch.Tensor) -> torch.Tensor:
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+        loss = module.loss(module(image), image, mask)["loss"]
+    assert loss.requires_grad
+    return sum(storage.nbytes() for storage in kept.values())
+
+
 def table(
     models: list[str], size: int, batch: int, rounds: int, overrides: list[str], device: str
 ) -> list[dict[str, Any]]:
-    """Return one row per model: parameters (millions), seconds per step (median, fastest), and a ratio.
+    """Return one row per model: parameters (millions), seconds per step (median, fastest), a ratio, MiB kept.
 
     The ratio is that of the median to the first model's.
     """
@@ -81,6 +106,7 @@ def table(
             "median": statistics.median(times),
             "fastest": min(times),
             "ratio": statistics.median(times) / first,
+            "kept": kept_bytes(made[model][0], image, mask) / 2**20,
         }
         for model, times in seconds.items()
     ]
@@ -95,6 +121,7 @@ def main() -> None:
         default=["fpn", "fpn_ds", "run_quarter", "run", "run_paper"],
         help="of conf/model; ratios are to the first",
     )
+    parser.add_argument("--compile", action="store_true", help="also each model as `compile=true` trains it: minutes")
     parser.add_argument("--image-size", type=int, default=224, help="pixels")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5, help="timed steps of each model")
@@ -107,7 +134,8 @@ def bench(arguments: argparse.Namespace) -> None:
     """Measure and print the table."""
     keep_freed_memory()  # as src.train does
     size, batch = arguments.image_size, arguments.batch_size
-    rows = table(arguments.models, size, batch, arguments.rounds, arguments.overrides, arguments.device)
+    models = [*arguments.models, *(f"{COMPILED}{model}" for model in arguments.models if arguments.compile)]
+    rows = table(models, size, batch, arguments.rounds, arguments.overrides, arguments.device)
     peak = (
         torch.cuda.max_memory_allocated()
         if arguments.device == "cuda"
@@ -116,11 +144,12 @@ def bench(arguments: argparse.Namespace) -> None:
     where = f"{arguments.device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     print(f"Training step, {batch} images of {size} × {size} px, {where}.\n")
     print(
-        f"| model | parameters | seconds a step (median) | fastest | × {rows[0]['model']} |\n|---|---:|---:|---:|---:|"
+        f"| model | parameters | seconds a step (median) | fastest | × {rows[0]['model']} | MiB kept |\n"
+        "|---|---:|---:|---:|---:|---:|"
     )
     for row in rows:
         seconds = f"{row['median']:.3f} | {row['fastest']:.3f}"
-        print(f"| {row['model']} | {row['parameters']:.1f} M | {seconds} | {row['ratio']:.2f} |")
+        print(f"| {row['model']} | {row['parameters']:.1f} M | {seconds} | {row['ratio']:.2f} | {row['kept']:.0f} |")
     print(f"\nPeak memory of all together: {peak / 2**30:.1f} GiB.")
 
 
