@@ -133,7 +133,7 @@ class RUN(nn.Module):
             UserError: a prompt for a network that does not take any.
         """
         size = (image.shape[-2], image.shape[-1])
-        image = pool(image.float(), self.unfold_stride)
+        image = pool(image.float(), self.unfold_stride).contiguous()  # sums over colours are fast plane by plane
         prompt = None if prompt is None else self._at_unfolding(prompt, size)
         in_stages = prompt if self.prompt_term is not None else None
         coarse_logits, mask = self._first_mask(features[COARSEST], image, start, in_stages)

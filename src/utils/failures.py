@@ -38,7 +38,10 @@ def explained(sizes: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError, OSError, EOFError) as error:
-        text = None if isinstance(error, UserError) else explanation(error, sizes)
+        try:
+            text = None if isinstance(error, UserError) else explanation(error, sizes)
+        except RuntimeError as told:  # by torch's handler of SIGCHLD, which raises wherever this process is
+            text = explanation(told, sizes)
         if text is None:
             raise
         raise UserError(text) from error

@@ -27,7 +27,7 @@ from tests.fixtures.tiny import ONE_BATCH_OVERRIDES, tiny_quickstart
 HALVES = [torch.bfloat16, torch.float16]
 WATCHED = {
     "selective_scan": src.models.vss,
-    "mask_step": src.models.sofs,
+    "_minimiser": src.models.sofs,
     "reversed_mask": src.models.run,
     "background_step": src.models.robe,
     "structure_loss": src.losses,
