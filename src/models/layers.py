@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from src.models.checks import Expectation
+from src.models.resample import upsample
 
 POSITIVE_FLOOR = 1e-3
 Resolution = Literal["pixel", "space_to_depth"]
@@ -31,18 +32,23 @@ def to_tokens(in_channels: int, out_channels: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, TOKEN, stride=TOKEN)
 
 
-def from_tokens(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
-    """Return a 1×1 convolution and depth to space in one, near zero at the start: (N,C,h,w) → (N,out,4h,4w).
+class FromTokens(nn.Conv2d):
+    """A 1×1 convolution of tokens, near zero at the start, enlarged bilinearly: (N,C,h,w) → (N,out,4h,4w).
 
-    Each pixel of a token has weights of its own: larger initial ones (std above 10⁻³) would draw a pattern into the
-    mask, which the mask step has no loss to remove (measured: method.md 3.3).
+    Depth to space, where each pixel of a token has weights of its own, draws a pattern of 4 × 4 pixels into the mask
+    (method.md 3.3).
     """
-    layer = nn.ConvTranspose2d(in_channels, out_channels, TOKEN, stride=TOKEN)
-    near_zero(layer)
-    return layer
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 1)
+        near_zero(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a smooth map, a pixel for each pixel of the tokens."""
+        return upsample(super().forward(x), TOKEN, (TOKEN * x.shape[-2], TOKEN * x.shape[-1]))
 
 
-def near_zero(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
+def near_zero(layer: nn.Conv2d) -> None:
     """Initialise the last layer of a small network so that it hardly changes anything, but has gradients."""
     nn.init.normal_(layer.weight, std=1e-3)
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from src.models.checks import Expectation, check, one_of
 from src.models.layers import (
     TOKEN,
+    FromTokens,
     PositiveScalar,
     Resolution,
     above_floor,
     conv_bn_relu,
-    from_tokens,
     near_zero,
     to_tokens,
 )
@@ -49,8 +49,8 @@ class BackgroundNetwork(nn.Module):
         widths: channels of the three levels.
         reads_image: see above.
         resolution: ``pixel``: the finest level has one token a pixel. ``space_to_depth``: one for 4 × 4 pixels, whose
-            values it reads; it writes one number d for each pixel, and U = d·C, or d·B̂ without C (our choice). So U
-            has C's texture, which 4 × 4 pixels in ``widths[0]`` channels cannot carry.
+            values it reads; it writes a smooth map d, and U = d·C, or d·B̂ without C (our choice). So U has C's texture,
+            which 4 × 4 pixels in ``widths[0]`` channels cannot carry.
 
     ``forward(mask, background, image)``: (N,1,H,W), (N,3,H,W), (N,3,H,W) of any H, W → correction (N,3,H,W).
     """
@@ -69,7 +69,7 @@ class BackgroundNetwork(nn.Module):
         self.encode_coarse = nn.Sequential(conv_bn_relu(middle, coarse), conv_bn_relu(coarse, coarse))
         self.decode_middle = conv_bn_relu(coarse + middle, middle)
         self.decode_fine = conv_bn_relu(middle + fine, fine)
-        self.head = nn.Conv2d(fine, 3, 3, padding=1) if by_pixel else from_tokens(fine, 1)
+        self.head = nn.Conv2d(fine, 3, 3, padding=1) if by_pixel else FromTokens(fine, 1)
         near_zero(self.head)
 
     def forward(self, mask: Tensor, background: Tensor, image: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from src.models.checks import Expectation, at_least_one, check, one_of
 from src.models.gradient_checkpointing import Caller, call_plain
-from src.models.layers import TOKEN, PositiveScalar, Resolution, above_floor, conv_bn_relu, from_tokens, to_tokens
+from src.models.layers import TOKEN, FromTokens, PositiveScalar, Resolution, above_floor, conv_bn_relu, to_tokens
 from src.models.prompts import PromptConvolution
 from src.models.resample import pad_to_multiple
 from src.models.vss import Field, VSSBlock
@@ -344,7 +344,7 @@ class ResidualGradient(nn.Sequential):
         widths = [1, *[width] * (depth - 1), 1]
         layers: list[nn.Module] = [nn.Conv2d(narrow, wide, 3, padding=1) for narrow, wide in pairwise(widths)]
         if resolution == "space_to_depth":
-            layers[0], layers[-1] = to_tokens(1, width), from_tokens(width, 1)
+            layers[0], layers[-1] = to_tokens(1, width), FromTokens(width, 1)
         activated = (module for layer in layers for module in (layer, nn.ReLU(inplace=True)))
         super().__init__(*list(activated)[:-1])
         self.multiple = 1 if resolution == "pixel" else TOKEN
