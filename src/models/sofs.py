@@ -336,8 +336,8 @@ class Branch(nn.Module):
 class ResidualGradient(nn.Sequential):
     """∇S: ``depth`` convolutions with ReLU between them, (N,1,H,W) → (N,1,H,W) (released code, smaller).
 
-    With ``pixel`` all are 3×3 convolutions of pixels. With ``space_to_depth`` the first one reads and the last one
-    writes tokens of 4 × 4 pixels, and those between are 3×3 convolutions of tokens.
+    With ``pixel`` all are 3×3 convolutions of pixels. With ``space_to_depth`` the first one reads tokens of 4 × 4
+    pixels, the last one writes one value for each, which is enlarged bilinearly, and those between are 3×3.
     """
 
     def __init__(self, depth: int, width: int, resolution: Resolution) -> None:
