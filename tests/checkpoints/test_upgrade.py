@@ -130,3 +130,17 @@ def test_no_training_resumes_from_it():
         UserError, match=r"run_384e7e4\.ckpt was written by an older version \(format 1, now 2\) and cannot be resumed"
     ):
         check_epochs(None, read_checkpoint(OLD), OLD)
+
+
+def test_files_without_the_setting_mean_networks_of_pixels():
+    net = {"_target_": upgrade.RUN, "state_space": {}}
+    parts = {"mask_step": "src.models.sofs.MaskStep", "robe": "src.models.robe.ROBE"}
+    old = net | {name: {"_target_": target} for name, target in parts.items()}
+    new = upgrade_config({"model": {"net": old}})["model"]["net"]
+    assert (new["mask_step"]["gradient"], new["robe"]["network"], new["robe"]["widths"]) == (
+        "pixel",
+        "pixel",
+        [16, 32, 48],
+    )
+    new["robe"] |= {"network": "space_to_depth", "widths": [8, 8, 8]}
+    assert upgrade_config({"model": {"net": new}})["model"]["net"] == new

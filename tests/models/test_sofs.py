@@ -8,8 +8,8 @@ import torch
 from scipy.optimize import minimize_scalar
 
 from src.models.prompts import prompted
-from src.models.robe import background_step
-from src.models.sofs import filtered_residual, mask_step, residual_filter, reversed_mask
+from src.models.robe import BackgroundNetwork, background_step
+from src.models.sofs import ResidualGradient, filtered_residual, mask_step, residual_filter, reversed_mask
 
 SIZE = (1, 1, 5, 8)
 
@@ -162,3 +162,31 @@ def test_reversed_mask_is_exact_on_consistent_backgrounds():
     free = reversed_mask(case["image"], case["background"], case["mask"])
     assert free.min() >= 0
     assert free.max() <= 1
+
+
+@pytest.mark.parametrize("size", [(208, 208), (205, 210)])
+def test_tokens_draw_no_pattern_into_flat_maps(size):
+    """Whatever the weights: what is the same everywhere stays so, away from the borders."""
+    torch.manual_seed(0)
+    gradient, network = ResidualGradient(3, 8, "space_to_depth"), BackgroundNetwork((4, 6, 8)).eval()
+    for head in (gradient[-1], network.head):
+        torch.nn.init.normal_(head.weight)
+    flat = torch.full((1, 1, *size), 0.3)
+    colours = flat.expand(1, 3, *size)
+    for found in (gradient(flat), network(flat, colours, colours)):
+        assert found.shape[-2:] == size
+        middle = found.detach()[..., 88:-88, 88:-88]
+        assert middle.abs().min() > 1e-3
+        assert middle.amax((2, 3)) - middle.amin((2, 3)) == pytest.approx(0, abs=1e-5)
+
+
+def test_an_untrained_network_of_tokens_hardly_changes_anything_and_trains():
+    torch.manual_seed(0)
+    gradient, network = ResidualGradient(3, 8, "space_to_depth"), BackgroundNetwork((4, 6, 8))
+    mask, image = torch.rand(2, 1, 45, 50), torch.rand(2, 3, 45, 50)
+    repair, slope = network(mask, image * (1 - mask), image), gradient(mask)
+    assert 0 < repair.abs().max() < 0.05
+    assert 0 < slope.abs().max() < 0.05
+    (repair.square().sum() + slope.square().sum()).backward()
+    parameters = [*network.parameters(), *gradient.parameters()]
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in parameters)
