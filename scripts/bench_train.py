@@ -14,6 +14,7 @@ import argparse
 import resource
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from src.cli.script import ScriptParser
+from src.models.cost import kept_bytes
 from src.module import COSModule
 from src.pipeline.torch_compile import compile_network
 from src.utils.memory import keep_freed_memory
@@ -53,32 +55,20 @@ def make(model: str, overrides: list[str], device: str) -> tuple[COSModule, torc
     return module, module.make_optimizer(module.parameters())
 
 
+def loss_of(module: COSModule, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the loss of a batch."""
+    return module.loss(module(image), image, mask)["loss"]
+
+
 def step(module: COSModule, optimizer: torch.optim.Optimizer, image: torch.Tensor, mask: torch.Tensor) -> float:
     """Return the seconds of one step."""
     start = time.perf_counter()
     optimizer.zero_grad(set_to_none=True)
-    module.loss(module(image), image, mask)["loss"].backward()
+    loss_of(module, image, mask).backward()
     optimizer.step()
     if image.is_cuda:
         torch.cuda.synchronize()
     return time.perf_counter() - start
-
-
-def kept_bytes(module: COSModule, image: torch.Tensor, mask: torch.Tensor) -> int:
-    """Return how many bytes, beside the weights, a step keeps for its backward pass."""
-    weights = {p.untyped_storage().data_ptr() for p in module.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}
-
-    def note(x: torch.Tensor) -> torch.Tensor:
-        storage = x.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage
-        return x
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
-        loss = module.loss(module(image), image, mask)["loss"]
-    assert loss.requires_grad
-    return sum(storage.nbytes() for storage in kept.values())
 
 
 def table(
@@ -106,7 +96,7 @@ def table(
             "median": statistics.median(times),
             "fastest": min(times),
             "ratio": statistics.median(times) / first,
-            "kept": kept_bytes(made[model][0], image, mask) / 2**20,
+            "kept": kept_bytes(made[model][0], partial(loss_of, made[model][0], image, mask)) / 2**20,
         }
         for model, times in seconds.items()
     ]

@@ -94,6 +94,27 @@ def measure(mode: str, run: Callable[[], object], device: torch.device, warmup: 
     return Timing(mode, tuple(seconds), peak)
 
 
+def kept_bytes(net: nn.Module, run: Callable[[], Tensor]) -> int:
+    """Return the bytes of all tensors that ``run``, which returns one to differentiate, keeps for its backward pass.
+
+    Weights of ``net`` do not count, shared memory counts once.
+    """
+    weights = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        result = run()
+    if not result.requires_grad:
+        raise ValueError("the result has no gradient")
+    return sum(storage.nbytes() for storage in kept.values())
+
+
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -13,6 +13,7 @@ from torch import nn
 
 from src.cli.command import CONF
 from src.losses import StagewiseLoss
+from src.models.cost import kept_bytes
 from src.models.encoder import PyramidEncoder
 from src.models.fpn import FPN
 from src.models.outputs import RUNOutput, stage_logits
@@ -448,20 +449,7 @@ def test_trying_the_parts_draws_no_random_number():
 
 
 def _bytes_kept(net: RUN, image: torch.Tensor) -> int:
-    """Bytes of all tensors that the forward pass stores for the backward one, without weights; shared memory once."""
-    weights = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}
-
-    def keep(x: torch.Tensor) -> torch.Tensor:
-        storage = x.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage
-        return x
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        output = net(image)
-    assert output.mask_logits.requires_grad
-    return sum(storage.nbytes() for storage in kept.values())
+    return kept_bytes(net, lambda: net(image).mask_logits)
 
 
 @pytest.mark.slow
