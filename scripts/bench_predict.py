@@ -76,9 +76,7 @@ class Run(NamedTuple):
 def main() -> None:
     """Run the command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
-    parser.add_argument(
-        "--weights", type=Path, default=Path("docs/results/weights/run.safetensors"), help="the network"
-    )
+    parser.add_argument("--weights", default="run-camo-lite0", help="the network")
     parser.add_argument("--pictures", default="../shared/photos", help="what `input=` of src.predict takes")
     parser.add_argument("--rounds", type=int, default=5, help="passes of each; the fastest counts")
     parser.add_argument("--threads", type=int, default=2, help="threads of either")

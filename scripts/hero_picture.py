@@ -25,7 +25,7 @@ from src.report.figures.figure import figure_of
 from src.utils.errors import UserError
 from src.utils.protected import new_file_problem
 
-WEIGHTS = Path("docs/results/weights/run.safetensors")
+WEIGHTS = "run-camo-lite0"
 PANEL = (640, 480)
 """Width and height of the network's input picture, in pixels."""
 WIDTH, QUALITY = 1600, 82
@@ -58,7 +58,7 @@ class Row(NamedTuple):
     cutout: np.ndarray
 
 
-def draw_hero(photos: Path, output: Path, weights: Path = WEIGHTS) -> None:
+def draw_hero(photos: Path, output: Path, weights: str = WEIGHTS) -> None:
     """Write the picture.
 
     Raises:
@@ -134,7 +134,7 @@ def main() -> None:
     parser = ScriptParser(__doc__)
     parser.add_argument("photos", type=Path, help="a folder with the photographs")
     parser.add_argument("--output", type=Path, required=True, help="the picture, a .webp file")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="of a trained RUN (default: %(default)s)")
+    parser.add_argument("--weights", default=WEIGHTS, help="of a trained RUN (default: %(default)s)")
     parser.run(_draw)
 
 

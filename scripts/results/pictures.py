@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from src.checkpoints.shipped import path_of
 from src.cli.command import console
 from src.cli.script import ScriptParser
 from src.models.outputs import stage_logits
@@ -70,7 +71,7 @@ def _iou(logits: Tensor, truth: Tensor) -> float:
 def main() -> None:
     """Run the command line of :func:`draw`."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", type=path_of)
     parser.add_argument("--out", type=Path, required=True, help="a folder")
     parser.add_data_root(of_training=True)
     parser.add_argument("--each", type=int, default=2, help="images of every kind (default: %(default)s)")

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from scripts.results.archive import PROTOCOL
 from scripts.results.prompt_table import FUSIONS, OWN, SCORES, prompt_table
+from src.checkpoints.shipped import path_of
 from src.cli.command import console
 from src.cli.script import ScriptParser
 from src.data import prompts
@@ -277,7 +278,7 @@ def _measure_all(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Run the command line of :func:`measure`."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("sources", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("sources", nargs="+", type=path_of, metavar="RUN")
     parser.add_data_root(of_training=True)
     parser.add_argument("--maps", nargs="*", default=[], metavar="NAME=FOLDER", help="maps of other methods")
     parser.add_argument("--images", type=int, help="only the first so many images of the hold-out")

@@ -37,6 +37,7 @@ from scripts.results.archive import (
     words,
 )
 from src.checkpoints.atomic_io import writable
+from src.checkpoints.shipped import path_of
 from src.cli.command import console
 from src.cli.script import ScriptParser
 from src.data.datamodule import HOLDOUT
@@ -150,7 +151,7 @@ def store_findings(
         show: makes a table to print from the rows.
     """
     parser = ScriptParser(description)
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", type=path_of)
     parser.add_data_root(of_training=True)
     parser.add_argument("--model", default="run", help="its name in the tables (default: %(default)s)")
     parser.add_argument(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from src.checkpoints.shipped import no_network, path_of
 from src.utils.errors import UserError
 from src.utils.launch import global_rank
 
@@ -32,8 +33,8 @@ def resolve_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | 
     """Return the file that ``ckpt_path`` means.
 
     Args:
-        ckpt_path: None, a file, or ``last``: the newest intact checkpoint of ``output_dir``. ``last`` prefers
-            `RESUMABLE` files, and warns of every broken file that it skips.
+        ckpt_path: None, a file, the name of a shipped network, or ``last``: the newest intact checkpoint of
+            ``output_dir``. ``last`` prefers `RESUMABLE` files, and warns of every broken file that it skips.
         output_dir: the run folder.
 
     Returns:
@@ -64,9 +65,9 @@ def _candidates(ckpt_path: str, output_dir: str | Path) -> list[Path]:
         if not newest_first:
             raise _none_whole(output_dir)
         return newest_first
-    path = Path(ckpt_path)
+    path = path_of(ckpt_path)
     if not path.is_file():
-        raise UserError(f"ckpt_path: no file {path}")
+        raise UserError(f"ckpt_path: {no_network(path)}")
     return [path]
 
 

@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from src.checkpoints.shipped import no_network, path_of
 from src.inference.network import Network, Options
 from src.utils.errors import UserError
 
@@ -27,8 +28,8 @@ def open_network(source: str | PathLike[str], options: Options | None = None) ->
     found.
 
     Args:
-        source: a checkpoint, exported weights, an exported ONNX file, a folder that holds one of them, or a repository
-            of the Hub.
+        source: a checkpoint, exported weights, an exported ONNX file, a folder that holds one of them, the name of a
+            network that comes with the project, or a repository of the Hub.
         options: how to run it.
 
     Raises:
@@ -57,13 +58,13 @@ def network_file(source: str | PathLike[str], **hub: Any) -> Path:
     The Hub is not contacted if a file or folder of that name exists, or a folder of the owner's name.
 
     Args:
-        source: a file, a folder, or ``owner/name``.
+        source: a file, a folder, the name of a shipped network, or ``owner/name``.
         hub: options of :func:`src.inference.hub.download`.
 
     Raises:
         UserError: there is no file, or more than one; or a suffix that no runtime reads.
     """
-    path = Path(source)
+    path = path_of(source)
     if path.is_dir():
         return _in_folder(path)
     if _is_hub_id(source):
@@ -71,7 +72,7 @@ def network_file(source: str | PathLike[str], **hub: Any) -> Path:
 
         return download(str(source), **hub)
     if not path.is_file():
-        raise UserError(f"ckpt_path: no file or folder {path}")
+        raise UserError(f"ckpt_path: {no_network(path, 'file or folder')}")
     if path.suffix not in SUFFIXES:
         raise UserError(
             f"ckpt_path: {path}: a network is a file with the suffix {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"

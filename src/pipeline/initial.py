@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoints.initial import lacks_encoder, origin, read_initial, take_weights
+from src.checkpoints.shipped import path_of
 from src.module import COSModule
 from src.utils.launch import global_rank
 
@@ -23,7 +23,7 @@ def initial_module(cfg: DictConfig) -> COSModule:
     Raises:
         UserError: a file that cannot be read or belongs to another project; all mismatches, listed together.
     """
-    path = Path(cfg.init)
+    path = path_of(cfg.init)
     checkpoint = read_initial(path)
     config: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     module = bare_module(cfg)

@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from src.checkpoints.finding import check_ckpt_path, resolve_checkpoint
+from src.checkpoints.shipped import no_network, path_of
 from src.checkpoints.weights_file import SUFFIX
 from src.cli.run_folder import REPORT, holds_training
 from src.utils.errors import Problems, UserError
@@ -33,8 +34,8 @@ def check_start(cfg: DictConfig) -> None:
     problems = Problems()
     with problems.catch():
         check_ckpt_path(cfg)
-    if cfg.init is not None and cfg.ckpt_path is None and not Path(cfg.init).is_file():
-        problems.append(f"init: no file {cfg.init}")
+    if cfg.init is not None and cfg.ckpt_path is None and not path_of(cfg.init).is_file():
+        problems.append(f"init: {no_network(path_of(cfg.init))}")
     if _begun(cfg) and cfg.ckpt_path is None:
         folder = cfg.paths.output_dir
         problems.append(
@@ -43,7 +44,7 @@ def check_start(cfg: DictConfig) -> None:
     problems += _of_another_run(cfg)
     if not cfg.train and cfg.ckpt_path is None:
         problems.append("train=false needs a ckpt_path to test")
-    if cfg.train and cfg.ckpt_path is not None and Path(cfg.ckpt_path).suffix == SUFFIX:
+    if cfg.train and cfg.ckpt_path is not None and path_of(cfg.ckpt_path).suffix == SUFFIX:
         only_weights = f"ckpt_path: {cfg.ckpt_path} holds weights alone"
         problems.append(
             f"{only_weights}; a training resumes from a .ckpt, init={cfg.ckpt_path} begins a new one with them"

@@ -19,7 +19,7 @@ from src.models.variant import Variant
 from src.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-WEIGHTS = ROOT / "docs" / "results" / "weights" / "run.safetensors"
+WEIGHTS = ROOT / "docs" / "results" / "weights" / "run-camo-lite0.safetensors"
 BLOCKED = """
 import sys
 class Blocker:

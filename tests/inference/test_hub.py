@@ -26,7 +26,7 @@ from tests.fixtures.fake_scores import set_scores
 from tests.fixtures.red_onnx import METADATA, write_red_onnx
 from tests.fixtures.tiny import ROOT
 
-SHIPPED = ROOT / "docs" / "results" / "weights" / "run.safetensors"
+SHIPPED = ROOT / "docs" / "results" / "weights" / "run-camo-lite0.safetensors"
 
 
 @pytest.fixture(autouse=True)

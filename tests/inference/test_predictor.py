@@ -213,7 +213,7 @@ def test_the_example_of_the_readme(tiny_checkpoint, photograph, tmp_path, monkey
     ]
     monkeypatch.chdir(tmp_path)
     Image.fromarray(photograph).save("picture.jpg")
-    exec(example.replace("docs/results/weights/run.safetensors", str(tiny_checkpoint)), {})
+    exec(example.replace("run-camo-lite0", str(tiny_checkpoint)), {})
     assert Image.open("object.png").mode == "RGBA"
     assert capsys.readouterr().out == f"{Predictor(tiny_checkpoint)('picture.jpg').boxes()}\n"
 

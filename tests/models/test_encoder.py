@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import timm
 import torch
 from torch import Tensor
 
+from src.models import encoder
 from src.models.encoder import STRIDES, PyramidEncoder, TopDownContext
 from src.utils.errors import UserError
 
@@ -198,6 +200,63 @@ def test_the_backbone_sees_a_normalised_image_with_replicated_padding(name, mean
 def test_a_small_image_is_refused(small, size):
     with pytest.raises(UserError, match=f"{size[0]}×{size[1]} pixels is too small: both sides must be at least 32"):
         small(torch.rand(1, 3, *size))
+
+
+# Several input scales
+
+
+@pytest.fixture(scope="module")
+def three_scales() -> PyramidEncoder:
+    return PyramidEncoder(SMALL, None, scales=[0.5, 1, 1.5]).eval()
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (97, 131)])
+def test_several_scales_give_the_shapes_of_one(small, three_scales, size):
+    image = torch.rand(2, 3, *size)
+    with torch.no_grad():
+        expected, merged = small(image), three_scales(image)
+    assert {s: x.shape for s, x in merged.items()} == {s: x.shape for s, x in expected.items()}
+
+
+def test_the_backbone_sees_the_whole_image_at_every_scale(three_scales):
+    """Multiples of 64, of which every scale is a multiple of 32: no level is shifted against another one."""
+    seen: list[Tensor] = []
+    hook = three_scales.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.no_grad():
+        three_scales(torch.rand(1, 3, 96, 130))
+    hook.remove()
+    assert [tuple(x.shape[-2:]) for x in seen] == [(64, 96), (128, 192), (192, 288)]
+    # Linear interpolation keeps a ramp a ramp, at the same place of the image, away from the border.
+    ramp = torch.arange(64.0).view(1, 1, 1, 64).expand(1, 1, 64, 64)
+    for scale in (Fraction(1, 2), Fraction(3, 2)):
+        back = encoder._scaled(encoder._scaled(ramp, scale), 1 / scale)
+        torch.testing.assert_close(back[..., 4:-4, 4:-4], ramp[..., 4:-4, 4:-4])
+
+
+def test_merging_starts_as_the_mean_and_can_choose_one_scale_per_pixel():
+    merging = encoder.ScaleMerging({4: 2}, 2)
+    fine, coarse = torch.rand(1, 2, 8, 8), torch.rand(1, 2, 4, 4)
+    scales = (Fraction(1), Fraction(1, 2))
+    enlarged = encoder._scaled(coarse, Fraction(2))
+    torch.testing.assert_close(merging([{4: fine}, {4: coarse}], scales)[4], (fine + enlarged) / 2)
+    with torch.no_grad():
+        merging.weights["4"].weight[0, 0] = 1e4  # the first scale where its first channel is above 0.5
+        merging.weights["4"].bias[0] = -5e3
+    expected = torch.where(fine[:, :1] > 0.5, fine, enlarged)
+    torch.testing.assert_close(merging([{4: fine}, {4: coarse}], scales)[4], expected, atol=1e-3, rtol=0)
+
+
+def test_every_parameter_of_the_merging_learns():
+    net = PyramidEncoder(SMALL, None, scales=[1, 0.5])
+    sum(x.square().mean() for x in net(torch.rand(2, 3, 64, 64)).values()).backward()
+    assert net.merging is not None
+    assert [name for name, p in net.merging.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize("scales", [[], [0.5], [1, 1], [1, 0.3], [1, -0.5], [1, 0]])
+def test_invalid_scales_are_refused(scales):
+    with pytest.raises(UserError, match=r"must be 1 and other multiples of 0\.25, each once; not"):
+        PyramidEncoder(SMALL, None, scales=scales)
 
 
 # Top-down context
