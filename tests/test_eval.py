@@ -211,13 +211,15 @@ def test_another_final_mask_of_the_same_network_is_told(checkpoint, evaluated, t
     one_set = [f"ckpt_path={checkpoint}", "data.test_sets=[CAMO]", "trainer=cpu"]
     folders = {"closed": evaluated[0], "open": tmp_path / "open", "sharper": tmp_path / "sharper"}
     evaluate(config("eval", *one_set, f"paths.output_dir={folders['open']}", "closing_step=false"))
-    evaluate(config("eval", *one_set, f"paths.output_dir={folders['sharper']}", "sharpness=2"))
+    evaluate(config("eval", *one_set, f"paths.output_dir={folders['sharper']}", "sharpness=2", "flip=true"))
     closed, opened, sharper = ((folder / "report.html").read_text(encoding="utf-8") for folder in folders.values())
     assert "closing_step" in closed
     assert "M̂<sub>" in closed
     assert "closing_step" not in opened
     assert "M̂<sub>" not in opened
     assert "multiplied by 2 (sharpness)" in sharper
+    assert "mirror image (flip)" in sharper
+    assert "mirror image" not in closed
     rows = [
         [row["mae"] for row in _rows(folder / "per_image.csv") if row["dataset"] == "CAMO"]
         for folder in folders.values()

@@ -190,7 +190,7 @@ def _print_stored(paths: Sequence[Path]) -> None:
 
 
 def _evaluations(run: Path) -> list[tuple[Path, str, Variant]]:
-    """Return folder, split and variant of all evaluations without prompts, as `src.eval` recorded them.
+    """Return folder, split and variant of all evaluations without prompts and flips, as `src.eval` recorded them.
 
     The test of the training itself is used if there is no other.
     """
@@ -199,7 +199,7 @@ def _evaluations(run: Path) -> list[tuple[Path, str, Variant]]:
         config = read_job(folder).config
         if not {"split", *Variant._fields} <= config.keys():
             raise UserError(f"{folder}: was not written by src.eval, or has lost its .hydra/config.yaml")
-        if config.get("prompts") is not None:
+        if config.get("prompts") is not None or config.get("flip"):
             continue
         closing_step = {None: "null", True: "true", False: "false"}[config["closing_step"]]
         same = found.setdefault(

@@ -26,6 +26,7 @@ OWN: dict[str, Any] = {
     "rounds": int,
     "closing_step": bool | None,
     "sharpness": float,
+    "flip": bool,
     "prompts": Path | bool | None,
     "workers": int | None,
     "ckpt_path": Path | None,

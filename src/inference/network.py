@@ -27,6 +27,7 @@ class Options:
         closing_step: False evaluates RUN at M_K instead of M̂_{K+1}; None is as trained.
         sharpness: what the final mask's logits are multiplied by.
         image_size: side of the network's square input in pixels; None is as trained.
+        flip: average each pass with one of the mirror image, in twice the time.
     """
 
     device: str = "auto"
@@ -35,11 +36,12 @@ class Options:
     closing_step: bool | None = None
     sharpness: float = 1.0
     image_size: int | None = None
+    flip: bool = False
 
     @property
     def variant(self) -> Variant:
         """The evaluation variant among the options."""
-        return Variant(self.closing_step, self.rounds, self.sharpness)
+        return Variant(self.closing_step, self.rounds, self.sharpness, self.flip)
 
     def problems(self) -> list[str]:
         """Return one line per invalid setting, whatever the network."""

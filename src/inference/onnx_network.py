@@ -23,7 +23,7 @@ from src.utils.process import available_cores
 PICTURE, MASK = "picture", "mask"
 PROMPT = ("prompt_target", "prompt_certainty")
 """P and p of a prompt, float32 (1, 1, S, S) in [0, 1] with S = ``image_size``; p = 0 where nothing was said."""
-REFUSED = {"rounds": 1, "closing_step": None, "sharpness": 1.0, "image_size": None, "half": False}
+REFUSED = {"rounds": 1, "closing_step": None, "sharpness": 1.0, "image_size": None, "half": False, "flip": False}
 """Options that were fixed when the file was exported, and the only value that each can have."""
 
 

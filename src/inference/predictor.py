@@ -47,9 +47,10 @@ class Predictor:
         closing_step: False evaluates RUN at M_K instead of M̂_{K+1}.
         sharpness: what the final logits are multiplied by.
         image_size: side of the network's input; None is as trained.
+        flip: average with the mask of the mirror image, in twice the time.
         batch_size: pictures per call of the network on a GPU. On a CPU every thread takes one picture, which is as fast
             and takes less memory.
-        options: ``device`` to ``image_size`` in one object, in place of them.
+        options: ``device`` to ``flip`` in one object, in place of them.
 
     Attributes:
         network: what runs, see `src.inference.network.Network`; its ``config`` is that of the training, its ``note``
@@ -69,13 +70,14 @@ class Predictor:
         closing_step: bool | None = None,
         sharpness: float = 1.0,
         image_size: int | None = None,
+        flip: bool = False,
         batch_size: int = 8,
         options: Options | None = None,
     ) -> None:
         if batch_size < 1:
             raise UserError(f"batch_size={batch_size}: expected at least 1")
         self.network = open_network(
-            source, options or Options(device, half, rounds, closing_step, sharpness, image_size)
+            source, options or Options(device, half, rounds, closing_step, sharpness, image_size, flip)
         )
         self.batch_size = batch_size if self.network.batched else 1
 

@@ -99,7 +99,7 @@ def _types(cfg: Mapping[str, Any], problems: list[str]) -> tuple[str, ...]:
 
 
 def _options(cfg: Mapping[str, Any]) -> Options:
-    keys = ("device", "half", "rounds", "closing_step", "sharpness")
+    keys = ("device", "half", "rounds", "closing_step", "sharpness", "flip")
     return Options(**{key: cfg[key] for key in keys}, image_size=cfg["data"]["image_size"])
 
 

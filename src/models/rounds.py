@@ -1,4 +1,4 @@
-"""Wrappers of a trained network: several rounds, and sharper logits.
+"""Wrappers of a trained network: several rounds, a second look at the mirror image, and sharper logits.
 
 Rounds are the paper's setting of RUN-4 (after SegMaR), for any network: segment, crop and enlarge the detected object,
 segment again.
@@ -60,6 +60,28 @@ class InRounds(nn.Module):
         return MaskOutput(logits)
 
 
+class Flipped(nn.Module):
+    """Average the logits of the final mask over the image and its mirror image (left for right).
+
+    Args:
+        net: ``net(image)`` returns a :class:`RUNOutput` or a :class:`MaskOutput`.
+
+    ``forward(image, prompt=None)``: the network's output for the image, with the mean as ``mask_logits``; stages are
+    those of the image itself.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor, prompt: Prompt | None = None) -> RUNOutput | MaskOutput:
+        """Return the network's output with the mean of both final masks' logits."""
+        output = _prompted(self.net, image, prompt)
+        mirrored = None if prompt is None else Prompt(*(x.flip(-1) for x in prompt))
+        other = _prompted(self.net, image.flip(-1), mirrored).mask_logits.flip(-1)
+        return output._replace(mask_logits=(output.mask_logits + other) / 2)
+
+
 class Sharpened(nn.Module):
     """Multiply the logits of a network's final mask.
 
@@ -80,12 +102,15 @@ class Sharpened(nn.Module):
         return output._replace(mask_logits=self.factor * output.mask_logits)
 
 
+WRAPPERS = (InRounds, Flipped, Sharpened)
+
+
 def apply_variant(net: nn.Module, variant: Variant) -> nn.Module:
     """Wrap a trained network as the variant asks; the wrappers have no weights and are never saved.
 
     Args:
         net: already made with the variant's closing step, which is a setting of its constructor.
-        variant: rounds, closing step and sharpness.
+        variant: rounds, closing step, sharpness and flip.
 
     Raises:
         UserError: invalid values, or a closing step for a network without a mask step.
@@ -96,6 +121,8 @@ def apply_variant(net: nn.Module, variant: Variant) -> nn.Module:
             f"closing_step={str(variant.closing_step).lower()}: {network_name(net)} has no mask step; leave it out"
         )
     problems.raise_all()
+    if variant.flip:
+        net = Flipped(net)
     if variant.rounds > 1:
         net = InRounds(net, variant.rounds)
     return Sharpened(net, variant.sharpness) if variant.sharpness != 1 else net
@@ -103,19 +130,20 @@ def apply_variant(net: nn.Module, variant: Variant) -> nn.Module:
 
 def unwrapped(net: nn.Module) -> nn.Module:
     """Return the network that :func:`apply_variant` was given."""
-    while isinstance(net, (InRounds, Sharpened)):
+    while isinstance(net, WRAPPERS):
         net = net.net
     return net
 
 
 def variant_of(net: nn.Module) -> Variant:
     """Return the variant of a network with its wrappers; ``closing_step`` is true or false, never None."""
-    rounds, sharpness = 1, 1.0
-    while isinstance(net, (InRounds, Sharpened)):
+    rounds, sharpness, flip = 1, 1.0, False
+    while isinstance(net, WRAPPERS):
         rounds = net.rounds if isinstance(net, InRounds) else rounds
         sharpness = net.factor if isinstance(net, Sharpened) else sharpness
+        flip = flip or isinstance(net, Flipped)
         net = net.net
-    return Variant(bool(getattr(net, "closing_step", False)), rounds, sharpness)
+    return Variant(bool(getattr(net, "closing_step", False)), rounds, sharpness, flip)
 
 
 def network_name(net: nn.Module) -> str:

@@ -14,11 +14,14 @@ class Variant:
         closing_step: only for RUN. True: the final mask is M̂_{K+1}; False: M_K; None: as it was trained.
         rounds: 1: one pass; 2 or more: :class:`src.models.rounds.InRounds`.
         sharpness: factor of the final mask's logits (:class:`src.models.rounds.Sharpened`).
+        flip: True: every pass is the mean of two, of the image and of its mirror image
+            (:class:`src.models.rounds.Flipped`).
     """
 
     closing_step: bool | None = None
     rounds: int = 1
     sharpness: float = 1.0
+    flip: bool = False
 
     def problems(self) -> list[str]:
         """Return what is wrong with the values, one line per mistake."""

@@ -226,7 +226,8 @@ def _data_overrides(cfg: DictConfig, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trained_module(cfg: DictConfig, checkpoint: dict[str, Any], path: Path) -> COSModule:
-    return rebuild(checkpoint, path, _given(cfg.metrics), Variant(cfg.closing_step, cfg.rounds, cfg.sharpness))
+    variant = Variant(cfg.closing_step, cfg.rounds, cfg.sharpness, cfg.flip)
+    return rebuild(checkpoint, path, _given(cfg.metrics), variant)
 
 
 def _check_prompts(cfg: DictConfig, module: COSModule) -> None:

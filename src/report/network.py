@@ -61,6 +61,8 @@ def write_results(
         )
     if variant.closing_step:
         context.append("The final mask is M̂ of one more mask step after the last stage (closing_step).")
+    if variant.flip:
+        context.append("The final mask is the mean of the logits of the image and of its mirror image (flip).")
     if variant.sharpness != 1:
         context.append(f"The logits of the final mask were multiplied by {variant.sharpness:g} (sharpness).")
     report = Report(f"{method}: test", module.val_metrics.protocol, results, panels, stages, context)

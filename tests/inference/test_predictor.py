@@ -119,6 +119,9 @@ def test_options_change_how_the_network_runs(tiny_checkpoint, photograph):
     plain = Predictor(tiny_checkpoint, device="cpu")(photograph).mask
     twice = Predictor(tiny_checkpoint, device="cpu", rounds=2)(photograph).mask
     np.testing.assert_allclose(twice, step_by_step(tiny_checkpoint, photograph, rounds=2), atol=1e-5)
+    flipped = Predictor(tiny_checkpoint, device="cpu", flip=True)
+    np.testing.assert_allclose(flipped(photograph[:, ::-1]).mask, flipped(photograph).mask[:, ::-1], atol=0.01)
+    assert np.abs(flipped(photograph).mask - plain).max() > 1e-4
     sharper = Predictor(tiny_checkpoint, device="cpu", sharpness=2)(photograph).mask
     assert (np.abs(sharper - 0.5) >= np.abs(plain - 0.5) - 1e-6).all()
     assert np.abs(Predictor(tiny_checkpoint, device="cpu", closing_step=False)(photograph).mask - plain).max() > 1e-4

@@ -190,8 +190,8 @@ def test_without_its_closing_step_a_network_trained_without_prompts_takes_none(t
         stages(photograph, clicks=[(5, 5, 1)])
 
 
-def test_sharper_masks_and_further_rounds_take_prompts_too(tiny_checkpoint, photograph):
-    for options in ({"sharpness": 2.0}, {"rounds": 2}):
+def test_sharper_masks_further_rounds_and_the_mirror_image_take_prompts_too(tiny_checkpoint, photograph):
+    for options in ({"sharpness": 2.0}, {"rounds": 2}, {"flip": True}):
         one = Predictor(tiny_checkpoint, device="cpu", **options)
         assert one(photograph, clicks=[(10, 10, 1)]).mask[10, 10] > one(photograph).mask[10, 10]
 

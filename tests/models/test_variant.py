@@ -8,7 +8,8 @@ import torch
 from src.models.encoder import PyramidEncoder
 from src.models.fpn import FPN
 from src.models.outputs import RUNOutput, stage_logits
-from src.models.rounds import InRounds, Sharpened, apply_variant, network_name, unwrapped, variant_of
+from src.models.prompts import Prompt
+from src.models.rounds import Flipped, InRounds, Sharpened, apply_variant, network_name, unwrapped, variant_of
 from src.models.variant import AS_TRAINED, Variant
 from src.utils.errors import UserError
 
@@ -21,8 +22,9 @@ def test_as_trained_nothing_is_wrapped(make_run):
 
 def test_a_wrapped_network_says_what_it_does_and_keeps_its_name(make_run):
     net = make_run(num_stages=1, closing_step=True)
-    wrapped = apply_variant(net, Variant(rounds=2, sharpness=1.5))
-    assert variant_of(wrapped) == Variant(True, 2, 1.5)
+    wrapped = apply_variant(net, Variant(rounds=2, sharpness=1.5, flip=True))
+    assert variant_of(wrapped) == Variant(True, 2, 1.5, True)
+    assert variant_of(net) == Variant(True)
     assert unwrapped(wrapped) is net
     assert network_name(wrapped) == "RUN"
     assert network_name(make_run(num_stages=1, coupling=False)) == "FPN_DS"
@@ -36,6 +38,23 @@ def test_sharpness_scales_the_final_logits_of_any_network_and_no_stage(make_run)
         assert torch.equal(sharper.mask_logits, 2 * plain.mask_logits)
         if isinstance(plain, RUNOutput):
             assert torch.equal(stage_logits(sharper)["M_0"], stage_logits(plain)["M_0"])
+
+
+def test_the_mean_with_the_mirror_image_does_not_know_left_from_right(make_run):
+    net = make_run(num_stages=1, unfold_stride=4, closing_step=True).eval()
+    image = torch.rand(1, 3, 64, 64)
+    prompt = Prompt(torch.rand(1, 1, 64, 64), torch.rand(1, 1, 64, 64))
+    mirrored = Prompt(prompt.target.flip(-1), prompt.certainty.flip(-1))
+    flipped = apply_variant(net, Variant(flip=True))
+    with torch.no_grad():
+        plain, other = net(image).mask_logits, net(image.flip(-1)).mask_logits.flip(-1)
+        assert not torch.allclose(plain, other, atol=1e-3)
+        torch.testing.assert_close(flipped(image).mask_logits, (plain + other) / 2)
+        there, back = flipped(image, prompt=prompt).mask_logits, flipped(image.flip(-1), prompt=mirrored).mask_logits
+        torch.testing.assert_close(there, back.flip(-1))
+        assert not torch.allclose(there, flipped(image).mask_logits, atol=1e-3)
+        looks = apply_variant(net, Variant(rounds=2, flip=True))(image).mask_logits
+        torch.testing.assert_close(looks, InRounds(Flipped(net), 2)(image).mask_logits)
 
 
 def test_the_mask_of_all_rounds_is_sharpened_once(make_run):
