@@ -10,6 +10,12 @@ The phases:
     large     run and the rival that is best on the hold-out, 352 px; evaluated as in core
     tasks     run and fpn_ds on Kvasir-SEG and DRIVE, there also unet without and with skips of the image, at CAMO's
               rates; test, evaluated as in core except for two rounds
+    recipe    choices of the recipe of experiment=camo_best, 192 px, 12 epochs, a quarter held out; only the hold-out is
+              scored
+    best      run, fpn and fpn_ds by that recipe at 352 px, two seeds, and run and fpn_ds on Kvasir-SEG at 288 px, three
+              seeds; evaluated as in core
+
+`NAME_best` is the network NAME by that recipe, with RUN at full resolution; elsewhere `run` is `model=run_quarter`.
 
 Each training has its own folder below --output. Finished trainings are skipped and interrupted ones resume from their
 last checkpoint, so the same command continues. When a training ends, its numbers are stored in docs/results and the
@@ -195,12 +201,54 @@ def task_runs(results: Path) -> list[Run]:
     ]
 
 
+def recipe_runs(results: Path) -> list[Run]:
+    """Return the phase ``recipe``: RUN by the recipe, with one choice changed at a time, and the rivals."""
+    choices: dict[str, tuple[str, ...]] = {
+        "run_best": (),
+        "run_best-ema": ("callbacks=default", "callbacks.ema=null"),
+        "run_best-strong": ("data/augmentation=paper",),
+        "run_best-sizes": ("data.augmentation.scales=[1.0]",),
+        "run_best-full_resolution": ("model=run_quarter",),
+        "run_best+stride_4": ("model.net.levels=[16,8,4,4]",),
+        "run_best+rate": ("model.optimizer.lr=2e-3",),
+        "run_best+scales": ("encoder.scales=[0.5,1.0,1.5]",),
+        "run_best+epochs": ("trainer.max_epochs=20",),
+        "fpn_best": ("model=fpn",),
+        "fpn_ds_best": ("model=fpn_ds",),
+    }
+    return [
+        Run(f"recipe_{name}", name, ("experiment=camo_recipe", *told), ("holdout",), 0, _tuned(name), _as_sharp(name))
+        for name, told in choices.items()
+    ]
+
+
+def best_runs(results: Path) -> list[Run]:
+    """Return the phase ``best``: what comes with the project and its rivals, the most wanted first."""
+    models: dict[str, tuple[str, ...]] = {"run_best": (), "fpn_best": ("model=fpn",), "fpn_ds_best": ("model=fpn_ds",)}
+    camo = [("camo", name, seed) for seed in range(2) for name in models]
+    kvasir = [("kvasir", name, seed) for seed in range(3) for name in ("run_best", "fpn_ds_best")]
+    return [
+        Run(
+            f"best_{task}_{name}",
+            name,
+            (f"experiment={task}_best", *models[name]),
+            ("holdout", "test"),
+            seed,
+            _tuned(name),
+            _core_variants(name),
+        )
+        for task, name, seed in (*camo, *kvasir)
+    ]
+
+
 PHASES: dict[str, Callable[[Path], list[Run]]] = {
     "lr": rate_runs,
     "core": core_runs,
     "ablation": ablation_runs,
     "large": large_runs,
     "tasks": task_runs,
+    "recipe": recipe_runs,
+    "best": best_runs,
 }
 
 
@@ -368,6 +416,11 @@ def _as_sharp(model: str) -> tuple[Variant, ...]:
     return (
         (*WITHOUT_CLOSING, *SCALED_WITHOUT_CLOSING) if model.startswith("run") and "-coupling" not in model else SCALED
     )
+
+
+def _tuned(name: str) -> str | None:
+    """Return the network whose best learning rate one of the recipe's takes; None where the rate is what is changed."""
+    return None if name.endswith("+rate") else "run" if name.startswith("run") else name.removesuffix("_best")
 
 
 def _core_variants(model: str) -> tuple[Variant, ...]:

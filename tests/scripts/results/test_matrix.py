@@ -20,6 +20,8 @@ from src.utils.errors import UserError
 from tests.fixtures.fake_runs import write_evaluation, write_run
 
 RATES = [*map(float, matrix.RATES)]
+NEW = (matrix.recipe_runs, matrix.best_runs)
+OLDER = {phase: make for phase, make in matrix.PHASES.items() if make not in NEW}
 BEST = {"run": 1e-3, "fpn": 2e-3, "fpn_ds": 5e-4, "fpn_wide": 5e-4, "unet": 5e-4}
 
 
@@ -58,7 +60,7 @@ def test_every_training_composes(tuned, tmp_path):
     for seed, model in enumerate(("fpn_ds", "fpn", "fpn_wide", "unet")):
         store_run(write_run(tmp_path / f"core{model}", {"holdout": (0.5, 0.6 + seed / 100)}), model, tuned)
     composed: dict[tuple[str, ...], DictConfig] = {}
-    for phase, make in matrix.PHASES.items():
+    for phase, make in OLDER.items():
         for run in matrix.with_rates(make(tuned), tuned):
             overrides = run.overrides[:1] + tuple(
                 one for one in run.overrides[1:] if not _is_choice(one) and "optimizer.lr=" not in one
@@ -75,6 +77,33 @@ def test_every_training_composes(tuned, tmp_path):
             assert ("test_rounds2" in run.evaluations) == (phase in ("core", "large"))
     assert [run.model for run in matrix.large_runs(tuned)] == ["run", "unet"]
     assert len(composed) == 9
+
+
+@pytest.mark.slow
+def test_the_best_networks_share_a_recipe(tuned):
+    runs = [*matrix.recipe_runs(tuned), *(run for run in matrix.best_runs(tuned) if run.seed == 0)]
+    for run in matrix.with_rates(runs, tuned):
+        with initialize_config_dir(CONF, version_base="1.3"):
+            cfg = compose("train", [*run.overrides, "paths.output_dir=out"])
+        is_recipe = run.name.startswith("recipe")
+        assert (
+            cfg.data.image_size
+            == {"recipe": 192, "best_camo": 352, "best_kvasir": 288}[run.name.split(f"_{run.model}")[0]]
+        )
+        assert ("ema" in cfg.callbacks and cfg.callbacks.ema is not None) == (run.model != "run_best-ema")
+        assert cfg.trainer.max_epochs == (12 if is_recipe and run.model != "run_best+epochs" else 20)
+        assert run.splits == (("holdout",) if is_recipe else ("holdout", "test"))
+        rate = 2e-3 if run.model == "run_best+rate" else BEST[run.model.split("_best")[0]]
+        assert cfg.model.optimizer.lr == rate
+        full = run.model.startswith("run") and run.model != "run_best-full_resolution"
+        assert cfg.model.net.get("unfold_stride") == (
+            1 if full else 4 if run.model.split("_best")[0] != "fpn" else None
+        )
+
+
+def test_the_best_networks_leave_the_older_results_alone(tuned):
+    older = {run.model for phase, make in OLDER.items() if phase != "large" for run in make(tuned)}
+    assert not older & {run.model for make in NEW for run in make(tuned)}
 
 
 def test_the_plan_is_the_protocol(tuned):
