@@ -143,11 +143,11 @@ class _Truth(NamedTuple):
 class StagewiseLoss(nn.Module):
     """L = Σ_k 2^(k−K) [structure(M_k) + dice(E_k) + ‖Ĉ_k − C‖² + …] + 2^−K structure(M_0).
 
-    A closing step has no loss: it is the step that M_1 … M_K read and that B's target trains (measured:
+    A closing step has no loss: it repeats the mask step that M_1 … M_K use and that B's target trains (measured:
     docs/results/camo.md). Mask and edge logits go up to the input's size before σ, so that the 31-pixel window means
     the same for every network; the two background terms are means over pixels and channels at the unfolding resolution.
-    A network without stages gets the structure loss alone. Ignored pixels count in no term that reads the truth, and
-    not in the uncertainty.
+    A network without stages gets the structure loss alone. Ignored pixels count in no term that uses the truth, nor in
+    the uncertainty.
 
     Args:
         edge: weight of dice(E_k, G_e).

@@ -48,8 +48,8 @@ class COSModule(LightningModule):
         config: plain dict of the run's resolved configuration; travels in every checkpoint.
         scorer: scores the maps of a test; None: a scorer without workers is made. `src.eval` sets one with workers.
         selection: what the weights were selected on, in words; empty: on nothing; None: their file does not say.
-        prompts: kind of prompts that a test makes from the truth (`src.prompting.check_kind`); None: none.
-        clicks: test set → corrective clicks that each mask needed (`src.prompting.Clicked`), in tests with clicks.
+        prompts: kind of prompts that a test makes from the ground truth (`src.prompting.check_kind`); None: none.
+        clicks: test set → number of corrective clicks per mask (`src.prompting.Clicked`), in tests with clicks.
         test_results: test set → stage name (``M_0`` …, the last is the final mask) → its scores.
     """
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from src.inference.predictor import Predictor
 
 SKIPPED_STATUS = 3
-"""Exit status where files were skipped (``on_error=skip``) and everything else is written."""
+"""Exit status if files were skipped (``on_error=skip``) and everything else is written."""
 INTERRUPTED_STATUS = 130
 """Exit status after Ctrl-C: 128 + SIGINT."""
 

@@ -1,6 +1,6 @@
 """Prompts and networks together: clicks where a network's mask is wrong, training with prompts, and testing with them.
 
-`src.data.prompts` knows no network, `src.models.prompts` no truth.
+`src.data.prompts` does not know networks, `src.models.prompts` no ground truth.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from src.models.run import RUN
 from src.utils.errors import UserError
 
 MOST_CLICKS, ENOUGH = 20, 0.8
-"""Corrective clicks are counted until the mask reaches this IoU, or until so many were made (NoC@80)."""
+"""Most corrective clicks that are counted, and the IoU at which a mask needs no more (NoC@80)."""
 CLICKS = "clicks_"
-"""Prefix of the kinds of prompts that are so many corrective clicks."""
+"""Prefix of the kinds of prompts that are corrective clicks; their number follows."""
 
 
 def as_prompt(maps: Sequence[PromptMaps], device: torch.device | None = None) -> Prompt:
@@ -54,7 +54,7 @@ def click_through(truth: Mask, own: Tensor, answer: Callable[[Sequence[Click]], 
         truth: bool (h, w).
         own: the map without clicks, (h, w) in [0, 1].
         answer: returns the map for clicks, likewise.
-        least: clicks that are made even where the mask is good enough before.
+        least: clicks that are made even if the mask is good enough earlier.
     """
     made, maps, needed = list[Click](), [own], 0 if _iou(_mask(own), truth) >= ENOUGH else MOST_CLICKS
 
@@ -90,7 +90,7 @@ def check_kind(kind: str) -> None:
 
 
 def told(net: nn.Module, batch: dict[str, Any], kind: str) -> tuple[RUNOutput | MaskOutput, list[int]]:
-    """Run a network on an evaluation batch with prompts that are made from the truth and the images' names.
+    """Run a network on an evaluation batch with prompts made from the ground truth and the images' names.
 
     Args:
         net: a network that takes prompts, or a wrapper of one (:mod:`src.models.rounds`).
@@ -147,15 +147,15 @@ class Seen(NamedTuple):
 
     @classmethod
     def without_prompts(cls, output: RUNOutput | MaskOutput, batch: dict[str, Any]) -> Seen:
-        """Return a network's output for a batch beside the batch itself."""
+        """Return a network's output for a batch together with the batch itself."""
         return cls(output, batch["image"], batch["mask"], batch.get("valid"))
 
 
 def trained_on(net: nn.Module, batch: dict[str, Any]) -> Seen:
     """Unfold every image of a training batch twice over the same features: without its prompt, and with it.
 
-    Both halves go through the unfolding as one batch, so that BatchNorm normalises them by what evaluation will use,
-    and counts them once.
+    Both halves go through the unfolding as one batch, so that BatchNorm normalises both alike, as in evaluation, and
+    counts them once.
 
     Args:
         net: takes prompts.

@@ -43,7 +43,7 @@ class Gradients(Callback):
         self._check("loss", loss, trainer)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Log the gradient norms and check their sum."""
+        """Log the gradient norms and check the total norm."""
         norms = gradient_norms(pl_module.net)  # type: ignore[arg-type]
         norm = torch.stack(list(norms.values())).norm()
         pl_module.log("gradient_norm", norm, on_step=False, on_epoch=True, batch_size=1)

@@ -42,7 +42,7 @@ class ProgressBar(RichProgressBar):
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """Return the figures shown behind the bar."""
+        """Return the figures shown after the bar."""
         figures: dict[str, Any] = {}
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             speed = next(

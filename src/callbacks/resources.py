@@ -1,4 +1,4 @@
-"""Log what an epoch costs, beside the losses: seconds of training and peak memory."""
+"""Log what an epoch costs: seconds of training, images per second and peak memory."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, flushes to disk (fsync), then renames: a killed write leaves no broken checkpoint."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Raise a UserError where the folder takes no file; what was at ``path`` is still there then."""
+        """Write a checkpoint. If that fails, raise a UserError and keep the previous file at ``path``."""
         checkpoint[SELECTION], path = selection(checkpoint, str(path)), Path(path)
         memory = io.BytesIO()  # torch's own writer turns a full disk into an error that does not say so
         torch.save(checkpoint, memory)
@@ -57,11 +57,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def selection(checkpoint: Mapping[str, Any], path: str) -> str:
-    """Return what the weights in a checkpoint are selected on, in words; empty where nothing has chosen them.
+    """Return what the weights in a checkpoint were selected on, in words; empty if they were not selected.
 
     Args:
-        checkpoint: with its callbacks' states; a ModelCheckpoint notes a file as one of its best before it writes it.
-        path: where it is being written.
+        checkpoint: with its callbacks' states; a ModelCheckpoint lists a file among its best before it writes it.
+        path: where it is to be written.
     """
     states = [
         state for state in checkpoint.get("callbacks", {}).values() if isinstance(state, dict) and state.get("monitor")

@@ -31,7 +31,7 @@ def read_initial(path: Path) -> dict[str, Any]:
 def take_weights(
     net: nn.Module, config: Mapping[str, Any], checkpoint: Mapping[str, Any], path: Path, strict: bool = True
 ) -> list[str]:
-    """Load the weights of a file into a network, all of them or, if not ``strict``, those of the same name and shape.
+    """Load the weights of a file into a network: all, or if not ``strict`` those of the same name and shape.
 
     Args:
         net: the network that will train; its weights are replaced in place.

@@ -55,7 +55,7 @@ def check_epochs(max_epochs: int | None, checkpoint: dict[str, Any], path: Path)
     """Check that a training can resume from a checkpoint.
 
     Args:
-        max_epochs: how many epochs the training shall have in all; None or a negative number: no limit.
+        max_epochs: total number of epochs of the training; None or a negative number: no limit.
         checkpoint: what `read_checkpoint` has read.
         path: where it came from, for messages.
 

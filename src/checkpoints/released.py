@@ -77,7 +77,7 @@ FEDER_VARIANT = Variant("FEDER", "resnet50", "shared_encoder", "feder")
 def load_released(path: str | Path) -> ReleasedRUN:
     """Return the network of an authors' RUN checkpoint, in float32 on the CPU and in evaluation mode.
 
-    Its weights are memory-mapped: they take no memory twice, and the file must not change while the network is in use.
+    Its weights are memory-mapped: held in memory once, and the file must not change while the network is in use.
 
     Args:
         path: the file as downloaded, e.g. ``Net_epoch_best.pth``.
@@ -235,7 +235,7 @@ def _apart_from_the_command() -> Iterator[None]:
 
 
 def _width(state: State, usual: int) -> int:
-    """Return C by majority of the tensors that have C values: a single one may be broken or missing."""
+    """Return C, by majority of the tensors with C values: a single one may be broken or missing."""
     names = (
         "conv3_fea.bias",
         "IAF.conv1.bias",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # imported where they are used: reading `SUFFIX` must not imp
 
 SUFFIX = ".safetensors"
 CARRIED = ("selection",)
-"""Of the checkpoint itself: what its weights were selected on."""
+"""Keys of the checkpoint itself that are kept: what its weights were selected on."""
 KEPT = ("seed", "encoder", "model", "data", "commit", "released", "started_from")
 """Keys of the configuration that are kept; the others are about the machine that trained."""
 
@@ -30,8 +30,8 @@ def export_bytes(checkpoint: Mapping[str, Any], path: Path, exact: bool = False)
     Floats of the authors' files (``released`` in the configuration) stay in single precision where half would change
     them.
 
-    The header holds ``config`` (JSON; without ``data.root``, which names the trainer's own folder) and ``note``: the
-    field's sets are for research use, and so is what was trained on them.
+    The header holds ``config`` (JSON; without ``data.root``, a path on the training machine) and ``note``: the field's
+    sets are for research use, and so is what was trained on them.
 
     Args:
         checkpoint: plain values and tensors (`checkpoints.read_checkpoint`).

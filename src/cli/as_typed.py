@@ -1,7 +1,7 @@
 r"""Command lines mean what was typed: text settings are text, paths are paths, and `--key=value` is an override.
 
-Hydra has a grammar for values, in which `2024` is a number, `a=b` and `größe` are mistakes, and a trailing blank is
-lost. Values of settings that are text are therefore quoted for it here, unless they are quoted already, hold an
+Hydra has a grammar for values, in which `2024` is a number, `a=b` and `größe` are syntax errors, and a trailing blank
+is lost. The values of text settings are therefore quoted here, unless they are quoted already, hold an
 interpolation (`${…}`), or are swept in a multirun.
 """
 
@@ -50,10 +50,10 @@ SWEPT = re.compile(r".*,|(choice|range|interval|glob|sort|shuffle|tag)\(")
 
 
 def as_typed(words: Sequence[str]) -> list[str]:
-    """Return the words of a command line as Hydra has to get them.
+    """Return the words of a command line as Hydra needs them.
 
     Raises:
-        UserError: bytes that are no UTF-8, or an option that is none of Hydra's.
+        UserError: bytes that are not UTF-8, or an option that Hydra does not have.
 
     >>> as_typed(["model=run", "-m", "seed=0,1"])
     ['-m', 'model=run', 'seed=0,1']
@@ -69,11 +69,11 @@ def as_typed(words: Sequence[str]) -> list[str]:
     flags = [word for word in words if word in MULTIRUN]
     sweeps = bool(flags) or any(word == "hydra.mode=MULTIRUN" or word.startswith("sweep=") for word in words)
     settings = [_override(_without_dashes(word), sweeps) for word in words if word not in MULTIRUN]
-    return [*flags, *settings]  # Hydra takes no flag between settings
+    return [*flags, *settings]  # Hydra rejects flags between settings
 
 
 def _without_dashes(word: str) -> str:
-    """`--key=value`, as `wandb agent` writes it, where the key is none of Hydra's options; its None is null."""
+    """Return `--key=value`, as `wandb agent` writes it, as an override unless Hydra has that option; None is null."""
     match = re.fullmatch(r"--([A-Za-z_][\w./@-]*)=(.*)", word, re.DOTALL)
     name = word.removeprefix("--")
     if match is None and name != word and "=" not in word and not any(option.startswith(name) for option in HYDRAS):
@@ -108,6 +108,6 @@ def _quoted(value: str) -> str:
 
 
 def typable(word: str) -> str:
-    """An override as it can be typed in a shell, its value quoted for Hydra and for the shell."""
+    """Return an override as it can be typed, its value quoted for Hydra and for the shell."""
     key, _, value = word.partition("=")
     return shlex.quote(f"{key}={QuotedString(value, Quote.double).with_quotes()}")

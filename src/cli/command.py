@@ -59,7 +59,7 @@ REFUSALS = frozenset(
         *(errno.ELOOP, errno.EILSEQ, errno.ENOSPC, errno.EIO),
     ]
 )
-"""Errors of the system that are about the user's files and disks."""
+"""System errors that concern the user's files and disks."""
 
 Task = Callable[[DictConfig], Any]
 
@@ -72,8 +72,8 @@ def command(config_name: str, check_files: Task | None = None) -> Callable[[Task
 
     Args:
         config_name: a file in ``conf/``, without its extension.
-        check_files: raises a UserError for a file that is missing. It runs before the types of classes are compared, so
-            that such a mistake does not wait for the import of torch; it must not import anything heavy itself.
+        check_files: raises a UserError for a file that is missing. It runs before the type check, which imports torch,
+            so that such a mistake is reported at once; it must not import anything heavy itself.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -101,7 +101,7 @@ def command(config_name: str, check_files: Task | None = None) -> Callable[[Task
                     configured()
                 else:
                     _compose_and_run(config_name, checked, failed)
-            # Where jobs keep records, `FailedJobs` has already ended the process: this is for commands without folders.
+            # If jobs keep records, `FailedJobs` has already ended the process: this is for commands without folders.
             if failed:
                 print(f"error: {len(failed)} of the jobs failed", file=sys.stderr)
                 sys.exit(2)
@@ -166,7 +166,7 @@ def _run_job(task: Task, cfg: DictConfig, failed: list[str]) -> Any:
 def reported_mistakes(failed: list[str]) -> Iterator[None]:
     """Print user errors and add them to ``failed`` instead of raising them; other errors are raised.
 
-    Of the processes that srun or torchrun has started one speaks.
+    Of the processes that srun or torchrun started, only one prints.
     """
     try:
         yield
@@ -186,13 +186,13 @@ def _compose_and_run(config_name: str, task: Task, failed: list[str]) -> None:
         with initialize_config_dir(CONF, version_base="1.3"):
             cfg = compose(config_name, sys.argv[1:])
     except HydraException:
-        wait_for_first()  # it says why
+        wait_for_first()  # rank 0 says why
         sys.exit(2)
     with reported_mistakes(failed):
         try:
             task(cfg)
         except SystemExit as end:
-            # Asked to stop, and all is saved: rank 0's status is that of all, and srun --kill-on-bad-exit=1 must not
+            # Stopped on request, all is saved: rank 0's status counts for all, and srun --kill-on-bad-exit=1 must not
             # end rank 0 before it has closed its logs.
             if isinstance(end.code, int) and end.code > 128:
                 sys.exit(0)
@@ -246,7 +246,7 @@ def _mistake(error: Exception) -> str | None:
 
 
 def _refusal(error: Exception) -> str | None:
-    """Return what the system says of a file that it does not give out, or whose name it does not take."""
+    """Return the system's message on a file that it refuses to open, or whose name it refuses."""
     is_users = isinstance(error, OSError) and error.errno in REFUSALS and error.filename
     return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and is_users else None
 
@@ -267,7 +267,7 @@ def prepare() -> None:
     keep_freed_memory()
     name_nobody()
     for stream in (sys.stdout, sys.stderr):
-        # A terminal may know ASCII alone.
+        # The terminal may only support ASCII.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     # Otherwise the interpreter spends a second at exit on collecting garbage in all imported libraries.
@@ -290,7 +290,7 @@ def silence_loggers() -> None:
 def console() -> Console:
     """Return the console that commands print to: as wide as the terminal, or 120 columns without one.
 
-    `[x]` and `:x:` are no markup: paths and names may hold them.
+    `[x]` and `:x:` are not markup: paths and names may contain them.
     """
     out = Console(markup=False, emoji=False)
     return out if out.is_terminal else Console(markup=False, emoji=False, width=120)

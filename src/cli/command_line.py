@@ -38,7 +38,7 @@ def shell_line(module: str, *words: str) -> str:
 
 
 def override(key: str, value: str | Path) -> str:
-    """Return ``KEY=VALUE`` for any text, quoted where Hydra would otherwise read something else.
+    """Return ``KEY=VALUE`` for any text, quoted if Hydra would otherwise misread it.
 
     >>> print(override("ckpt_path", "a/b.ckpt"), override("ckpt_path", "a=b, c.ckpt"))
     ckpt_path=a/b.ckpt ckpt_path='a=b, c.ckpt'

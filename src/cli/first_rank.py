@@ -1,4 +1,4 @@
-"""Under srun and torchrun every process meets a mistake, or the consequence of another one's: it is reported once."""
+"""Report a mistake once under srun and torchrun, where every process meets it or its consequences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from src.utils.errors import UserError, chain
 from src.utils.launch import global_rank, is_on_first_machine, launched
 
 PATIENCE = 10.0
-"""Seconds that a process gives rank 0, whose end then ends it too (torchrun; srun with --kill-on-bad-exit=1)."""
+"""Seconds that a process waits for rank 0, whose end then ends it too (torchrun; srun with --kill-on-bad-exit=1)."""
 MARK = "met_in_training"
 GONE = ("closed by peer", "reset by peer", "remote process exited")
 
@@ -21,7 +21,7 @@ _asked_to_end = threading.Event()
 
 
 class LostProcessError(UserError):
-    """Another process of the training is gone: the consequence of what that one reports."""
+    """Another process of the training is gone; that process reports the cause."""
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def of_training() -> Iterator[None]:
     """Context manager: mark errors of this block as met in the training, where processes see different images.
 
     Raises:
-        LostProcessError: in the place of what gloo and NCCL say of a connection that was closed.
+        LostProcessError: in place of gloo's or NCCL's error about a closed connection.
     """
     try:
         yield
@@ -42,16 +42,16 @@ def of_training() -> Iterator[None]:
 
 
 def must_report(error: BaseException) -> bool:
-    """Return whether this process has to report an error, after the time in which another one may have done so.
+    """Return whether this process must report an error, after giving another one the time to do so.
 
-    Before the training rank 0 reports at once, and the others what rank 0 cannot see. In the training each process
-    reports its own errors at once, and rank 0 that another one is gone.
+    Before the training, rank 0 reports at once, and processes on other machines what it cannot see. During it, each
+    process reports its own errors at once, and rank 0 that another one is gone.
     """
     launch = launched()
     if launch is None or launch.processes == 1:
         return True
-    # The launcher may be ending this process for another one's sake: its status must stay that of an error, and not
-    # become that of a training which was asked to stop and has saved (143).
+    # The launcher may be ending this process because another one has failed: its status must stay that of
+    # an error, not become 143, that of a training that was asked to stop and has saved.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: _asked_to_end.set())
     causes = list(chain(error))
@@ -64,15 +64,15 @@ def must_report(error: BaseException) -> bool:
 
 
 def wait_for_first() -> bool:
-    """Give the first process the time to say what is wrong: the end of this one would end it too.
+    """Give the first process time to say what is wrong, because the end of this one would end it too.
 
     Returns:
-        Whether the launcher ended this process meanwhile: another one has said it, and has failed.
+        Whether the launcher asked this process to end: another one has then failed and said why.
     """
     return global_rank() != 0 and _asked_to_end.wait(PATIENCE)
 
 
 def speaker() -> str:
-    """Return which process speaks, for its message: nothing if it is the first."""
+    """Return which process this is, for its messages; empty for the first."""
     rank = global_rank()
     return f" (rank {rank}, on {socket.gethostname()})" if rank else ""

@@ -31,7 +31,7 @@ class FailedJobs(Callback):
     """Hydra callback (`conf/hydra/default.yaml`) that lists the failed jobs at the end of a multirun.
 
     The process then ends with status 2 if all are user errors, else 1. The jobs' records are read, not their return
-    values, so that it makes no difference which launcher ran them, and where.
+    values, so that it makes no difference which launcher ran them, or where.
     """
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -54,7 +54,7 @@ class FailedJobs(Callback):
 
 @contextmanager
 def recorded() -> Iterator[JobNote]:
-    """Context manager: record what becomes of the multirun's job in the block; outside of multiruns write nothing.
+    """Context manager: record how the multirun's job in the block ends; outside of multiruns write nothing.
 
     The job's folder is held meanwhile. Code in the block that reports an error instead of raising it calls `failed` of
     the record. The record of a finished job is left as it is: check ``is_done`` first.

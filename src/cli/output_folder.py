@@ -1,4 +1,4 @@
-"""Report a run folder that cannot be made in one line.
+"""Report in one line that a run folder cannot be made.
 
 Hydra makes the folder before any code of ours runs, and would end in a traceback.
 """
@@ -96,7 +96,7 @@ def _content(folder: Path, notes: Path) -> dict[str, int]:
 
 
 def _claim(config: DictConfig) -> bool:
-    """Make the folder of a run that nobody named, exclusively; return whether nobody named it."""
+    """If nobody named the run's folder, make one that is new; return whether nobody did."""
     paths: Any = OmegaConf.to_container(config.get("paths") or OmegaConf.create(), resolve=False)
     written = str(paths.get("output_dir"))
     if f"${{{START_NAME}:" not in written or not has_time_for_name():

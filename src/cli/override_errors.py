@@ -1,4 +1,4 @@
-"""Report overrides and groups that do not exist in one line, with the nearest ones that do."""
+"""Report in one line overrides and groups that do not exist, with the nearest ones that do."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _names(paths: list[str]) -> list[str]:
 
 
 def _paths(node: object, prefix: str = "") -> Iterator[str]:
-    """Yield every key of a configuration, dotted; below an interpolation nothing, as its target has its own keys."""
+    """Yield every dotted key of a configuration, but none below an interpolation, whose target has its own."""
     if not isinstance(node, DictConfig):
         return
     for name in map(str, node):

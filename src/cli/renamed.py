@@ -41,5 +41,5 @@ def _renamed(word: str, told: dict[str, None]) -> str:
     for old, new in RENAMED.get(plain, {}).items():
         choices, count = re.subn(rf"(?<![\w*]){old}(?![\w*])", new, choices)
         if count:
-            told[f"{plain}={old} is now called {plain}={new}; the old name goes with the next release"] = None
+            told[f"{plain}={old} is now called {plain}={new}; the next release drops the old name"] = None
     return f"{group}={choices}" if plain in RENAMED and choices else word

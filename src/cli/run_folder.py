@@ -57,7 +57,7 @@ def held(folder: Path) -> Iterator[None]:
     try:
         yield
     except UserError:
-        if new and not marked:  # a mistake that was found before any work leaves nothing behind
+        if new and not marked:  # a mistake found before any work leaves nothing behind
             release(folder, remove=True)
             with suppress(OSError):
                 if not existed:

@@ -129,11 +129,11 @@ def _raise_all(problems: Iterable[tuple[str, str]]) -> None:
     for key, problem in problems:
         found.setdefault(key, problem)
     wrong = Problems(found.values())
-    wrong.raise_all(f"{len(wrong)} settings cannot be meant so:" if len(wrong) > 1 else "")
+    wrong.raise_all(f"{len(wrong)} settings are not valid:" if len(wrong) > 1 else "")
 
 
 def _classes_are_set() -> bool:
-    """Whether the command line sets a value that is not a command's own."""
+    """Return whether the command line sets a value that is not a command's own."""
     typed = (
         [word.lstrip("+~").partition("=")[0] for word in HydraConfig.get().overrides.task]
         if HydraConfig.initialized()
@@ -227,13 +227,13 @@ def _is_a(value: Any, kind: type) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    if kind is Path:  # an empty one, of a shell variable that is not set, would be the folder that one stands in
+    if kind is Path:  # an empty path, of an unset shell variable, would mean the current folder
         return isinstance(value, (str, Path)) and str(value) != ""
     return isinstance(value, kind)
 
 
 def _is_made(value: Any) -> bool:
-    """Whether Hydra makes an object of this value before it is passed on."""
+    """Return whether Hydra makes an object of this value before it is passed on."""
     if isinstance(value, DictConfig):
         return "_target_" in value or any(_is_made(one) for one in value.values())
     return isinstance(value, ListConfig) and any(_is_made(one) for one in value)

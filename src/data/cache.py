@@ -1,9 +1,9 @@
 """A cache of decoded images: one memory-mapped file per set, so that the second epoch decodes nothing.
 
 A cache file is found by the content of the set's files (and the size, the decoder's version), never by their paths:
-changed data get a new one, moved data keep theirs. It is written beside its place and then moved there, so that
-processes see all of it or nothing. It may be deleted at any time, even while it is read. Layout: samples, an int64
-table (`COLUMNS`) with one row per sample, the number of rows.
+changed data get a new one, moved data keep theirs. It is written under another name and then renamed, so that processes
+see all of it or nothing. It may be deleted at any time, even while it is read. Layout: samples, an int64 table
+(`COLUMNS`) with one row per sample, the number of rows.
 """
 
 from __future__ import annotations

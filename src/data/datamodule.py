@@ -155,12 +155,12 @@ class COSDataModule(LightningDataModule):
         selection = self.settings.selection
         if selection != "holdout":
             raise UserError(
-                f"data.selection={selection}: this training held nothing out; only its test sets can be read"
+                f"data.selection={selection}: this training held nothing out; only its test sets can be used"
             )
         self._tests_holdout = True
         self.setup("validate")
         if not self._opened_parts().val:
-            raise UserError("data.val_fraction=0: this training held nothing out; only its test sets can be read")
+            raise UserError("data.val_fraction=0: this training held nothing out; only its test sets can be used")
 
     @property
     def validates(self) -> bool:
@@ -243,7 +243,7 @@ class COSDataModule(LightningDataModule):
         return f"{batch} and data.image_size={settings.image_size}"
 
     def check_shared_memory(self, train: bool, processes: int = 1) -> None:
-        """Raise a UserError where the batches of the loading processes do not fit into shared memory.
+        """Raise a UserError if the batches of the loading processes do not fit into shared memory.
 
         Args:
             train: whether a training follows; only the test sets are read otherwise.

@@ -17,7 +17,7 @@ from src.data.sources import RawSample, Source
 from src.data.transforms import reseed, resize_image, resize_mask
 
 IGNORED, BACKGROUND, OBJECT = 0, 1, 2
-"""What geometry sees of a mask with ignored pixels: what it fills in is 0, and so ignored."""
+"""Values of a mask with ignored pixels while it is augmented: what a transform fills in is 0, so it is ignored."""
 
 
 class _Sample(TypedDict):
@@ -96,7 +96,7 @@ class COSDataset(Dataset[TrainSample]):
         sample = index if isinstance(index, SeededIndex) else SeededIndex(index, int(torch.randint(2**31, ())))
         raw, transform = self.source[sample.sample], self._transform(sample.size or self.image_size)
         mask = self._labels(raw) if self.ignores else raw.mask.view(np.uint8)
-        if mask.shape != raw.image.shape[:2]:  # a photograph decoded at a part of its size
+        if mask.shape != raw.image.shape[:2]:  # a photograph decoded at a fraction of its size
             mask = resize_mask(mask, raw.image.shape[:2])
         reseed(transform, sample.seed)
         kind, rng = self.prompts.drawn(sample.seed) if self.prompts is not None else ("none", None)

@@ -86,7 +86,7 @@ def locate_set(root: Path, split: Split, name: str, own: OwnNames = NO_NAMES) ->
 
     Args:
         root: the data root.
-        split: the half of the set.
+        split: `train` or `test`.
         name: the set's name.
         own: file name patterns of sets that are not published.
 

@@ -36,7 +36,7 @@ def read_map(path: Path) -> np.ndarray:
 
 
 def read_stored_map(path: Path) -> StoredMap:
-    """`read_map`, with the scale of the file."""
+    """Return what `read_map` does, with the scale of the file."""
     values = _array_file(path) if path.suffix.lower() == ".npy" else _grey_values(path)
     if values.dtype == np.bool_:
         return StoredMap(values.astype(np.float64), 1.0)

@@ -1,4 +1,4 @@
-"""How a mask file is read: the one place that decides what its values mean, and collects signs that they mean another.
+"""How a mask file is read: this module alone decides what its values mean, and collects signs of another meaning.
 
 A pixel is object above half of the file's range, and the range is the smallest of 1, 255, 65535 that holds the file's
 maximum. Colour counts by its strongest channel. Transparent pixels are background; where only the transparency varies,
@@ -18,7 +18,7 @@ from PIL import Image
 MAX_LEVELS = 16
 """A mask with grey levels is a map of labels if it has at most this many, else a picture."""
 PLATEAU = 9
-"""A grey level fills an area and is no soft edge if this many of its pixels only have neighbours of the same level."""
+"""A grey level fills an area, unlike a soft edge, if this many of its pixels only have neighbours of that level."""
 THUMB_SIDE = 16
 """Side of `MaskFacts.thumb` in pixels."""
 

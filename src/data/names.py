@@ -13,7 +13,7 @@ NAME = "%s"
 MOST = 0.5
 """A guessed pattern must pair more than this share of the files."""
 LOOKED_AT = 200
-"""Files from which a pattern is guessed."""
+"""Number of files from which a pattern is guessed."""
 
 
 def stem_pattern(key: str, pattern: str) -> tuple[str, str]:

@@ -25,7 +25,7 @@ class Parts(NamedTuple):
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Images of each part."""
+        """Return the number of images of each part."""
         return len(self.train), len(self.val), len(self.test)
 
 
@@ -35,7 +35,7 @@ class FolderSets:
     Attributes:
         trained: training sets that were opened.
         cached: the same, through their caches; empty without `data.cache`.
-        notes: what reports have to say about the sets, each once.
+        notes: what reports must say about the sets, each once.
         readings: set and split → how its masks are read, in words.
     """
 
@@ -86,7 +86,7 @@ class FolderSets:
             taken += source.stored_bytes()
 
     def note(self, note: str | None) -> None:
-        """Warn once, and keep the note for the reports; None is no note."""
+        """Warn once, and keep the note for the reports; do nothing for None."""
         if note is not None and note not in self.notes:
             self.notes.append(note)
             rank_zero_warn(note)

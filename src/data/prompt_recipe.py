@@ -26,7 +26,7 @@ class PromptSample(TypedDict):
     """The prompt of a training sample.
 
     `prompt_target` and `prompt_certainty`: P and p, float32 (1, S, S). `clicks`: number of clicks to add where the
-    network's mask is wrong, and `click_seed` of their places.
+    network's mask is wrong; `click_seed` seeds their places.
     """
 
     prompt_target: Tensor
@@ -43,7 +43,7 @@ class PromptRecipe:
         none, box, clicks, coarse, maps, wrong: relative frequencies of no prompt, a box, corrective clicks, a coarse
             map, another network's map, and a prompt that is wrong.
         jitter: how far the sides of a box move, as a share of its width or height.
-        max_clicks: clicks are 1 to so many; `CORRECTED` of the boxes and maps get some, too.
+        max_clicks: the number of clicks is 1 to this; `CORRECTED` of the boxes and maps get some, too.
         folder: other networks' maps of the training images, `<name>.png`, needed for `maps`. They should be
             cross-fitted: made by networks that were not trained on the image.
     """
@@ -87,8 +87,8 @@ class PromptRecipe:
         return problems
 
     def drawn(self, seed: int) -> tuple[str, np.random.Generator]:
-        """Return a sample's kind of prompt, and the generator of all else about it."""
-        rng = np.random.default_rng([seed, 1])  # the sample's seed alone is the augmentation's
+        """Return a sample's kind of prompt, and the generator for everything else about it."""
+        rng = np.random.default_rng([seed, 1])  # the augmentation uses the plain seed
         shares = np.array([getattr(self, kind) for kind in KINDS], np.float64)
         return str(rng.choice(KINDS, p=shares / shares.sum())), rng
 
@@ -106,9 +106,9 @@ class PromptRecipe:
         Args:
             kind: as `drawn` returned it.
             rng: likewise.
-            mask: the object as the network is shown it, bool (S, S).
+            mask: the object as the network sees it, bool (S, S).
             other: takes a random number and returns another image's mask.
-            map_: another network's map as the network is shown the image, uint8 (S, S); None unless `kind` is `maps`.
+            map_: another network's map, augmented like the image, uint8 (S, S); None unless `kind` is `maps`.
         """
         maps, clicks = self._maps(kind, rng, mask, other, map_), 0
         if kind == "clicks" or (kind in ("box", "coarse", "maps") and rng.random() < CORRECTED):

@@ -1,7 +1,7 @@
-"""Prompts made from the truth, to train with and to measure: boxes, clicks, coarse maps, and wrong ones.
+"""Prompts made from the ground truth, for training and evaluation: boxes, clicks, coarse maps, wrong ones.
 
-What a person says is not in the data sets; it is made from the mask (our choice). A prompt is two maps, P (what was
-said) and p (how sure), at the size of the network's input.
+The data sets have no prompts, so they are made from the masks (our choice). A prompt is two maps, P (the mask that it
+describes) and p (how certain it is), at the size of the network's input.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 TRUST = 0.9
-"""p of what is said without a trust of its own."""
+"""p of a prompt, unless it is given."""
 WRONG_TRUST = 0.3
 """The largest p of prompts that are wrong."""
 CLICK_RADIUS = 0.02
 """σ of a click's Gaussian disc, as a share of the picture's longer side."""
 NEAR_CENTRE = 0.5
-"""A person's click lies at least at this share of the largest distance to the edge of a wrong region."""
+"""A random click's distance to the edge of a wrong region is at least this share of the largest one."""
 COARSE = {1: (0.3, 0.2), 2: (0.65, 0.33), 3: (1.1, 0.55)}
 """Level of a coarse map → how far its outline moves and the σ of its blur, in radii of a disc of the object's area."""
 JITTER = 0.1
@@ -40,7 +40,7 @@ class PromptMaps(NamedTuple):
 
     Attributes:
         target: P, float32 (H, W) in [0, 1].
-        certainty: p, likewise; 0 where nothing was said.
+        certainty: p, likewise; 0 where the prompt says nothing.
     """
 
     target: Map
@@ -82,10 +82,10 @@ def nothing(size: tuple[int, int]) -> PromptMaps:
 
 
 def box(mask: Mask, size: tuple[int, int], jitter: float, rng: np.random.Generator, trust: float = TRUST) -> PromptMaps:
-    """Return the box around an object as a prompt: P = 0 outside, and nothing is said inside.
+    """Return the box around an object as a prompt: P = 0 and p = trust outside, p = 0 inside.
 
     Args:
-        mask: the object, bool (h, w) of any size; without an object nothing is said.
+        mask: the object, bool (h, w) of any size; without an object the prompt says nothing.
         size: (height, width) of the maps.
         jitter: each side moves by up to this share of the box's width or height, uniformly; below 0.5.
         rng: draws the moves.
@@ -116,9 +116,9 @@ def _covered(first: float, last: float, pixels: int) -> NDArray[np.float64]:
 def next_click(
     mask: Mask, found: Mask, earlier: Sequence[Click] = (), rng: np.random.Generator | None = None
 ) -> Click | None:
-    """Return the next corrective click, in the largest wrong region: positive if it was missed, else negative.
+    """Return the next corrective click, in the deepest wrong region: positive if it was missed, else negative.
 
-    The click is at the pixel that is farthest from the region's edge (the picture's border is an edge), as in the
+    The click is at the wrong pixel that is farthest from its region's edge (the picture's border is an edge), as in the
     evaluation of interactive segmentation (Sofiiuk et al., RITM, 2021).
 
     Args:
@@ -168,9 +168,9 @@ def corrected(
 
 
 def clicks(mask: Mask, found: Mask, count: int, rng: np.random.Generator | None = None) -> list[Click]:
-    """Return up to `count` corrective clicks on one mask, without looking again in between.
+    """Return up to `count` corrective clicks on one mask, without a new prediction in between.
 
-    Each click counts as mending the disc around it that reaches to the nearest edge of its wrong region.
+    Each click is taken to correct the disc around it that reaches to the nearest edge of its wrong region.
     Arguments as in `next_click`; fewer clicks where fewer regions are wrong.
     """
     found, made = found.copy(), list[Click]()
@@ -190,10 +190,10 @@ def clicks(mask: Mask, found: Mask, count: int, rng: np.random.Generator | None 
 def clicked(
     made: Sequence[Click], size: tuple[int, int], picture: tuple[int, int] | None = None, trust: float = TRUST
 ) -> PromptMaps:
-    """Return clicks as a prompt: a Gaussian disc each, P = 1 on the object, 0 off it; the surest is heard.
+    """Return clicks as a prompt: a Gaussian disc p each, P = 1 on the object, 0 off it; the larger p counts.
 
     Args:
-        made: the clicks; of two that are equally sure at a pixel, the later.
+        made: the clicks; where two have the same p, the later counts.
         size: (height, width) of the maps.
         picture: (height, width) of the picture, in which discs are round; None: as `size`.
         trust: p at a click, in (0, 1].
@@ -238,13 +238,13 @@ def coarse_map(mask: Mask, size: tuple[int, int], level: int, rng: np.random.Gen
 
 
 def wrong(mask: Mask, other: Mask, size: tuple[int, int], rng: np.random.Generator) -> PromptMaps:
-    """Return a prompt that is wrong: the inverted map, another image's map or its box, at small trust.
+    """Return a prompt that is wrong: the inverted map, another image's map or its box, with a small p.
 
     Args:
         mask: the object, bool (h, w) of any size.
         other: another image's, likewise.
         size: (height, width) of the maps.
-        rng: draws which one, and its trust, uniform up to `WRONG_TRUST`.
+        rng: draws which one, and its trust, uniform from a tenth of `WRONG_TRUST` to all of it.
     """
     kind, trust = rng.integers(3), float(rng.uniform(0.1 * WRONG_TRUST, WRONG_TRUST))
     if kind == 0:
@@ -254,9 +254,9 @@ def wrong(mask: Mask, other: Mask, size: tuple[int, int], rng: np.random.Generat
 
 
 def overlaid(under: PromptMaps, clicks: PromptMaps) -> PromptMaps:
-    """Return a box or a map and clicks as one prompt: clicks make it less sure, and the surer is heard.
+    """Return a box or a map and clicks as one prompt: clicks lower its p, and the larger p counts.
 
-    So a click is heard around its place whatever else is said, as in `src.inference.prompts`.
+    So a click counts around its place whatever the box or map says, as in `src.inference.prompts`.
     """
     certainty = under.certainty * (1 - clicks.certainty)
     surer = (clicks.certainty >= certainty) & (clicks.certainty > 0)

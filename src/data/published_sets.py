@@ -34,8 +34,8 @@ class SetSpec:
         image_splits: patterns for training and test in place of `images`, for archives that keep both splits in one
             folder.
         flat: pattern that picks the set's training images out of a `TrainDataset` that mixes sets.
-        group: sample name → what belongs together (frames of one video).
-        known_leaks: (train, test) names of one photograph in the official split.
+        group: sample name → name of its group (frames of one video).
+        known_leaks: (train, test) names of photographs that the official split has twice.
     """
 
     name: str
@@ -224,7 +224,7 @@ def is_published(name: str) -> bool:
 
 
 def group_of(set_name: str, name: str, pattern: str | None = None) -> str:
-    r"""Return what a sample shares with the others that must stay on its side of a split; its own name if nothing.
+    r"""Return the group of a sample, which must stay on one side of a split; its own name if it has none.
 
     Args:
         set_name: the set of the sample.

@@ -24,7 +24,7 @@ class DataSettings:
         root: folder that holds `TrainDataset` and `TestDataset`.
         train_sets: names of the sets that are joined to train on.
         test_sets: names of the sets to test on, each with a loader of its own. Published sets that are absent are
-            skipped with a warning as long as one is there. Empty: no test.
+            skipped with a warning unless all are. Empty: no test.
         images: what the images of your own sets are called, such as `%s_image.jpg`; `%s` is the name that images and
             masks share. None: by that name alone.
         masks: what their masks are called, such as `%s_segmentation.png`; they may then be in the images' folder.
@@ -47,7 +47,7 @@ class DataSettings:
         prompts: prompts that training images get; None: the network is trained without prompts.
         fast_decode: decode a JPEG at a half, a quarter or an eighth of its size where that is still no smaller than
             needed. Changes pixels in training and evaluation; reports say so.
-        exif: turn the images of the test sets as their EXIF orientation says. False: as they are stored, as the authors
+        exif: turn the images of the test sets as their EXIF orientation says. False: use them as stored, as the authors
             of RUN test.
         ignore_value: masks are maps of labels, in which pixels of this value (255, say) are neither object nor
             background; they count in no loss and no measure. None: masks have object and background alone.
@@ -85,12 +85,12 @@ class DataSettings:
 
     @property
     def own_names(self) -> OwnNames:
-        """What the files of sets are called that are not published."""
+        """Return the file name patterns of sets that are not published."""
         return OwnNames(self.images, self.masks)
 
     @property
     def trained_on(self) -> str:
-        """Names of the training sets, joined."""
+        """Return the names of the training sets, joined."""
         return "+".join(display_name(self.root, name) for name in self.train_sets)
 
     @property

@@ -46,7 +46,7 @@ def changed_images(before: Mapping[str, str] | None, now: Mapping[str, str], not
     ):
         if moved := sorted(then[first].keys() & here[second].keys()):
             problems.append(
-                f"data: images {what}, as there are others than before: {_some(moved)}; "
+                f"data: images {what}, because the set of images has changed: {_some(moved)}; "
                 "restore the files that were there"
             )
     changes = {

@@ -160,7 +160,7 @@ def paper_recipe(size: int) -> A.Compose:
 
     Crops are not centred, masks are not bicubic, labels get no noise. Geometry and sharpness act at the file's
     resolution, to which their settings in pixels refer; colour acts after the resize, with which it commutes up to
-    rounding. What turns in from outside the image is black and background, as in the code. The same as
+    rounding. Pixels rotated in from outside are black and background, as in the code. The same as
     `conf/data/augmentation/paper.yaml`, for use without Hydra.
     """
     geometry = [

@@ -19,7 +19,7 @@ from src.utils.launch import Launch
 
 
 def check_devices(trainer: DictConfig, launch: Launch | None) -> dict[str, Any]:
-    """Check the devices and return what a launcher sets of them, as arguments of Lightning's Trainer; none without one.
+    """Check the devices; return those that a launcher sets, as arguments of Lightning's Trainer (none without one).
 
     Raises:
         UserError: devices that do not exist, or a combination that can't work; all problems at once.
@@ -102,7 +102,7 @@ def accumulation(effective: int, batch_size: int, devices: int) -> int:
 
 
 def cluster(launch: Launch | None) -> ClusterEnvironment:
-    """Return Lightning's name for what has started the processes.
+    """Return Lightning's environment for whatever started the processes.
 
     Stopping and requeuing are handled by this project (`scripts/slurm.sbatch`), not by Lightning.
     """

@@ -49,7 +49,7 @@ def other_ranks(trainer: L.Trainer, cfg: DictConfig, ckpt_path: str | None) -> I
         ckpt_path: the file that they resume from, or None.
 
     Raises:
-        UserError: another process found wrong input; this one only noticed that it had ended.
+        UserError: another process found wrong input, of which this one only noticed the end.
     """
     before, threads = {name: os.environ.get(name) for name in VARIABLES}, torch.get_num_threads()
     environment = getattr(trainer.strategy, "cluster_environment", None)

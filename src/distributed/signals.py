@@ -160,7 +160,7 @@ def shield_worker(worker: int) -> None:
     A cluster sends SIGTERM to every process of a job. Torch's handler would end the worker at once, and the training
     would break off before the step after which it would have saved.
     """
-    pl_worker_init_function(worker)  # what Lightning sets where nothing is
+    pl_worker_init_function(worker)  # Lightning's default for `worker_init_fn`
     on_lost_item(_end_worker)
     if hasattr(signal, "sigwaitinfo"):  # Linux
         # Threads that a library starts in every fork (gRPC under TensorBoard) don't block the signal;

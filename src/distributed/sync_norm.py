@@ -13,7 +13,7 @@ from torch import nn
 class SyncNorm(TorchSyncBatchNorm):
     """Synchronised BatchNorm for `Trainer(plugins=…)` with `sync_batchnorm=true`, converted by timm.
 
-    timm's conversion knows norms that hold an activation. PyTorch's own silently drops these activations: all 48 of
+    timm's conversion keeps the activations that norms include. PyTorch's own silently drops them: all 48 of
     EfficientNet-Lite0, all 44 of MobileNetV4-small.
     """
 

@@ -1,6 +1,6 @@
 """Everything between a picture and its mask, without Lightning, Hydra, torchmetrics or albumentations.
 
-With an ``.onnx`` file it does without torch, too.
+With an ``.onnx`` file it needs no torch, either.
 """
 
 from src.inference.predictor import Predictor

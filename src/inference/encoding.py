@@ -33,7 +33,7 @@ def encode(picture: np.ndarray, file_format: str) -> bytes:
 
 
 def encode_png(picture: np.ndarray) -> bytes:
-    """Return a uint8 picture as PNG: each row less the one above, compressed at zlib's fastest level.
+    """Return a uint8 picture as PNG: each row minus the one above, compressed at zlib's fastest level.
 
     OpenCV encodes it: Pillow's fastest level tries all filters on every row and takes twice as long.
     """

@@ -24,7 +24,7 @@ PIXELS_AT_ONCE = 16_000_000
 
 
 class Checked(NamedTuple):
-    """A source that can be opened, its number of pixels (0: not known beforehand), and what is said about its mask."""
+    """A source that can be opened, its number of pixels (0: not known beforehand), and its prompt."""
 
     source: Source
     pixels: int
@@ -95,8 +95,8 @@ class FileRunner:
         """Segment all sources: pictures first, then one video after another.
 
         Raises:
-            UserError: a file that cannot be read, unless such files are skipped; an output that cannot be written; or a
-                network that takes nothing of what is said.
+            UserError: a file that cannot be read, unless such files are skipped; an output that cannot be written; or
+                prompts for a network that takes none.
         """
         if any(not one.said.is_empty for one in sources):
             self.job.predictor.check_prompts()

@@ -39,7 +39,7 @@ class HubFolder(ModelHubMixin):
     def __init__(self, network: Network, name: str, metrics: Metrics | Path | None = None) -> None:
         if not isinstance(network, TorchNetwork):
             raise UserError(
-                "an exported network (.onnx) is handed on as the file that it is; "
+                "an exported network (.onnx) is shared as it is, without save_pretrained; "
                 "save the checkpoint that it was made of"
             )
         state = {f"{PREFIX}{key}": value.detach().cpu() for key, value in network.net.state_dict().items()}

@@ -40,7 +40,7 @@ class Options:
 
     @property
     def variant(self) -> Variant:
-        """The evaluation variant among the options."""
+        """Return the evaluation variant that the options describe."""
         return Variant(self.closing_step, self.rounds, self.sharpness, self.flip)
 
     def problems(self) -> list[str]:
@@ -53,15 +53,15 @@ class Options:
     def check(self) -> None:
         """Raise a UserError that lists all :meth:`problems`."""
         if problems := self.problems():
-            raise UserError("the network cannot be run so:", problems)
+            raise UserError("the network cannot be run with these options:", problems)
 
 
 class PromptMaps(NamedTuple):
-    """What was said about one picture's mask, at the size of the network's input: float32 (S, S) in [0, 1] each.
+    """A prompt for one picture's mask, at the size of the network's input: float32 (S, S) in [0, 1] each.
 
     Attributes:
-        target: P, 1 where the object was said to be.
-        certainty: p, 0 where nothing was said.
+        target: P, 1 where the prompt says that the object is.
+        certainty: p, 0 where the prompt says nothing.
     """
 
     target: np.ndarray
@@ -69,7 +69,7 @@ class PromptMaps(NamedTuple):
 
 
 class RawMask(Protocol):
-    """One picture's mask as the network left it; it is brought to the picture's size on request."""
+    """One picture's mask as the network returned it; it is brought to the picture's size on request."""
 
     def levels(self, height: int, width: int) -> np.ndarray:
         """Return the mask as uint8 (height, width): round(255 · probability)."""

@@ -22,7 +22,7 @@ from src.utils.process import available_cores
 
 PICTURE, MASK = "picture", "mask"
 PROMPT = ("prompt_target", "prompt_certainty")
-"""P and p of a prompt, float32 (1, 1, S, S) in [0, 1] with S = ``image_size``; p = 0 where nothing was said."""
+"""P and p of a prompt, float32 (1, 1, S, S) in [0, 1] with S = ``image_size``; p = 0 where the prompt says nothing."""
 REFUSED = {"rounds": 1, "closing_step": None, "sharpness": 1.0, "image_size": None, "half": False, "flip": False}
 """Options that were fixed when the file was exported, and the only value that each can have."""
 
@@ -95,8 +95,8 @@ def _check_options(path: Path, options: Options) -> None:
     given = [f"{name}={getattr(options, name)}" for name, only in REFUSED.items() if getattr(options, name) != only]
     if given:
         raise UserError(
-            f"{path} was settled when it was exported; "
-            f"without it, from the checkpoint, these can be chosen: {', '.join(given)}"
+            f"the options of {path} were fixed when it was exported; "
+            f"predict from the checkpoint to choose these: {', '.join(given)}"
         )
 
 

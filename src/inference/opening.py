@@ -81,7 +81,7 @@ def network_file(source: str | PathLike[str], **hub: Any) -> Path:
 
 
 def _is_hub_id(source: str | PathLike[str]) -> bool:
-    """Whether this can only mean a repository: ``owner/name`` as text, no existing path, and none of our suffixes."""
+    """Return whether this must mean a repository: ``owner/name`` as text, no existing path, none of our suffixes."""
     path = Path(source)
     looks_so = isinstance(source, str) and HUB_ID.fullmatch(source) and path.suffix not in SUFFIXES
     return bool(looks_so) and not path.exists() and not path.parent.exists()

@@ -49,7 +49,7 @@ class Outputs:
         return {kind: self._folder(kind) / f"{source.name}{self._suffix(kind, source)}" for kind in self.types}
 
     def has_all(self, source: Source) -> bool:
-        """Return whether all outputs of a source exist, none of them empty; of a video's frames their table of times.
+        """Return whether all outputs of a source exist and are not empty; for a video's frames, their table of times.
 
         A machine that loses its power can leave empty files.
         """

@@ -84,7 +84,7 @@ def _decode(content: bytes, name: str) -> np.ndarray:
 
 
 def _is_plain_jpeg(content: bytes, file: Image.Image) -> bool:
-    """Whether a file is a whole JPEG in three colours, stored upright; OpenCV would fill up a cut one with grey."""
+    """Return whether a file is a whole upright JPEG in three colours; OpenCV would fill up a cut one with grey."""
     header = header_of(file)
     is_whole = content.startswith(JPEG_START) and JPEG_END in content[-TAIL_BYTES:]
     return is_whole and header.mode == "RGB" and header.orientation == UPRIGHT

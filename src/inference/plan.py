@@ -28,7 +28,7 @@ class Plan:
     Attributes:
         settings: what is written.
         network: the network's file.
-        sources: what can be opened, by name, and what is said about each.
+        sources: what can be opened, by name, with the prompt for each.
         skipped: one line per source that cannot.
         outputs: where files go; None is standard output.
     """

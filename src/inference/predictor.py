@@ -39,8 +39,8 @@ class Predictor:
 
     Args:
         source: a checkpoint (``.ckpt``), exported weights (``.safetensors``), an exported network (``.onnx``, run
-            without torch), a folder with one of them, such as that of a training, or a repository of the Hugging Face
-            Hub (``owner/name``).
+            without torch), a folder with one of them, such as a run folder, or a repository of the Hugging Face Hub
+            (``owner/name``).
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         half: compute in half precision.
         rounds: 2 segments, enlarges what was found and segments again, in twice the time.
@@ -173,8 +173,8 @@ class Predictor:
             all in memory.
 
         Raises:
-            UserError: something is not a picture, a folder holds none; something is said that cannot be meant, of
-                several pictures, or to a network that does not take it.
+            UserError: something is not a picture, a folder holds none; a prompt is invalid, is given for several
+                pictures, or to a network that takes none.
         """
         if isinstance(pictures, (str, PathLike)) and Path(pictures).is_dir():
             pictures = _pictures_of(Path(pictures))
@@ -223,7 +223,7 @@ class Predictor:
             picture: as for a call, or a decoded one.
             keep_image: False frees a photograph as soon as the input is made, if only the mask is wanted; the result's
                 image is then black.
-            said: what is said about the mask.
+            said: the prompt.
         """
         start = time.perf_counter()
         decoded = picture if isinstance(picture, Picture) else read_picture(picture)
@@ -235,7 +235,7 @@ class Predictor:
         return Prepared(decoded if keep_image else decoded.blank(), network_input, time.perf_counter() - start, prompt)
 
     def check_prompts(self) -> None:
-        """Raise a UserError if nothing can be said to the network."""
+        """Raise a UserError if the network takes no prompts."""
         if not self.network.takes_prompts:
             raise UserError(
                 "this network takes no box, clicks or mask: only a RUN does, with its closing step or trained with "

@@ -1,4 +1,4 @@
-"""What is said about a picture's mask (a box, clicks, a map) as the two maps that a network reads.
+"""Prompts for a picture's mask (a box, clicks, a map), as the two maps that a network reads.
 
 Coordinates are pixels of the upright picture: (0, 0) is the top left corner of its first pixel, (width, height) the
 bottom right corner of its last. `src/inference/page/prompts.mjs` does the same in the browser.
@@ -22,7 +22,7 @@ from src.inference.network import PromptMaps
 from src.utils.errors import Problems, UserError
 
 TRUST = 0.9
-"""How sure a statement is where nothing else is said (our choice)."""
+"""How certain a prompt is if nothing else is given (our choice)."""
 REACH = 0.02
 """σ of a click's disc, as a share of the picture's longer side (our choice)."""
 
@@ -31,15 +31,15 @@ AnyMask: TypeAlias = str | PathLike[str] | np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Said:
-    """What is said about one picture's mask.
+    """A prompt: what the user says about one picture's mask.
 
     Attributes:
-        box: x0, y0, x1, y1 (left, top, right, bottom), around the object: nothing outside belongs to it, and about the
-            inside nothing is said.
+        box: x0, y0, x1, y1 (left, top, right, bottom), around the object: nothing outside belongs to it; the inside
+            stays open.
         clicks: x, y, sign each: +1 is a place on the object, −1 one off it.
         mask: a map of the picture's size, 0 background … 1 object: a file, or an array (H, W), bool, uint8 or float.
             Where it is near 0.5 it says little.
-        trust: how sure all of it is, above 0 and at most 1.
+        trust: how certain all of it is, above 0 and at most 1.
     """
 
     box: Sequence[float] | None = None
@@ -49,11 +49,11 @@ class Said:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is said."""
+        """Return whether nothing is said."""
         return self.box is None and not len(self.clicks) and self.mask is None
 
     def problems(self, height: int, width: int) -> list[str]:
-        """Return one line for each statement that a picture of this size cannot have; files are not decoded for it."""
+        """Return one line per problem of the prompt for a picture of this size; files are not decoded for it."""
         found = [] if self.box is None else _box_problems(self.box, height, width)
         found += _click_problems(self.clicks, height, width)
         with (problems := Problems(found)).catch():
@@ -65,13 +65,13 @@ class Said:
     def maps(self, height: int, width: int, side: int) -> PromptMaps:
         """Return P and p for a picture of this size, float32 (side, side) each.
 
-        At each pixel the surest statement is heard, a box before a map that is as sure. A click makes what else is said
-        less sure by its own certainty, so that it is heard around its place whatever the box or the map says.
+        At each pixel the more certain of box and map counts, the box if both are equal. A click multiplies their
+        certainty by 1 minus its own, so that it counts around its place whatever the box or the map says.
 
         Raises:
             UserError: all :meth:`problems` at once, or a map that cannot be read.
         """
-        Problems(self.problems(height, width)).raise_all("what is said about the picture cannot be meant:")
+        Problems(self.problems(height, width)).raise_all("the prompt for this picture is not valid:")
         maps = PromptMaps(*np.zeros((2, side, side), np.float32))
         if self.mask is not None:
             maps = _of_map(_values(self.mask), side, self.trust)
@@ -104,7 +104,7 @@ def _covered(first: float, last: float, length: int, side: int) -> np.ndarray:
 
 
 def _of_clicks(clicks: Iterable[Sequence[float]], height: int, width: int, side: int, trust: float) -> PromptMaps:
-    """Return a disc for each click, P = 1 or 0 and p = trust·exp(−d²/2σ²) at distance d; of two as sure, the later."""
+    """Return a disc for each click, P = 1 or 0 and p = trust·exp(−d²/2σ²) at distance d; of two equal p, the later."""
     target, certainty = np.zeros((2, side, side), np.float32)
     ys, xs = ((np.arange(side) + 0.5) * length / side for length in (height, width))
     spread = REACH * max(height, width)
@@ -117,7 +117,7 @@ def _of_clicks(clicks: Iterable[Sequence[float]], height: int, width: int, side:
 
 
 def _surer(under: PromptMaps, over: PromptMaps) -> PromptMaps:
-    """Return two prompts as one: at each pixel the surer is heard, ``over`` if both are as sure."""
+    """Return two prompts as one: at each pixel the more certain one counts, ``over`` if both are equal."""
     is_over = (over.certainty >= under.certainty) & (over.certainty > 0)
     return PromptMaps(*(np.where(is_over, *pair) for pair in zip(over, under, strict=True)))
 
@@ -185,7 +185,7 @@ def _values(mask: AnyMask) -> np.ndarray:
 
 
 def _are_numbers(values: Any, count: int = 1) -> bool:
-    """Whether something is a sequence of so many finite numbers."""
+    """Return whether something is a sequence of ``count`` finite numbers."""
     if not isinstance(values, (Sequence, np.ndarray)) or isinstance(values, str) or len(values) != count:
         return False
     return all(isinstance(value, (int, float, np.number)) and math.isfinite(value) for value in values)

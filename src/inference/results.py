@@ -1,4 +1,4 @@
-"""The result of a prediction: the mask of a picture, and everything that is made of it."""
+"""The result of a prediction: the mask of a picture, and everything that is made from it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Result:
         return np.dstack((self.image, self.levels(threshold)))
 
     def on(self, background: Background, threshold: float | None = None) -> np.ndarray:
-        """Return the object before another background, uint8 RGB (H, W, 3).
+        """Return the object on another background, uint8 RGB (H, W, 3).
 
         Args:
             background: ``white``, ``green``, ``blur`` (the picture itself), three values 0 … 255 (RGB), or a picture,
@@ -206,7 +206,7 @@ def _outline(inside: np.ndarray) -> np.ndarray:
 
 
 def _background(background: Background, image: np.ndarray) -> np.ndarray:
-    """Return what a background means for a picture, uint8 of its shape."""
+    """Return the background for a picture, uint8 of its shape."""
     if isinstance(background, str) and background == BLUR:
         return _blurred(image)
     if isinstance(background, str) and background in COLOURS:

@@ -1,4 +1,4 @@
-"""What ``boxes=FILE`` and ``prompts=FOLDER`` of `src.predict` say about which picture."""
+"""Read ``boxes=FILE`` and ``prompts=FOLDER`` of `src.predict`: the prompt for each picture."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MAPS = EXTENSIONS | {".npy"}
 
 
 def find_said(cfg: Mapping[str, Any], sources: Sequence[Source], problems: Problems) -> dict[Source, Said]:
-    """Return what is said of each picture that something is said of.
+    """Return the prompt of each picture that has one.
 
     Args:
         cfg: `conf/predict.yaml` as a plain mapping: ``boxes``, ``prompts``, ``trust``, ``input``.
         sources: the pictures; those that cannot be opened are left out here, and reported elsewhere.
-        problems: mistakes in the files, names without a picture, and what a picture cannot have are appended.
+        problems: mistakes in the files, names without a picture, and prompts that do not fit theirs are appended.
     """
     pictures = _by_name(sources)
     boxes, maps = dict[Source, Sequence[float]](), dict[Source, Path]()

@@ -19,7 +19,7 @@ NOT_OF_VIDEOS = ("cutout", "json", STAGES)
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """What is written, and what happens where a file is in the way or unreadable.
+    """What is written, and what happens if a file exists already or is unreadable.
 
     Attributes:
         types: of `TYPES`, and `STAGES`.
@@ -47,7 +47,7 @@ class PredictSettings:
 
     @property
     def needs_image(self) -> bool:
-        """Whether an output shows the picture itself."""
+        """Return whether an output shows the picture itself."""
         return bool({"cutout", "overlay", "on"} & set(self.types))
 
 

@@ -65,7 +65,7 @@ class Site:
 
     @property
     def size(self) -> int:
-        """Bytes of all files together."""
+        """Return the size of all files together, in bytes."""
         return sum(len(file) if isinstance(file, bytes) else file.stat().st_size for file in self.files.values())
 
     def read(self, name: str) -> bytes:
@@ -89,7 +89,7 @@ class Site:
         for name in self.files:
             source = self.files[name]
             if isinstance(source, Path) and Protected([source]).holds(folder / name):
-                continue  # a page that is made anew in the folder which holds its own network
+                continue  # a page that is written again into the folder that holds its own network
             if inputs.holds(folder / name):
                 raise UserError(f"out={folder}: {name} is an input of this command; name another folder")
             try:
@@ -133,7 +133,7 @@ def _name(config: Mapping[str, Any]) -> str:
 
 
 def _prompt_words(network: OnnxNetwork) -> str:
-    """Return what the page says of boxes and clicks: why there are none, or what they are worth; else nothing."""
+    """Return what the page says of boxes and clicks: why there are none, or their limits; else nothing."""
     if not network.takes_prompts:
         return NO_PROMPTS
     return "" if network.config.get("model", {}).get("net", {}).get("prompts") else PROMPTS_LATE

@@ -23,7 +23,7 @@ from src.utils.errors import UserError
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # our own errors report the same
 
 CODEC = "mp4v"
-"""MPEG-4: the best that OpenCV's wheels can write without a library of patents."""
+"""MPEG-4: the best codec that OpenCV's wheels can write without a patented library."""
 USUAL_RATE = 25.0
 """Frames per second that are assumed where a file does not say."""
 MOST_MISSING = 0.01
@@ -88,7 +88,7 @@ class VideoReader:
 
 
 class SteadyClock:
-    """How often each frame must be written into a video of a steady rate, so that everything stays at its time.
+    """How often each frame must be written into a video of constant rate, so that everything keeps its time.
 
     >>> clock = SteadyClock(rate=10)
     >>> [clock.repeats(seconds) for seconds in (0.0, 0.1, 0.4, 0.41, 0.5)]
@@ -109,7 +109,7 @@ class SteadyClock:
 
 
 class VideoWriter:
-    """An MP4 file of a steady rate, which appears under its name when it is whole; to be used as a context.
+    """An MP4 file of constant rate, which appears under its name when it is whole; to be used as a context.
 
     Odd sides lose their last row or column, as the codec needs even sides.
 

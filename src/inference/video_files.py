@@ -87,7 +87,7 @@ def _write_frames(job: PredictionJob, reader: VideoReader, folders: Mapping[str,
 
 
 def _through(job: PredictionJob, function: Callable[[Sequence[_Numbered]], list], reader: VideoReader) -> Iterator:
-    """Yield what the function makes of each frame, in order, computed by the predictor's threads."""
+    """Yield the function's result for each frame, in order, computed by the predictor's threads."""
     numbered = (_Numbered(number, frame) for number, frame in enumerate(reader, start=1))
     for done in job.predictor.map(function, in_chunks(numbered, job.predictor.batch_size)):
         job.progress.advance(len(done))

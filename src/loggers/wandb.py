@@ -61,7 +61,7 @@ class Wandb(WandbLogger, Tracker):
                 self._run = super().experiment
             except wandb.Error as error:
                 way = "`wandb login` first, or take logger.wandb.offline=true and `wandb sync` the folder later"
-                raise UserError(f"logger.wandb: W&B does not begin ({str(error).splitlines()[0]}); {way}") from error
+                raise UserError(f"logger.wandb: W&B cannot start ({str(error).splitlines()[0]}); {way}") from error
             if not self._run.disabled:
                 self._id_file.write_text(self._run.id + "\n")
         return self._run

@@ -1,4 +1,4 @@
-"""Turns a caller's maps into pairs of arrays, or reports everything that is wrong with them."""
+"""Turn a caller's maps into pairs of arrays, or report everything that is wrong with them."""
 
 from __future__ import annotations
 

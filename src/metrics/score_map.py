@@ -122,7 +122,7 @@ def score_many(
 
 
 def score_all(maps: list[Checked], protocol: str, extra: tuple[str, ...], workers: int) -> list[MapScores]:
-    """`score_many` for maps that `checked_maps` returned."""
+    """Return `score_many` of maps that `checked_maps` returned."""
     if workers == 1 or len(maps) < 2:
         return [score_checked(single, protocol, extra) for single in maps]
     with ThreadPoolExecutor(min(workers, len(maps))) as pool:
@@ -130,7 +130,7 @@ def score_all(maps: list[Checked], protocol: str, extra: tuple[str, ...], worker
 
 
 def score_checked(single: Checked, protocol: str, extra: tuple[str, ...] = ()) -> MapScores:
-    """`score` for one map that `checked_maps` returned."""
+    """Return `score` of one map that `checked_maps` returned."""
     pred = fn.stretch(single.pred) if protocol == "released" else single.pred
     whole = (PixelMap if protocol == "raw" else LevelMap).of(pred, single.target, single.valid)
     at_thresholds, at_adaptive, at_half = whole.counts_at_thresholds(), whole.counts_adaptive(), whole.counts_at_half()

@@ -1,4 +1,4 @@
-"""Does the unfolding have an effect? The gains of its mask steps, their parts, and its learned numbers."""
+"""Measure what the unfolding does: the gains of its mask steps, their parts, and its learned numbers."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class StepParts(NamedTuple):
         evidence: −⟨C, U_{k−1}⟩ / Q_a, the evidence of the RGB network U; zero at k = 1.
         memory: −⟨C, δ_{k−1} − U_{k−1}⟩ / Q_a, the pull of λ towards older masks.
         gradient: −w_k s ∇S(r_{k−1}) / Q_a, the residual network's part.
-        sparsity: −w_k α L_S (ρ_k − r_{k−1}) / Q_a.
+        sparsity: −w_k α L_S (ρ_k − r_{k−1}) / Q_a, with ρ_k = w_k (M_{k−1} − M̃_k).
         weight: w_k.
     """
 

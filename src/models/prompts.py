@@ -2,7 +2,7 @@
 
     L(M, B) += ½ ν ‖√p ⊙ (M − P)‖²,     ν > 0
 
-P is what was said, p how sure it is; where nothing was said, p is 0 and the objective is that of the image alone.
+P is the mask that is described, p how certain it is; where p is 0, the objective is that of the image alone.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ CLOSING_NU = 1.0
 
 
 class Prompt(NamedTuple):
-    """What was said about the masks of N images.
+    """The prompts of N images.
 
     Attributes:
         target: P, (N,1,H,W) in [0,1], at the images' size.
-        certainty: p, likewise; 0 where nothing was said.
+        certainty: p, likewise; 0 where the prompt says nothing.
     """
 
     target: Tensor
@@ -51,7 +51,7 @@ class Prompt(NamedTuple):
         return Prompt(*(map_[index : index + 1, :, rows, columns] for map_ in self))
 
     def channels(self) -> Tensor:
-        """Return what a branch is shown: p(2P − 1), which is 0 for "unknown", and p, (N,2,H,W)."""
+        """Return the input of a branch: p(2P − 1), which is 0 for "unknown", and p, (N,2,H,W)."""
         return torch.cat([self.certainty * (2 * self.target - 1), self.certainty], 1)
 
 

@@ -1,10 +1,10 @@
-"""Wrappers of a trained network: several rounds, a second look at the mirror image, and sharper logits.
+"""Wrappers of a trained network: several rounds, the mean with the mirror image, and scaled logits.
 
 Rounds are the paper's setting of RUN-4 (after SegMaR), for any network: segment, crop and enlarge the detected object,
 segment again.
 
 A later round gets the same image, but the object fills its input and shows details that the first round's features
-cannot hold. Further stages on the same features cannot give that (docs/results/mechanism.md).
+cannot hold. Further stages on the same features cannot do that (docs/results/mechanism.md).
 """
 
 from __future__ import annotations

@@ -56,8 +56,8 @@ class RUN(nn.Module):
 
     ``forward(image, start=None, prompt=None)``: image (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → :class:`RUNOutput`.
     ``start``: a mask (N,1,H,W) in [0,1] that replaces M_0, averaged down to the unfolding resolution and clipped to
-    0.01 … 0.99; it shows what the stages make of another start (:mod:`scripts.results.other_starts`). ``prompt``: what
-    was said about the masks, a :class:`Prompt`.
+    0.01 … 0.99; it shows what the stages make of another start (:mod:`scripts.results.other_starts`). ``prompt``: a
+    :class:`Prompt` for the masks.
 
     Raises:
         UserError: all invalid settings at once, including those of the parts.
@@ -126,8 +126,8 @@ class RUN(nn.Module):
             features: E(C), of :meth:`encode`.
             image: C, (N,3,H,W) in [0,1].
             start: M_0, (N,1,H,W) in [0,1]; None: the network's own.
-            prompt: what was said about the masks; one of another size is resized. A certainty of 0 everywhere gives the
-                same bits as None.
+            prompt: for the masks; one of another size is resized. A certainty of 0 everywhere gives the same bits as
+                None.
 
         Raises:
             UserError: a prompt for a network that does not take any.
@@ -152,7 +152,7 @@ class RUN(nn.Module):
 
     @property
     def takes_prompts(self) -> bool:
-        """Whether ``prompt`` may be given: the network has the term in its stages, or a closing step to hold it."""
+        """Return whether ``prompt`` may be given: the stages have the term, or a closing step can hold it."""
         return self.prompt_term is not None or self.closing_step
 
     def unfolding_parameters(self) -> Iterator[nn.Parameter]:
@@ -274,7 +274,7 @@ def _clipped_logit(mask: Tensor, bound: float = 0.01) -> Tensor:
 
 
 def _copies(part: Callable[..., nn.Module] | None, copies: int) -> nn.ModuleList:
-    """Make ``copies`` of a part; none if it is off."""
+    """Return ``copies`` of a part; none if it is off."""
     return nn.ModuleList() if part is None else nn.ModuleList(part() for _ in range(copies))
 
 

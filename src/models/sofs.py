@@ -51,7 +51,7 @@ def _hard_filter(mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _HardFilter(torch.autograd.Function):
-    """F with thresholds and its gradient, which only M̃ has, where it is p: a third of autograd's passes."""
+    """F with hard thresholds; only M̃ has a gradient, where it is p. This takes a third of autograd's passes."""
 
     @staticmethod
     def forward(ctx: Any, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,7 +107,7 @@ def mask_step(
         lipschitz: L_S of ∇S.
         uncertain_band: see :func:`residual_filter`.
         softness: likewise.
-        prompt: P, (N,1,H,W) in [0,1], what was said about the mask (:mod:`src.models.prompts`); None: nothing.
+        prompt: P, (N,1,H,W) in [0,1], the mask of a prompt (:mod:`src.models.prompts`); None: no prompt.
         trust: ν·p ≥ 0, likewise; given if ``prompt`` is.
 
     Returns:
@@ -132,7 +132,7 @@ def _minimiser(
 ) -> Tensor:
     """:func:`mask_step` from F(M_{k−1}) and r_{k−1}, with α·L_S as ``strength``.
 
-    Q_b·M + Q_c is μ·M + w·(α·L_S·(r + w·M̃) − s·∇S), with w and M̃ of M_{k−1} and r_{k−1} = w_{k−2}·(M − M̃_{k−2}).
+    Q_b·M + Q_c is μ·M + w·(α·L_S·(r + w·M̃) − s·∇S), with w, M̃ of F(M_{k−1}) and r = r_{k−1}.
     """
     weight, tilde = filtered
     energy = image.square().sum(1, keepdim=True)
@@ -252,7 +252,7 @@ class ReversibleStateSpace(nn.Module):
             resolution.
         coupling: False: both branches only use E (the no-unfolding control ``fpn_ds``).
         call: the function that calls a branch (:mod:`src.models.gradient_checkpointing`).
-        prompts: True: φ of each branch is also shown prompts (:class:`src.models.prompts.PromptConvolution`).
+        prompts: True: φ of each branch also reads prompts (:class:`src.models.prompts.PromptConvolution`).
 
     Raises:
         UserError: an unknown choice of branches.
@@ -299,12 +299,12 @@ class ReversibleStateSpace(nn.Module):
 
     @property
     def reads_mask_hat(self) -> bool:
-        """Whether anything uses M̂: VSS_s, or the mask's residual."""
+        """Return whether anything uses M̂: VSS_s, or the mask's residual."""
         return self.coupling and (self.small is not None or self.gamma is not None)
 
     @property
     def reads_reverse(self) -> bool:
-        """Whether anything uses R: VSS_l."""
+        """Return whether anything uses R: VSS_l."""
         return self.coupling and self.large is not None
 
 
@@ -316,7 +316,7 @@ class Branch(nn.Module):
         field: of the VSS block.
         scan: likewise.
         phi: False omits φ, and then prompts too.
-        prompts: φ's convolution is also shown prompts, by a convolution of their own.
+        prompts: φ also reads prompts, through a convolution of their own.
     """
 
     def __init__(self, channels: int, field: Field, scan: bool, phi: bool, prompts: bool) -> None:

@@ -30,7 +30,7 @@ def build(prepared: Prepared, request: StopRequest) -> L.Trainer:
 
     Args:
         prepared: the checked training.
-        request: the trainer stops after the step in which it is made.
+        request: a request to stop, which the trainer answers after the current step.
 
     Raises:
         UserError: the folder cannot be written.
@@ -51,7 +51,7 @@ def build(prepared: Prepared, request: StopRequest) -> L.Trainer:
     if trainer.is_global_zero:
         with writable(folder):
             remove_leftovers(folder / "checkpoints")
-            if cfg.train or not (folder / "config.yaml").exists():  # a test changes nothing of what was trained
+            if cfg.train or not (folder / "config.yaml").exists():  # a test does not change a training's files
                 OmegaConf.save(OmegaConf.create(prepared.module.config), folder / "config.yaml")
     return trainer
 
@@ -68,13 +68,13 @@ def announce(prepared: Prepared, trainer: L.Trainer) -> None:
     out.print(_summary(prepared), *prepared.notes, sep="\n", highlight=False, markup=False)
     if prepared.accumulated is not None:
         parts = (
-            f"{cfg.data.batch_size} (a batch) × {trainer.world_size} (devices) × {prepared.accumulated} (accumulated)"
+            f"{cfg.data.batch_size} (per batch) × {trainer.world_size} (devices) × {prepared.accumulated} (accumulated)"
         )
-        out.print(f"images a step of the optimiser: {cfg.effective_batch} = {parts}", highlight=False)
+        out.print(f"images per optimiser step: {cfg.effective_batch} = {parts}", highlight=False)
 
 
 def fit(prepared: Prepared, trainer: L.Trainer, request: StopRequest) -> dict[str, float]:
-    """Train (on several devices in several processes), print the share of waiting, and return the last logged measures.
+    """Train (one process per device), print the time spent waiting for data, and return the last logged measures.
 
     Raises:
         UserError: the disk is full; the loss is not a number.

@@ -32,7 +32,7 @@ def initial_module(cfg: DictConfig) -> COSModule:
     rest = take_weights(module.net, config, checkpoint, path, cfg.init_strict)
     if rest and global_rank() == 0:
         lines = "\n".join(f"  - {line}" for line in rest)
-        warnings.warn(f"init: not taken from {path}, or not in it and as in a new training:\n{lines}", stacklevel=2)
+        warnings.warn(f"init: not taken from {path}, or missing there and initialised anew:\n{lines}", stacklevel=2)
     module.config = {"started_from": origin(checkpoint)}
     return module
 

@@ -1,4 +1,4 @@
-"""Makes and checks all parts of a training or an evaluation, to report every mistake before any work starts."""
+"""Make and check all parts of a training or an evaluation, to report every mistake before any work starts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Prepared:
         datamodule: set up for the stages that will run.
         module: on the CPU; its ``config`` is the resolved configuration with the commit.
         callbacks, loggers: the configured ones.
-        notes: what is to be said before it starts.
+        notes: lines to print before it starts.
     """
 
     cfg: DictConfig
@@ -140,7 +140,7 @@ def _made(group: DictConfig | None) -> list[Any]:
 
 
 def _check_checkpoint(cfg: DictConfig, module: COSModule, datamodule: Any, ckpt_path: Path) -> list[str]:
-    """Check that it can be resumed, or tested, as this command asks; returns what is to be said about that."""
+    """Check that the checkpoint can be resumed, or tested, as asked; return the lines to print about that."""
     checkpoint = read_checkpoint(ckpt_path)
     if cfg.train:
         return check_resume(module, datamodule, checkpoint, ckpt_path)
@@ -196,7 +196,7 @@ def prepare_test(cfg: DictConfig) -> PreparedTest:
         options.check(measures, datasets)
     with problems.catch():
         WorkerPool(cfg.workers)
-    again = read_record(output_dir).get("again")  # a job of a multirun that was stopped before: what it left is its own
+    again = read_record(output_dir).get("again")  # a job of a multirun that was stopped before may find its own files
     if not again and (there := [name for name in (*REPORT, "maps", "checkpoints") if (output_dir / name).exists()]):
         problems.append(f"paths.output_dir={output_dir} holds {', '.join(there)} already; choose another folder")
     problems.raise_all()
@@ -219,7 +219,7 @@ def _data_overrides(cfg: DictConfig, data: dict[str, Any]) -> dict[str, Any]:
             f"{', '.join(unknown)}: the data of this checkpoint ({data['_target_'].split('.')[-1]}) has no such setting"
         )
     if "test_fraction" in data and {"root", "test_sets"} <= overrides.keys() and overrides["test_sets"]:
-        overrides = {"test_fraction": 0.0} | overrides  # named sets of another root: nothing of them was held out
+        overrides = {"test_fraction": 0.0} | overrides  # sets of another root: none of their images was held out
     if cfg.metrics.protocol == "released" and "train_sets" in data:  # data in folders; synthetic scenes have no EXIF
         return {"exif": False} | overrides
     return overrides

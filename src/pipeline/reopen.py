@@ -30,7 +30,7 @@ def open_split(data: dict[str, Any], overrides: dict[str, Any], split: str) -> C
     """
     if split not in SPLITS:
         raise UserError(f"split={split}: expected {' or '.join(SPLITS)}")
-    if "prompts" in data:  # of the training alone; their maps need not be here
+    if "prompts" in data:  # for training only; their maps need not exist here
         data = data | {"prompts": None}
     if split == "test":
         datamodule: COSDataModule = instantiate(OmegaConf.merge(data, overrides))

@@ -1,6 +1,6 @@
-"""What a resumed training takes from its checkpoint, and what from the command line.
+"""Decide what a resumed training takes from its checkpoint, and what from the command line.
 
-`FROM_CHECKPOINT` says it for all settings, and is applied before any work.
+`FROM_CHECKPOINT` lists the former; it is checked before any work.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ FROM_CHECKPOINT = {
     "data.seed": "",
     "data.concealment": "",
 }
-"""Settings that a resumed training has from its checkpoint, or that its first part depended on: others are refused.
+"""Settings that a resumed training takes from its checkpoint, or on which its first part depended.
 
-Setting → why another value is refused, where that is not obvious.
+Another value is refused. Setting → why, if that is not obvious.
 """
 NO_NUMBER = (
     "ckpt_path", "init", "init_strict", "train", "test", "task_name", "paths", "logger", "format", "started_from",
@@ -47,8 +47,8 @@ NO_NUMBER = (
 )  # fmt: skip
 """Settings on which no number depends: places, the machine, or copies of what is in ``model``.
 
-They are taken from the command line without a word. All others that are not in `FROM_CHECKPOINT` are, too, but these
-changes are reported.
+They are taken from the command line silently. All others that are not in `FROM_CHECKPOINT` are, too, but their changes
+are reported.
 """
 UNTOLD = ("dirpath", "_partial_")
 """Last parts of keys whose values are not compared either."""

@@ -20,7 +20,7 @@ Rows = Iterable[Mapping[str, Any]]
 def check_new_folder(path: Path) -> None:
     """Raise a UserError unless a new folder can be made there.
 
-    So nothing is overwritten, and nothing is computed that cannot be stored.
+    Thus nothing is overwritten, and nothing is computed that cannot be stored.
     """
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise UserError(f"paths.output_dir={path} is there already; choose another folder")
@@ -54,7 +54,7 @@ def write_csv(path: Path, rows: Rows) -> None:
 def check_parquet() -> None:
     """Raise a UserError if Parquet cannot be written, because pyarrow is not installed.
 
-    pyarrow is no dependency: it has 40 MB, and the CSV files read back the same numbers.
+    pyarrow is not a dependency: it takes 40 MB, and the CSV files hold the same numbers.
     """
     if find_spec("pyarrow") is None:
         raise UserError("report.parquet=true needs pyarrow: pip install pyarrow (per_image.csv holds the same numbers)")

@@ -73,7 +73,7 @@ def write_results(
 
 
 def _prompt_notes(module: COSModule) -> Iterable[str]:
-    """Yield what the network was told in the test."""
+    """Yield notes on the prompts of the test."""
     if module.prompts is None:
         return
     term = "every stage" if getattr(module.net, "prompt_term", None) is not None else "the closing step"

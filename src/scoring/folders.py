@@ -1,4 +1,4 @@
-"""Score the map files of any method, and notice files that cannot be what they are taken for."""
+"""Score the map files of any method, and notice files that are probably not what they seem."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ScoreSettings:
 
 @dataclass(frozen=True)
 class ScoredFiles:
-    """The scores of one map, and facts that show whether map and mask are what they are taken for."""
+    """The scores of one map, and facts that show whether map and mask are plausible."""
 
     scores: ImageScores
     map: MapFacts

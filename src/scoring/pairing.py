@@ -30,7 +30,7 @@ class MapFiles:
     gt: Path
     fov: Path | None = None
     source: Path | None = None
-    """The image that was looked at."""
+    """The image that map and mask belong to."""
 
 
 def pair_files(spec: Spec, problems: list[str]) -> dict[tuple[str, str], list[MapFiles]]:

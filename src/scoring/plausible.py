@@ -1,4 +1,4 @@
-"""Notice maps and masks that cannot be what they are taken for: inverted, turned, or in another range of values."""
+"""Notice maps and masks that are not what they seem: inverted, turned, or in another range of values."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ TURNS = (
 )
 """The ways in which a map may be stored, in the order of `_turned`."""
 MARGINS = ((10, 0.2), (3, 0.3), (1, 0.5))
-"""From this number of maps on, this gain of correlation shows that they are turned."""
+"""With at least this number of maps, this gain of correlation shows that they are turned."""
 INVERTED = -0.3
 """A mean correlation below this shows that maps are inverted."""
 
 
 class MapFacts(NamedTuple):
-    """What a map looks like beside its mask.
+    """What a map looks like compared with its mask.
 
     Attributes:
         highest: the largest stored value.
@@ -48,7 +48,7 @@ class MapFacts(NamedTuple):
 
 
 def map_facts(stored: StoredMap, target: np.ndarray) -> MapFacts:
-    """Return the facts on a map (h, w) beside its mask, bool (H, W)."""
+    """Return the facts on a map (h, w) and its mask, bool (H, W)."""
     small = _small(stored.values.astype(np.float32))
     truth = _small(target.astype(np.float32))
     return MapFacts(

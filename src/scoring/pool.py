@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 class WorkerPool:
-    """Runs functions in `workers` threads (None: one per core; 0: at once, in the caller's), with a bounded queue.
+    """Runs functions in `workers` threads (None: one per core; 0: in the caller's thread), with a bounded queue.
 
     Threads are enough, since decoding files and the loops over pixels release the interpreter's lock; and nothing has
     to be copied or forked.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def cache_dir() -> Path:
-    """`$COS_CACHE`, else `reversible-unfolding` in the user's cache folder; deleting it costs time and nothing else.
+    """Return `$COS_CACHE`, else `reversible-unfolding` in the user's cache folder; deleting it only costs time.
 
-    Without a home (a user id that the system does not know, and no `$HOME`) it is a place where nothing can be kept.
+    Without a home (a user id that the system does not know, and no `$HOME`) it is a place where nothing can be stored.
     """
     chosen = os.environ.get("COS_CACHE")
     if chosen:
@@ -25,7 +25,7 @@ def cache_dir() -> Path:
 def name_nobody() -> None:
     """Give a user whom the system does not know a home and a name, for this process and those that it starts.
 
-    Libraries would otherwise make a folder called `~`, or end where they ask for the name.
+    Libraries would otherwise make a folder called `~`, or fail when they ask for the name.
     """
     uid = os.getuid() if hasattr(os, "getuid") else 0
     if not os.path.isabs(os.path.expanduser("~")):
@@ -37,7 +37,7 @@ def name_nobody() -> None:
 
 
 def write_whole(path: Path, content: bytes) -> bool:
-    """Write a small file so that other processes see all of it or nothing; False if the folder cannot be written."""
+    """Write a small file, whole or not at all for other processes; return False if the folder cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:

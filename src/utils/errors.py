@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class UserError(ValueError):
-    """Wrong input: says what is wrong, where (file or key), and how to correct it.
+    """Wrong input; the message says what is wrong, where (file or key), and how to correct it.
 
     Command lines print the text without a traceback and exit with status 2. ``problems`` are listed together, one per
     line (at most ``limit``), so that nobody has to run a command five times to find five mistakes.

@@ -19,7 +19,7 @@ OUT_OF_MEMORY = (
 )
 SHARED_MEMORY = ("shared memory(shm)", "out of shared memory", "insufficient shared memory", "bus error")
 LIBRARY = ("shared object", "failed to map segment")
-"""Is said of a library that does not fit into the address space."""
+"""Messages on a library that does not fit into the address space."""
 DEAD_LOADER = "DataLoader worker"
 LOST_BATCH = 74
 """Exit status of a loading process that could not hand over a batch."""
@@ -77,15 +77,15 @@ def explanation(error: BaseException, sizes: str = "") -> str | None:
 
 
 def _was_handed_a_batch(error: BaseException) -> bool:
-    """Return whether an error is that of a connection to a loading process, which that one's end has cut."""
+    """Return whether an error is that of a connection to a loading process that has ended."""
     files = [frame.f_code.co_filename.replace("\\", "/") for frame, _ in traceback.walk_tb(error.__traceback__)]
     return all(any(part in file for file in files) for part in ("torch/utils/data/", "multiprocessing/connection"))
 
 
 def _told_by_torch() -> str:
-    """Return how a loading process died; empty if nobody knows.
+    """Return how a loading process died; empty if that is unknown.
 
-    Torch raises that from its handler of SIGCHLD, wherever this process is, which may be a moment later.
+    Torch's handler of SIGCHLD raises that wherever this process is, possibly a moment later.
     """
     try:
         time.sleep(1)
@@ -105,7 +105,7 @@ def _address_space() -> int:
 
 
 def _said(error: BaseException) -> str:
-    """Return the messages of an error and of its causes; there torch says how a process died."""
+    """Return the messages of an error and of its causes, in which torch says how a process died."""
     words = list[str]()
     one: BaseException | None = error
     while one is not None:

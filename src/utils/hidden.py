@@ -1,4 +1,4 @@
-"""Import a library without the optional packages that it would load and not need."""
+"""Import a library without optional packages that it would load but does not need."""
 
 from __future__ import annotations
 

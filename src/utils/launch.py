@@ -54,14 +54,14 @@ def restarted() -> bool:
 
 
 def submitit_notice() -> signal.Signals | None:
-    """Return the signal by which submitit announces the end of this job; None in processes that are no job of it."""
+    """Return the signal by which submitit announces the end of this job; None in processes that are not its jobs."""
     if "SUBMITIT_EXECUTOR" not in os.environ:
         return None
     return signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
 
 
 def is_on_first_machine() -> bool:
-    """Whether rank 0 runs on this machine too: it sees the same files and devices."""
+    """Return whether rank 0 runs on this machine too: it then sees the same files and devices."""
     return int(os.environ.get("GROUP_RANK" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_NODEID", 0)) == 0
 
 

@@ -11,7 +11,7 @@ def available_cores() -> int:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process with this id is running on this machine."""
+    """Return whether a process with this id is running on this machine."""
     try:
         os.kill(pid, 0)
     except PermissionError:

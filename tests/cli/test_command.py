@@ -142,7 +142,7 @@ def test_what_does_not_compose_is_one_line_with_what_is_near(override, expected)
         (
             ["data=tubular"],
             [
-                "error: 3 settings cannot be meant so:",
+                "error: 3 settings are not valid:",
                 *(
                     f"  - data.num_{part}: COSDataModule has no such setting (in conf/experiment/quickstart.yaml)"
                     for part in ("train", "val", "test")

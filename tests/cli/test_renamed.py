@@ -17,8 +17,7 @@ from src.cli.renamed import RENAMED, with_new_names
 def test_an_old_name_is_replaced_by_one_that_exists(group, old, new, capsys):
     assert with_new_names([f"{group}={old}", "seed=1"]) == [f"{group}={new}", "seed=1"]
     assert (
-        capsys.readouterr().err
-        == f"{group}={old} is now called {group}={new}; the old name goes with the next release\n"
+        capsys.readouterr().err == f"{group}={old} is now called {group}={new}; the next release drops the old name\n"
     )
     assert (Path(command.CONF) / group / f"{new}.yaml").is_file()
     assert not (Path(command.CONF) / group / f"{old}.yaml").exists()

@@ -113,7 +113,7 @@ def test_what_cannot_be_meant_is_a_sentence(case):
     said, words = WRONG[case]
     (problem,) = said.problems(HEIGHT, WIDTH)
     assert words in problem
-    with pytest.raises(UserError, match="cannot be meant"):
+    with pytest.raises(UserError, match="is not valid"):
         said.maps(HEIGHT, WIDTH, 32)
 
 

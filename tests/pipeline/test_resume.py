@@ -430,7 +430,7 @@ def test_images_that_came_between_two_halves_of_a_training(tmp_path, cod_root):
                 root / "TrainDataset" / "CAMO" / kind / f"new_{place}{suffix}",
             )
     with pytest.raises(
-        UserError, match=r"were trained on and would validate, as there are others than before: camourflage_"
+        UserError, match=r"were trained on and would validate, because the set of images has changed: camourflage_"
     ):
         train(config("train", *more))
     shutil.rmtree(root / "TrainDataset" / "CAMO")

@@ -109,7 +109,7 @@ def test_a_folder_takes_one_search(tmp_path):
     space = {"model.optimizer.lr": FloatDistribution(1e-4, 1e-2, log=True)}
     assert not sweeper(tmp_path)._study(space).trials
     assert not sweeper(tmp_path)._study(space).trials
-    with pytest.raises(UserError, match="begun otherwise") as raised:
+    with pytest.raises(UserError, match="a search with other settings") as raised:
         sweeper(tmp_path)._study({"loss.edge": FloatDistribution(0, 1)})
     there, here = raised.value.problems
     assert there.startswith("there, not here: model.optimizer.lr=FloatDistribution")

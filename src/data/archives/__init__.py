@@ -1,1 +1,1 @@
-"""Archives of data sets from elsewhere: fetched whole, unpacked safely (`scripts/fetch_data.py`)."""
+"""Archives of data sets, fetched whole and unpacked safely (`scripts/fetch_data.py`)."""

@@ -71,7 +71,7 @@ def unpack(archive: Path, target: Path, receipt: dict[str, Any]) -> int:
 
     Raises:
         UserError: no such archive, damaged, or with anything but files and folders strictly inside: absolute names,
-            `..`, backslashes, drive letters, unreadable names, duplicate names, links, devices, bombs. Also a full
+            `..`, backslashes, drive letters, unreadable names, duplicate names, links, devices, zip bombs. Also a full
             disk.
     """
     around = target.parent / f".{target.name}.unpacking"
@@ -198,7 +198,7 @@ def _zip_entries(archive: Path, packed: zipfile.ZipFile) -> Iterator[Entry]:
 def _zip_name(archive: Path, info: zipfile.ZipInfo) -> str:
     """Return an entry's name, decoded.
 
-    `filename` is cut at a zero byte. Many programs write UTF-8 without saying so, and zipfile reads it as code page
+    `ZipInfo.filename` is cut at a zero byte. Many programs write UTF-8 without saying so; zipfile reads it as code page
     437.
     """
     name = info.orig_filename

@@ -1,4 +1,4 @@
-"""The built-in synthetic camouflage set: needs no files, and its difficulty is a number.
+"""The built-in synthetic camouflage set: it needs no files, and its difficulty can be set.
 
 A scene is a background of one texture with an object cut out of *another sample of the same process*, turned, rescaled
 and recoloured a little. What reveals the object is that it interrupts the texture. Colour patches with soft rims (the
@@ -93,7 +93,7 @@ def draw_scene(rng: Generator, height: int, width: int, concealment: float) -> t
 def changed(rng: Generator, texture: Texture, difference: float) -> Texture:
     """Return the object's texture: the background's, turned by up to 90°, scaled by up to 1.9×, and recoloured.
 
-    Structure changes in proportion to `difference`, colour with its square: colour conceals first, as on real animals.
+    Structure changes in proportion to `difference`, colour with its square: colours match first, as on real animals.
     """
     return replace(
         texture,
@@ -206,7 +206,7 @@ class SyntheticDataModule(COSDataModule):
         }
 
     def selected_on(self) -> str:
-        """Return what the best epoch is selected on, in words."""
+        """Return what the best checkpoint is chosen on, in words."""
         return (
             f"{self.lengths['val']} scenes that training never sees" if self.lengths["val"] else super().selected_on()
         )

@@ -69,7 +69,7 @@ class Texture:
     stretch: float
 
     def field(self, rng: Generator, height: int, width: int) -> Field:
-        """Return a fresh sample of the process as brightness order, before colours."""
+        """Return a new sample of the process, as brightness before colours are applied."""
         cell = max(self.scale * min(height, width), 2.0)
         # The canvas is drawn upright and unstretched, and covers the image however it is turned.
         reach = int(np.ceil(np.hypot(height, width))) + 2
@@ -89,7 +89,7 @@ class Texture:
 
 
 def colourise(field: Field, palette: Palette) -> np.ndarray:
-    """Return the field's order laid on the palette's ramp, float32 (H, W, 3) RGB in [0, 1]."""
+    """Return the field in the colours of the palette's ramp, float32 (H, W, 3) RGB in [0, 1]."""
     levels = (127.5 * (1 + np.tanh(0.8 * field))).astype(np.uint8)
     return palette.ramp()[levels]
 

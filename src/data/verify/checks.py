@@ -44,7 +44,7 @@ def open_set(
 
     Args:
         root: the data root.
-        split: the half of the set.
+        split: `train` or `test`.
         name: the set's name.
         problems: errors that make the set unusable are appended.
         notes: warnings that somebody should look at are appended.
@@ -104,7 +104,7 @@ def verdict_on(pairs: FolderPairs, split: Split, findings: list[Finding], masks:
 
     Args:
         pairs: the set.
-        split: its half, for the label.
+        split: `train` or `test`, for the label.
         findings: of `check_set`.
         masks: likewise.
     """

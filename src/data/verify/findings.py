@@ -14,7 +14,7 @@ Severity = Literal["error", "warning", "note"]
 class Finding:
     """One line about one file.
 
-    `severity` is `error`: the data cannot be used so; `warning`: they can, but somebody should look; or `note`: worth
+    `severity` is `error`: the data cannot be used; `warning`: they can, but somebody should look; or `note`: worth
     knowing, and handled by a stated rule. `kind` is one word for a table, `text` the sentence after the file's name.
     """
 

@@ -30,7 +30,7 @@ VIEW_COUNT = 3
 """Fewest masks in which a field of view is recognised."""
 
 ORDINARY = frozenset({"grey", "colour"})
-"""Kinds of warnings that the words on how masks are read already cover."""
+"""Kinds of warnings that the description of how masks are read already covers."""
 
 Judged = tuple[Path, MaskFacts]
 

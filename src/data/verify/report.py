@@ -43,12 +43,12 @@ class SetReport:
 
     @property
     def usable(self) -> bool:
-        """Whether there is no error."""
+        """Return whether there is no error."""
         return not any(finding.severity == "error" for finding in self.findings)
 
     @property
     def label(self) -> str:
-        """Name of the set and its split, as reports print it."""
+        """Return the name of the set and its split, as reports print it."""
         return f"{self.pairs.name}-{self.split.capitalize()}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class Verification:
 
     @property
     def usable(self) -> bool:
-        """Whether there are sets and none has an error."""
+        """Return whether there are sets and none has an error."""
         return bool(self.sets) and self.count("error") == 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def _inspect_all(report: Verification, workers: int | None, progress: Progress) 
 
 
 def _remember(one: SetReport) -> None:
-    """A training need not check again what is usable."""
+    """Remember a usable set, so that a training need not check it again."""
     if one.usable:
         remember(one.pairs, verdict_on(one.pairs, one.split, one.findings, one.masks))
 

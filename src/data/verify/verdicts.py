@@ -12,7 +12,7 @@ from src.data.sources import FolderPairs
 from src.utils.cache_dir import cache_dir, write_whole
 
 VERSION = "2"
-"""Version of the checks: raise it with every new check, which makes old verdicts worthless."""
+"""Version of the checks: raise it with every new check, which makes old verdicts invalid."""
 
 
 @dataclass(frozen=True)

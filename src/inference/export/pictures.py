@@ -70,7 +70,7 @@ def picture_to_image(model: onnx.ModelProto, side: int) -> onnx.ModelProto:
 
 
 def _after(model: onnx.ModelProto, side: int, maps: dict[str, list[int]]) -> onnx.ModelProto:
-    """From logits and the picture's size to its mask, and from the stages' maps (N,c,h,w) to uint8."""
+    """Return the graph from logits and picture size to the mask, and from the stages' maps to uint8."""
     inputs = [f"int64[2] {SIZE}", f"float[1, 1, {side}, {side}] {LOGITS}"]
     outputs = [f"uint8[height, width] {MASK}"]
     lines = []

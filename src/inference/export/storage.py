@@ -45,7 +45,7 @@ def tidied(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _is_computed(node: Any) -> bool | None:
-    """Whether a node whose inputs are all constant is computed now; None leaves it to the size of the inputs."""
+    """Return whether a node of constant inputs is computed now; None leaves it to the size of the inputs."""
     if node.op_type == "Range":  # the order of the tokens takes less room as a range than as a list
         return False
     return True if node.op_type in COMPUTED else None

@@ -75,7 +75,7 @@ def joined(image: Tensor) -> Tensor:
 
 
 def stage_maps(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
-    r"""Return what the stages of a network made of an image, all in [0,1] at the unfolding resolution (h, w).
+    r"""Return the maps that the stages of a network computed, all in [0,1] at the unfolding resolution (h, w).
 
     ``mask_0`` … ``mask_K``: M_0 … M_K, (N,1,h,w). ``background_1`` …: B_k, (N,3,h,w). ``edge_1`` …: E_k, (N,1,h,w).
     ``residual_1`` …: the absolute value of r_{k−1}, (N,1,h,w). Maps that a network does not have are left out; a

@@ -50,7 +50,7 @@ class Comparison(NamedTuple):
 
     @property
     def line(self) -> str:
-        """The comparison as one line."""
+        """Return the comparison as one line."""
         times = f"torch {1e3 * self.torch_seconds:.0f} ms, onnxruntime {1e3 * self.onnx_seconds:.0f} ms"
         return f"{self.what}: {self.difference}; {times}"
 
@@ -61,7 +61,7 @@ def tensor_problems(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def picture_problems(comparisons: Sequence[Comparison]) -> list[str]:
-    """Return the comparisons of :func:`compare_pictures` beyond `MEAN` or `SHARE`, which hold for each picture."""
+    """Return the comparisons of :func:`compare_pictures` beyond `MEAN` or `SHARE`, which apply to each picture."""
     far = [one for one in comparisons if not (one.values.mean() <= MEAN and (one.values > FAR).mean() <= SHARE)]
     return [f"{one.line}; allowed are {MEAN} in the mean and {SHARE:.1%} of pixels" for one in far]
 

@@ -77,7 +77,7 @@ def context_window(target: BoolMap) -> FloatMap:
 
 
 def _slanted_line(points: np.ndarray) -> bool:
-    """Whether all points lie on one line that is neither a row nor a column; computed exactly, in integers."""
+    """Return whether all points are on one line that is neither a row nor a column; exact, in integers."""
     y, x = (points - points[0]).T.astype(np.int64)
     n = len(points)
     spread_y, spread_x = n * int(y @ y) - int(y.sum()) ** 2, n * int(x @ x) - int(x.sum()) ** 2

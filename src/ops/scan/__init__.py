@@ -103,7 +103,7 @@ def _call(backend: str, inputs: ScanInputs) -> Tensor:
 
 
 def _is_transformed() -> bool:
-    """Whether this runs in forward-mode differentiation or a `torch.func` transform, which the operator lacks."""
+    """Return whether this runs in forward-mode or `torch.func` differentiation, which the operator lacks."""
     return not torch.compiler.is_compiling() and in_transform()
 
 

@@ -88,7 +88,7 @@ def _shapes(tensors: dict[str, Tensor]) -> list[str]:
 
 
 def _route(order: Tensor | None) -> list[str]:
-    """Check that each group's order is a permutation: the kernels would read and write outside of the map.
+    """Return why an order is no permutation: the kernels would otherwise read and write outside of the map.
 
     Only checked where it is cheap: on a GPU it would wait for the device, and a traced order has no values yet.
     """

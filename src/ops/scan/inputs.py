@@ -26,5 +26,5 @@ class ScanInputs(NamedTuple):
 
     @property
     def by_token(self) -> bool:
-        """Whether outputs must be token-major: true for a custom token order, or when groups share rows of `u`."""
+        """Return whether outputs must be token-major: for a custom token order, or if groups share rows of `u`."""
         return self.order is not None or self.u.shape[1] != self.A.shape[0]

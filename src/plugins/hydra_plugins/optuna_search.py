@@ -36,7 +36,7 @@ BEST = "best.yaml"
 
 
 class OptunaSweeper(Sweeper):
-    """Searches with Optuna's TPE for the highest S_α on the hold-out (that of the best epoch); reads no test set.
+    """Searches with Optuna's TPE for the highest S_α on the hold-out (that of the best epoch); uses no test set.
 
     The study is stored in the multirun's folder: the same command with the same ``paths.output_dir`` resumes the
     search, even in the middle of a trial. A trial that fails is recorded, and the search continues.
@@ -123,7 +123,7 @@ class OptunaSweeper(Sweeper):
             [] if space else ["nothing to search: hydra.sweeper.space is empty, and no KEY=interval(a,b) was typed"]
         )
         problems += (
-            ["test=true: a search must not read the test sets; test the best trial afterwards"]
+            ["test=true: a search must not use the test sets; test the best trial afterwards"]
             if self.config.test
             else []
         )
@@ -158,7 +158,7 @@ class OptunaSweeper(Sweeper):
             differences = [*(f"there, not here: {word}" for word in before if word not in own)]
             differences += [f"here, not there: {word}" for word in own if word not in before]
             raise UserError(
-                f"{self.folder} holds a search that was begun otherwise; take another paths.output_dir, or mend:",
+                f"{self.folder} holds a search with other settings; take another paths.output_dir, or correct:",
                 differences,
             )
         study.set_user_attr("overrides", own)

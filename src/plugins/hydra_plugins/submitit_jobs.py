@@ -1,9 +1,9 @@
 """Jobs of a multirun on a cluster: the launchers behind ``hydra/launcher=submitit_slurm`` and ``submitit_local``.
 
 They are submitit's (hydra-submitit-launcher, the extra `cluster`), with three additions: a job that waits has a record
-in its folder; one whose time is up resumes as often as ``max_num_timeout`` allows and otherwise says so; what the
-cluster refuses is one line. Hydra finds launchers in the namespace package `hydra_plugins` alone, and imports it with
-every command: heavy imports come late.
+in its folder; one whose time is up resumes as often as ``max_num_timeout`` allows and then says so; a refusal of the
+cluster is reported in one line. Hydra only finds launchers in the namespace package `hydra_plugins`, and every command
+imports it: heavy imports come late.
 """
 
 from __future__ import annotations
@@ -87,12 +87,12 @@ if BaseSubmititLauncher is not None:
             except SystemExit as end:
                 if (notice := submitit_notice()) is None or getattr(end, "signal", None) != notice:
                     raise
-                handler: Any = signal.getsignal(notice)  # submitit's own, after the training has let go of the signal
+                handler: Any = signal.getsignal(notice)  # submitit's own, which the training has restored
                 return self._start_again(self._folder(job_num), functools.partial(handler, notice, None))
             return done
 
         def _start_again(self, folder: Path | None, requeue: Callable[[], Any]) -> JobReturn:
-            """``requeue`` is submitit's: it ends this process, or raises where no further start is allowed."""
+            """Call submitit's ``requeue``, which ends this process, or raises if no further start is allowed."""
             limit = f"its time is up (hydra.launcher.timeout_min={self.params['timeout_min']})"
             if folder is not None:
                 amend_record(folder, state="stopped", why=f"{limit}; the cluster starts it again")
@@ -108,7 +108,7 @@ if BaseSubmititLauncher is not None:
             return JobReturn(status=JobStatus.COMPLETED)
 
         def _folder(self, number: int) -> Path | None:
-            """A job's folder; None where the jobs are not numbered as in `conf/hydra/default.yaml`."""
+            """Return a job's folder; None if the jobs are not numbered as in `conf/hydra/default.yaml`."""
             sweep = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
             named = sweep["subdir"] == "${hydra:job.num}" if isinstance(sweep, dict) else False
             return Path(self.config.hydra.sweep.dir) / str(number) if named else None
@@ -123,5 +123,5 @@ if BaseSubmititLauncher is not None:
         "submitit_slurm": SlurmQueueConf(_target_=f"{__name__}.SlurmJobs", max_num_timeout=RESUMES),
         "submitit_local": LocalQueueConf(_target_=f"{__name__}.LocalJobs"),
     }
-    for name, settings in RECORDED.items():  # in the place of those that their import has stored
+    for name, settings in RECORDED.items():  # replace those that their import has stored
         ConfigStore.instance().store(group="hydra/launcher", name=name, node=settings, provider="submitit_jobs")

@@ -124,7 +124,7 @@ def _main_table(sweep: Sweep, dataset: str) -> Table:
         rows.append(cells)
     notes = ["Mean ± standard deviation over the finished seeds (one seed: no deviation)."]
     if dataset:
-        notes[0] += " The test is read by the best hold-out checkpoint."
+        notes[0] += " The checkpoint that is best on the hold-out was tested."
     if sweep.protocol:
         notes.append(f"Protocol {PROTOCOLS[sweep.protocol]}.")
     if sweep.comparisons.get(dataset):

@@ -64,7 +64,7 @@ def number(value: float | None, digits: int) -> str:
 
 
 def has_rows(name: str) -> bool:
-    """Whether a data set's value is the mean over its images (unlike `*_max`, the maximum of the mean curve)."""
+    """Return whether a set's value is the mean over its images (unlike `*_max`, the maximum of the mean curve)."""
     return not name.endswith("_max")
 
 

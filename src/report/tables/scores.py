@@ -75,7 +75,7 @@ def scores_table(
 
 
 def comparable(results: Sequence[SetScores], protocol: str) -> bool:
-    """Whether published numbers of this data set were computed on the same images in the same way."""
+    """Return whether published numbers of this data set are for the same images and protocol."""
     return protocol != "raw" and all(count_note(one.dataset, "test", len(one.rows)) is None for one in results)
 
 
