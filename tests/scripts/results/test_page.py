@@ -201,7 +201,7 @@ def test_gains_of_the_parts_have_a_table_a_network(made):
     store({"gains": pd.DataFrame(rows)}, results)
     text = page_text(page, results)
     assert "### CAMO, 224 px, `run`, seed 0: what the parts of the mask step gain" in text
-    assert "| a step of | M̂_1 | M̂_2 |" in text
+    assert "| part of the step | M̂_1 | M̂_2 |" in text
     assert "| the step | +0.0066 | −0.0100 |" in text
 
 
@@ -246,7 +246,7 @@ def test_a_page_with_other_markers_is_not_touched(tmp_path):
     page.write_text(text, encoding="utf-8")
     with pytest.raises(UserError) as error:
         write_pages(tmp_path, tmp_path / "results")
-    for words in ("no block cost", "block coast: there is no such block", "block rates occurs twice"):
+    for words in ("no block cost", "block coast: no such block", "block rates occurs twice"):
         assert words in str(error.value)
     assert page.read_text(encoding="utf-8") == text
 
