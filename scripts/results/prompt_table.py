@@ -43,8 +43,8 @@ def prompt_table(rows: pd.DataFrame) -> Table:
     told = ", ".join(f"{count} trained with{'' if prompted else 'out'} prompts" for prompted, count in seeds.items())
     notes = [
         f"{images} held-out images; networks: {told}.",
-        "Best fusion (bold): of the methods without the term the one with the highest mean S_α, chosen on these images.",
-        "Each method gets its own corrective clicks. Clicks to IoU 0.8: 0 where none is needed, 20 where 20 do not suffice.",
+        "Best fusion (bold): the method without the term that has the highest mean S_α on these same images.",
+        "Each method gets its own corrective clicks. Clicks to IoU 0.8: 0 if none is needed, 20 if 20 are too few.",
         INTERVAL,
     ]
     return Table("Prompts", header, cells, notes, frozenset(breaks - {0}))

@@ -194,7 +194,7 @@ def test_fetched_then_skipped(server: Server, tmp_path: Path, capsys: pytest.Cap
     server.asked.clear()
     assert fetch(registry, root) == []
     assert server.asked == []
-    assert f"A: {root / 'TrainDataset/A'} is there, skipped" in capsys.readouterr().out
+    assert f"A: {root / 'TrainDataset/A'} was fetched before, skipped" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("head", [200, 405])
@@ -361,12 +361,13 @@ def test_what_exists_is_not_touched_and_all_problems_come_at_once(
     said = capsys.readouterr().err
     assert said.startswith("error: nothing was fetched:\n")
     lines = [
-        f"A: {root / 'TrainDataset/A'} exists and isn't this archive's",
+        f"A: {root / 'TrainDataset/A'} exists and did not come from this archive",
         f"B: {root / 'file'} is a file",
         f"C: {server.address}/a.zip has {len(content)} bytes, the registry says size: 5",
         f"D: {server.address}/none.zip does not exist (HTTP 404",
         "E: http://127.0.0.1:1/a.zip cannot be reached (Connection refused)",
-        "are needed, archives and contents, and 1.0 kB are free",
+        "archives and their contents need about ",
+        ", and 1.0 kB are free in ",
     ]
     for line in lines:
         assert line in said
@@ -419,9 +420,9 @@ def test_all_of_a_registry_is_read_before_anything_is_asked(tmp_path: Path) -> N
     said = "\n".join(caught.value.problems)
     for line in (
         "a: differs from A in letter case only",
-        "inside: folder: X/A/B and that of A, X/A, must not lie in each other",
-        "../B: a name is made of letters",
-        "../B: mirror: not known; there are url, sha256, folder, size",
+        "inside: folder: X/A/B and that of A, X/A, must not contain each other",
+        "../B: a name may only have letters",
+        "../B: mirror: unknown key; choose from url, sha256, folder, size",
         "C: url: file:///etc/passwd: ",
         "C: sha256: 12: must be 64",
         "C: folder: ../C: must be a folder under",
@@ -429,10 +430,10 @@ def test_all_of_a_registry_is_read_before_anything_is_asked(tmp_path: Path) -> N
         "D: folder: /D: ",
         "D: url: localhost: user and password",
         "E: folder: .: ",
-        "E: url: https://localhost/a b.zip: no complete address",
+        "E: url: https://localhost/a b.zip: not a complete address",
         "F: folder: .fetch/F: ",
-        "F: url: https://localhost:x/a.zip: no complete address",
-        "G: must be url",
+        "F: url: https://localhost:x/a.zip: not a complete address",
+        "G: must be a mapping with url",
         "H: url: None",
         "--only inisde: not in the registry; did you mean inside?",
     ):
@@ -441,7 +442,7 @@ def test_all_of_a_registry_is_read_before_anything_is_asked(tmp_path: Path) -> N
     with pytest.raises(UserError, match="cannot be read as YAML"):
         read_registry(path)
     path.write_text("- A\n")
-    with pytest.raises(UserError, match="must hold one entry a set"):
+    with pytest.raises(UserError, match="must hold one entry per set"):
         read_registry(path)
     with pytest.raises(UserError, match=r"nowhere\.yaml: cannot be read"):
         read_registry(tmp_path / "nowhere.yaml")
