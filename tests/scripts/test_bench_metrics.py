@@ -1,4 +1,4 @@
-"""The benchmark compares what it says it compares."""
+"""The benchmark of the measures: it times and compares the same numbers on both sides."""
 
 from __future__ import annotations
 

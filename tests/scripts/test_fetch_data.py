@@ -98,7 +98,7 @@ def handler(state: Server) -> type[BaseHTTPRequestHandler]:
                 self.send_header("ETag", state.etag)
             self.end_headers()
             if body:
-                with suppress(ConnectionError):  # the other side may have enough
+                with suppress(ConnectionError):  # the client may have closed the connection
                     self.wfile.write(content[start:][: state.cut])
 
     return Handler
@@ -126,7 +126,7 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 
 def tarred(*members: tuple[str, bytes], **kind: Any) -> bytes:
-    """Members of a name and a content; `kind` sets attributes of all of them (`type`, `linkname`)."""
+    """A tar file with members by name and content; `kind` sets attributes of all of them (`type`, `linkname`)."""
     buffer = io.BytesIO()
     with tarfile.open(
         fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape"
@@ -303,7 +303,7 @@ def test_killed_while_unpacking_leaves_no_half_set(
             fetch(registry, root)
     assert files == ["TrainDataset/.A.unpacking/Imgs/a.jpg", "TrainDataset/.A.unpacking/GT/a.png"]
     assert os.listdir(root) == [".fetch"]
-    # what SIGKILL leaves, which no handler sees
+    # what SIGKILL leaves, which no handler can clean up
     left = root / "TrainDataset" / ".A.unpacking" / "Imgs"
     left.mkdir(parents=True)
     (left / "a.jpg").write_bytes(b"half")
@@ -458,7 +458,7 @@ def zip_of_kind(mode: int) -> bytes:
 
 
 def zip_named(raw: bytes) -> bytes:
-    """A zip whose one file's name is `raw`, not said to be UTF-8."""
+    """A zip with one file, whose name is the bytes `raw`, without the flag for UTF-8."""
     return zipped({"x" * len(raw): b"1"}).replace(b"x" * len(raw), raw)
 
 

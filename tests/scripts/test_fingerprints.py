@@ -1,4 +1,4 @@
-"""The fingerprints of networks: equal if nothing has changed; a changed number or name is not taken for the same."""
+"""The fingerprints of networks: equal if nothing has changed, different if a number or a name has."""
 
 from __future__ import annotations
 
