@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python -m
-# A worker per core with one thread each: networks this small gain nothing from threads. A file's tests share a worker, and its fixtures.
+# One worker per core, with one thread each: networks this small gain nothing from threads. The tests of a file share a worker and its fixtures.
 TESTS := OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 export NO_ALBUMENTATIONS_UPDATE := 1
 
@@ -13,34 +13,34 @@ help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 	@echo "  ARGS='…' is passed on by train, eval, score and ablation, e.g. make train ARGS='experiment=run_pvt data.root=data'"
 
-install: .venv/.installed  ## create .venv and install everything, test tools included
+install: .venv/.installed  ## create .venv and install everything, including the tools for tests and docs
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --progress-bar on -c constraints.txt -e '.[dev,docs,results,weights,sweep,tensorboard,cluster]'
-	$(BIN)/python -c "from src.ops.scan import numba_cpu; numba_cpu.compile_now()"  # half a minute that the first command need not wait
+	$(BIN)/python -c "from src.ops.scan import numba_cpu; numba_cpu.compile_now()"  # saves the first command half a minute
 	@touch $@
 
-quickstart: install  ## train, evaluate and predict on synthetic camouflage, in minutes
+quickstart: install  ## train, evaluate and predict on synthetic camouflage, in four minutes
 	$(RUN) scripts.quickstart
 
-check: install lint  ## lint, then the tests that need neither a training nor a process: before every commit
+check: install lint  ## lint and the quick tests, before every commit
 	$(TESTS) -m 'not slow and not gpu and not slurm'
 
-test: install lint  ## lint, then all tests
+test: install lint  ## lint and all tests that need neither a GPU nor SLURM
 	$(TESTS) -m 'not gpu and not slurm'
 
 docs: install  ## build the documentation site into docs/_build/html; warnings are errors
 	$(RUN) sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build/html
 
-test-gpu: install  ## the tests that need a GPU
+test-gpu: install  ## run the tests that need a GPU
 	$(RUN) pytest -m gpu
 
-test-slurm: install  ## the drills under a real SLURM of two nodes on this machine: as root, with Debian's slurm-wlm and munge
+test-slurm: install  ## run the tests under a real SLURM of two nodes on this machine; needs root and Debian's slurm-wlm and munge
 	OMP_NUM_THREADS=1 $(RUN) pytest -m slurm tests/distributed/test_slurm.py -rs --durations=0
 
-lint: install  ## ruff, mypy and the import layers
+lint: install  ## check with ruff, mypy and import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -50,7 +50,7 @@ format: install  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-train: install  ## python -m src.train $(ARGS)
+train: install  ## train: python -m src.train $(ARGS)
 	$(RUN) src.train $(ARGS)
 
 eval: install  ## evaluate on all test sets: make eval CKPT=FILE (python -m src.eval ckpt_path=FILE $(ARGS))
@@ -59,7 +59,7 @@ eval: install  ## evaluate on all test sets: make eval CKPT=FILE (python -m src.
 score: install  ## score the maps of any method: make score ARGS='preds=FOLDER gts=FOLDER'
 	$(RUN) src.score $(ARGS)
 
-ablation: install  ## python -m src.train -m $(ARGS)
+ablation: install  ## start a multirun: python -m src.train -m $(ARGS)
 	$(RUN) src.train -m $(ARGS)
 
 clean:  ## remove caches (never outputs)

@@ -1,1 +1,1 @@
-"""Scripts around the commands: data, benchmarks, weights, pictures, results."""
+"""Scripts beside the commands: data, benchmarks, weights, pictures, results."""

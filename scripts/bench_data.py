@@ -1,9 +1,9 @@
-"""Images per second and core: this project's data path against an equivalent plain Pillow + torchvision pipeline.
+"""Measure images per second per core: this project's data loading against plain Pillow + torchvision.
 
     python -m scripts.bench_data data.root=FOLDER --set CAMO --size 384
 
-Everything runs in one process on one thread, so the numbers are per core. Both pipelines read the same files in the
-same order, have the same memory settings, and are measured in turns. "Training" is the paper's recipe: flip, crop,
+Everything runs in one process on one thread, so the numbers are per core. All pipelines do the same steps on the same
+files in the same order, with the same memory settings, and take turns. "Training" is the paper's recipe: flip, crop,
 rotation, sharpness, resize, colour, tensor. "Evaluation" is resize and tensor; the mask is not resized.
 """
 
@@ -44,16 +44,16 @@ def main() -> None:
     """Run the command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
     parser.add_data_root()
-    parser.add_argument("--set", default="CAMO", help="a training set")
+    parser.add_argument("--set", default="CAMO", help="name of the data set")
     parser.add_argument("--split", default="train", choices=["train", "test"])
     parser.add_argument("--size", type=int, default=384, help="side of the network's input in pixels")
-    parser.add_argument("--images", type=int, default=150, help="how many images of the set to read")
+    parser.add_argument("--images", type=int, default=150, help="number of images to read")
     parser.add_argument("--rounds", type=int, default=5, help="passes over them; the median counts")
     parser.run(bench)
 
 
 def bench(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Measure, print, and return kind → pipeline → images per second and core."""
+    """Measure, print, and return kind → pipeline → images per second per core."""
     if not arguments.data_root.is_dir():
         raise UserError(missing_root(arguments.data_root))
     folders = locate_set(arguments.data_root, arguments.split, arguments.set)
@@ -158,7 +158,7 @@ def _table(kind: str, speeds: dict[str, float], arguments: argparse.Namespace, c
     table = Table(title=title, title_justify="left", min_width=len(title))
     table.add_column("pipeline")
     table.add_column("images/s", justify="right")
-    table.add_column("times the first", justify="right")
+    table.add_column("× the first", justify="right")
     first = next(iter(speeds.values()))
     for name, speed in speeds.items():
         table.add_row(name, f"{speed:.0f}", f"{speed / first:.2f}")

@@ -1,10 +1,11 @@
-"""Times the test of `src.eval` against its network alone, and each other part alone.
+"""Time the test of `src.eval` as a whole, its network alone, and each other part alone.
 
     python -m scripts.bench_eval ckpt_path=FILE data.root=DATA [--batches 8] [--rounds 3] [OVERRIDE …]
 
-Takes what `src.eval` takes, and tests the first batches of the first test set. "Network" runs it on loaded batches,
-with nothing beside it; "whole" is the test, from starting the loading processes to the last score, without the report.
-Both take turns; the median of the rounds counts. The other parts are CPU time in one thread, measured once.
+The script takes the settings of `src.eval` and tests the first batches of the first test set. "Network" is the network
+alone, on batches that are loaded already; "whole" is the test from the start of the loading processes to the last
+score, without the report. The two take turns; the median of the rounds is reported. The other parts are CPU time in one
+thread, measured once.
 """
 
 from __future__ import annotations
@@ -36,15 +37,15 @@ from src.scoring.scorer import score_maps
 def main() -> None:
     """Run the command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("--batches", type=int, default=8, help="how many are tested")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each; the median counts")
+    parser.add_argument("--batches", type=int, default=8, help="number of batches to test")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each; the median is reported")
     parser.add_argument("overrides", nargs="+", help="ckpt_path=FILE and other settings of src.eval")
     parser.run(bench)
 
 
 @torch.no_grad()
 def bench(arguments: argparse.Namespace) -> dict[str, float]:
-    """Measure, print, and return the seconds of network and whole, and the CPU seconds of the other parts."""
+    """Measure, print, and return the seconds of network and whole test, and the CPU seconds of the other parts."""
     with tempfile.TemporaryDirectory() as folder:
         cfg = _config(arguments, Path(folder))
         ready = prepare_test(cfg)
@@ -60,7 +61,7 @@ def bench(arguments: argparse.Namespace) -> dict[str, float]:
         found |= other_parts(module, data.test_dataloader()[0].dataset, batches)
     images = sum(len(batch["name"]) for batch in batches)
     print(f"{images} images, {torch.get_num_threads()} threads, medians of {arguments.rounds}.\n")
-    print("| | seconds | ms an image |\n|---|--:|--:|")
+    print("| | seconds | ms per image |\n|---|--:|--:|")
     for name, value in found.items():
         print(f"| {name} | {value:.2f} | {1e3 * value / images:.1f} |")
     ratios = sorted(whole / network for network, whole in zip(*seconds.values(), strict=True))
@@ -75,7 +76,7 @@ def _config(arguments: argparse.Namespace, folder: Path) -> DictConfig:
 
 
 def in_turns(passes: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each pass, run in turns; a first round, which compiles, does not count."""
+    """Return the seconds of each pass; passes take turns, and a first round, which compiles, is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in passes}
     for turn in range(rounds + 1):
         for name, action in passes.items():
@@ -96,7 +97,7 @@ def run_network(module: COSModule, batches: list[Any], device: str) -> list[dict
 
 
 def other_parts(module: COSModule, data: Any, batches: list[Any]) -> dict[str, float]:
-    """Return the CPU seconds of loading, enlarging and scoring, in one thread each."""
+    """Return the CPU seconds of loading, enlarging and scoring, each in one thread."""
     logits = run_network(module, batches, "cpu")
     threads, seconds = torch.get_num_threads(), dict.fromkeys(("loading", "enlarging", "scoring"), 0.0)
     torch.set_num_threads(1)

@@ -1,12 +1,12 @@
-"""Times exported networks against PyTorch: one thread each, interleaved in one run.
+"""Time exported networks against PyTorch, one thread each, in turns within one run.
 
     python -m scripts.bench_export --weights FILE [--sizes 224 352] [--rounds 7] [--before] [--cold]
 
-For each size it times, as median CPU milliseconds: the network in PyTorch and its export in onnxruntime, on the same
-float tensor; and a picture of 640 × 480 with the checkpoint in `Predictor` and with an exported file that resizes.
-`--before` adds PyTorch's own export of the scan's tensor operations (`parallel`), the only one before `src.export`.
-`--cold` times whole processes from the start to the first mask: six lines with onnxruntime, and `src.predict` with the
-checkpoint.
+For each size the script prints median CPU milliseconds: of the network in PyTorch and of its export in onnxruntime, on
+the same float tensor; and of segmenting a picture of 640 × 480 with the checkpoint in `Predictor` and with an exported
+file that resizes. `--before` adds PyTorch's own export, with the scan as tensor operations (`parallel`); it was the
+only way before `src.export`. `--cold` times whole processes from start to mask: six lines of Python with onnxruntime,
+and `src.predict` with the checkpoint.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def tensors(net: nn.Module, files: Mapping[str, Path], size: int, rounds: int) -
 
 
 def pictures(weights: Path, file: Path, size: int, rounds: int) -> dict[str, float]:
-    """Time the mask of a picture of 640 × 480: with the checkpoint in `Predictor`, and with the exported file."""
+    """Time segmenting a picture of 640 × 480 with the checkpoint in `Predictor` and with the exported file."""
     picture = made_up_picture(480, 640, seed=0)
     predictor, session = Predictor(weights, device="cpu", image_size=size), one_thread(file)
     return interleaved(
@@ -83,7 +83,7 @@ def one_thread(path: Path) -> onnxruntime.InferenceSession:
 
 
 def export_before(net: nn.Module, path: Path, size: int) -> None:
-    """Export for one size as PyTorch does on its own, with the scan in tensor operations."""
+    """Export for one size with PyTorch alone, the scan as tensor operations."""
     image = torch.rand(1, 3, size, size)
     with torch.no_grad():
         program = torch.onnx.export(
@@ -94,7 +94,7 @@ def export_before(net: nn.Module, path: Path, size: int) -> None:
 
 
 def cold(weights: Path, file: Path, folder: Path) -> dict[str, float]:
-    """Return the seconds of whole processes that segment one picture, the faster of two runs."""
+    """Return the seconds of whole processes that segment one picture: the faster of two runs each."""
     picture = folder / "picture.png"
     Image.fromarray(made_up_picture(480, 640, seed=0)).save(picture)
     six_lines = SIX_LINES.format(model=file, picture=picture, mask=folder / "mask.png")
@@ -109,7 +109,7 @@ def cold(weights: Path, file: Path, folder: Path) -> dict[str, float]:
 
 
 def bench(arguments: argparse.Namespace) -> None:
-    """Export, time, and print a table."""
+    """Export, time, and print one line per comparison."""
     torch.set_num_threads(1)
     net, _ = load_network(arguments.weights)
     with tempfile.TemporaryDirectory() as name:
@@ -145,8 +145,8 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="a checkpoint or exported weights")
     parser.add_argument("--sizes", type=int, nargs="+", default=[224, 352], help="pixels")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--before", action="store_true", help="export the scan's tensor operations too: minutes")
-    parser.add_argument("--cold", action="store_true", help="time whole processes")
+    parser.add_argument("--before", action="store_true", help="also time PyTorch's own export, which takes minutes")
+    parser.add_argument("--cold", action="store_true", help="also time whole processes")
     parser.run(bench)
 
 

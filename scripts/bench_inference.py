@@ -1,4 +1,4 @@
-"""Inference of several networks against their encoder alone, in one run: threads, batch sizes, layouts, torch.compile.
+"""Time inference of several networks against their encoder alone: threads, batch sizes, layouts, torch.compile.
 
     python -m scripts.bench_inference [--models run run_quarter run_paper fpn] [--encoder resnet50] [--image-size 384]
 
@@ -28,7 +28,7 @@ FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_
 
 
 class Setting(NamedTuple):
-    """One column of measurements."""
+    """The setting of one row of measurements."""
 
     threads: int
     batch: int
@@ -74,11 +74,11 @@ def measure(nets: dict[str, nn.Module], setting: Setting, size: int, rounds: int
 
 
 def bench(arguments: argparse.Namespace) -> None:
-    """Measure and print a row for each setting."""
+    """Measure and print one row per setting."""
     keep_freed_memory()
     names = ["encoder", *arguments.models]
     nets = {model: make(model, arguments.encoder, arguments.overrides) for model in arguments.models}
-    print(f"{arguments.encoder}, {arguments.image_size}² px, ms an image (× encoder), torch {torch.__version__}.\n")
+    print(f"{arguments.encoder}, {arguments.image_size}² px, ms per image (× encoder), torch {torch.__version__}.\n")
     print(f"| threads | batch | layout | torch.compile | {' | '.join(names)} |\n|{'---:|' * (4 + len(names))}")
     compiled = [word == "yes" for word in arguments.compile]
     choices = (arguments.threads, arguments.batch_sizes, arguments.layouts, compiled)
@@ -92,8 +92,10 @@ def bench(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Run the command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("--models", nargs="+", default=["run", "run_quarter", "run_paper", "fpn"], help="of conf/model")
-    parser.add_argument("--encoder", default="resnet50", help="of conf/encoder")
+    parser.add_argument(
+        "--models", nargs="+", default=["run", "run_quarter", "run_paper", "fpn"], help="names in conf/model"
+    )
+    parser.add_argument("--encoder", default="resnet50", help="name in conf/encoder")
     parser.add_argument("--image-size", type=int, default=384, help="pixels")
     parser.add_argument("--threads", type=int, nargs="+", default=[torch.get_num_threads()])
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1])

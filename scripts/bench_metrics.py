@@ -1,7 +1,7 @@
-"""Times `src.metrics.score` against pysodmetrics computing MAE, S, E, F and weighted F, and compares every number.
+"""Time `src.metrics.score` against pysodmetrics computing MAE, S, E, F and weighted F, and compare every number.
 
-One thread each, alternating, in one run; prints a Markdown table. The time of `score` includes IoU, Dice, the rates and
-their curves, and rounding to 8 bits; pysodmetrics is given the 8-bit map. Needs the `dev` extra.
+The two alternate in one run, one thread each; a Markdown table is printed. The time of `score` includes IoU, Dice, the
+rates and their curves, and rounding to 8 bits; pysodmetrics gets the map in 8 bits. Needs the `dev` extra.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def main() -> None:
         "--sizes", nargs="+", default=[f"{h}x{w}" for h, w in SIZES], metavar="HxW", help="sizes of the synthetic maps"
     )
     parser.add_argument("--maps", type=int, default=4, help="maps of each size (default 4)")
-    parser.add_argument("--repeats", type=int, default=5, help="the fastest of so many runs counts (default 5)")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each; the fastest is reported (default 5)")
     parser.add_argument(
         "--masks",
         type=Path,
-        help=f"folder of real masks, left out where it is missing (default: {CAMO} of the data root)",
+        help=f"folder of real masks, skipped if it does not exist (default: {CAMO} in the data root)",
     )
     parser.add_argument("--protocol", choices=("field", "raw"), default="field")
     parser.run(bench)
@@ -58,7 +58,8 @@ def bench(options: argparse.Namespace) -> None:
     if masks.is_dir():
         cases[f"masks of {options.masks}" if options.masks else "real masks of CAMO-Test"] = _real(masks, options.maps)
     print(
-        f"Protocol {options.protocol}, one thread, {options.maps} maps a row, ms a map, fastest of {options.repeats}.\n"
+        f"Protocol {options.protocol}, one thread, {options.maps} maps per row, ms per map, "
+        f"fastest of {options.repeats}.\n"
     )
     print("| maps | pixels | pysodmetrics | ours | ratio | grey values > 0 | largest difference |")
     print("|---|--:|--:|--:|--:|--:|--:|")
@@ -67,10 +68,10 @@ def bench(options: argparse.Namespace) -> None:
 
 
 def network_like(target: NDArray[np.bool_], seed: int) -> NDArray[np.float32]:
-    """Return a map like a network's prediction of a mask, (H, W) float32 in [0, 1].
+    """Return a map that resembles a network's prediction of a mask, (H, W) float32 in [0, 1].
 
-    It has soft edges, errors as large as parts of the object, noise and many grey levels: it is σ of the smoothed mask
-    plus coarse and fine Gaussian noise.
+    It is σ of the smoothed mask plus coarse and fine Gaussian noise, so it has soft edges, errors as large as parts of
+    the object, noise and many grey levels.
     """
     rng = np.random.default_rng(seed)
     side = min(target.shape)
@@ -135,7 +136,7 @@ def _timed(
 
 
 def _toolbox(pred: NDArray, target: NDArray, normalize: bool) -> dict[str, float]:
-    """Return the five measures by pysodmetrics, under our keys."""
+    """Return the five measures of pysodmetrics under our keys."""
     try:
         import py_sod_metrics as sod
     except ImportError as error:

@@ -1,11 +1,11 @@
-"""Times `src.predict` against the plain loop that it was before.
+"""Time `src.predict` against the plain loop that it used to be.
 
     python -m scripts.bench_predict --weights FILE --pictures FOLDER
 
-The loop decodes with Pillow, runs a batch, enlarges and saves, one after the other. Both write the maps of the same
-pictures in one process, alternating, timed from the first decoded file to the last written one, without imports and
-loading. The table has the fastest run of each, the largest difference of the maps in grey levels, and the peak memory
-of a separate `src.predict` process for several batch sizes (imports included).
+The loop decodes with Pillow, runs a batch, enlarges and saves, one step after another. The two alternate in one process
+and write the maps of the same pictures. Times run from the first decoded file to the last written one, without imports
+and without loading the network. Printed are the fastest run of each, the largest difference between the maps in grey
+levels, and the peak memory of a separate `src.predict` process, imports included, for several batch sizes.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ def main() -> None:
     """Run the command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
     parser.add_argument("--weights", default="run-camo-lite0", help="the network")
-    parser.add_argument("--pictures", default="../shared/photos", help="what `input=` of src.predict takes")
-    parser.add_argument("--rounds", type=int, default=5, help="passes of each; the fastest counts")
-    parser.add_argument("--threads", type=int, default=2, help="threads of either")
-    parser.add_argument("--no-memory", action="store_true", help="start no process of src.predict")
+    parser.add_argument("--pictures", default="../shared/photos", help="pictures, as input= of src.predict")
+    parser.add_argument("--rounds", type=int, default=5, help="passes of each; the fastest is reported")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each")
+    parser.add_argument("--no-memory", action="store_true", help="do not measure the memory of src.predict")
     parser.run(bench)
 
 
@@ -115,7 +115,7 @@ def bench(arguments: argparse.Namespace) -> None:
 
 
 def alternate(passes: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[Run]]:
-    """Run each pass once to warm up, then all of them in turns."""
+    """Run each pass once to warm up, then all of them in turns, and return the runs of each."""
     runs: dict[str, list[Run]] = {name: [] for name in passes}
     for number in range(rounds + 1):
         for name, one_pass in passes.items():

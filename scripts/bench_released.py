@@ -1,12 +1,12 @@
-"""Times the authors' network on one picture: seconds, multiply-accumulates, GFLOP/s, and peak memory with loading.
+"""Time the authors' network on one picture: seconds, multiply-accumulates, GFLOP/s, and peak memory with loading.
 
     python -m scripts.bench_released [--checkpoint FILE] [--rounds 7] [--threads 2] [--layers]
 
-Without a checkpoint, ../shared/released/fill.py makes a file of the released sizes (317 MB); the time does not depend
-on the values. Loading and timing run in a separate process, with the memory settings of `src.predict`, so that the peak
+Without a checkpoint, ../shared/released/fill.py makes a file of the same size (317 MB); the time does not depend on the
+values. Loading and timing run in a separate process, with the memory settings of `src.predict`, so that the peak
 includes nothing else. The median of the rounds is reported; CPU seconds and the load of the machine show how much of
-the wall time other processes took. Multiply-accumulates are those of direct convolutions: transforms need fewer, so the
-rate may exceed the processor's limit.
+the wall time other processes took. Multiply-accumulates are counted for direct convolutions. Fourier transforms need
+fewer, so the rate may exceed what the processor can do.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def main() -> None:
     parser = ScriptParser(__doc__)
     parser.add_argument("--checkpoint", type=Path, help="the authors' file, e.g. Net_epoch_best.pth")
     parser.add_argument(
-        "--filling", type=Path, default=Path("../shared/released"), help="where fill.py is, without a checkpoint"
+        "--filling", type=Path, default=Path("../shared/released"), help="folder of fill.py, if there is no checkpoint"
     )
-    parser.add_argument("--rounds", type=int, default=7, help="passes; the median counts")
-    parser.add_argument("--threads", type=int, default=2, help="of torch")
+    parser.add_argument("--rounds", type=int, default=7, help="passes; the median is reported")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch")
     parser.add_argument("--layers", action="store_true", help="print the operations that take most of the time")
     parser.run(bench)
 

@@ -1,16 +1,16 @@
-"""How time and memory of a forward pass and of a training step grow with pixels, stages K, channels and batch size.
+"""Measure how time and memory of a forward pass and a training step grow with pixels, stages, channels and batch size.
 
     python -m scripts.bench_scaling [--models run run_quarter fpn] [--quick] [--out FOLDER] [OVERRIDE …]
 
-One setting is varied at a time, from one image of 256 px with the model's own K and channels. Each measurement is made
-in a new process, so that its peak of memory is its own, and the processes take turns, so that other load on the machine
-affects all of them alike; the median of the rounds is reported. Models, data and overrides are those of
-`scripts.bench_train`. Memory: growth of the process beyond the loaded network and its optimiser (on a GPU: of what
-torch has allocated).
+One setting is varied at a time; the base is one image of 256 px and the model's own K and channels. Each measurement
+runs in a new process, so that its peak memory is its own, and the settings take turns, so that other load on the
+machine affects all of them alike; the median of the rounds is reported. Models, data and overrides are those of
+`scripts.bench_train`. Memory: growth of the process beyond the loaded network and its optimiser (on a GPU: growth of
+what torch has allocated).
 
 The exponent p of cost ∝ size^p is fitted to the logarithms by least squares, over the whole range and over its last two
-points. "Off a line": the largest relative distance from a fixed part plus a part that is proportional to the size.
-`--out` writes scaling.csv, with one row per measurement, and scaling.png.
+points. "Off a line": the largest relative distance from the best line, a fixed part plus a part that is proportional to
+the size. `--out` writes scaling.csv, with one row per measurement, and scaling.png.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ AXES = {
     "channels": (32, 64, 128),
     "batch": (1, 2, 4, 8, 16),
 }
-"""What is varied → its values; "pixels" by the side of the square image."""
+"""Varied setting → its values; "pixels" are given as the side of the square image."""
 QUICK = {"pixels": (128, 256, 512), "stages": (1, 3, 6), "channels": (32, 64), "batch": (1, 4)}
 SETTINGS = {"stages": "model.net.num_stages", "channels": "model.net.channels"}
 WARM_SIDE = 64
-"""Side of the two images of a first step, which compiles and loads what every process needs."""
+"""Side of the two images of the warm-up step, which compiles and loads what every process needs."""
 
 
 class Point(NamedTuple):
@@ -65,12 +65,12 @@ class Point(NamedTuple):
 
     @property
     def size(self) -> int:
-        """What costs are compared with: the value, or the number of pixels."""
+        """The size that costs are fitted to: the value, or the number of pixels."""
         return self.value**2 if self.axis == "pixels" else self.value
 
 
 class Cost(NamedTuple):
-    """Seconds, and MiB beyond the idle network, of a forward pass and of a training step."""
+    """Seconds, and MiB beyond those of the idle network, of a forward pass and of a training step."""
 
     forward_seconds: float
     step_seconds: float
@@ -87,7 +87,7 @@ NAMES = {
 
 
 def points(models: Sequence[str], axes: Mapping[str, Sequence[int]], overrides: Sequence[str]) -> list[Point]:
-    """Return the settings to measure; a model without stages has none of the axis "stages"."""
+    """Return the settings to measure; an axis that a model does not have, such as stages, is skipped for it."""
     found = []
     for model in models:
         net = composed(model, list(overrides)).model.net
@@ -98,7 +98,7 @@ def points(models: Sequence[str], axes: Mapping[str, Sequence[int]], overrides: 
 
 
 def measure(point: Point, overrides: Sequence[str], device: str, threads: int, repeats: int) -> Cost:
-    """Return the cost of one setting, in this process; times are medians of ``repeats`` runs after a first one."""
+    """Return the cost of one setting in this process; times are medians of ``repeats`` runs after a warm-up run."""
     keep_freed_memory()
     torch.set_num_threads(threads)
     setting = [f"{SETTINGS[point.axis]}={point.value}"] if point.axis in SETTINGS else []
@@ -140,7 +140,7 @@ def _timed(action: Callable[[], float], repeats: int) -> float:
 
 
 def _idle_mib(device: str) -> float:
-    """Reset the peak and return the memory in use; on a CPU without what was freed but kept."""
+    """Reset the peak and return the memory in use; on a CPU, memory that was freed but kept is returned first."""
     gc.collect()
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -155,7 +155,7 @@ def _peak_mib(device: str) -> float:
 
 
 def isolated(function: Callable[..., Result], *arguments: Any) -> Result | None:
-    """Return what a function returns in a new process; None if the memory does not suffice."""
+    """Return what a function returns in a new process; None if that process runs out of memory."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["scripts.bench_train"])  # imports torch once, not in each process
     with ProcessPoolExecutor(1, mp_context=context, initializer=_end_first) as pool:
@@ -166,13 +166,13 @@ def isolated(function: Callable[..., Result], *arguments: Any) -> Result | None:
 
 
 def _end_first() -> None:
-    """Have the kernel end this process before any other one if the memory does not suffice."""
+    """Ask the kernel to end this process before any other if memory runs out."""
     with suppress(OSError):  # not on Linux
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def in_turns(wanted: Sequence[Point], count: int, *settings: Any) -> dict[Point, list[Cost]]:
-    """Measure every setting ``count`` times, in turns; a setting without enough memory is left out."""
+    """Measure every setting ``count`` times, in turns; a setting that runs out of memory is dropped."""
     found: dict[Point, list[Cost]] = {point: [] for point in wanted}
     for number in range(count):
         for point in list(found):
@@ -222,7 +222,7 @@ def _size(axis: str, size: int) -> str:
 
 
 def draw(found: Mapping[str, Curves], path: Path) -> None:
-    """Draw time (above) and memory over every axis, both logarithmic; dotted: proportional to the size."""
+    """Draw time (above) and memory (below) over every axis, all logarithmic; dotted lines: proportional to the size."""
     axes = list(dict.fromkeys(axis for one in found.values() for axis in one))
     figure, panels = figure_of(2, len(axes), 3.0 * len(axes), 5.4)
     for line, unit in zip(panels, ("seconds", "mib"), strict=True):
@@ -245,11 +245,11 @@ def draw(found: Mapping[str, Curves], path: Path) -> None:
 def main() -> None:
     """Run the command line of :func:`bench`."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("--models", nargs="+", default=["run"], help="of conf/model")
+    parser.add_argument("--models", nargs="+", default=["run"], help="names in conf/model")
     parser.add_argument("--axes", nargs="+", default=list(AXES), choices=list(AXES), help="what is varied")
-    parser.add_argument("--quick", action="store_true", help="few values of each, one round")
-    parser.add_argument("--rounds", type=int, default=3, help="processes per setting; the median counts")
-    parser.add_argument("--repeats", type=int, default=1, help="timed runs in each, after a first one")
+    parser.add_argument("--quick", action="store_true", help="few values per axis, one round")
+    parser.add_argument("--rounds", type=int, default=3, help="processes per setting; the median is reported")
+    parser.add_argument("--repeats", type=int, default=1, help="timed runs per process, after a warm-up run")
     parser.add_argument("--threads", type=int, default=available_cores(), help="threads of torch")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
     parser.add_argument("--out", type=Path, help="a new folder for scaling.csv and scaling.png")
@@ -266,7 +266,7 @@ def bench(arguments: argparse.Namespace) -> None:
     wanted = points(arguments.models, chosen, arguments.overrides)
     found = in_turns(wanted, 1 if arguments.quick else arguments.rounds, *settings)
     where = f"{arguments.device}, {arguments.threads} threads, torch {torch.__version__}"
-    print(f"One image of {SIDE} × {SIDE} px where nothing else is said; {where}.")
+    print(f"One image of {SIDE} × {SIDE} px unless stated otherwise; {where}.")
     made = {model: curves(found, model) for model in arguments.models}
     for model, one in made.items():
         print(f"\n{model}\n", *table(one), sep="\n")

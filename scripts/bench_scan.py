@@ -1,16 +1,16 @@
-"""Time, memory and exactness of the selective scan's backends, against the plain loop in the same run.
+"""Measure time, memory and errors of the selective scan's backends, against the plain loop in the same run.
 
     python -m scripts.bench_scan [--lengths 144 576 2304 9216] [--threads 2] [--repeats 9]
     python -m scripts.bench_scan --growth [--against FOLDER]
 
 The setting is that of one scan of a map: batch 1, 4 groups (directions) of 128 channels, 16 states, Δ through bias and
-softplus, D. The loop (over `unbind`, as fast as eager torch gets) runs on one torch thread: a second one would only
-wait. Times are the best of several runs; ratios compare within this run, on this machine. "recorded": with gradients
-enabled, as in training. Memory: growth of a separate process beyond its inputs, divided by the bytes of u. Errors:
-against the loop in float64, relative to the largest value, for y and for the worst of all gradients.
+softplus, D. The loop (over `unbind`, as fast as eager torch gets) runs on one torch thread, because a second one would
+only wait. Times are the best of several runs; ratios hold within this run, on this machine. "recorded": the forward
+pass with gradients enabled, as in training. Memory: growth of a separate process beyond its inputs, divided by the
+bytes of u. Errors: against the loop in float64, relative to the largest value, for y and for the worst gradient.
 
 `--growth` times the fastest backend and the loop up to 65,536 tokens, and fits the exponent p of time ∝ L^p. With
-`--against` the scan of another checkout takes turns with this one, each in a process of its own.
+`--against` the scan of another checkout takes turns with this one, each in its own process.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LENGTHS = (144, 576, 2304, 9216)
 GROWTH_LENGTHS = (256, 1024, 4096, 16384, 65536)
 LOOP_BACKWARD = 16384
-"""Longest sequence of which the loop's gradients are timed: it keeps 100 KB per token."""
+"""Longest sequence for which the loop's gradients are timed: the loop keeps 100 KB per token."""
 LOOP_RUNS = 2
 
 
@@ -90,7 +90,7 @@ def _peak_memory(backend: str, length: int, threads: int, device: str) -> float:
 
 
 def errors(backend: str, arguments: list[Tensor], exact: list[Tensor]) -> tuple[float, float]:
-    """Return the error of y and the largest error of the gradients, for the cotangent of the float64 run."""
+    """Return the error of y and the largest error of a gradient, with the cotangent of the float64 run."""
     y = scan(backend, arguments)
     got = [y, *torch.autograd.grad(y, arguments, exact[0].to(y.dtype))]
     each = [((a - b).abs().max() / b.abs().max()).item() for a, b in zip(got, exact, strict=True)]
@@ -131,7 +131,7 @@ class Timer:
     """A process that times the scan of a checkout (`scripts/scan_timer.py`).
 
     Args:
-        checkout: its folder; any version of the project since the scan is in `src.ops`.
+        checkout: its folder; any version of the project that has the scan in `src.ops`.
     """
 
     def __init__(self, checkout: Path) -> None:
@@ -169,8 +169,8 @@ def timed_growth(
 ) -> tuple[list[list[float]], list[float]]:
     """Return the fastest times of each checkout, and of the first one's loop: forward, forward + backward.
 
-    Checkouts and loop take turns. The loop is only run `LOOP_RUNS` times; its second time is missing where its
-    gradients would fill the memory.
+    Checkouts and loop take turns. The loop runs only `LOOP_RUNS` times; where its gradients would fill the memory, its
+    forward + backward time is missing.
     """
     kinds = (False, True)
     found: list[list[list[float]]] = [[[] for _ in kinds] for _ in timers]

@@ -1,10 +1,11 @@
-"""One training step of several models, in one run: seconds, ratio to the plain FPN, memory.
+"""Measure one training step of several models in one run: seconds, ratio to the first model, memory.
 
     python -m scripts.bench_train [--models fpn fpn_ds …] [--image-size 224] [--batch-size 8] [OVERRIDE …]
 
-Forward, loss, backward and optimiser step on random images, as in `experiment=camo_lite0`, with random weights. The
-models take turns, so that other load on the machine affects all of them alike; the median of the rounds is reported.
-Hydra overrides apply to every model, e.g. model.net.channels=32 (FPN has that setting too). Memory: the peak of the
+A step is forward pass, loss, backward pass and optimiser step on random images, with the settings of
+`experiment=camo_lite0` and random weights. The models take turns, so that other load on the machine affects all of them
+alike; the median of the rounds is reported. Hydra overrides apply to every model, e.g. model.net.channels=32 (FPN has
+that setting too). "MiB kept" are the tensors that a model keeps for its backward pass. Peak memory is that of the
 process, on a GPU that of torch.
 """
 
@@ -33,7 +34,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / "conf"
 
 
 COMPILED = "compiled "
-"""Prefix of a model's name: as `compile=true` trains it."""
+"""Prefix of the name of a model that is compiled, as `compile=true` does it."""
 
 
 def composed(model: str, overrides: list[str]) -> DictConfig:
@@ -74,9 +75,9 @@ def step(module: COSModule, optimizer: torch.optim.Optimizer, image: torch.Tenso
 def table(
     models: list[str], size: int, batch: int, rounds: int, overrides: list[str], device: str
 ) -> list[dict[str, Any]]:
-    """Return one row per model: parameters (millions), seconds per step (median, fastest), a ratio, MiB kept.
+    """Return one row per model: parameters (millions), seconds per step (median, fastest), ratio, MiB kept.
 
-    The ratio is that of the median to the first model's.
+    The ratio is the model's median over the first model's median.
     """
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(batch, 3, size, size, generator=generator).to(device)
@@ -109,9 +110,11 @@ def main() -> None:
         "--models",
         nargs="+",
         default=["fpn", "fpn_ds", "run_quarter", "run", "run_paper"],
-        help="of conf/model; ratios are to the first",
+        help="names in conf/model; ratios are to the first",
     )
-    parser.add_argument("--compile", action="store_true", help="also each model as `compile=true` trains it: minutes")
+    parser.add_argument(
+        "--compile", action="store_true", help="also time each model compiled (compile=true): takes minutes"
+    )
     parser.add_argument("--image-size", type=int, default=224, help="pixels")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5, help="timed steps of each model")
@@ -134,13 +137,13 @@ def bench(arguments: argparse.Namespace) -> None:
     where = f"{arguments.device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     print(f"Training step, {batch} images of {size} × {size} px, {where}.\n")
     print(
-        f"| model | parameters | seconds a step (median) | fastest | × {rows[0]['model']} | MiB kept |\n"
+        f"| model | parameters | seconds per step (median) | fastest | × {rows[0]['model']} | MiB kept |\n"
         "|---|---:|---:|---:|---:|---:|"
     )
     for row in rows:
         seconds = f"{row['median']:.3f} | {row['fastest']:.3f}"
         print(f"| {row['model']} | {row['parameters']:.1f} M | {seconds} | {row['ratio']:.2f} | {row['kept']:.0f} |")
-    print(f"\nPeak memory of all together: {peak / 2**30:.1f} GiB.")
+    print(f"\nPeak memory of all models together: {peak / 2**30:.1f} GiB.")
 
 
 if __name__ == "__main__":

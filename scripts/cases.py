@@ -1,7 +1,7 @@
-"""Draw the situations in which people lost time or data, run them, and print what happens: `python -m scripts.cases`.
+"""Reproduce situations in which people lost time or data, and print what happens: `python -m scripts.cases`.
 
-Each situation comes from a public report; the inputs are drawn here, tiny. `python -m scripts.cases 3 10` runs some of
-them.
+Each situation comes from a public bug report; its tiny inputs are made here. `python -m scripts.cases 3 10` runs only
+the cases 3 and 10.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Case(NamedTuple):
 
     Attributes:
         number: its number in the list.
-        report: the public report that it comes from.
-        title: what the situation is.
-        run: what to do in an empty folder; returns the outcome in words.
+        report: the public bug report that it comes from.
+        title: the situation in a few words.
+        run: reproduces it in an empty folder and returns the outcome in words.
     """
 
     number: int
@@ -68,7 +68,7 @@ def whole(mask: np.ndarray) -> np.ndarray:
 
 
 def rim(mask: np.ndarray) -> np.ndarray:
-    """Return a mask of 0 and 1 whose rim is 255, uint8."""
+    """Return a mask of 0 and 1 with a rim of 255 around the object, uint8."""
     grown = [change(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) for change in (cv2.dilate, cv2.erode)]
     return np.where(grown[0] != grown[1], 255, mask).astype(np.uint8)
 
@@ -82,8 +82,8 @@ def draw(
         folder: the parent of both.
         count: the number of pairs.
         made: turns a bool mask into the values that are stored.
-        image: the name of an image file, with a place for its number.
-        mask: likewise of a mask file.
+        image: pattern of the image files' names, with a place for the number.
+        mask: pattern of the mask files' names, likewise.
     """
     for seed in range(count):
         picture, truth = scene(seed)
@@ -95,11 +95,11 @@ def draw(
 
 
 def run(*words: object, **variables: str | None) -> str:
-    """Run a command of the project; return its exit status and what it reported, else its last line.
+    """Run a command of the project; return its exit status and its errors and warnings, or else its last line.
 
     Args:
         *words: the module and its arguments.
-        **variables: of the environment; None removes one.
+        **variables: environment variables to set; None removes one.
     """
     environment = {key: value for key, value in (os.environ | variables).items() if value is not None}
     command = [sys.executable, "-m", *map(str, words)]
@@ -128,7 +128,7 @@ def inputs_stay(at: Path) -> str:
     before = [path.read_bytes() for path in sorted(photos.iterdir())]
     told = run("src.predict", f"ckpt_path={trained(at)}", f"input={photos}", f"output={photos}", "overwrite=true")
     same = before == [path.read_bytes() for path in sorted(photos.glob("*.png"))]
-    return f"photographs {'are as they were' if same else 'ARE REPLACED'}; {told}"
+    return f"photographs {'are unchanged' if same else 'ARE REPLACED'}; {told}"
 
 
 def same_second(at: Path) -> str:
@@ -162,12 +162,12 @@ def masks(made: Mask, *words: str) -> Callable[[Path], str]:
 
 
 def alpha(mask: np.ndarray) -> np.ndarray:
-    """Return a mask in the transparency of a black image, uint8 (H, W, 4)."""
+    """Return a mask as the alpha channel of a black image, uint8 (H, W, 4)."""
     return np.dstack([np.zeros((*mask.shape, 3), np.uint8), whole(mask)])
 
 
 def drive(at: Path) -> str:
-    """Case 6: DRIVE without test labels, as a published set and as one's own."""
+    """Case 6: DRIVE without test labels, as a published set and as a folder of the user's own."""
     for split, name in (("training", "%02d_training.tif"), ("test", "%02d_test.tif")):
         folder = draw(at / "DRIVE" / split, 20, image=name, mask="%02d_manual1.gif")
         (folder / "masks").rename(folder / "1st_manual")
@@ -181,7 +181,7 @@ def drive(at: Path) -> str:
     (at / "DRIVE" / "test" / "1st_manual").rmdir()
     return (
         run("scripts.verify_data", "data=tubular", f"data.root={at}", f"paths.output_dir={at / 'v'}")
-        + "; as an own set: "
+        + "; as the user's own set: "
         + train(at / "DRIVE" / "test", at / "run")
     )
 
@@ -200,7 +200,7 @@ def other_data(at: Path) -> str:
 
 
 def second_term(at: Path) -> str:
-    """Case 9, the part that needs no container: end a training by two SIGTERMs."""
+    """Case 9, the part that needs no container: end a training with two SIGTERMs."""
     command = [
         sys.executable,
         "-m",
@@ -244,7 +244,7 @@ def again(at: Path) -> str:
 
 
 def odd_places(at: Path) -> str:
-    """Cases 12 and 13: data and run folders whose names have any letter."""
+    """Cases 12 and 13: data and run folders with unusual characters in their names."""
     told = []
     for name in ("a b", "a=b,c", "(1) [2] {3} #'", "größe ß", "blank "):
         told.append(train(draw(at / name), at / f"run {name}")[:40])
@@ -275,7 +275,7 @@ def texts(at: Path) -> str:
 
 
 def homeless(at: Path) -> str:
-    """Case 16: train without HOME. Its other half, a uid without an entry, needs another user."""
+    """Case 16: train without HOME. The other half of the report, a uid without a passwd entry, needs another user."""
     return run(
         *TRAIN,
         f"data.root={draw(at / 'D')}",
@@ -295,7 +295,7 @@ def more_images(at: Path) -> str:
 
 
 def odd_maps(at: Path) -> str:
-    """Case 18: score maps of 0 and 1, and turned maps, by the protocol raw."""
+    """Case 18: score maps of 0 and 1, and rotated maps, with the protocol raw."""
     gts, told = draw(at / "D") / "masks", []
     for name, made in (
         ("ones", lambda mask: mask.astype(np.uint8)),
@@ -325,7 +325,7 @@ def agent(at: Path) -> str:
 
 
 def own_name(at: Path) -> str:
-    """Case 20: evaluate on a folder of one's own, data.test_sets=[.]."""
+    """Case 20: evaluate on a folder of the user's own, data.test_sets=[.]."""
     told = run(
         "src.eval",
         f"ckpt_path={trained(at)}",
@@ -379,23 +379,23 @@ CASES = [
     Case(7, "pytorch/examples 816", "resume with another learning rate", other_rate),
     Case(8, "U-2-Net 42", "resume with other data in another folder", other_data),
     Case(9, "pytorch 1355", "two SIGTERMs, two workers", second_term),
-    Case(10, "PySODEvalToolkit 28", "two sets of the same names", same_names),
+    Case(10, "PySODEvalToolkit 28", "two sets with the same file names", same_names),
     Case(11, "hydra 1407", "the same multirun again", again),
-    Case(13, "hydra 1577", "paths with any letter (12: run folders too)", odd_places),
+    Case(13, "hydra 1577", "paths with unusual characters (12: run folders too)", odd_places),
     Case(14, "rembg 82", ".jfif .avif .tga .jp2 .heic", formats),
     Case(15, "BirefNet 209", "input=2024, input=[a.jpg,b.jpg], set=1e3", texts),
     Case(16, "h2o-llmstudio 974", "no HOME", homeless),
     Case(17, "litData 436", "images added before a resume with folds", more_images),
-    Case(18, "SAM-Adapter 8", "0/1 maps and turned maps under raw", odd_maps),
-    Case(19, "wandb 1427", "wandb agent's words, WANDB_MODE=disabled", agent),
+    Case(18, "SAM-Adapter 8", "0/1 maps and rotated maps under raw", odd_maps),
+    Case(19, "wandb 1427", "arguments of wandb agent, WANDB_MODE=disabled", agent),
     Case(20, "SINet 10", "data.test_sets=[.]", own_name),
-    Case(21, "MegaDetector 142", "a prediction half done, a broken picture", half_done),
-    Case(22, "cellpose 667", "trees and name patterns", trees),
+    Case(21, "MegaDetector 142", "a half-done prediction, a broken picture", half_done),
+    Case(22, "cellpose 667", "subfolders and name patterns", trees),
 ]
 
 
 def main() -> None:
-    """Run the cases that are named, or all, and print a table in Markdown."""
+    """Run the given cases, or all, and print a table in Markdown."""
     parser = ScriptParser(__doc__)
     parser.add_argument("numbers", nargs="*", type=int, help="cases to run (default: all)")
     parser.run(_run_cases)

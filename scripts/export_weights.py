@@ -3,7 +3,7 @@
     python -m scripts.export_weights ckpt_path=FILE.ckpt out=FILE.safetensors
 
 The file has the weights in half precision and the configuration, but no optimiser: a sixth of the checkpoint's size.
-`src.eval` and `src.predict` read it by `ckpt_path=…`.
+`src.eval` and `src.predict` read it with `ckpt_path=…`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def export_weights(cfg: DictConfig) -> Path:
     The network is rebuilt first, to make sure that the exported weights fit the exported configuration.
 
     Raises:
-        UserError: no checkpoint or a broken one, a file that exists, or another suffix than ``.safetensors``; all at
-            once.
+        UserError: no checkpoint or a broken one, an output file that exists, or a suffix other than ``.safetensors``;
+            all at once.
     """
     out, problems = Path(cfg.out), Problems()
     with problems.catch():
@@ -35,7 +35,7 @@ def export_weights(cfg: DictConfig) -> Path:
     with problems.catch():
         if out.suffix != SUFFIX:
             raise UserError(f"out={out}: the file's name must end in {SUFFIX}")
-    # `overwrite=missing` is for predictions only.
+    # `overwrite=missing` has a meaning for predictions only.
     if problem := new_file_problem("out", out, [Path(cfg.ckpt_path)], cfg.overwrite is True):
         problems.append(problem)
     problems.raise_all()
@@ -53,7 +53,7 @@ def export_weights(cfg: DictConfig) -> Path:
 def _content(ckpt_path: str) -> bytes:
     path = resolve_checkpoint(ckpt_path, ".")
     assert path is not None
-    # Imported here, because these import torch: a missing file is reported sooner without it.
+    # Imported here because these import torch: a missing file is reported sooner this way.
     from src.checkpoints.reading import read_checkpoint
     from src.checkpoints.rebuild import rebuild
     from src.checkpoints.weights_file import export_bytes

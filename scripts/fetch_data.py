@@ -1,4 +1,4 @@
-"""Fetch and unpack data sets whose addresses you know.
+"""Download and unpack data sets whose addresses you know.
 
     python -m scripts.fetch_data REGISTRY.yaml data.root=DATA [--only NAME …]
 
@@ -8,10 +8,10 @@ This project contains no addresses: you write the registry, one entry per set.
       url: https://…/camo.zip         # http or https; zip, tar, tar.gz, tar.bz2 or tar.xz
       sha256: "64 hexadecimal digits"
       folder: TrainDataset/CAMO       # under DATA; must not exist yet
-      size: 123456                    # bytes; may be left out
+      size: 123456                    # bytes; optional
 
-After an interruption the same command resumes. Nothing that exists is overwritten; sets that exist are skipped. Exit
-status: 0: all sets exist; 2: some do not; 130: stopped by Ctrl-C.
+After an interruption the same command resumes. Nothing that exists is overwritten; sets that were fetched before are
+skipped. Exit status: 0: all sets are present; 2: something is missing; 130: stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ PARTS = ".fetch"
 def main() -> None:
     """Run the command line of :func:`fetch`."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("registry", type=Path, help="a YAML file as above")
+    parser.add_argument("registry", type=Path, help="a YAML file like the one above")
     parser.add_data_root()
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these entries of the registry (default: all)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these entries of the registry (default: all)")
     parser.run(_fetch)
 
 
@@ -82,14 +82,14 @@ def fetch(registry: Path, root: Path, only: list[str] | None = None) -> list[str
         The names of the sets that were fetched.
 
     Raises:
-        UserError: before the first byte, problems with the registry, the folders, the servers or the disk space;
-            afterwards, everything that failed.
+        UserError: before the first byte is downloaded: all problems with the registry, the folders, the servers or the
+            disk space; afterwards: everything that failed.
     """
     sources, out = read_registry(registry, only), console()
     wanted = [source for source in sources if not _is_there(source, root)]
     for source in sources:
         if source not in wanted:
-            _say(out, f"{source.name}: {root / source.folder} is there, skipped")
+            _say(out, f"{source.name}: {root / source.folder} was fetched before, skipped")
     _check(wanted, root)
     problems, came = Problems(), list[str]()
     if not wanted:
@@ -99,11 +99,11 @@ def fetch(registry: Path, root: Path, only: list[str] | None = None) -> list[str
             with problems.catch():
                 _fetch_one(source, root, out)
                 came.append(source.name)
-    with suppress(OSError):  # parts stay for the next call
+    with suppress(OSError):  # unfinished downloads stay for the next call
         (root / PARTS).rmdir()
     problems.raise_all()
     command = shell_line("scripts.verify_data", override("data.root", root), "data=cod")
-    _say(out, f"next (data=… is the task of these sets): {command}")
+    _say(out, f"next (set data=… to the task of these sets): {command}")
     return came
 
 
@@ -111,14 +111,14 @@ def read_registry(path: Path, only: list[str] | None = None) -> list[Download]:
     """Return the entries of a registry, or those named in `only`.
 
     Raises:
-        UserError: everything that is wrong in all entries.
+        UserError: all problems of all entries.
     """
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)  # rejects duplicate keys
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path}: cannot be read as YAML ({error})") from error
     if not isinstance(content, dict) or not content:
-        raise UserError(f"{path}: must hold one entry a set: NAME: {{url: …, sha256: …, folder: …}}")
+        raise UserError(f"{path}: must hold one entry per set: NAME: {{url: …, sha256: …, folder: …}}")
     problems = Problems()
     sources = [source for name, entry in content.items() if (source := _source(name, entry, problems))]
     for number, one in enumerate(sources):
@@ -126,7 +126,7 @@ def read_registry(path: Path, only: list[str] | None = None) -> list[Download]:
             if one.folder.is_relative_to(other.folder) or other.folder.is_relative_to(one.folder):
                 problems.append(
                     f"{one.name}: folder: {one.folder} and that of {other.name}, {other.folder}, "
-                    "must not lie in each other"
+                    "must not contain each other"
                 )
             if one.name.casefold() == other.name.casefold():
                 problems.append(f"{one.name}: differs from {other.name} in letter case only")
@@ -140,12 +140,12 @@ def read_registry(path: Path, only: list[str] | None = None) -> list[Download]:
 
 def _source(name: Any, entry: Any, problems: list[str]) -> Download | None:
     if not isinstance(entry, dict):
-        problems.append(f"{name}: must be url, sha256, folder and perhaps size")
+        problems.append(f"{name}: must be a mapping with url, sha256, folder and perhaps size")
         return None
     url, sha256, folder, size = (entry.get(key) for key in KEYS)
-    found = [f"{key}: not known; there are {', '.join(KEYS)}" for key in entry if key not in KEYS]
+    found = [f"{key}: unknown key; choose from {', '.join(KEYS)}" for key in entry if key not in KEYS]
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", str(name)):
-        found.append("a name is made of letters, digits and . _ -")
+        found.append("a name may only have letters, digits and . _ -")
     if wrong := _wrong_url(url):
         found.append(f"url: {wrong}")
     if not isinstance(sha256, str) or not re.fullmatch("[0-9a-fA-F]{64}", sha256):
@@ -168,10 +168,10 @@ def _wrong_url(url: Any) -> str | None:
     except ValueError:
         complete = False
     if not complete or not re.fullmatch(r"[\x21-\x7e]+", url):
-        return f"{url}: no complete address (spaces and letters with accents are written %20 and so on)"
+        return f"{url}: not a complete address (write spaces and accented letters as %20 and so on)"
     if parts.scheme not in ("http", "https"):
-        return f"{url}: must begin with https:// or http://; a file that is here already needs no fetching"
-    return f"{parts.hostname}: user and password don't belong in a registry" if parts.username is not None else None
+        return f"{url}: must begin with https:// or http://; a local archive need not be fetched"
+    return f"{parts.hostname}: user and password do not belong in a registry" if parts.username is not None else None
 
 
 def _is_there(source: Download, root: Path) -> bool:
@@ -179,7 +179,7 @@ def _is_there(source: Download, root: Path) -> bool:
 
 
 def _check(wanted: list[Download], root: Path) -> None:
-    """Check everything that can be checked before the first byte: the folders, the servers, the disk."""
+    """Check everything that can be checked before the first byte is downloaded: folders, servers, disk space."""
     problems, sizes, already = Problems(), [0], 0
     for source in wanted:
         problems += _wrong_place(source, root / source.folder)
@@ -188,11 +188,11 @@ def _check(wanted: list[Download], root: Path) -> None:
         with problems.catch():
             sizes.append(probe(source) or 0)
     free = shutil.disk_usage(next(path for path in (root, *root.absolute().parents) if path.exists())).free
-    # Unpacked images are hardly larger than their archive, and there is one archive at a time.
+    # Unpacked images are hardly larger than their archive, and only one archive exists at a time.
     needed = sum(sizes) + max(sizes) - already
     if needed > free:
         problems.append(
-            f"about {decimal(needed)} are needed, archives and contents, "
+            f"archives and their contents need about {decimal(needed)}, "
             f"and {decimal(free)} are free in {root}; make room"
         )
     problems.raise_all("nothing was fetched:")
@@ -201,9 +201,9 @@ def _check(wanted: list[Download], root: Path) -> None:
 def _wrong_place(source: Download, target: Path) -> Iterator[str]:
     there = next(path for path in (target, *target.absolute().parents) if path.exists() or path.is_symlink())
     if there == target and (there.is_symlink() or not there.is_dir() or any(there.iterdir())):
-        yield f"{source.name}: {target} exists and isn't this archive's; move it away or give another folder"
+        yield f"{source.name}: {target} exists and did not come from this archive; move it away or name another folder"
     elif not there.is_dir():
-        yield f"{source.name}: {there} is a file; move it away or give another folder"
+        yield f"{source.name}: {there} is a file; move it away or name another folder"
     elif not os.access(there, os.W_OK):
         yield f"{source.name}: nothing can be written to {there}"
 
@@ -241,7 +241,7 @@ def _say(out: Console, text: str) -> None:
 
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    """Lock the data root in the block: two processes must not write the same part."""
+    """Lock the data root in the block, so that no two processes write the same unfinished file."""
     (root / PARTS).mkdir(parents=True, exist_ok=True)
     if fcntl is None:
         yield

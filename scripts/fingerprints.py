@@ -1,15 +1,15 @@
-"""Record and compare the results of every network, bit for bit.
+"""Record what every network computes, and compare it with another version of the code, bit for bit.
 
     python -m scripts.fingerprints {record,compare} FOLDER [CHOICE …]
 
 `record` builds the network and the loss of every experiment, model, loss, encoder and ablation in `conf/`. It stores
-the seeded initialisation, the state after three training steps (γ and U are then no longer zero), and the results of
-that state on one fixed batch: evaluation outputs, loss terms and gradients, with the SHA-256 of each in a manifest.
+the seeded initialisation, the state after three training steps (γ and U are then no longer zero), and what that state
+computes for one fixed batch: evaluation outputs, loss terms and gradients, with the SHA-256 of each in a manifest.
 
-`compare` computes the same with the current code, from the current configuration and from the stored one. Stored states
-and configurations are first translated by `src.checkpoints.upgrade`, if that module exists. One line per choice says
-what is the same; the exit status is 1 if anything but an initialisation differs. The bits depend on the processor and
-on the versions of the libraries, so record and compare on the same machine.
+`compare` computes the same with the current code, once from the current configuration and once from the stored one.
+Stored states and configurations are first translated by `src.checkpoints.upgrade`, if that module exists. It prints one
+line per choice; the exit status is 1 if anything but an initialisation differs. The bits depend on the processor and on
+the versions of the libraries, so record and compare on the same machine.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ RENAMED = {
     "loss=paper": "loss=published",
     "ablation=finest_twice": "ablation=levels_stride4_twice",
 }
-"""Old choice → the one that replaces it if `conf/` has it."""
+"""Old choice → new choice, which is used if `conf/` has it."""
 SIZE, SEED, THREADS, STEPS = 64, 0, 2, 3
 PROGRESS = 0.75
-"""Progress of the training that the loss is given: at this value its uncertainty term has part of its weight."""
+"""Progress of the training, as passed to the loss: here the uncertainty term has part of its final weight."""
 MANIFEST = "manifest.json"
 PARTS = ("initialisation", "outputs", "loss", "gradients")
 
 STORED = " (stored configuration)"
 Tensors = dict[str, Tensor]
 Verdict = dict[str, str]
-"""Each of `PARTS` → ``same``, or ``other`` and by how much; only ``error`` if the network does not work."""
+"""Each of `PARTS` → ``same``, or ``other`` and by how much; ``error`` alone if the network does not work."""
 
 
 def choices() -> list[str]:
@@ -91,14 +91,14 @@ def record(folder: Path, chosen: Sequence[str]) -> None:
 
 
 def compare(folder: Path, chosen: Sequence[str] = ()) -> list[str]:
-    """Print what has stayed the same, for every recorded choice or for those that are ``chosen``.
+    """Print what has stayed the same and what differs, for every recorded choice or only for ``chosen`` ones.
 
     Returns:
         The choices in which more than the initialisation differs.
     """
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     if manifest["environment"] != _environment():
-        print(f"recorded with {manifest['environment']}, here {_environment()}: bits may differ for that alone")
+        print(f"recorded with {manifest['environment']}, here {_environment()}: bits may differ for this reason alone")
     known: dict[str, Verdict] = {}
     differing = []
     for choice in chosen or manifest["choices"]:
@@ -111,7 +111,7 @@ def compare(folder: Path, chosen: Sequence[str] = ()) -> list[str]:
 
 
 def computed(module: Any, state: Tensors) -> dict[str, Tensors]:
-    """Load ``state`` and compute on the fixed batch.
+    """Load ``state`` and compute the results for the fixed batch.
 
     Returns:
         ``outputs`` in evaluation mode by field, ``loss`` by term, and ``gradients`` by parameter (zero if it has none).
@@ -171,7 +171,7 @@ def _trained_and_computed(config: dict[str, Any]) -> dict[str, Tensors]:
 
 
 def _verdicts(choice: str, path: Path, stored: dict[str, Any], known: dict[str, Verdict]) -> dict[str, Verdict]:
-    """Compare the current configuration, and the stored one if its verdict differs; ``known`` caches the verdicts."""
+    """Return the verdict for the current configuration, and for the stored one if it differs; ``known`` caches them."""
     verdicts: dict[str, Verdict] = {}
     for source, configuration in (("", lambda: composed(choice)), (STORED, lambda: _upgraded("config", stored))):
         try:
@@ -186,10 +186,10 @@ def _verdicts(choice: str, path: Path, stored: dict[str, Any], known: dict[str, 
 
 
 def _verdict(path: Path, stored_config: dict[str, Any], config: dict[str, Any]) -> Verdict:
-    """Compare the network of ``config`` with the tensors in ``path``, recorded with that of ``stored_config``."""
+    """Compare the network of ``config`` with the tensors in ``path``, recorded from that of ``stored_config``."""
     stored: dict[str, Tensors] = torch.load(path, weights_only=True)
     state, start = (_upgraded("state", stored[part], stored_config) for part in ("state", "initialisation"))
-    # Gradients are named as their parameters.
+    # Gradients have the names of their parameters.
     gradients = _upgraded("state", {**stored["state"], **stored["gradients"]}, stored_config)
     module = _built(config)
     found = {"initialisation": _state(module), **computed(module, state)}
@@ -254,7 +254,7 @@ def _named_tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def _what_computes(config: dict[str, Any]) -> str:
-    """Return network and loss as text; optimiser, schedule and measures do not affect what is recorded."""
+    """Return network and loss as text; optimiser, schedule and measures do not affect the recorded numbers."""
     return json.dumps({part: config["model"][part] for part in ("_target_", "net", "loss")}, sort_keys=True)
 
 
@@ -275,7 +275,7 @@ def main() -> None:
     """Run the command line of :func:`record` and :func:`compare`."""
     parser = ScriptParser(__doc__)
     parser.add_argument("verb", choices=["record", "compare"])
-    parser.add_argument("folder", type=Path, help="of the recording; `record` makes it")
+    parser.add_argument("folder", type=Path, help="folder of the recording; record creates it")
     parser.add_argument("choices", nargs="*", help="GROUP=NAME, e.g. ablation=no_phi (default: all)")
     parser.run(_record_or_compare)
 
@@ -287,7 +287,7 @@ def _record_or_compare(arguments: argparse.Namespace) -> int:
         raise UserError(f"{folder} {'exists; name a new folder' if recording else f'holds no {MANIFEST}'}")
     there = choices() if recording else json.loads(manifest.read_text(encoding="utf-8"))["choices"]
     if unknown := [choice for choice in arguments.choices if choice not in there]:
-        raise UserError(f"there is no {', no '.join(unknown)}; there are {', '.join(there)}")
+        raise UserError(f"no such choice: {', '.join(unknown)}; choose from {', '.join(there)}")
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
     if recording:

@@ -1,4 +1,4 @@
-"""How a cost grows: fitted exponents, and the distance from a straight line."""
+"""Growth of a cost with size: fitted exponent, and distance from a straight line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
 def bend(sizes: Sequence[float], costs: Sequence[float]) -> float:
     """Return the largest distance of a cost from the line a + b·size, relative to the cost.
 
-    The line is the best one for relative distances. An exponent below 1 with a bend of 0 means a fixed part a.
+    The line is fitted to relative distances. An exponent below 1 with a bend of 0 means that the cost has a fixed part.
 
     >>> round(bend([1, 2, 3], [12, 14, 16]), 6)
     0.0

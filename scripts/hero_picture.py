@@ -1,8 +1,8 @@
 """Draw the picture of the README: ``python -m scripts.hero_picture PHOTOS --output FILE.webp``.
 
-One row per photograph: the picture, the stage masks M_0 … M_K and the closing mask, and the object cut out with the
-final mask, all at full size. ``PHOTOS`` is a folder with the photographs of `SCENES`, from Debian's packages
-lomiri-wallpapers-16.04 and -20.04.
+One row per photograph: the photograph, the stage masks M_0 … M_K and the closing mask, and the object cut out with the
+final mask. All masks are enlarged to the size of the photograph. ``PHOTOS`` is a folder with the photographs of
+`SCENES`, from Debian's packages lomiri-wallpapers-16.04 and -20.04.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def draw_hero(photos: Path, output: Path, weights: str = WEIGHTS) -> None:
     """Write the picture.
 
     Raises:
-        UserError: a photograph that is missing, or weights that are not RUN's.
+        UserError: a photograph is missing, the output would replace one, or the weights are not those of a RUN.
     """
     missing = [scene.file for scene in SCENES if not (photos / scene.file).is_file()]
     if missing:
@@ -133,8 +133,8 @@ def main() -> None:
     """Run the command line of :func:`draw_hero`."""
     parser = ScriptParser(__doc__)
     parser.add_argument("photos", type=Path, help="a folder with the photographs")
-    parser.add_argument("--output", type=Path, required=True, help="the picture, a .webp file")
-    parser.add_argument("--weights", default=WEIGHTS, help="of a trained RUN (default: %(default)s)")
+    parser.add_argument("--output", type=Path, required=True, help="the picture to write, a .webp file")
+    parser.add_argument("--weights", default=WEIGHTS, help="a trained RUN (default: %(default)s)")
     parser.run(_draw)
 
 

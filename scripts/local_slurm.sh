@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A SLURM of two nodes on this machine, for `make test-slurm`: scripts/local_slurm.sh up FOLDER; … ; scripts/local_slurm.sh down FOLDER
-# As root, with Debian's slurm-wlm and munge. Configuration, keys, sockets and logs stay in FOLDER, all traffic on 127.0.0.1; /etc/slurm and
-# a munge that runs are left alone. /etc/hosts gets one line while it is up: ranks look for the first one by the name of its node.
+# Start and stop a SLURM of two nodes on this machine, for `make test-slurm`: scripts/local_slurm.sh up FOLDER; … ; scripts/local_slurm.sh down FOLDER
+# Needs root and Debian's slurm-wlm and munge. Configuration, keys, sockets and logs stay in FOLDER, all traffic on 127.0.0.1; /etc/slurm and
+# a running munge are not touched. While SLURM is up, /etc/hosts has one more line, because ranks find the first one by the name of its node.
 # Clients need SLURM_CONF=FOLDER/slurm.conf.
 set -euo pipefail
 [[ $# -eq 2 && $1 =~ ^(up|down)$ ]] || { echo "usage: $0 up|down FOLDER" >&2; exit 2; }
@@ -20,12 +20,12 @@ down() {
     end "${ids[@]}"
     if grep -qxF "$hosts_line" /etc/hosts; then
         rest=$(grep -vxF "$hosts_line" /etc/hosts && echo .) # the dot keeps trailing newlines
-        printf %s "${rest%.}" >/etc/hosts                    # not `sed -i`: in a container the file is a mount, which no other replaces
+        printf %s "${rest%.}" >/etc/hosts                    # not `sed -i`: in a container /etc/hosts is a mount, which cannot be replaced by another file
     fi
     return 0
 }
 
-end() { # the daemons of these ids, gently, then for certain
+end() { # end the processes with these ids: SIGTERM first, then SIGKILL
     for signal in TERM KILL; do
         for id in "$@"; do kill -s $signal "$id" 2>/dev/null || true; done
         for _ in $(seq 80); do

@@ -1,6 +1,6 @@
-"""Train, evaluate and predict on synthetic camouflage: scores and pictures within minutes, without any data.
+"""Train, evaluate and predict on synthetic camouflage: scores and pictures within minutes, without any data set.
 
-Run by `make quickstart`. One run folder holds everything; the exact next commands are printed at the end.
+`make quickstart` runs this. One run folder holds everything; at the end the next commands are printed, ready to run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from src.predict import predict
 from src.train import train
 
 NEXT = """\
-  the same on your images   {own}
+  train on your images      {own}
                             (DATA/TrainDataset/CAMO/{{Imgs,GT}} and DATA/TestDataset/CAMO/{{Imgs,GT}})
   evaluate                  {evaluate}
   predict                   {predict}
@@ -76,7 +76,7 @@ def _config(name: str, overrides: list[str], folder: Path) -> DictConfig:
 
 
 def _write_scenes(folder: Path, count: int = 8) -> None:
-    """Write a folder of new pictures that are in no split, in the place of a user's own images."""
+    """Write a folder of new scenes that are in no split; they stand in for a user's own images."""
     folder.mkdir(parents=True)
     scenes = SyntheticCamouflage(count, size=(192, 256), seed=1, split="test")
     for i in range(count):

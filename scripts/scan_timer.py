@@ -1,7 +1,7 @@
-"""Times the selective scan of one checkout on request; `scripts.bench_scan --growth` starts it, one for each checkout.
+"""Time the selective scan of one checkout on request; `scripts.bench_scan --growth` starts one process per checkout.
 
-It only uses what all versions of the project have. Each line of the standard input is a JSON list, the arguments of
-:func:`seconds`; each line of the standard output is the answer.
+Only what all versions of the project have is used. Each line of standard input is a JSON list, the arguments of
+:func:`seconds`; each line of standard output is the answer.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _kept_inputs = lru_cache(maxsize=1)(inputs)
 
 
 def seconds(backend: str, length: int, backward: bool, threads: int, device: str) -> float:
-    """Return the time of one scan of ``length`` tokens; the inputs are made before."""
+    """Return the seconds of one scan of ``length`` tokens; making the inputs is not timed."""
     torch.set_num_threads(threads)
     arguments = _kept_inputs(length, device)
     if backward:

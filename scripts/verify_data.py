@@ -1,4 +1,4 @@
-"""Check a task's data sets before they are used: `python -m scripts.verify_data data=cod data.root=FOLDER`.
+"""Check the data sets of a task before you use them: `python -m scripts.verify_data data=cod data.root=FOLDER`.
 
 Exit status: 0: usable, perhaps with warnings; 1: problems in the data; 2: a mistake in the command.
 """
@@ -34,18 +34,18 @@ from src.utils.errors import Problems, UserError
 
 REPORT = "report.json"
 SHOWN = 5
-"""Findings of one kind that a table shows per set; the report has all of them."""
+"""Number of findings of one kind and set that the table shows; the report has all of them."""
 SYSTEMATIC = 0.5
-"""A warning about more than this share of a set is shown once, with a count."""
+"""A warning that concerns more than this share of a set is shown once, with a count."""
 
 
 def verify_data(cfg: DictConfig) -> Verification:
     """Check, print, and write `report.json` into `paths.output_dir`.
 
     Raises:
-        UserError: the command cannot be carried out (no root, nothing to check).
+        UserError: the check cannot begin (no data root, nothing to check).
     """
-    # Imported here, as it imports torch: help and mistakes are printed sooner without it.
+    # Imported here because it imports torch: help and mistakes are printed sooner this way.
     from src.data.synthetic import SyntheticDataModule
 
     data = instantiate(cfg.data)
@@ -134,7 +134,7 @@ PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "s
 
 
 def _gathered(one: SetReport) -> Iterator[Finding]:
-    """Yield the findings to show, errors first, without notes; a warning about most of the set is shown once."""
+    """Yield the findings to show, errors first, without notes; a warning about most of a set is yielded once."""
     kinds: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in one.findings:
         kinds[finding.severity, finding.kind].append(finding)
@@ -173,9 +173,7 @@ def _table(rows: list[tuple[SetReport, Finding]]) -> Table:
             table.add_row(finding.severity, one.label, finding.kind, *map(_cell, (name, finding.text)), style=style)
     for (label, severity, kind), count in shown.items():
         if count > SHOWN:
-            table.add_row(
-                severity, label, kind, f"… {count - SHOWN} more", "all of them stand in the report", style="dim"
-            )
+            table.add_row(severity, label, kind, f"… {count - SHOWN} more", "the report lists all of them", style="dim")
     return table
 
 

@@ -39,21 +39,21 @@ LONG_FILES = (
     "test_eval.py",
     "ops/scan/test_triton.py",
 )
-"""They begin first, longest first, so that no worker sits over one when the others have done."""
+"""Long test files start first, longest first, so that none still runs when all other workers have finished."""
 
 
 gc.disable()  # while half a million objects are imported, none of which is garbage
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector skip what was imported, and run it rarely: it would take a fifth of the tests' time."""
+    """Let the garbage collector skip what was imported, and run rarely: it would take a fifth of the tests' time."""
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put long files first; mark tests of the trained run and of the exported network as slow: one has to make it."""
+    """Put long files first; mark tests of the trained run and of exported networks as slow: the first makes them."""
     places = {str(Path(__file__).parent / name): place for place, name in enumerate(LONG_FILES)}
     items.sort(key=lambda item: places.get(str(item.path), len(places)))
     for item in items:
@@ -78,7 +78,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(autouse=True)
 def _seed() -> Iterator[None]:
-    """The same random numbers for each test; no threads and no rendezvous of its processes stay for the next one."""
+    """Give each test the same random numbers, and leave no threads or process groups to the next one."""
     threads = torch.get_num_threads()
     torch.manual_seed(0)
     yield
@@ -145,5 +145,5 @@ def cod_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave curves and galleries out of reports: they take two seconds a set, and have tests of their own."""
+    """Leave curves and galleries out of reports: they take two seconds per set and have tests of their own."""
     monkeypatch.setattr("src.report.write._pictures", lambda *_: None)

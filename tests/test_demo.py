@@ -52,7 +52,7 @@ def test_out_writes_a_page_for_any_static_host(places, tmp_path, capsys):
 
 
 def test_the_page_is_told_what_boxes_and_clicks_are_worth(tmp_path):
-    """Nothing without the inputs, little in a closing step alone; of a network that learned with them no words."""
+    """The page has a notice if the network takes no prompts or uses them in the closing step only; else it has none."""
     runtime = write_runtime(tmp_path / "runtime")
     late, none = write_prompted_onnx(tmp_path / "late.onnx"), write_staged_onnx(tmp_path / "none.onnx")
     learned = OnnxNetwork(late)
@@ -124,7 +124,7 @@ def test_mistakes_are_a_sentence_and_status_2(places, tmp_path, monkeypatch, cap
 
 
 def test_the_page_asks_no_other_host():
-    """Links that a person may follow are elsewhere's; what the page loads is its own."""
+    """Links for people may lead to other hosts; everything that the page loads is its own."""
     for path in PAGE.rglob("*"):
         if path.suffix in (".html", ".css", ".js", ".mjs"):
             text = path.read_text(encoding="utf-8").replace("http://127.0.0.1:8000", "")

@@ -1,4 +1,4 @@
-"""Every example in a docstring gives what stands below it."""
+"""Every example in a docstring gives the result that is printed below it."""
 
 from __future__ import annotations
 

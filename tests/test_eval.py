@@ -240,7 +240,7 @@ def test_two_rounds_are_said_to_be_two(checkpoint, evaluated, tmp_path):
     assert "2 rounds: each further one magnifies" in text
     assert "RUN-2" not in before
     assert "stage by stage" in before
-    assert "stage by stage" not in text  # stages of the first look and the mask of both would not fit together
+    assert "stage by stage" not in text  # stages of the first round and the mask of both rounds would not fit together
 
 
 def test_what_the_stages_make_of_other_starts(checkpoint):
@@ -262,7 +262,7 @@ def test_prompts_are_made_from_the_truth_and_told(checkpoint, evaluated, tmp_pat
         folder = tmp_path / kind
         scores = evaluate(config("eval", *one_set, f"prompts={kind}", f"paths.output_dir={folder}"))
         assert scores["test/CAMO/mae"] != pytest.approx(sum(before) / len(before))
-        if kind == "coarse_1":  # a network of one step does little with clicks
+        if kind == "coarse_1":  # a network after one training step makes little of clicks
             assert scores["test/CAMO/mae"] < sum(before) / len(before)
         report = (folder / "metrics.md").read_text(encoding="utf-8")
         assert f"Prompts were made from the truth ({kind}); they are a term of the closing step." in report
@@ -287,7 +287,7 @@ def test_what_prompts_are_worth(checkpoint, tmp_path):
 
 
 def test_what_the_parts_of_the_mask_step_gain(checkpoint):
-    """A part, a step: finite numbers of every one, the closing step included; B_0 has no evidence yet."""
+    """Every part has a finite gain in every step, the closing step included; B_0 has no evidence yet."""
     rows = mean_gains(checkpoint, None)
     assert {*rows["dataset"]} == {"CAMO"}
     assert {*rows["split"]} == {"holdout"}

@@ -1,4 +1,4 @@
-"""How the tests stand: a folder a room of `src`, helpers in `tests/fixtures`, and no test that imports another."""
+"""The layout of the tests: one folder per package of `src`, helpers in `tests/fixtures`, no imports between tests."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ SIZE = (45, 50)
 
 
 def _targets(batch: int = 2, size: tuple[int, int] = SIZE) -> Tensor:
-    """A blob a map, each of another size; one touches the border of the image."""
+    """One blob per map, each of another size; one touches the border of the image."""
     rows, columns = np.ogrid[: size[0], : size[1]]
     blobs = [(rows - 11 * n) ** 2 + (columns - 14) ** 2 < (6 + 5 * n) ** 2 for n in range(batch)]
     return torch.from_numpy(np.stack(blobs)).float()[:, None]

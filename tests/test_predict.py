@@ -1,4 +1,4 @@
-"""`predict`: from a network and pictures to files, whatever they are and whatever goes wrong."""
+"""`predict`: from a network and pictures to files, for every kind of input and for everything that can go wrong."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_an_interrupted_prediction_is_resumed(run, tmp_path, monkeypatch, capsys
 def test_a_resumed_prediction_opens_only_what_is_missing(run, pictures, tmp_path):
     run()
     (pictures / "a.png").write_bytes(b"broken meanwhile")
-    (tmp_path / "out" / "b.png").write_bytes(b"")  # what a machine leaves that loses its power
+    (tmp_path / "out" / "b.png").write_bytes(b"")  # what a power cut leaves
     (pictures / "new.jpg").write_bytes(b"no picture")
     report = run("overwrite=missing", "on_error=skip")
     assert (report.kept, report.pictures, len(report.skipped)) == (1, 1, 1)

@@ -24,7 +24,7 @@ def config(*overrides: str) -> DictConfig:
 
 
 class Hand(nn.Module):
-    """A convolution of 3 · 5 · 9 MACs a pixel, two 1×1 ones of 5 · 5 that are called three times each."""
+    """A convolution of 3 · 5 · 9 MACs per pixel, and two 1×1 ones of 5 · 5 that are called three times each."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Attention(nn.Module):
 
 
 def test_attention_counts_as_two_matrix_products():
-    """The CPU's fused kernel alone would count as nothing."""
+    """The CPU's fused kernel itself would be counted as nothing."""
     total = count_parts(Attention(), torch.rand(1, 2, 20, 8))[-1]
     assert total.gmacs == pytest.approx((2 * 20 * 8 * 8 + 2 * 2 * 20 * 20 * 8) / 1e9)
 

@@ -43,7 +43,7 @@ def truth(count: int = 3) -> Tensor:
 
 
 def batch(*clicks: int) -> dict[str, Any]:
-    """Images with a box each, and so many clicks to add."""
+    """A batch of images with one box each, and the number of clicks to add."""
     mask = truth(len(clicks))
     made = [prompts.box(one[0].numpy() > 0, (SIZE, SIZE), 0.0, prompts.seeded("")) for one in mask]
     prompt = as_prompt(made)
@@ -174,7 +174,7 @@ def test_a_network_in_rounds_is_told_too(net):
 
 
 def test_prompts_are_those_of_people():
-    """What is made from the truth to train with, `src.predict` makes of the same words."""
+    """Prompts that training makes from the true mask equal those of `src.predict` for the same box and clicks."""
     mask = truth(1)[0, 0, :48].numpy() > 0
     size, height, width = (40, 40), *mask.shape
     said = Said(box=(20, 8, 45, 30)).maps(height, width, 40)

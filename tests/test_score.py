@@ -183,7 +183,7 @@ def test_a_file_that_breaks_while_it_is_decoded_is_told_too(root):
     for name in ("ant", "cat"):
         path = root / "maps/good/CAMO" / f"{name}.png"
         whole = bytearray(path.read_bytes())
-        whole[60:200] = bytes(140)  # its end marker stands, its pixels do not
+        whole[60:200] = bytes(140)  # its end marker is intact, its pixels are not
         path.write_bytes(whole)
     text = _problems(root)
     assert "ant.png" in text

@@ -31,7 +31,7 @@ def test_baselines_drop_in(model, tmp_path):
 
 @pytest.mark.slow
 def test_quickstart_beats_the_empty_map_and_the_coarse_map(tmp_path):
-    """A shortened `make quickstart`: the claim that its table must show, and every file that it promises."""
+    """A shortened `make quickstart`: its masks beat the empty map and M_0, and the overlays are written."""
     folder = tmp_path / "quickstart"
     shorter = [
         "data.image_size=64",
@@ -136,7 +136,7 @@ MISTAKES = {
     "steps": (["callbacks.step.every_n_steps=0"], ["callbacks.step.every_n_steps=0"]),
     "panel": (["callbacks=[default,panel]", "callbacks.panel.every_n_epochs=0"], ["callbacks.panel.every_n_epochs=0"]),
 }
-"""What is wrong → the overrides, and the keys or names that the message must hold."""
+"""Mistake → the overrides, and the keys or names that the message must contain."""
 
 
 @pytest.mark.parametrize(("overrides", "keys"), MISTAKES.values(), ids=MISTAKES)

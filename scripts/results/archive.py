@@ -31,7 +31,7 @@ PROTOCOL = "field"
 SPLITS = ("test", "holdout")
 MEASURED = ("mae", "s_alpha", "e_mean", "f_adp", "f_weighted", "iou")
 TASKS = {"Kvasir-SEG": ("dice_mean", "iou_mean"), "DRIVE": ("sensitivity", "specificity", "accuracy", "auc")}
-"""Test set → the measures that its literature reports beside `MEASURED`."""
+"""Test set → the measures that its literature reports in addition to `MEASURED`."""
 
 
 class Variant(NamedTuple):
@@ -49,7 +49,7 @@ class Variant(NamedTuple):
 
     @property
     def suffix(self) -> str:
-        """Return what is appended to a network's name where variants are listed side by side.
+        """Return the suffix of a network's name that tells its variants apart.
 
         >>> Variant(closing_step="false", sharpness=1.5).suffix, Variant(rounds=2).suffix, Variant().suffix
         ('-closing_step_x1.5', '_rounds2', '')
@@ -143,7 +143,7 @@ _MAY_BE_EMPTY = {"gain", "parameters", "gmacs", "hours", "holdout_s_alpha", *LAY
 
 
 def read_table(results: Path, name: str, problems: list[str]) -> pd.DataFrame:
-    """Read one table with typed columns; add what is wrong to ``problems``, and leave out its rows."""
+    """Read one table with typed columns; add its problems to ``problems``, and skip invalid rows."""
     layout, path = LAYOUTS[name], results / "data" / LAYOUTS[name].file
     empty = pd.DataFrame(columns=layout.columns, dtype=str)
     texts = empty
@@ -212,7 +212,7 @@ def _only_in_one(name: str, frame: pd.DataFrame, images: pd.DataFrame, columns: 
     both = frame[columns].drop_duplicates().merge(images[columns].drop_duplicates(), "outer", indicator="where")
     files = {"left_only": LAYOUTS[name].file, "right_only": LAYOUTS["images"].file}
     alone = both[both["where"] != "both"]
-    return [f"{files[row['where']]} alone has {words(row, columns)}" for _, row in alone.iterrows()]
+    return [f"only {files[row['where']]} has {words(row, columns)}" for _, row in alone.iterrows()]
 
 
 def _other_images(images: pd.DataFrame) -> Iterator[str]:
@@ -222,11 +222,11 @@ def _other_images(images: pd.DataFrame) -> Iterator[str]:
         for row, names in others:
             if differing := sorted(names ^ expected):
                 both = f"{words(row, EVALUATION)} and {words(first, EVALUATION)}"
-                yield f"{both} have other images: {len(differing)} are in one alone, e.g. {differing[0]}"
+                yield f"{both} have other images: {len(differing)} are in only one of them, e.g. {differing[0]}"
 
 
 def _uneven(name: str, frame: pd.DataFrame) -> Iterator[str]:
-    """Yield problems of tables with missing cells: they have a row per start or part, a column per mask or step."""
+    """Yield a problem for each group that does not fill a grid of starts × masks, or of parts × steps."""
     group, (outer, inner) = LAYOUTS[name].group, LAYOUTS[name].item
     for _, rows in frame.groupby(group):
         if len(rows) != rows[outer].nunique() * rows[inner].nunique():

@@ -17,10 +17,10 @@ from src.report.tables.table import tex
 
 
 def draw_differences(results: Results, path: Path) -> bool:
-    """Draw RUN minus each rival on the test sets with its interval, one panel per measure.
+    """Draw RUN minus each rival on the test sets, with intervals, one panel per measure.
 
     Returns:
-        False (and no file) if there is no pair.
+        False (and no file) if there is nothing to compare.
     """
     rows = [
         (f"{dataset} {size} px: {ours} − {label}", differences(models[ours], one))
@@ -50,10 +50,12 @@ def draw_differences(results: Results, path: Path) -> bool:
 
 
 def draw_stages(results: Results, path: Path) -> bool:
-    """Draw each measure of every stage mask on the test sets, for RUN and its control; dots: seeds, lines: their means.
+    """Draw each measure of every stage mask on the test sets, for RUN and its control.
+
+    Dots are seeds, lines are the means over them.
 
     Returns:
-        False (and no file) if there are no stages.
+        False (and no file) if no stages are stored.
     """
     groups = compared_stages(results, "test")
     if not groups:
@@ -100,7 +102,7 @@ PANELS = (
 def draw_unfolding(results: Results, path: Path) -> bool:
     """Draw RUN's learned numbers, the gains of its mask steps and its gradients over the epochs.
 
-    One row of panels for every data set and input size; lines are means, bands span the seeds.
+    One row of panels per data set and input size; lines are means over the seeds, bands span the seeds.
 
     Returns:
         False (and no file) if no epochs are stored.

@@ -3,13 +3,14 @@
 The phases:
 
     lr        every network at three learning rates, 160 px, 4 epochs, a quarter held out; only the hold-out is scored
-    core      run, fpn, fpn_ds, fpn_wide × 3 seeds and unet, 12 epochs at 224 px, each at its best rate; hold-out and
-              test: in one round and in two, with sharper logits, and RUN without its closing step
+    core      run, fpn, fpn_ds and fpn_wide with three seeds, unet with one, 12 epochs at 224 px, each at its best
+              rate; hold-out and test are scored in one round and in two, rivals also with multiplied logits, and RUN
+              also without its closing step
     ablation  parts, choices and numbers of stages of RUN, 160 px, 6 epochs, a quarter held out; only the hold-out is
               scored
-    large     run and the rival that is best on the hold-out, 352 px; evaluated as in core
-    tasks     run and fpn_ds on Kvasir-SEG and DRIVE, there also unet without and with skips of the image, at CAMO's
-              rates; test, evaluated as in core except for two rounds
+    large     run and the rival that is best on the hold-out, 352 px; scored as in core
+    tasks     run and fpn_ds on Kvasir-SEG and DRIVE, and on DRIVE also unet without and with image skips, all at the
+              rates chosen for CAMO; only the test sets are scored, as in core but without two rounds
     recipe    choices of the recipe of experiment=camo_best, 192 px, 12 epochs, a quarter held out; only the hold-out is
               scored
     best      run, fpn and fpn_ds by that recipe at 352 px, two seeds, and run and fpn_ds on Kvasir-SEG at 288 px, three
@@ -19,8 +20,8 @@ The phases:
 
 Each training has its own folder below --output. Finished trainings are skipped and interrupted ones resume from their
 last checkpoint, so the same command continues. When a training ends, its numbers are stored in docs/results and the
-pages are renewed. Ctrl-C or SIGTERM stops after the running training has saved its state. Overrides apply to every
-training, e.g. ``-- trainer=gpu data.num_workers=8``.
+pages are written again. Ctrl-C or SIGTERM stops the matrix as soon as the running training has saved its state.
+Overrides after ``--`` apply to every training, e.g. ``-- trainer=gpu data.num_workers=8``.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ CHOICES = (
     "share_none",
 )
 WITHOUT_UNFOLDING_TOO = ("levels_4",)
-"""Choices that are also trained without unfolding, to see whether the unfolding gains by them."""
+"""Choices that are also trained without unfolding, to see whether they help the unfolding or any network."""
 STAGES = ("stages_1", "stages_2", "stages_6")
 TWO_ROUNDS = (Variant(rounds=2),)
 SCALED = (Variant(sharpness=1.5), Variant(sharpness=2))
@@ -76,7 +77,7 @@ DONE = "done"
 
 @dataclass(frozen=True)
 class Run:
-    """One training: its name, its name in the tables, the overrides of `src.train`, and the splits that are scored."""
+    """One training: its name, its network's name in the tables, its overrides of `src.train`, its scored splits."""
 
     name: str
     model: str
@@ -86,7 +87,7 @@ class Run:
     rate_of: str | None = None
     """The network whose best learning rate is used; None: `overrides` set the rate."""
     variants: tuple[Variant, ...] = ()
-    """Further evaluation variants of every split: the same training, another final mask."""
+    """Further evaluation variants, scored on every split: the same training with another final mask."""
 
     @property
     def folder(self) -> str:
@@ -140,7 +141,7 @@ def core_runs(results: Path) -> list[Run]:
 
 
 def ablation_runs(results: Path) -> list[Run]:
-    """Return the phase ``ablation``: RUN, its parts, choices and numbers of stages, at 160 px."""
+    """Return the phase ``ablation``: RUN, RUN without each part, with other choices and numbers of stages, 160 px."""
     choices = {f"run-{part}": f"no_{part}" for part in PARTS}
     choices |= {f"run+{choice}": choice for choice in (*CHOICES, *STAGES)}
     choices |= {f"run-coupling+{choice}": f"[no_coupling,{choice}]" for choice in WITHOUT_UNFOLDING_TOO}
@@ -274,7 +275,7 @@ def best_rates(results: Path, models: Sequence[str]) -> dict[str, str]:
     lacking = [model for model, scores in found.items() if not {*map(float, RATES)} <= {*scores.index}]
     if lacking:
         raise UserError(
-            f"learning rates of {', '.join(lacking)} are not chosen yet: python -m scripts.results.matrix lr"
+            f"learning rates of {', '.join(lacking)} are not chosen yet; run python -m scripts.results.matrix lr"
         )
     return {model: f"model.optimizer.lr={scores.idxmax():g}" for model, scores in found.items()}
 
@@ -287,7 +288,7 @@ def best_rival(results: Path) -> str:
     """
     found = networks(read_results(results), "holdout").get(("CAMO", 224), {})
     if lacking := [model for model in RIVALS if model not in found]:
-        raise UserError(f"{', '.join(lacking)}: not trained yet: python -m scripts.results.matrix core")
+        raise UserError(f"{', '.join(lacking)}: not trained yet; run python -m scripts.results.matrix core")
     return max(RIVALS, key=lambda model: mean(found[model].means("s_alpha")))
 
 
@@ -306,7 +307,7 @@ def train_command(run: Run, folder: Path, data: Path, overrides: Sequence[str]) 
 
 
 def execute(run: Run, folder: Path, data: Path, overrides: Sequence[str], results: Path, pages: Path) -> None:
-    """Train and evaluate what is not done yet of a run, store its numbers, and renew the pages.
+    """Do what is left of a run's training and evaluations, store its numbers, and write the pages again.
 
     Args:
         run: the training and its evaluations.
@@ -343,12 +344,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=output, help="folder of the runs (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where numbers are stored (default: %(default)s)")
     parser.add_argument(
-        "--pages", type=Path, default=RESULTS, help="folder of the pages that are made of them (default: %(default)s)"
+        "--pages", type=Path, default=RESULTS, help="folder of the pages that show them (default: %(default)s)"
     )
     parser.add_argument(
-        "--only", nargs="+", metavar="NAME", help="networks or trainings of the phase, e.g. run run-robe drive_fpn_ds"
+        "--only", nargs="+", metavar="NAME", help="only these networks or trainings, e.g. run run-robe drive_fpn_ds"
     )
-    parser.add_argument("--seed", type=int, help="in the place of the phase's own, e.g. a second one where it is close")
+    parser.add_argument("--seed", type=int, help="seed to use instead of the phase's own, e.g. a second one")
     parser.add_argument("--list", action="store_true", help="only print the trainings and whether they are done")
     own, overrides = _parted(sys.argv[1:])
     parser.run(lambda arguments: _run_phases(arguments, overrides), own)
@@ -359,7 +360,7 @@ def _run_phases(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     for phase in arguments.phases or PHASES:
         with reported_mistakes(failed):
             if phase not in PHASES:
-                raise UserError(f"{phase}: no such phase; there are {', '.join(PHASES)}")
+                raise UserError(f"{phase}: no such phase; choose from {', '.join(PHASES)}")
             _phase(phase, arguments, overrides, failed)
     return 2 if failed else 0
 
@@ -388,7 +389,7 @@ def _phase(phase: str, arguments: Any, overrides: Sequence[str], failed: list[st
 
 
 def _call(words: Sequence[str]) -> None:
-    """Run a command to its end; if it was asked to stop, stop too, with the same status."""
+    """Run a command to its end; if a signal stops it, exit with its status."""
     process = subprocess.Popen(words)
     handlers = {
         signum: signal.signal(
@@ -409,9 +410,10 @@ def _call(words: Sequence[str]) -> None:
 
 
 def _as_sharp(model: str) -> tuple[Variant, ...]:
-    """Return the variants that make a network's masks comparable with others in sharpness.
+    """Return the variants that make networks comparable although the closing step sharpens RUN's masks.
 
-    RUN, whose closing step sharpens masks, is also evaluated without it; every other network with scaled logits.
+    RUN is also evaluated without the closing step, there with scaled logits too; every other network with scaled
+    logits.
     """
     return (
         (*WITHOUT_CLOSING, *SCALED_WITHOUT_CLOSING) if model.startswith("run") and "-coupling" not in model else SCALED
@@ -434,7 +436,7 @@ def _told(variant: Variant) -> list[str]:
 
 
 def _model(name: str) -> tuple[str, ...]:
-    """Return the overrides of a network's name; `run` is the one at a quarter of the resolution."""
+    """Return the overrides that select a network; `run` unfolds at a quarter of the resolution."""
     models = {"run": ("model=run_quarter",), "run_paper": ("model=run_paper", "loss=published")}
     return models.get(name, (f"model={name}",))
 

@@ -19,7 +19,7 @@ from src.report.tables.table import Cell, Head
 
 OURS = "run"
 CONTROL = "fpn_ds"
-"""The no-unfolding control: RUN's encoder, levels, heads and supervision without its stages."""
+"""The no-unfolding control: RUN's encoder, levels, heads and losses, without the unfolding."""
 WITHOUT_CLOSING = OURS + Variant(closing_step="false").suffix
 """RUN evaluated at M_K, without its closing step."""
 SHOWN = ("s_alpha", "e_mean", "f_weighted", "mae")
@@ -51,12 +51,12 @@ class Network:
 
     @property
     def cells(self) -> list[Cell]:
-        """Return the cells label and number of seeds."""
+        """Return two cells: label and number of seeds."""
         return [Cell(f"`{self.label}`"), Cell(str(self.seeds))]
 
     @property
     def unscaled_cells(self) -> list[Cell]:
-        """Return the cells label without the factor of the logits, and the factor."""
+        """Return two cells: label without the factor of the logits, and the factor."""
         return [Cell(f"`{self.name}{self.variant._replace(sharpness=1).suffix}`"), Cell(f"{self.variant.sharpness:g}")]
 
     @property
@@ -94,7 +94,7 @@ def networks(
 
 
 def grouped(images: pd.DataFrame) -> dict[tuple[str, int], Networks]:
-    """Return (data set, size) → label → network, `run` first, then by label; the rows must be of one split."""
+    """Return (data set, size) → label → network, `run` first, then by label; all rows must be of the same split."""
     every = [
         Network(dataset, size, name, Variant(*variant), rows)
         for (dataset, _, size, name, *variant), rows in images.sort_values(["seed", "image"]).groupby(
@@ -137,7 +137,7 @@ def score_row(network: Network, measures: Sequence[str] = SHOWN) -> list[Cell]:
 
 
 def ranked_scores(models: Networks, measures: Sequence[str]) -> dict[str, list[Cell]]:
-    """Return label → scores, with the best and the second of each measure marked."""
+    """Return label → scores, with the best and second best of each measure marked."""
     cells: dict[str, list[Cell]] = {label: [] for label in models}
     for name in measures:
         found = {label: one.means(name) for label, one in models.items()}
@@ -155,7 +155,7 @@ def spread(values: Sequence[float]) -> str:
 
 
 def cost(results: Results, network: Network) -> list[Cell]:
-    """Return the cells parameters (M) and GMACs."""
+    """Return two cells: parameters (M) and GMACs."""
     runs = results.runs
     own = (runs["dataset"] == network.dataset) & (runs["size"] == network.size) & (runs["network"] == network.name)
     if not own.any():
@@ -165,7 +165,7 @@ def cost(results: Results, network: Network) -> list[Cell]:
 
 
 def images(models: Networks) -> str:
-    """Return how many images are compared, which is the same for all networks."""
+    """Return the data set and its number of compared images, which is the same for all networks."""
     one = next(iter(models.values()))
     count = one.rows["image"].nunique()
     return f"{one.dataset}: {count} image{'s' * (count != 1)}"
@@ -174,7 +174,7 @@ def images(models: Networks) -> str:
 def commits(models: Networks) -> str:
     """Return a note on the commits of the trainings."""
     told = "; ".join(f"{label} {', '.join(one.rows['commit'].unique())}" for label, one in models.items())
-    return f"Commits: {told}." + " +: with changes that were not committed." * ("+" in told)
+    return f"Commits: {told}." + " A + after a commit marks uncommitted changes." * ("+" in told)
 
 
 def signed(value: float) -> str:

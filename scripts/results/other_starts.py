@@ -1,11 +1,11 @@
-"""Unfold from other starts than the network's own M_0.
+"""Unfold from starting masks other than the network's own M_0.
 
     python -m scripts.results.other_starts CKPT [data.root=DATA] [--results docs/results]
 
-Every image of the hold-out of a checkpoint of RUN is unfolded from its own M_0 and from others: the truth, the inverted
-truth, an empty mask, one half everywhere, the truth of another image. A network whose stages trust the mask keeps the
-mask that it is given; one that only uses its features ends at the same mask from every start. The mean S_α and MAE of
-every stage mask are printed and stored for docs/results/mechanism.md.
+CKPT is a checkpoint of RUN. Every image of its hold-out is unfolded from its own M_0 and from other starts: the true
+mask, its inverse, an empty mask, one half everywhere, and another image's true mask. A network whose stages trust the
+mask keeps the mask that it is given; one that only uses its features ends at the same mask from every start. The mean
+S_α and MAE of every stage mask are printed and stored for docs/results/mechanism.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Make the tables and figures of the pages in docs/results from the stored results: ``python -m scripts.results.page``.
 
-Nothing is scored again. The pages' own text is not changed: for each NAME of `BLOCKS` and `SHORT`, only the text
-between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->`` is written, in whichever page of the folder it is.
+Nothing is scored again. Text written by hand is kept: for each NAME of `BLOCKS` and `SHORT`, only the text between
+``<!-- begin: NAME -->`` and ``<!-- end: NAME -->`` is replaced, in whichever page of the folder these lines are.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Short(NamedTuple):
         block: the other block.
         rows: the first cells of the rows, without backquotes.
         columns: headings of the columns; empty: all.
-        notes: number of notes that are kept, from the first.
+        notes: number of notes to keep, counted from the first.
     """
 
     block: str
@@ -80,7 +80,7 @@ SHORT = {
 FIGURES: dict[str, tuple[str, Callable[[Results, Path], bool], str]] = {
     "differences": ("differences.png", figures.draw_differences, "RUN minus each rival, with 95 % intervals"),
     "stages": ("stages.png", figures.draw_stages, "scores of M_0 … M_K and of the closing step"),
-    "unfolding": ("unfolding.png", figures.draw_unfolding, "how μ, λ, α, s, γ, gains and gradients move"),
+    "unfolding": ("unfolding.png", figures.draw_unfolding, "μ, λ, α, s, γ, gains and gradients over the epochs"),
 }
 NOTHING = "*Not measured yet.*"
 
@@ -88,10 +88,10 @@ _BLOCK = re.compile(r"(<!-- begin: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end: (
 
 
 def write_pages(pages: Path, results: Path) -> dict[Path, str]:
-    """Renew the blocks of all Markdown files below ``pages`` and the figures in ``results``; return each new text.
+    """Write the blocks of all Markdown files below ``pages`` and the figures in ``results``; return each new text.
 
     Raises:
-        UserError: stored results that cannot be used, or pages whose blocks are not `BLOCKS` and `SHORT`, each once.
+        UserError: the stored results cannot be used, or the pages do not have each block of `BLOCKS` and `SHORT` once.
     """
     stored = read_results(results)
     for file, draw, _ in FIGURES.values():
@@ -115,10 +115,10 @@ def main() -> None:
         "--results", type=Path, default=RESULTS, help=f"folder of the stored results (default: {RESULTS})"
     )
     parser.add_argument(
-        "--pages", type=Path, default=RESULTS, help=f"folder of the pages to renew (default: {RESULTS})"
+        "--pages", type=Path, default=RESULTS, help=f"folder of the pages to write (default: {RESULTS})"
     )
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; status 1 if a page is not what the results say"
+        "--check", action="store_true", help="write nothing; exit status 1 if a page differs from the stored results"
     )
     parser.run(_check_or_write)
 
@@ -127,7 +127,7 @@ def _check_or_write(arguments: argparse.Namespace) -> int:
     if arguments.check:
         old = [page for page, text in page_texts(arguments.pages, arguments.results).items() if text != _read(page)]
         for page in old:
-            console().print(f"{page} is not what {arguments.results} says", highlight=False)
+            console().print(f"{page} differs from the results in {arguments.results}", highlight=False)
         return int(bool(old))
     for page in write_pages(arguments.pages, arguments.results):
         console().print(f"Written: {page}", highlight=False)
@@ -148,7 +148,7 @@ def _renewed(pages: Path, stored: Results, results: Path) -> dict[Path, str]:
         f"no block {name}: add the lines <!-- begin: {name} --> and <!-- end: {name} -->" for name in missing
     )
     unknown = [name for name in dict.fromkeys(found) if name not in names]
-    problems += [f"block {name}: there is no such block; choose from {', '.join(names)}" for name in unknown]
+    problems += [f"block {name}: no such block; choose from {', '.join(names)}" for name in unknown]
     problems += [f"block {name} occurs twice" for name in names if found.count(name) > 1]
     problems.raise_all(f"the pages in {pages} cannot be written:")
 
@@ -170,9 +170,9 @@ def _block(made: dict[str, Sequence[Table]], name: str, page: Path, results: Pat
 
 
 def _shortened(full: Sequence[Table], short: Short) -> list[Table]:
-    """Return the tables of which several rows are wanted.
+    """Return the wanted rows of each table that has more than two of them.
 
-    Marks of ranks are removed, as they were among all rows; bold intervals stay.
+    Rank marks are removed, because they rank all rows of the full table; bold intervals stay bold.
     """
     found = []
     for table in full:

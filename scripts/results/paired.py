@@ -1,4 +1,4 @@
-"""Does the difference of two networks hold for new images and new trainings? A bootstrap over images and seeds."""
+"""Difference between two networks, with a bootstrap interval over images and seeds."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Difference(NamedTuple):
 def paired_differences(
     ours: NDArray[np.float64], theirs: NDArray[np.float64], resamples: int = RESAMPLES
 ) -> list[Difference]:
-    """Return the difference of the grand means of each measure, with its 95 % interval.
+    """Return the difference between the two networks' means of each measure, with its 95 % interval.
 
     Each resample draws images with replacement, the same for both networks (they are paired by image), and each
     network's seeds with replacement (their trainings are not paired). A network with one seed contributes no variation
-    between seeds: the interval then only covers new images. Every measure is resampled in the same way.
+    between seeds: the interval then covers new images but not new trainings. All measures share the same resamples.
 
     Args:
         ours: scores (measures, seeds, images).
@@ -64,7 +64,7 @@ def _image_draws(images: int, resamples: int) -> tuple[NDArray[np.float64], Mapp
 def _resampled(
     rng: np.random.Generator, values: NDArray[np.float64], draws: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return means over drawn images and drawn seeds, (resamples, measures)."""
+    """Return the means over the drawn images and seeds, (resamples, measures)."""
     measures, seeds, images = values.shape
     chosen = rng.multinomial(seeds, np.full(seeds, 1 / seeds), len(draws)) / seeds
     means = (draws @ values.reshape(-1, images).T).reshape(-1, measures, seeds)

@@ -1,10 +1,11 @@
-"""Draw good and bad images of a checkpoint of RUN, stage by stage.
+"""Draw the images that a RUN segments best and worst, stage by stage.
 
     python -m scripts.results.pictures CKPT --out FOLDER [data.root=DATA] [--photographs]
 
-From its hold-out, at the network's input size: the images where the IoU rises most from M_0 to the final mask, those
-where it falls most, and those with the lowest final IoU; only these numbers decide. Without ``--photographs`` the
-pictures only show masks, steps and weights, for pages that may not show the images.
+CKPT is a checkpoint of RUN. Three kinds of images of its hold-out are drawn at the network's input size: those whose
+IoU rises most from M_0 to the final mask, those whose IoU falls most, and those with the lowest final IoU. Only these
+numbers decide. Without ``--photographs`` the pictures show masks, steps and weights only, for pages that may not show
+the images.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def draw(checkpoint_path: Path, out: Path, data: Path | None, each: int, photogr
     """Draw ``each`` images of every kind; return the files.
 
     Raises:
-        UserError: not a checkpoint of RUN, data that cannot be used, or pictures that exist already.
+        UserError: not a checkpoint of RUN, unusable data, or ``out`` holds pictures already.
     """
     if out.is_dir() and any(out.glob("*.png")):
         raise UserError(f"--out {out}: holds pictures already; choose another folder")
@@ -57,7 +58,7 @@ def draw(checkpoint_path: Path, out: Path, data: Path | None, each: int, photogr
 
 
 def _ious(net: RUN, sample: dict[str, Any]) -> tuple[float, float]:
-    """Return the IoU at 0.5 of M_0 and of the final mask with the truth, at the mask's size."""
+    """Return the IoU (threshold 0.5) of M_0 and of the final mask, at the size of the true mask."""
     output = net(sample["image"][None])
     return _iou(output.coarse_logits, sample["mask"]), _iou(output.mask_logits, sample["mask"])
 
@@ -72,10 +73,10 @@ def main() -> None:
     """Run the command line of :func:`draw`."""
     parser = ScriptParser(__doc__)
     parser.add_argument("checkpoint", type=path_of)
-    parser.add_argument("--out", type=Path, required=True, help="a folder")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the pictures")
     parser.add_data_root(of_training=True)
-    parser.add_argument("--each", type=int, default=2, help="images of every kind (default: %(default)s)")
-    parser.add_argument("--photographs", action="store_true", help="with the image, B_k and Ĉ_k")
+    parser.add_argument("--each", type=int, default=2, help="images of each kind (default: %(default)s)")
+    parser.add_argument("--photographs", action="store_true", help="also show the image, B_k and Ĉ_k")
     parser.run(_draw)
 
 

@@ -18,7 +18,7 @@ from src.utils.errors import UserError
 SCORES = ("s_alpha", "f_weighted", "iou")
 OWN = "own mask (ignores prompts)"
 FUSIONS = (OWN, "prompt alone", "own × prompt", "sum of logits", "sharpened average")
-"""Ways to use a prompt that need no term and no training."""
+"""Ways to use a prompt that need neither a term in the objective nor a training."""
 
 
 def prompt_table(rows: pd.DataFrame) -> Table:
@@ -28,7 +28,7 @@ def prompt_table(rows: pd.DataFrame) -> Table:
         rows: one per network, prompt, method and image, as `scripts.results.prompts.measure` returns them.
 
     Raises:
-        UserError: the networks were measured on different images.
+        UserError: not all networks were measured on the same images.
     """
     rows = rows.assign(
         label=rows["method"].where(~_of_prompted_fusion(rows), rows["method"] + ", trained with prompts")
@@ -43,8 +43,8 @@ def prompt_table(rows: pd.DataFrame) -> Table:
     told = ", ".join(f"{count} trained with{'' if prompted else 'out'} prompts" for prompted, count in seeds.items())
     notes = [
         f"{images} held-out images; networks: {told}.",
-        "Best fusion: the highest mean S_α of the methods below the term, in bold; it is chosen on the same images.",
-        "Clicks are corrective, each method's own; 0 where the mask needs none, 20 where 20 are too few.",
+        "Best fusion (bold): the method without the term that has the highest mean S_α on these same images.",
+        "Each method gets its own corrective clicks. Clicks to IoU 0.8: 0 if none is needed, 20 if 20 are too few.",
         INTERVAL,
     ]
     return Table("Prompts", header, cells, notes, frozenset(breaks - {0}))
@@ -55,7 +55,7 @@ def _of_prompted_fusion(rows: pd.DataFrame) -> pd.Series:
 
 
 def _prompt_rows(rows: pd.DataFrame, prompt: str) -> Iterator[list[Cell]]:
-    """Yield the rows of one prompt, the mask that ignores it included."""
+    """Yield the rows of one prompt, including the mask that ignores it."""
     ignored = rows[(rows["prompt"] == "nothing") & (rows["method"] == OWN)]
     here = rows[rows["prompt"] == prompt]
     if prompt != "nothing":

@@ -1,12 +1,13 @@
-"""What are prompts worth? Boxes, clicks and maps as a term of the objective, beside fusions that need no training.
+"""Measure what prompts are worth: as a term of the objective, and in fusions that need no training.
 
     python -m scripts.results.prompts RUN [RUN …] [data.root=DATA] [--maps fpn=FOLDER …] [--csv FILE]
 
 ``RUN`` is a training's folder, a checkpoint, exported weights, or a CSV file that ``--csv`` has written. Every image of
-the hold-out gets prompts that are made from the truth (:mod:`src.data.prompts`), wrong ones, and the maps of other
-methods (``--maps NAME=FOLDER``, PNG files named as the images). A network that was trained with prompts has the term in
-every stage; one that was not, in the closing step, with several ν. Rivals use the same network's own mask. Clicks are
-corrective: each method gets its own, one after another. One table shows all networks; seeds are averaged.
+the hold-out gets prompts made from the true mask (:mod:`src.data.prompts`), wrong prompts, and the maps of other
+methods (``--maps NAME=FOLDER``, PNG files with the names of the images). A network that was trained with prompts uses
+them in every stage; any other network only in the closing step, here with several ν. The fusions combine the prompt
+with the same network's own mask. Clicks are corrective: each method gets its own, one after another. One table shows
+all networks, averaged over seeds.
 """
 
 from __future__ import annotations
@@ -44,19 +45,19 @@ from src.utils.process import available_cores
 NUS = (0.3, 1.0, 3.0, 10.0)
 """ν of the term in the closing step."""
 CLICKS = (1, 3, 5)
-"""Numbers of clicks after which masks are scored."""
+"""The numbers of clicks after which a mask is scored."""
 NEEDS_A_MASK = ("prompt alone", "own × prompt", "sharpened average")
-"""Fusions that clicks have no part in."""
+"""Fusions that need a prompt in the form of a mask, so that clicks cannot be used."""
 BEST = Path("checkpoints") / "best.ckpt"
 
 
 class Given(NamedTuple):
-    """What is given for one image, at the network's input size.
+    """The prompt of one image in the forms that the methods need, at the network's input size.
 
     Attributes:
-        prompt: as the term takes it.
-        belief: what a sum of logits takes it for, (1,1,S,S) in [0,1]; one half: unknown.
-        shown: read as a mask, likewise; None for clicks.
+        prompt: for the term in the objective.
+        belief: for a sum of logits: the probability of the object, (1,1,S,S) in [0,1]; one half: unknown.
+        shown: for the fusions that need a mask, (1,1,S,S) in [0,1]; None for clicks.
     """
 
     prompt: Prompt
@@ -65,30 +66,30 @@ class Given(NamedTuple):
 
     @classmethod
     def of_box(cls, maps: PromptMaps) -> Given:
-        """Return a box: the object may be anywhere inside."""
+        """Return the forms of a box: the object may be anywhere inside."""
         prompt = as_prompt([maps])
         return cls(prompt, 0.5 - 0.5 * prompt.certainty, 1 - prompt.certainty / prompts.TRUST)
 
     @classmethod
     def of_map(cls, map_: prompts.Map, trust: float = prompts.TRUST) -> Given:
-        """Return a map; with a smaller trust than usual, rivals are told so too."""
+        """Return the forms of a map; a trust below the usual one also weakens the map for the fusions."""
         prompt = as_prompt([prompts.from_map(map_, trust)])
         belief = 0.5 + trust / prompts.TRUST * (prompt.target - 0.5)
         return cls(prompt, belief, belief)
 
     @classmethod
     def of_clicks(cls, maps: PromptMaps) -> Given:
-        """Return clicks."""
+        """Return the forms of clicks."""
         prompt = as_prompt([maps])
         return cls(prompt, 0.5 + prompt.certainty * (prompt.target - 0.5), None)
 
 
 Answer = Callable[[Given], Tensor]
-"""What is given → logits (1,1,S,S)."""
+"""A method: the prompt of an image → logits (1,1,S,S)."""
 
 
 def answers(net: RUN, image: Tensor) -> tuple[dict[str, Answer], Tensor]:
-    """Return every way to use a prompt, by its name in the table, and the logits without one, for (1,3,S,S)."""
+    """Return every method by its name in the table, and the logits without a prompt, for an image (1,3,S,S)."""
     features = net.encode(image)
     output = net.unfold(features, image)
     own, size = output.mask_logits, (image.shape[-2], image.shape[-1])
@@ -112,14 +113,14 @@ def answers(net: RUN, image: Tensor) -> tuple[dict[str, Answer], Tensor]:
 
 
 def closing_logits(net: RUN, image: Tensor, output: RUNOutput, prompt: Prompt, nu: float) -> Tensor:
-    """Return the logits (N,1,H,W) of one more mask step that has the term, after the stages that had none.
+    """Return the logits (N,1,H,W) of a closing step with the prompt's term, after stages without it.
 
     Args:
         net: a network with a mask step.
         image: (N,3,H,W) in [0,1].
         output: ``net(image)``.
-        prompt: what was said.
-        nu: ν.
+        prompt: the prompt.
+        nu: ν, the weight of the term.
     """
     said = prompt.pooled(net.unfold_stride)
     mask_prev, mask = (logits.sigmoid() for logits in output.stage_logits[-2:])
@@ -139,7 +140,7 @@ def _logit(map_: Tensor) -> Tensor:
 
 
 class Case(NamedTuple):
-    """One image of the hold-out: its name, input (1,3,S,S), mask and valid pixels; and another image's mask."""
+    """One image of the hold-out: name, input (1,3,S,S), mask, valid pixels, and the mask of another image."""
 
     name: str
     image: Tensor
@@ -149,7 +150,7 @@ class Case(NamedTuple):
 
 
 def givens(case: Case, folders: Mapping[str, Path]) -> Iterator[tuple[str, Given]]:
-    """Yield what is given for an image without clicks, by name: from the truth, from other methods, and wrong."""
+    """Yield name and forms of every prompt but clicks: from the true mask, from other methods, and wrong ones."""
     size, mask = (case.image.shape[-2], case.image.shape[-1]), case.mask.numpy()
     for kind in prompts.TRUTHFUL:
         maps = prompts.truthful(kind, mask, size, case.name)
@@ -166,7 +167,7 @@ def givens(case: Case, folders: Mapping[str, Path]) -> Iterator[tuple[str, Given
 
 
 def corrected(case: Case, answer: Answer, own: Tensor) -> Clicked:
-    """Correct the map without prompts, ``own`` (h, w), by one method and clicks of its own."""
+    """Correct ``own``, the map without prompts (h, w), by one method with its own clicks."""
     size, mask = (case.image.shape[-2], case.image.shape[-1]), case.mask.numpy()
 
     def answered(made: Sequence[Click]) -> Tensor:
@@ -181,10 +182,10 @@ def measure(checkpoint: Path, data: Path | None, folders: Mapping[str, Path], im
     """Return scores, one row per prompt, method and image of a network's hold-out.
 
     Args:
-        checkpoint: of RUN, or exported weights.
+        checkpoint: a checkpoint of RUN, or exported weights.
         data: data.root, if it differs from the training's.
-        folders: other methods' names → their maps.
-        images: only that many; None: all.
+        folders: name of another method → folder of its maps.
+        images: number of images to use, from the first; None: all.
 
     Raises:
         UserError: not a checkpoint of RUN, data that cannot be used, or missing maps.
@@ -281,8 +282,8 @@ def main() -> None:
     parser.add_argument("sources", nargs="+", type=path_of, metavar="RUN")
     parser.add_data_root(of_training=True)
     parser.add_argument("--maps", nargs="*", default=[], metavar="NAME=FOLDER", help="maps of other methods")
-    parser.add_argument("--images", type=int, help="only the first so many images of the hold-out")
-    parser.add_argument("--csv", type=Path, help="write the scores of every image there")
+    parser.add_argument("--images", type=int, help="use only the first N images of the hold-out")
+    parser.add_argument("--csv", type=Path, help="write the scores of every image to this file")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.run(_measure_all)
 

@@ -2,10 +2,10 @@
 
     python -m scripts.results.step_gains CKPT [data.root=DATA] [--results docs/results]
 
-M̂_k is M_{k−1} plus four parts: the evidence of U, λ's memory, ∇S and the L_S term (method.md 3.5). For every image of
-the hold-out of a checkpoint of RUN, each part is added alone, and the two that bring new information, U's evidence and
-∇S, together. The mean gains are printed and stored for docs/results/mechanism.md. With a gain under 0.001 a step does
-nothing (docs/explanation/method.md 3.5).
+M̂_k is M_{k−1} plus four parts: the evidence of U, λ's memory, ∇S and the L_S term (docs/explanation/method.md 3.5).
+CKPT is a checkpoint of RUN. For every image of its hold-out, each part is added alone, and the two that bring new
+information (U's evidence and ∇S) are also added together. The mean gains are printed and stored for
+docs/results/mechanism.md. A step that gains less than 0.001 does nothing (docs/explanation/method.md 3.5).
 """
 
 from __future__ import annotations

@@ -56,21 +56,21 @@ WATCHED = r"unfolding/|val/gain_|gradient/|val/s_alpha|val/mae"
 def store_run(
     run: Path, model: str, results: Path = DEFAULT, commit: str | None = None, replace: bool = False
 ) -> list[Path]:
-    """Store the numbers of one run; of a run without scores, only the row of its training.
+    """Store the numbers of one run; for a run without scores, store only its row in `runs`.
 
     Args:
         run: the training's folder.
         model: its name in the tables.
         results: docs/results.
-        commit: for a run that did not record its own.
-        replace: replace other numbers of the same training or evaluation.
+        commit: the run's commit, if the run did not record it.
+        replace: replace stored numbers of the same training or evaluation.
 
     Returns:
-        The tables that hold the numbers now.
+        The tables that now hold the numbers.
 
     Raises:
-        UserError: not a run, an unknown commit, scores of another protocol, two evaluations of one kind, or other
-            numbers of the run are stored. Nothing is written then.
+        UserError: not a run, an unknown commit, scores of another protocol, two evaluations of one kind, or
+            different numbers of the run are stored already. Nothing is written in these cases.
     """
     job = read_job(run)
     if "model" not in job.config or "data" not in job.config:
@@ -78,7 +78,7 @@ def store_run(
     own = job.config.get("commit", UNKNOWN)
     commit = commit if own == UNKNOWN else own
     if not commit:
-        raise UserError(f"{run}: its config.yaml does not say of which commit it is: name it with --commit")
+        raise UserError(f"{run}: its config.yaml does not say of which commit it is; name it with --commit")
     training, log = _training(job, model, commit), _log(run)
     rows: dict[str, list[pd.DataFrame]] = {"runs": [pd.DataFrame([training])]}
     for folder, split, variant in _evaluations(run):
@@ -91,18 +91,18 @@ def store_run(
 
 
 def store(new: Mapping[str, pd.DataFrame], results: Path = DEFAULT, replace: bool = False) -> list[Path]:
-    """Put rows into the tables: all of them or, if other numbers are stored, none.
+    """Put rows into the tables: either all of them or, if different numbers are stored already, none.
 
     Args:
-        new: table → rows with its columns, each training's in the order in which they are shown.
+        new: table → rows with its columns; the rows of each training in the order in which they are shown.
         results: docs/results.
-        replace: replace other rows of the same training or evaluation.
+        replace: replace stored rows of the same training or evaluation.
 
     Returns:
-        The tables. A table that already has the rows is not written again.
+        The files of these tables. A file that already has the rows is not written again.
 
     Raises:
-        UserError: other numbers are stored, or a table cannot be read or written.
+        UserError: different numbers are stored already, or a table cannot be read or written.
     """
     folder, problems = results / "data", Problems()
     rows = {name: typed(frame[LAYOUTS[name].columns]) for name, frame in new.items()}
@@ -118,7 +118,7 @@ def store(new: Mapping[str, pd.DataFrame], results: Path = DEFAULT, replace: boo
 
 
 def identity(config: Mapping[str, Any], test_set: str, model: str, source: Path) -> dict[str, Any]:
-    """Return the columns that identify findings on a network's hold-out.
+    """Return the columns that identify a network's measurements on its hold-out.
 
     Args:
         config: the network's configuration.
@@ -127,10 +127,10 @@ def identity(config: Mapping[str, Any], test_set: str, model: str, source: Path)
         source: its checkpoint, for the message.
 
     Raises:
-        UserError: the configuration does not say the network's commit.
+        UserError: the configuration does not record the network's commit.
     """
     if config.get("commit", UNKNOWN) == UNKNOWN:
-        raise UserError(f"{source}: does not say of which commit it is; numbers of it cannot be kept")
+        raise UserError(f"{source}: does not say of which commit it is; its numbers cannot be stored")
     found = {"dataset": test_set.removesuffix(HOLDOUT), "split": "holdout", "size": int(config["data"]["image_size"])}
     return found | {"network": model, "seed": int(config["seed"]), "commit": config["commit"]}
 
@@ -141,7 +141,7 @@ def store_findings(
     measure: Callable[[Path, Path | None, str], pd.DataFrame],
     show: Callable[[pd.DataFrame], Table],
 ) -> None:
-    """Run the command line of a script that measures a checkpoint of RUN, prints the rows and stores them.
+    """Run the command line of a script that measures a checkpoint of RUN, and prints and stores the result.
 
     Args:
         description: the script's description, for `--help`.
@@ -157,7 +157,7 @@ def store_findings(
     parser.add_argument(
         "--results", type=Path, default=DEFAULT, help="where the numbers are stored (default: %(default)s)"
     )
-    parser.add_argument("--replace", action="store_true", help="put these numbers in the place of stored ones")
+    parser.add_argument("--replace", action="store_true", help="replace stored numbers that differ")
 
     def look(arguments: argparse.Namespace) -> None:
         rows = measure(arguments.checkpoint, arguments.data_root, arguments.model)
@@ -169,14 +169,14 @@ def store_findings(
 
 def main() -> None:
     """Run the command line of :func:`store_run`."""
-    parser = ScriptParser("Keep a finished run's numbers in docs/results.")
+    parser = ScriptParser("Store a finished run's numbers in docs/results.")
     parser.add_argument("run", type=Path, help="the training's folder")
     parser.add_argument(
-        "--model", required=True, help="its name in the tables: run, fpn_ds, …; run-X: without X, run+X: with X"
+        "--model", required=True, help="its name in the tables: run, fpn_ds, …; run-X: without X; run+X: with X"
     )
     parser.add_argument("--results", type=Path, default=DEFAULT, help=f"default: {DEFAULT}")
-    parser.add_argument("--commit", help="for a run that did not note its own")
-    parser.add_argument("--replace", action="store_true", help="put these numbers in the place of stored ones")
+    parser.add_argument("--commit", help="the run's commit, if the run did not record it")
+    parser.add_argument("--replace", action="store_true", help="replace stored numbers that differ")
     parser.run(_store)
 
 
@@ -192,7 +192,7 @@ def _print_stored(paths: Sequence[Path]) -> None:
 def _evaluations(run: Path) -> list[tuple[Path, str, Variant]]:
     """Return folder, split and variant of all evaluations without prompts and flips, as `src.eval` recorded them.
 
-    The test of the training itself is used if there is no other.
+    If none of them is the plain test, that of the training itself is used.
     """
     found: dict[tuple[str, Variant], Path] = {}
     for folder in sorted(path.parent for path in run.glob("*/per_image.csv")):
@@ -213,10 +213,10 @@ def _evaluations(run: Path) -> list[tuple[Path, str, Variant]]:
 
 
 def _scores(folder: Path, variant: Variant, gains: Mapping[str, float]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield each table's name with the rows of one evaluation; stages only for the network as it was trained."""
+    """Yield table → rows of one evaluation; rows of `stages` only if the network is evaluated as it was trained."""
     protocol, found = read_image_rows(folder / "per_image.csv")
     if protocol != PROTOCOL:
-        raise UserError(f"{folder / 'per_image.csv'}: has the protocol {protocol}; {PROTOCOL} is what is stored")
+        raise UserError(f"{folder / 'per_image.csv'}: has the protocol {protocol}; only {PROTOCOL} is stored")
     stages = _csv(folder / "metrics.csv")
     for scores in found:
         dataset = scores.dataset.removesuffix(HOLDOUT)
@@ -253,7 +253,7 @@ def _gains(log: pd.DataFrame) -> dict[str, float]:
 
 
 def _epochs(log: pd.DataFrame) -> pd.DataFrame:
-    """Return the logged values of `WATCHED` by epoch; of an epoch that was repeated after a crash, the last ones."""
+    """Return the logged values of `WATCHED` by epoch; if an epoch was repeated after a crash, its last values."""
     watched = log.set_index("epoch").filter(regex=f"^({WATCHED})").rename(lambda epoch: int(epoch) + 1)
     rows = watched.melt(var_name="name", ignore_index=False).reset_index().dropna()
     rows["value"] = [float(f"{value:.{DIGITS}g}") for value in rows["value"]]
@@ -286,7 +286,7 @@ def _csv(path: Path) -> pd.DataFrame:
 
 
 def _differing(layout: Layout, stored: pd.DataFrame, new: pd.DataFrame) -> Iterator[str]:
-    """Yield a problem for each group of ``new`` that is stored with other numbers."""
+    """Yield a problem for each group of ``new`` that is stored with different numbers."""
     before = dict(iter(stored.merge(new[layout.group].drop_duplicates()).groupby(layout.group)))
     for key, rows in new.groupby(layout.group) if before else ():
         if key in before and _text(before[key]) != _text(rows):
@@ -301,12 +301,15 @@ def _merged(group: list[str], stored: pd.DataFrame, new: pd.DataFrame) -> pd.Dat
 
 
 def _text(frame: pd.DataFrame) -> str:
-    """Return a table as CSV; floats read back the same."""
+    """Return a table as CSV; floats keep all their digits."""
     return frame.to_csv(index=False, lineterminator="\n")
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace a file atomically, unless its text is the same already (versions of zlib compress to different bytes)."""
+    """Replace a file atomically, unless it has this text already.
+
+    Texts are compared, not compressed bytes, because versions of zlib compress to different bytes.
+    """
     is_packed = path.suffix == ".gz"
     before = path.read_bytes() if path.exists() else b""
     content = text.encode()
@@ -319,9 +322,9 @@ def _write(path: Path, text: str) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock the folder in the block: trainings that end at the same time store their numbers one after another.
+    """Lock the folder in the block, so that trainings that end at the same time store their numbers in turn.
 
-    Each reads what the one before it wrote.
+    Each then reads what the one before it wrote.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)

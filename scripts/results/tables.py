@@ -42,8 +42,12 @@ STAGES = {"run+stages_1": 1, "run+stages_2": 2, "run+stages_3": 3, OURS: 4, "run
 SPLIT_NAMES = {"test": "test", "holdout": "hold-out"}
 INTERVAL = (
     f"Interval: 95 %, percentile bootstrap over images (the same for both networks) and over each network's seeds, "
-    f"{RESAMPLES} resamples, seed {SEED}. With one seed it speaks of new images, not of new trainings; "
-    "with three it is still somewhat too narrow. In bold where it excludes 0."
+    f"{RESAMPLES} resamples, seed {SEED}. With one seed it covers new images but not new trainings; "
+    "with three it is still somewhat too narrow. Bold: it excludes 0."
+)
+WITHOUT_CLOSING_NOTE = (
+    f"`{WITHOUT_CLOSING}`: the same training, evaluated at M_K; "
+    "without the closing step its masks are as soft as those of the rivals."
 )
 
 
@@ -60,7 +64,8 @@ def main_tables(results: Results) -> list[Table]:
             rows.append([*one.cells, *scores[label], chosen, *cost(results, one)])
         notes = [
             f"{images(models)}, at original size, protocol {PROTOCOLS[PROTOCOL]}.",
-            "Mean over seeds ± standard deviation (one seed: none); best bold, second underlined, ranked as printed.",
+            "Mean ± standard deviation over seeds (one seed: mean only). Best in bold, second underlined, "
+            "ranked as printed.",
             commits(models),
         ]
         tables.append(Table(f"{dataset}-Test, input {size} × {size} px", header, rows, notes))
@@ -84,10 +89,8 @@ def difference_tables(results: Results) -> list[Table]:
             for label, one in rivals.items()
         ]
         notes = [f"{images(models)}. {INTERVAL}"]
-        notes += [f"Best rival: the highest mean S_α on the hold-out, `{best}`."] if best else []
-        notes += [f"`{WITHOUT_CLOSING}`: the same trainings, the final mask M_K: as sharp as its rivals."] * (
-            WITHOUT_CLOSING in models
-        )
+        notes += [f"Best rival: `{best}`, which has the highest mean S_α on the hold-out."] if best else []
+        notes += [WITHOUT_CLOSING_NOTE] * (WITHOUT_CLOSING in models)
         tables += _differences("{}-Test at {} px: RUN minus its rivals".format(*place), rows, notes)
     return tables
 
@@ -110,7 +113,7 @@ def sharpness_tables(results: Results) -> list[Table]:
                 continue
             place, scores, count = f"{dataset}, {named}, {size} px", ranked_scores(models, measures), images(models)
             rows = [[*one.unscaled_cells, *scores[label]] for label, one in models.items()]
-            notes = [f"{count}. Mean over seeds ± standard deviation; best bold, second underlined."]
+            notes = [f"{count}. Mean ± standard deviation over seeds. Best in bold, second underlined."]
             tables.append(Table(f"{place}: sharper masks", heads("network", "logits ×", *measures), rows, notes))
             pairs = [(models.get(_with_unfolding(one.name)), one) for one in models.values()]
             rows = [difference_row(ours, one, measures) for ours, one in pairs if ours and ours.label != one.label]
@@ -129,9 +132,9 @@ def _with_unfolding(name: str) -> str:
 
 
 def round_tables(results: Results) -> list[Table]:
-    """Return the same tables for two rounds, and what the second round adds to each network."""
+    """Return the main and difference tables for two rounds, and what the second round adds to each network."""
     twice = results._replace(images=results.images[results.images["rounds"] == 2].assign(rounds=1))
-    of_one = "Parameters and GMACs: of one look."
+    of_one = "Parameters and GMACs: for one round."
     tables = [
         replace(table, title=f"{table.title}, two rounds", notes=[*table.notes, of_one]) for table in main_tables(twice)
     ]
@@ -144,7 +147,7 @@ def round_tables(results: Results) -> list[Table]:
             rows = [[*one.cells, *difference_cells(added[label])] for label, one in models.items()]
             notes = [
                 f"{images(models)}. The second round minus the first of the same trainings. Interval: 95 %, percentile "
-                f"bootstrap over images and seeds, {RESAMPLES} resamples, seed {SEED}; in bold where it excludes 0."
+                f"bootstrap over images and seeds, {RESAMPLES} resamples, seed {SEED}. Bold: it excludes 0."
             ]
             title = f"{dataset}, {named}, {size} px: what the second round adds"
             tables.append(Table(title, heads("network", "seeds", *SHOWN), rows, notes))
@@ -161,7 +164,8 @@ def _round_gains(rows: pd.DataFrame) -> pd.DataFrame:
 def stage_tables(results: Results) -> list[Table]:
     """Return the scores of M_0 … M_K and M̂_{K+1} of RUN beside those of its control.
 
-    Levels and loss weights rise in both networks, so only the difference is an effect of the unfolding.
+    In both networks levels get finer and loss weights larger from stage to stage, so only the difference between the
+    networks is an effect of the unfolding.
     """
     return [
         _stage_table(f"{dataset}, {named}, {size} px: stage by stage", models)
@@ -171,7 +175,7 @@ def stage_tables(results: Results) -> list[Table]:
 
 
 def compared_stages(results: Results, split: str) -> dict[tuple[str, int], dict[str, pd.DataFrame]]:
-    """Return (data set, size) → RUN, and its control if that was trained too → its rows of `Results.stages`."""
+    """Return (data set, size) → `run`, and `fpn_ds` if it was trained too → its rows of `Results.stages`."""
     stages = results.stages[(results.stages["split"] == split) & ~results.stages["dataset"].isin(TASKS)]
     groups = {place: dict(iter(rows.groupby("network"))) for place, rows in stages.groupby(["dataset", "size"])}
     return {
@@ -224,7 +228,8 @@ def start_table(rows: pd.DataFrame) -> Table:
         number, digits=3
     )
     notes = [
-        "Means over the images of the hold-out. Starts go in at the resolution of the unfolding, between 0.01 and 0.99."
+        "Means over the images of the hold-out. "
+        "Starting masks have the resolution of the unfolding and are limited to 0.01 … 0.99."
     ]
     return _table(f"{_network_of(rows)}: the stages from other starts", "M_0 is", texts, notes)
 
@@ -238,10 +243,10 @@ def gain_table(rows: pd.DataFrame) -> Table:
     """Return the gains, one row per part, one column per mask step, from one network's rows of the table `gains`."""
     notes = [
         "mean|M_{k−1} − G| − mean|M̂_k − G| over the images of the hold-out, at the resolution of the unfolding, "
-        "where M̂_k is M_{k−1} and these parts of the step alone."
+        "where M̂_k is M_{k−1} plus only these parts of the step."
     ]
     texts = _in_order(rows, "part", "step", "gain").map(signed).add_prefix("M̂_")
-    return _table(f"{_network_of(rows)}: what the parts of the mask step gain", "a step of", texts, notes)
+    return _table(f"{_network_of(rows)}: what the parts of the mask step gain", "part of the step", texts, notes)
 
 
 def _in_order(rows: pd.DataFrame, index: str, columns: str, values: str) -> pd.DataFrame:
@@ -264,8 +269,8 @@ def unfolding_tables(results: Results) -> list[Table]:
                     own.sort_values("epoch").groupby("seed")["value"].agg(["first", "last"]).agg(spread)
                 )
         texts = pd.DataFrame(ends).T.rename(columns={"first": "after the first epoch", "last": "after the last"})
-        notes = [f"Mean over {seeds} seed{'s'[: seeds > 1]} ± standard deviation. The gains are those of the hold-out."]
-        tables += [_table(f"{dataset}, {size} px: the unfolding's own numbers", "number", texts, notes)] if ends else []
+        notes = [f"Mean over {seeds} seed{'s'[: seeds > 1]} ± standard deviation. Gains are measured on the hold-out."]
+        tables += [_table(f"{dataset}, {size} px: what the unfolding learned", "number", texts, notes)] if ends else []
     return tables
 
 
@@ -278,7 +283,7 @@ def unfolding_epochs(results: Results) -> pd.DataFrame:
 def _symbol(name: str) -> str:
     """Return the printed form of a logged name.
 
-    `unfolding/gamma_0` → γ of stage 1; `unfolding/mu_0` → μ (shared by the stages, or that of the first).
+    `unfolding/gamma_0` → γ of stage 1; `unfolding/mu_0` → μ (shared by all stages, or that of stage 1).
     """
     kind, _, index = name.rpartition("/")[2].rpartition("_")
     if kind == "gain":
@@ -307,12 +312,12 @@ def _part_table(title: str, models: Networks) -> list[Table]:
         [one.cells[0], *difference_row(one, ours)[1:]] for label, one in models.items() if one.is_ours and label != OURS
     ]
     notes = [
-        f"{images(models)}. First row: the scores; the others: the variant minus `{OURS}` "
-        "(a minus in S_α speaks for RUN).",
+        f"{images(models)}. First row: scores. Other rows: the variant minus `{OURS}` "
+        "(a negative difference in S_α favours RUN).",
         "`run-X`: without X (`ablation=no_X`; `…-closing_step`: an evaluation variant of the same training); "
         "`run+X`: `ablation=X`; `run_paper`: the model as published.",
         INTERVAL,
-        "With one seed each, bold is a reason for a second seed, no result: "
+        "With one seed, a bold difference is a reason to train a second seed, not a finding: "
         "two trainings of one network can differ by as much.",
     ]
     return _differences(f"{title}: parts and choices", rows and [score_row(ours), *rows], notes)
@@ -327,8 +332,11 @@ def _whole_unfolding_table(title: str, models: Networks) -> list[Table]:
         for end in (ending, "")
     ]
     rows = [difference_row(models[on], models[off]) for on, off in pairs if on in models]
-    sharpens = f"Like for like: the rows with `{ending}`, a step that sharpens."
-    notes = [f"{images(models)}. A plus in S_α speaks for the unfolding.", sharpens, INTERVAL]
+    sharpens = (
+        f"Only the rows with `{ending}` compare like with like: the closing step sharpens masks, "
+        "and networks without unfolding have none."
+    )
+    notes = [f"{images(models)}. A positive difference in S_α favours the unfolding.", sharpens, INTERVAL]
     return _differences(f"{title}: all of the unfolding", rows, notes)
 
 
@@ -351,18 +359,16 @@ def task_tables(results: Results) -> list[Table]:
         pairs = [(OURS, label) for label in models if label != OURS] + [(WITHOUT_CLOSING, label) for label in as_soft]
         rows = [score_row(one, measures) for one in models.values()]
         rows += [difference_row(models[ours], models[label], measures) for ours, label in pairs if ours in models]
-        inside = " Inside the field of view; means over images, AUC too." if "auc" in measures else ""
+        inside = " Only pixels in the field of view; means over images, AUC too." if "auc" in measures else ""
         notes = [f"{images(models)}, at original size, protocol {PROTOCOLS[PROTOCOL]}.{inside}"]
-        notes += [f"`{WITHOUT_CLOSING}`: the same training, the final mask M_K: as soft as its rivals."] * (
-            WITHOUT_CLOSING in models
-        )
+        notes += [WITHOUT_CLOSING_NOTE] * (WITHOUT_CLOSING in models)
         notes += [INTERVAL, commits(models)]
         tables += _differences(f"{dataset}, test, input {size} × {size} px", rows, notes, measures)
     return tables
 
 
 def rate_tables(results: Results) -> list[Table]:
-    """Return models by learning rates: the best hold-out S_α of the short runs."""
+    """Return the best hold-out S_α of the short runs, one row per model, one column per learning rate."""
     tables = []
     for (dataset, size, epochs), runs in results.runs.groupby(["dataset", "size", "epochs"]):
         chosen = runs[runs.groupby("network")["lr"].transform("nunique") > 1]
@@ -373,8 +379,8 @@ def rate_tables(results: Results) -> list[Table]:
             marks = ranks([mean(found) if found else None for found in values], True, DIGITS)
             rows.append([Cell(f"`{model}`"), *map(Cell, map(spread, values), marks)])
         notes = [
-            "Best S_α on the hold-out (validation, at the masks' size) over the epochs; "
-            "the best rate of each row is taken."
+            "S_α on the hold-out at the best epoch (validation, at the masks' size). "
+            "Each network is trained with the best rate of its row."
         ]
         header = heads("model", *(f"lr {lr:g}" for lr in rates))
         tables += [Table(f"{dataset}, {size} px, {epochs} epochs: learning rates", header, rows, notes)] if rows else []
@@ -382,7 +388,7 @@ def rate_tables(results: Results) -> list[Table]:
 
 
 def cost_tables(results: Results) -> list[Table]:
-    """Return the hours of training."""
+    """Return the hours of training, by data set, size and number of epochs."""
     runs = results.runs
     if runs.empty:
         return []
@@ -390,7 +396,7 @@ def cost_tables(results: Results) -> list[Table]:
     rows = [
         [Cell(str(text)) for text in (*key, len(own), number(own["hours"].sum(min_count=1), 2))] for key, own in groups
     ]
-    notes = ["Wall clock of all epochs, validation included, of all trainings behind these results."]
+    notes = ["Wall-clock time of all epochs, validation included, over all trainings behind these results."]
     unknown = runs["hours"].isna().sum()
-    notes += [f"{unknown} of them left no times."] if unknown else []
+    notes += [f"{unknown} of the trainings recorded no times."] if unknown else []
     return [Table("Hours", heads("training set", "px", "epochs", "trainings", "hours"), rows, notes)]

@@ -1,4 +1,4 @@
-"""A network alone: made of its file without Lightning, Hydra or torchmetrics."""
+"""A network alone: rebuilt from its file without Lightning, Hydra or torchmetrics."""
 
 from __future__ import annotations
 

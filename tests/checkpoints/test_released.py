@@ -1,4 +1,4 @@
-"""The authors' files: told apart, read strictly where it matters, and used wherever a checkpoint is."""
+"""The authors' files: recognised, read strictly where it matters, and accepted wherever a checkpoint is."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def weights(content: Any) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def path(state, tmp_path_factory) -> Path:
-    """As a training on several GPUs with a FLOP counter would have written it."""
+    """The file as a training on several GPUs with a FLOP counter would have written it."""
     path = tmp_path_factory.mktemp("released") / PATH
     counters = {"module.total_ops": torch.zeros(1), "module.shared_encoder.conv1.total_params": torch.zeros(1)}
     torch.save({f"module.{name}": tensor for name, tensor in state.items()} | counters, path)
@@ -87,7 +87,7 @@ def test_wrappers_prefixes_and_counters_come_off(state, wrapper):
 
 
 def test_dead_tensors_are_never_read(state):
-    fill()  # skips where the names of the authors' class are not here
+    fill()  # skips the test if the names of the authors' class are missing
     dead = json.loads((SHARED / "released_state_dict.json").read_text()).keys() - state.keys()
     assert len(dead) == 775
     own = weights(state | {name: torch.full((1,), torch.nan) for name in dead})
@@ -138,7 +138,7 @@ def test_feder_is_no_run_and_the_reverse(path, tmp_path):
     with pytest.raises(UserError, match="is a checkpoint of RUN/ResNet50, not of FEDER"):
         load_feder(path)
     assert load_feder(tmp_path / "feder.pth").channels == NARROW
-    fill()  # skips where the names of the authors' class are not here
+    fill()  # skips the test if the names of the authors' class are missing
     names = json.loads((SHARED / "feder_state_dict.json").read_text()).keys()
     assert content.keys() <= names
     assert {name for name in names - content.keys() if not name.startswith(("GCM3.AGFG_LH.", "GCM3.AGFG_HL."))} == {
@@ -219,7 +219,7 @@ def test_an_export_keeps_every_bit(path, exported):
 
 
 def test_commands_take_the_file(path, exported, tmp_path):
-    """The same map from the file, from its export and from the test, whose report says whose weights they are."""
+    """The file, its export and the test give the same map, and the report of the test says whose weights they are."""
     write_set(tmp_path / "TestDataset" / "CAMO", ["a"])
     for name, file in {"file": path, "exported": exported}.items():
         source = f"input={tmp_path / 'TestDataset' / 'CAMO' / 'Imgs'}"

@@ -1,4 +1,4 @@
-"""Configurations of older files: what has moved is found again, what is gone is named."""
+"""Configurations of older files: settings that moved are found, settings that are gone are named."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def upgraded_run(**settings: Any) -> dict[str, Any]:
 
 
 def test_every_former_setting_of_run_has_a_place():
-    """Each, changed alone, changes one thing in what it becomes."""
+    """Changing one old setting changes one thing in the upgraded configuration."""
     changed = {
         "levels": [8, 8],
         "share_stages": "all",

@@ -1,4 +1,4 @@
-"""What is typed arrives: paths with any letter, texts that look like numbers, W&B's dashes."""
+"""Settings are taken as typed: paths with any characters, texts that look like numbers, W&B's dashes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command lines themselves: exit status and words, no traceback."""
+"""Commands as users run them: exit status and messages, no traceback."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_an_output_folder_that_cannot_be_written(mode, tmp_path):
 
 @pytest.mark.parametrize("mode", ["run", "sweep"])
 def test_an_output_folder_without_a_name(mode, capsys, tmp_path, monkeypatch):
-    """What `paths.output_dir=$FOLDER` makes of a variable that is not set."""
+    """The empty value of `paths.output_dir=$FOLDER` when the variable is not set."""
     monkeypatch.chdir(tmp_path)
     callback, config = CheckOutputFolder(), OmegaConf.create({"hydra": {mode: {"dir": ""}}})
     with pytest.raises(SystemExit) as ended:

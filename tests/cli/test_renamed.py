@@ -1,4 +1,4 @@
-"""Old names of choices: every one leads to a new one that exists, and says so in a line."""
+"""Old names of choices: each stands for a new one that exists, and a line says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's folder belongs to one live process, and nothing of anybody else's in it is overwritten."""
+"""A run's folder belongs to one live process, and no file that is not the run's is overwritten in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The head of the scripts: the data root as the commands take it, help, one line per mistake and the exit status."""
+"""What all scripts share: the data root as the commands take it, help, one line per mistake and the exit status."""
 
 from __future__ import annotations
 

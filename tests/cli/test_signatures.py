@@ -1,4 +1,4 @@
-"""Parameters read from sources are those that Python sees."""
+"""Parameters that are read from source code equal those that Python reports."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_ablation_runs_one_batch(name, configs):
 
 @pytest.mark.parametrize(("branches", "absent"), [("small", "_l."), ("large", "_s.")])
 def test_one_branch_alone_leaves_nothing_idle(make_run, branches, absent):
-    """With γ the mask step of `large` has a reader and stays."""
+    """With γ, a network with the branch `large` alone still uses the mask step, so the step is kept."""
     net = make_run(state_space={"branches": branches}, unfold_stride=4)
     assert not any(absent in name for name in net.state_spaces.state_dict())
     assert len(net.mask_steps) == (branches == "small")
@@ -75,7 +75,7 @@ def test_without_context_no_level_hears_of_another(make_run):
 
 @pytest.mark.parametrize("robe_image", [True, False])
 def test_without_robe_image_u_is_blind_where_the_mask_is_one(make_run, robe_image):
-    """There B̂ ≈ 0 whatever C is: only C itself could tell U that the mask is wrong (method.md 3.3)."""
+    """In that region B̂ ≈ 0 whatever C is: only C itself can tell U that the mask is wrong (method.md 3.3)."""
     u = make_run(robe={"reads_image": robe_image}).eval().robes[0].network
     mask, background = torch.ones(1, 1, 16, 16), torch.zeros(1, 3, 16, 16)
     one, other = u(mask, background, torch.rand(1, 3, 16, 16)), u(mask, background, torch.rand(1, 3, 16, 16))

@@ -13,7 +13,7 @@ from tests.fixtures.tiny import config
 
 EXPERIMENTS = sorted(path.stem for path in (Path(CONF) / "experiment").glob("*.yaml"))
 NOT_FOR_OTHERS = {"quickstart"}
-"""Experiments with settings of RUN alone: another model is told that it has none of the name."""
+"""Experiments with settings that only RUN has: another model is refused, because it has no such setting."""
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ SIZE = (65, 47)
 
 @pytest.mark.parametrize("path", ENCODERS)
 def test_shipped_encoder(path):
-    """Shapes at an odd size, channels-last memory without another result, and a gradient for every parameter.
+    """Check shapes at an odd size, equal results in channels-last memory, and a gradient for every parameter.
 
     DDP runs with `find_unused_parameters=false`, so a parameter that no feature depends on would stop it.
     """
@@ -32,7 +32,7 @@ def test_shipped_encoder(path):
     encoder: PyramidEncoder = instantiate(config, weights=None).eval()
     for norm in encoder.modules():
         if isinstance(norm, nn.BatchNorm2d) and not norm.weight.any():
-            nn.init.ones_(norm.weight)  # ResNet's branches start closed
+            nn.init.ones_(norm.weight)  # ResNet's branches start with scale 0
     image = torch.rand(1, 3, *SIZE)
     pyramid = encoder(image)
     expected = {s: (1, encoder.channels[s], -(-SIZE[0] // s), -(-SIZE[1] // s)) for s in STRIDES}

@@ -1,4 +1,4 @@
-"""Every shipped experiment runs, and its optimiser sees the same number of images a step on any number of devices."""
+"""Every shipped experiment runs, and its optimiser sees the same number of images per step on any number of devices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.fixtures.tiny import TINY_OVERRIDES, config
 EXPERIMENTS = sorted(path.stem for path in (Path(CONF) / "experiment").glob("*.yaml"))
 TINY = [*TINY_OVERRIDES, "model.net.channels=16"]
 OWN = {"finetune": ["data=camo", "init=null"]}
-"""Of experiments on somebody's own images and weights: others in their place."""
+"""Overrides for experiments that need the user's own images and weights: stand-ins for both."""
 QUICK = ["experiment=quickstart", *TINY, "data.num_train=16", "data.num_val=2", "data.num_test=2"]
 
 

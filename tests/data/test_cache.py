@@ -146,7 +146,7 @@ def test_bound(root: Path, cache: Path) -> None:
     time.sleep(0.01)
     (cache / "images" / ".left.part").write_bytes(b"by a killed process")
     os.utime(cache / "images" / ".left.part", (0, 0))
-    small.build(int(needed))  # the older file gives way
+    small.build(int(needed))  # the older file is deleted
     assert len(files(cache)) == 1
     assert small._opened() is not None
     assert whole._opened() is None

@@ -93,7 +93,7 @@ def test_workers_give_reproducible_and_different_samples(tmp_path: Path) -> None
 def test_the_holdout_can_stand_in_the_place_of_the_test_sets(tmp_path: Path) -> None:
     data = module(write_root(tmp_path), val_fraction=0.3, test_sets=[])
     data.test_on_holdout()
-    data.setup("test")  # as Lightning calls it once more
+    data.setup("test")  # Lightning calls it a second time
     (loader,) = data.test_dataloader()
     assert data.test_names == ["MINE-holdout"]
     assert names(loader) == names(data.val_dataloader()) != []
@@ -135,7 +135,7 @@ def test_absent_test_sets_are_left_out_aloud(tmp_path: Path) -> None:
     assert any("NC4K" in note for note in data.describe()["notes"])
     with pytest.raises(UserError, match=r"test_sets=\[\]"):
         module(tmp_path, test_sets=["NC4K"]).setup("fit")
-    with pytest.raises(UserError, match=r"did you mean NC4K\?"):  # no published set: not absent, but misspelt
+    with pytest.raises(UserError, match=r"did you mean NC4K\?"):  # not a published set, so misspelt rather than absent
         module(tmp_path, test_sets=["MINE", "NC4KK"]).setup("fit")
     module(tmp_path, test_sets=[]).setup("fit")
 
@@ -216,7 +216,7 @@ def test_all_problems_come_at_once(tmp_path: Path) -> None:
         *(path for path, _ in BREAKS.values()),
     ):
         assert expected in text
-    with pytest.raises(UserError):  # a failed set-up is not taken for a finished one
+    with pytest.raises(UserError):  # a failed set-up does not count as done
         data.setup("fit")
 
 

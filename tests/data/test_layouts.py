@@ -1,4 +1,4 @@
-"""Every layout of the public archives, told apart by nothing but names; and what is said when a set is not there."""
+"""Every layout of the public archives, recognised by names alone, and the message when a set is missing."""
 
 from pathlib import Path
 
@@ -148,7 +148,7 @@ def test_fields_of_view_travel_with_the_samples(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:DRIVE-T")
 def test_a_split_of_images_and_fields_of_view_is_absent(tmp_path: Path) -> None:
-    """The challenge gives DRIVE's test images out without labels; `mask` isn't the vessels."""
+    """The challenge distributes DRIVE's test images without labels; `mask` is the field of view, not the vessels."""
     plant(tmp_path, [path for path in LAYOUTS["DRIVE"][0] if "1st_manual/01" not in path])
     assert locate_set(tmp_path, "test", "DRIVE") is None
     assert "no labels" in missing_set(tmp_path, "test", "DRIVE")

@@ -1,4 +1,4 @@
-"""What a mask's values mean, and that training, verify and score find the same in masks that cannot be meant."""
+"""What a mask's values mean, and that training, verify and score refuse implausible masks alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What own files are called: patterns, trees, sets of the same names, and formats."""
+"""Names of the user's own files: patterns, subfolders, sets with the same file names, and formats."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_extremes_neither_overflow_nor_drift(value: int, size: tuple[int, int]) 
 
 @pytest.mark.parametrize("order", ["width first", "by shrinkage"])
 def test_the_installed_pillow_decides_the_order(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow up to 12 shrinks the width first, 13 the side that shrinks more; other versions resize by themselves."""
+    """Pillow up to 12 shrinks the width first, 13 the side that shrinks more; with other versions Pillow resizes."""
     monkeypatch.setattr(resize, "_pillow", lambda image, height, width: resize._resized(image, height, width, order))
     assert resize.pillow_order.__wrapped__() == order
     monkeypatch.setattr(resize, "_pillow", lambda image, height, width: np.zeros((height, width, 3), np.uint8))

@@ -105,7 +105,7 @@ def megabytes(pid: int | str = "self") -> float:
 @pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_nothing_grows_over_epochs(tmp_path: Path, cached: bool, workers: int) -> None:
-    """24 images of 0.4 MB: an epoch's worth left behind five times would be 46 MB, a handle an image 120."""
+    """24 images of 0.4 MB: leaking every image of five epochs would be 46 MB, or 120 open handles."""
     write_scenes(tmp_path / "TrainDataset" / "MINE", 24, "n", size=(320, 400))
     data = COSDataModule(
         tmp_path,
@@ -132,7 +132,7 @@ def test_nothing_grows_over_epochs(tmp_path: Path, cached: bool, workers: int) -
         pids = ["self", *([worker.pid for worker in train._iterator._workers] if workers else [])]  # type: ignore[union-attr]
         marks.append([(open_files(pid), megabytes(pid)) for pid in pids])
     for i, (early, late) in enumerate(zip(marks[2], marks[-1], strict=True)):
-        # What leaks stays: a pipe that is open for a moment is not in every one of the last epochs.
+        # A leak stays open: a pipe that is open for a moment is not seen in every one of the last epochs.
         assert min(mark[i][0] for mark in marks[-3:]) <= early[0]
         assert late[1] - early[1] < 30
 

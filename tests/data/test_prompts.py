@@ -1,4 +1,4 @@
-"""Prompts made from the truth say what is true, as surely as they should."""
+"""Prompts made from the true mask agree with it, with the certainty that they should have."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_several_clicks_on_one_mask_mend_one_region_after_the_other():
     places = [(int(click.y * 40), int(click.x * 60), click.is_object) for click in made]
     assert places[0] == (12, 15, True)
     assert {(28, 45, True), (8, 50, False)} <= set(places[:3])
-    assert len(places) == 3  # discs: nothing is left to mend
+    assert len(places) == 3  # discs: nothing is left to correct
     bar = prompts.clicks(rectangle(10, 20, 0, 60), np.zeros(SIZE, bool), 4)
     assert len({round(click.x * 60) // 10 for click in bar}) == 4
     assert prompts.clicks(mask, mask, 3) == []
@@ -143,7 +143,7 @@ def test_wrong_prompts_are_wrong_and_timid():
         made = prompts.wrong(mask, other, SIZE, np.random.default_rng(seed))
         assert 0 < made.certainty.max() <= prompts.WRONG_TRUST
         sure = made.certainty > 0.5 * made.certainty.max()
-        assert made.target[sure & disc(20, 15, 4)].mean() < 0.5  # the object is denied
+        assert made.target[sure & disc(20, 15, 4)].mean() < 0.5  # the prompt calls the true object background
         kinds.add((bool(made.target.any()), bool(made.target[0, 30] > 0.5)))
     assert len(kinds) == 3
 

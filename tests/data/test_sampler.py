@@ -1,4 +1,4 @@
-"""The training order depends on seed and epoch alone, wherever it is taken up."""
+"""The training order depends on seed and epoch alone, also when it is resumed in the middle."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def order(epoch: int = 0, batch: int = 0) -> EpochSampler:
 @pytest.mark.parametrize("batch", [0, 1, 4, 5])
 def test_a_resumed_epoch_is_the_rest_of_the_whole_one(batch):
     assert list(order(epoch=2, batch=batch)) == list(order(epoch=2))[4 * batch :]
-    assert len(order(epoch=2, batch=batch)) == 20  # Lightning counts batches by it
+    assert len(order(epoch=2, batch=batch)) == 20  # Lightning counts batches with len()
 
 
 def test_the_next_epoch_is_whole_again():
     sampler = order(epoch=2, batch=3)
-    sampler.set_epoch(2)  # Lightning says it again
+    sampler.set_epoch(2)  # Lightning sets the epoch a second time
     assert len(list(sampler)) == 8
     sampler.set_epoch(3)
     assert list(sampler) == list(order(epoch=3))

@@ -43,7 +43,7 @@ def test_the_holdout_of_camo_is_pinned(shared_data: Path) -> None:
 def test_kvasir_is_parted_80_10_10(shared_data: Path) -> None:
     train, val, test = parts(module(shared_data, train_sets=["Kvasir-SEG"], val_fraction=0.1, test_fraction=0.1))
     assert len(train) + len(val) + len(test) == 1000
-    assert (len(val), len(test)) == (89, 104)  # a hash draws lots: 100 ± 9.5
+    assert (len(val), len(test)) == (89, 104)  # a hash acts like a random draw: 100 ± 9.5
     assert not {*train} & {*val} | {*train} & {*test} | {*val} & {*test}
 
 
@@ -61,7 +61,7 @@ def test_frames_of_one_sequence_stay_together(tmp_path: Path, options: dict[str,
         {clinic_sequence(name) for name in part}
         for part in parts(module(tmp_path, train_sets=["CVC-ClinicDB"], **options))
     ]
-    assert sum(len(side) for side in sides) == 29  # none is on two sides
+    assert sum(len(side) for side in sides) == 29  # no group is on both sides
     assert sides[0]
     assert sides[1]
 

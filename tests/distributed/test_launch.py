@@ -1,4 +1,4 @@
-"""Who has started this process, and whether its devices are there: unit by unit, without a second process."""
+"""Which launcher started this process, and whether its devices exist: unit tests without a second process."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_devices_that_are_there(monkeypatch):
 def batch_script(
     folder: Path, status: int, saves: bool, *words: str, **variables: str
 ) -> tuple[int, list[str], str, str]:
-    """Run the batch script with stand-ins for SLURM's commands; return status, srun's and scontrol's words, stderr.
+    """Run the batch script with stand-ins for SLURM's commands; return status, arguments of srun and scontrol, stderr.
 
     The real ones: `make test-slurm`.
     """
@@ -175,7 +175,7 @@ def test_the_batch_script_in_an_array(tmp_path):
         (1, 1, False, "wrong", True, True),  # what rank 0 may not see
         (0, 0, True, "wrong", True, False),
         (1, 0, True, "wrong", True, False),  # this process's share of the images
-        (0, 0, True, "Connection closed by peer", True, True),  # by a process that may have said why
+        (0, 0, True, "Connection closed by peer", True, True),  # by a process that may have printed the reason
         (1, 0, True, "Connection closed by peer", False, True),
     ],
 )
@@ -193,7 +193,7 @@ def test_which_process_reports(rank, node, trained, text, reports, waits, monkey
         error = met.value
     assert first_rank.must_report(error) == reports
     assert bool(slept) == waits
-    monkeypatch.setattr(first_rank._asked_to_end, "wait", lambda _: True)  # another process has said it, and has ended
+    monkeypatch.setattr(first_rank._asked_to_end, "wait", lambda _: True)  # another process has reported it and ended
     assert first_rank.must_report(error) == (reports and not (waits and node))
 
 

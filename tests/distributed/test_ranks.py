@@ -53,7 +53,7 @@ def _forks() -> Iterator[None]:
 
 
 def complete(words: list[str], folder: Path, **variables: str) -> str:
-    """What a command prints that must not fail, run in ``folder``."""
+    """Run a command in ``folder`` and return its output; fail if it fails."""
     done = run(*words, cwd=folder, **variables)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -65,7 +65,7 @@ def folders(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
-    """Number of processes → what `Recorder` saw, the test's scores and the last weights; 4 images a step, 10 steps."""
+    """Number of processes → records of `Recorder`, test scores and last weights; 10 steps of 4 images."""
     found = {}
     variables = dict(os.environ)
     for count in (1, 2):
@@ -81,7 +81,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any
             "+model.optimizer.eps=1e-2",
             # Every step multiplies rounding errors, by a factor that depends on the processor.
             "model.optimizer.lr=1e-4",
-            "model.net.closing_step=false",  # its logit is steep: last bits would be more than 1e-6 in a score
+            "model.net.closing_step=false",  # its logit is steep: rounding would change scores by more than 1e-6
             "data.num_train=43",
             "data.num_val=5",
             "trainer.num_sanity_val_steps=-1",
@@ -113,7 +113,7 @@ def test_each_validation_image_counts_once(records):
     """Five images, two processes; before the training, with the same weights."""
     before = [records[count]["validations"][0] for count in (1, 2)]
     assert sorted(before[0].pop("names")) == sorted(before[1].pop("names"))
-    for name, (value,) in before[0].items():  # the gains too: Lightning's own mean would be that of 4 images
+    for name, (value,) in before[0].items():  # the gains too: Lightning's own mean would cover only 4 images
         assert before[1][name] == pytest.approx([value] * 2, abs=1e-6), name
     assert {"val/s_alpha", "val/mae", "val/gain_1"} <= before[0].keys()
 
@@ -126,7 +126,7 @@ def test_the_first_process_reads_the_test_sets_alone(records):
 
 
 def test_a_multirun_of_two_processes_each(tmp_path):
-    """No process but the first makes folders or jobs, and W&B sees one run a job."""
+    """Only the first process creates folders and jobs, and W&B sees one run per job."""
     words = [
         "src.train",
         "-m",
@@ -149,7 +149,7 @@ def test_a_multirun_of_two_processes_each(tmp_path):
 
 
 def test_torchrun(tmp_path):
-    """Both processes find the folder that nobody named; only the first speaks and writes `.hydra`."""
+    """Without a named folder both processes use the same one; only the first prints and writes `.hydra`."""
     words = [
         "torch.distributed.run",
         "--nproc-per-node=2",
@@ -257,7 +257,7 @@ def test_sigterm_in_the_test_phase(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("encoder", ["resnet50", "tf_efficientnet_lite0", "mobilenetv4_conv_small"])
 def test_synchronised_norms_keep_their_activations(encoder):
-    """PyTorch's own conversion takes them out of timm's norms."""
+    """PyTorch's own conversion removes the activations from timm's norm layers."""
     net, image = PyramidEncoder(encoder, None).eval(), torch.rand(1, 3, 64, 64)
     norms = [name for name, layer in net.named_modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     with torch.no_grad():

@@ -39,7 +39,7 @@ def test_the_first_signal_is_noted_and_the_handlers_come_back(capsys):
 
 
 def test_a_notice_of_submitit_is_a_request_like_sigterm(monkeypatch, capsys):
-    """In its jobs alone: elsewhere SIGUSR2 is the user's."""
+    """SIGUSR2 is handled in submitit's jobs only; elsewhere it is left to the user."""
     before = signal.getsignal(signal.SIGUSR2)
     with StopRequest():
         assert signal.getsignal(signal.SIGUSR2) == before
@@ -94,12 +94,12 @@ def test_a_signal_to_the_children_is_not_a_second_one():
         os.waitpid(child, 0)
         assert request._second is not None
         os.set_blocking(request._second._read, False)
-        with contextlib.suppress(BlockingIOError):  # the child's end is a signal too, if anybody listens to it
+        with contextlib.suppress(BlockingIOError):  # the child's end sends a signal too, if a handler is set
             assert signal.SIGTERM not in os.read(request._second._read, 64)
 
 
 class Unsendable:
-    """Meets what full shared memory does: the queue's own thread cannot pickle a batch."""
+    """Raises what full shared memory causes: the queue's own thread cannot pickle a batch."""
 
     def __reduce__(self) -> str:
         raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")

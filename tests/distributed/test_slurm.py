@@ -39,7 +39,7 @@ def _cluster() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, _cluster: None) -> Path:
-    """Two processes on one node, which nothing stops."""
+    """A training of two processes on one node that runs without interruption."""
     folder = tmp_path_factory.mktemp("whole")
     job = submit(folder / "log", [], [*TRAINING, f"paths.output_dir={folder / 'run'}"])
     assert job.ended()["JobState"] == "COMPLETED", job.output()
@@ -124,7 +124,7 @@ def test_time_limit(whole, tmp_path):
 
 
 def test_time_that_is_too_short(tmp_path):
-    """A job that is stopped before it has saved anything would do so for ever."""
+    """A job that is stopped before it has saved anything must not be requeued, or it would be stopped for ever."""
     job = submit(tmp_path / "log", [], [*TRAINING, f"paths.output_dir={tmp_path / 'run'}"])
     wait_for(lambda: len(processes(f"paths.output_dir={tmp_path / 'run'}")) >= 2, 60, job.output)
     slurm("scancel", "--signal=TERM", job.number)
@@ -134,7 +134,7 @@ def test_time_that_is_too_short(tmp_path):
 
 
 def test_preemption_and_requeue(whole, tmp_path):
-    """A job of more weight takes the nodes; later somebody types `scontrol requeue`."""
+    """A job of higher priority takes the nodes; later somebody types `scontrol requeue`."""
     place = f"paths.output_dir={tmp_path / 'run'}"
     job = submit(tmp_path / "log", ["--partition=low", "--exclusive"], [*TRAINING, *HALF_A_SECOND, place])
     job.reached(1, tmp_path / "run")
@@ -151,7 +151,7 @@ def test_preemption_and_requeue(whole, tmp_path):
 
 
 def test_a_task_that_is_killed(whole, tmp_path):
-    """The other one does not wait for it; the job has failed and can be requeued by hand."""
+    """When one process is killed, the other does not wait for it; the job fails and can be requeued by hand."""
     place = f"paths.output_dir={tmp_path / 'run'}"
     job = submit(tmp_path / "log", [], [*TRAINING, *HALF_A_SECOND, place])
     job.reached(2, tmp_path / "run")

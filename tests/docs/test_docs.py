@@ -150,7 +150,7 @@ def test_every_import_of_the_pages_works(line: str) -> None:
 
 
 def test_the_pages_have_commands_and_links_to_look_at() -> None:
-    """The two tests above pass on nothing, so there must be something."""
+    """The two tests above pass on empty lists, so the lists must not be empty."""
     assert len(command_lines()) > 30
     assert python_imports()
     assert sum(len(LINK.findall(prose(page))) for page in PAGES) > 50

@@ -28,7 +28,7 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def names(*arguments, **options) -> list[str]:
-    """Return the names of what an input means."""
+    """Return the names of the pictures that an input stands for."""
     return [source.name for source in find_sources(*arguments, **options)]
 
 

@@ -1,4 +1,4 @@
-"""A network as a folder for the Hub: the same bits, a card that says what it is, no network for what is local."""
+"""A network as a folder for the Hub: the same bits, a model card, and no internet access for local folders."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHIPPED = ROOT / "docs" / "results" / "weights" / "run-camo-lite0.safetensors"
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail a test that asks the Hub for anything."""
+    """Make any request to the Hub fail the test."""
     monkeypatch.setattr(hub, "hf_hub_download", lambda *_, **__: pytest.fail("the Hub was asked"))
 
 

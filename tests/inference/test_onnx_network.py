@@ -64,7 +64,7 @@ def test_what_was_settled_at_the_export_cannot_be_chosen(tmp_path):
 
 
 def test_prompts_go_into_the_file(tmp_path, photograph):
-    """The hand-made network mixes what is said with the red channel."""
+    """The hand-made network mixes the prompt with the red channel."""
     opened = Predictor(write_prompted_onnx(tmp_path / "prompted.onnx"))
     picture = np.tile(photograph, (2, 1, 1))[:64, :64]
     box, red = (0, 0, 32, 64), picture[..., 0]

@@ -88,12 +88,12 @@ def filled(polygons: list[list[float]], height: int, width: int) -> np.ndarray:
 
 
 def shrunk(path: Path) -> np.ndarray:
-    """Return what the network reads of a picture, uint8 (64, 64, 3)."""
+    """Return the network's input for a picture, uint8 (64, 64, 3)."""
     return resize_bilinear(np.asarray(Image.open(path)), 64, 64)
 
 
 def expected(path: Path) -> Result:
-    """Return what the page should make of a picture: the red channel of what the network reads, enlarged as logits."""
+    """Return the mask that the page should show: the red channel of the network's input, enlarged as logits."""
     probability = np.clip(shrunk(path)[..., 0] / 255, 0.001, 0.999)
     image = np.asarray(Image.open(path))
     levels = enlarged_levels(np.log(probability / (1 - probability)).astype(np.float32), *image.shape[:2])
@@ -190,7 +190,7 @@ def test_a_file_that_is_no_picture(page, picture, tmp_path):
 
 
 def test_pasted_and_dropped(page):
-    """What the browser hands over is made in the page; a test cannot drag from a desktop."""
+    """The dropped data are made in the page, because a test cannot drag from a desktop."""
     for event, carrier in (("paste", "clipboardData"), ("drop", "dataTransfer")):
         page.run("document.getElementById('status').textContent = ''")
         page.run(GIVE, event, carrier)
@@ -246,7 +246,7 @@ def test_axe_finds_nothing(page, picture, size, scheme):
 
 
 def test_any_static_host_serves_it(site, browser, tmp_path):
-    """Written as a folder, below a path, by a server that knows nothing of it."""
+    """The page is written as a folder and served below a path by a plain web server."""
     site.write(tmp_path / "some" / "place")
     handler = functools.partial(QuietHandler, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

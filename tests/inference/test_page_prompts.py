@@ -1,4 +1,4 @@
-"""What a person shows on the page of `src.demo`, in a real browser; a network made by hand mixes it into the mask."""
+"""Prompts on the page of `src.demo`, in a real browser; a network made by hand mixes them into the mask."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def take(page: Page, tool: str) -> None:
 
 
 def said(page: Page) -> Said:
-    """Return what is drawn on the picture: marks say their places in percent of it."""
+    """Return the marks on the picture, with their places in percent of its size."""
     box, clicks = None, []
     for kind, *shares in page.run(MARKS):
         left, top, width, height = (value * side / 100 for value, side in zip(shares, (WIDTH, HEIGHT) * 2, strict=True))
@@ -207,7 +207,7 @@ def test_a_file_without_the_inputs_says_why_there_are_no_tools(browser, picture,
 
 
 def test_the_box_gives_the_mask_of_predict(browser, picture, exported_prompts):
-    """Of a RUN, drawn on the page, and given to the checkpoint in Python."""
+    """A RUN gives the same mask for a prompt on the page and for the same prompt to the checkpoint in Python."""
     model = exported_prompts / EXPORTED
     with served(make_site(model, real_runtime(), OnnxNetwork(model))) as address:
         browser.open(address)

@@ -1,4 +1,4 @@
-"""What is said about a picture as two maps, what cannot be said, and what the predictor makes of it."""
+"""Prompts become two maps, impossible prompts are refused, and the predictor uses them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def prompted(tmp_path_factory) -> Predictor:
 
 
 def test_a_box_is_exact_in_the_networks_pixels():
-    """Against ten times as many pixels, each in or out."""
+    """Compare with ten times as many pixels per side, each inside or outside."""
     box, side, fine = (10.5, 5, 48, 30.2), 20, 200
     target, certainty = Said(box=box, trust=0.8).maps(HEIGHT, WIDTH, side)
     xs, ys = ((np.arange(fine) + 0.5) * length / fine for length in (WIDTH, HEIGHT))

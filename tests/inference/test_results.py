@@ -1,4 +1,4 @@
-"""What is made of a mask: cut-out, overlay, backgrounds, JSON, files."""
+"""What a result makes from its mask: cut-out, overlay, backgrounds, JSON, files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What W&B (offline) and TensorBoard are left with by a training that is resumed and tested."""
+"""What W&B (offline) and TensorBoard have recorded of a training that is resumed and tested."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_wandb_goes_on_with_the_same_run(tracked):
 
 @pytest.mark.slow
 def test_a_run_that_breaks_off_is_failed_and_the_next_job_has_its_own(tmp_path):
-    """Jobs of a sweep share a process: what one of them leaves open would go on as the next one's run."""
+    """Jobs of a sweep share a process: a W&B run that one of them leaves open would continue in the next job."""
     for name, stops in (("0", True), ("1", False)):
         logger = Wandb(str(tmp_path / name), "run", offline=True, checkpoints=False)
         with suppress(KeyboardInterrupt), closing([logger, object()]):

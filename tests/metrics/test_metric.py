@@ -152,7 +152,7 @@ def test_forward_returns_the_batch_and_keeps_the_sum():
 
 
 def test_one_metric_a_stage():
-    """What `COSModule` does: copies of an empty metric that then count apart."""
+    """`COSModule` copies an empty metric; the copies must then count separately."""
     first = COSMetrics(extra=["auc"], protocol="raw", workers=2)
     stages = [copy.deepcopy(first) for _ in range(3)]
     for k, metric in enumerate(stages):
@@ -163,7 +163,7 @@ def test_one_metric_a_stage():
             metric.compute(), computed([pred ** (k + 1) for pred in PREDS], TARGETS, protocol="raw", extra=["auc"])
         )
     assert stages[0].compute()["mae"] != stages[1].compute()["mae"]
-    assert stages[0].compute()["auc"] == stages[1].compute()["auc"]  # p and p² rank alike
+    assert stages[0].compute()["auc"] == stages[1].compute()["auc"]  # p and p² give the same ranking
 
 
 def test_merged_parts_equal_the_whole():

@@ -1,4 +1,4 @@
-"""The rivals: same contract as RUN, and one that costs what RUN costs."""
+"""The rivals: the same interface as RUN, and one with the cost of RUN."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_impossible_widths_and_levels_are_named():
 
 
 def test_run_paper_names_every_switch_itself():
-    """So that the defaults of `model=run` may be chosen by measurement and the model as published stays."""
+    """`model=run_paper` is fixed, so that the defaults of `model=run` may be chosen by measurement."""
     own = OmegaConf.to_container(OmegaConf.load(f"{CONF}/model/run_paper.yaml"))["net"]
     parts = {name: own[name] for name in ("mask_step", "state_space", "robe")}
     for target, named, others in (

@@ -48,7 +48,7 @@ def test_parts_add_up_to_the_step(make_run, residual):
     net = make_run(
         unfold_stride=4, mask_step={"residual": residual, "uncertain_band": "one"}, robe={"lam": 0.3}, closing_step=True
     ).eval()
-    with torch.no_grad():  # a U that says something, but too little to leave [0, 1]
+    with torch.no_grad():  # a U with an effect that is too small to leave [0, 1]
         net.robes[0].network.head.weight.mul_(20)
     image = 0.2 + 0.6 * torch.rand(2, 3, 64, 64)
     with torch.no_grad():
@@ -70,7 +70,7 @@ def test_parts_add_up_to_the_step(make_run, residual):
 
 
 def test_gains_by_part_are_those_of_the_step_and_of_less(make_run):
-    """All parts together are the step itself; a part alone gains what it gains in a mask made by hand."""
+    """All parts together are the step itself; each part alone has the gain of a mask that is computed by hand."""
     net = make_run(unfold_stride=4, mask_step={"uncertain_band": "one"}, robe={"lam": 0.3}, closing_step=True).eval()
     with torch.no_grad():
         net.robes[0].network.head.weight.mul_(20)
@@ -88,5 +88,5 @@ def test_gains_by_part_are_those_of_the_step_and_of_less(make_run):
     after = (before + parts.evidence + parts.gradient).clamp(0, 1)
     by_hand = (before - small).abs().mean() - (after - small).abs().mean()
     assert found["(a) and (c)"][1].item() == pytest.approx(by_hand.item(), abs=1e-6)
-    assert found["(a) the evidence of U"][0].item() == pytest.approx(0, abs=1e-6)  # B_0 = (1 − M_0)·C says nothing
+    assert found["(a) the evidence of U"][0].item() == pytest.approx(0, abs=1e-6)  # B_0 = (1 − M_0)·C holds no evidence
     assert gains_by_part(make_run(mask_step=None), image, output, truth)["the step"] == []

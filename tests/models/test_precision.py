@@ -56,7 +56,7 @@ def _watch(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[torch.dtype]]:
 
 @pytest.mark.parametrize("half", HALVES)
 def test_a_training_step_under_autocast(half, make_run, monkeypatch):
-    """The encoder keeps float32 here: a random one alone turns bf16's rounding into other features altogether."""
+    """The encoder keeps float32 here: a random one amplifies bf16's rounding into entirely different features."""
     net = make_run("lcnet_050", unfold_stride=4)
     encode = net.encoder.forward
 

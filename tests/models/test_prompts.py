@@ -1,4 +1,4 @@
-"""RUN with prompts: the term in M_0 and every step, nothing said changes nothing, and what takes no prompt says so."""
+"""RUN with prompts: they act in M_0 and every step, an empty one changes nothing, and networks without them say so."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ WITH_TERM = {"prompts": PromptTerm, "closing_step": True}
 
 
 def _prompt(size: tuple[int, int] = ODD, count: int = 1) -> Prompt:
-    """What a box says: outside it there is nothing, and inside nobody knows."""
+    """The prompt of a box: outside it there is no object; the inside is unknown."""
     certainty = torch.full((count, 1, *size), 0.9)
     certainty[..., size[0] // 4 : size[0] // 2, size[1] // 4 : size[1] // 2] = 0
     return Prompt(torch.zeros_like(certainty), certainty)
 
 
 def _blind(size: tuple[int, int] = ODD) -> Prompt:
-    """A prompt of no certainty that asks for everything."""
+    """A prompt with the whole image as its target but certainty 0."""
     return Prompt(torch.ones(1, 1, *size), torch.zeros(1, 1, *size))
 
 
@@ -102,7 +102,7 @@ def test_gradients_reach_the_weight_the_channels_and_what_was_said(make_run, unf
 
 
 def test_gradient_of_the_weight_is_that_of_the_objective(make_run):
-    """Of M̂_1 alone, against a difference quotient."""
+    """The gradient of M̂_1 alone, against a difference quotient."""
     net, image, prompt = make_run(**WITH_TERM).eval(), torch.rand(1, 3, *ODD), _prompt()
     theta = net.prompt_term.nu.theta
     slope = torch.autograd.grad(net(image, prompt=prompt).stages[0].mask_hat.mean(), theta)[0]

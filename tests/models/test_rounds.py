@@ -1,4 +1,4 @@
-"""Rounds: where the second look goes, what it sees, and that a first look alone is the network itself."""
+"""Rounds: where the second round looks, what it sees, and that one round is the network itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from src.models.rounds import LARGEST, InRounds, object_box
 
 
 class Brightness(nn.Module):
-    """Logit 10·(red − 0.5); remembers what it was shown."""
+    """Return the logits 10·(red − 0.5); remember the inputs."""
 
     def __init__(self) -> None:
         super().__init__()

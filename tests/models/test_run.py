@@ -84,7 +84,7 @@ def test_final_mask_reaches_every_parameter_of_every_stage(make_run, share, clos
 
 @pytest.mark.parametrize("unfold_stride", [1, 4])
 def test_final_mask_reaches_mask_background_and_mask_hat_of_every_stage(make_run, unfold_stride):
-    """Over three random inputs, as clamps may stop one of them."""
+    """Use three random inputs, because clamps may block the gradient for one of them."""
     net = make_run(unfold_stride=unfold_stride)
     reached: set[str] = set()
     for seed in range(3):

@@ -31,7 +31,7 @@ def _case(seed: int, black: bool = True) -> dict[str, torch.Tensor]:
 
 
 def _prompt(seed: int, nu: float) -> dict[str, torch.Tensor]:
-    """P and ν·p of a case; nothing was said about the first rows."""
+    """P and ν·p of a case; the prompt says nothing about the first rows (p = 0)."""
     rng = np.random.default_rng(seed + 17)
     target, certainty = (torch.from_numpy(rng.random(SIZE)) for _ in range(2))
     certainty[..., :2, :] = 0
@@ -105,7 +105,7 @@ def test_residual_off_equals_zero_weight():
 
 
 def test_mask_step_keeps_a_consistent_state():
-    """With B = (1 − M)·C, M = M_prev and no residual term the data already agree: M̂ = M."""
+    """With B = (1 − M)·C, M = M_prev and no residual term the data term is at its minimum already: M̂ = M."""
     case = _case(4, black=False)
     case["background"] = (1 - case["mask"]) * case["image"]
     torch.testing.assert_close(

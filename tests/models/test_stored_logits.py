@@ -18,7 +18,7 @@ PLACES = [(5, 7), (11, 50), (24, 24), (32, 3), (47, 60), (62, 31)]
 """Row and column of the pixels, of 64 × 64."""
 
 PIXELS = "run model.net.mask_step.gradient=pixel model.net.robe.network=pixel model.net.robe.widths=[16,32,48]"
-"""What files from before `space_to_depth` mean."""
+"""Settings of files that are older than `space_to_depth`."""
 
 STORED = {
     "run": [-0.275581, 0.234739, -0.011201, -0.188631, 0.116377, -0.004058],

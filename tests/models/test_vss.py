@@ -78,7 +78,7 @@ def _reached(space: SS2D, size: tuple[int, int], centre: Token) -> set[Token]:
 
 
 def _silence(space: SS2D, directions: set[int]) -> None:
-    """No output of these directions: C and D zero."""
+    """Silence these directions: set C and D to zero."""
     with torch.no_grad():
         for k in directions:
             space.x_proj[k, -space.d_state :] = 0
@@ -168,7 +168,7 @@ def test_channel_attention_keeps_eight_units_at_least(channels, squeezed):
 
 @pytest.mark.parametrize(("field", "radius"), [("small", 2), ("large", 3)])
 def test_fields_of_the_two_branches(field, radius):
-    """s: two 3×3 convolutions, compressed threefold; l: a 3×3 and one of dilation 2, full width."""
+    """VSS_s: two 3×3 convolutions, a third of the channels; VSS_l: a 3×3 and one of dilation 2, all channels."""
     convolutions = channel_attention_block(12, field)[:-1]
     x = torch.randn(1, 12, 9, 9, requires_grad=True)
     (grad,) = torch.autograd.grad(convolutions(x)[..., 4, 4].sum(), x)

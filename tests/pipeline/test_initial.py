@@ -107,7 +107,7 @@ def test_a_mismatch_is_listed_whole(weights, tmp_path):
     here = instantiate(composed(tmp_path, "model.net.channels=24", "model.net.robe=null").model).net.state_dict()
     there = {name.removeprefix("net."): value for name, value in read_checkpoint(weights)["state_dict"].items()}
     differing = [name for name in here.keys() & there.keys() if here[name].shape != there[name].shape]
-    assert len(differing) > 20  # more than a list of mistakes shows elsewhere
+    assert len(differing) > 20  # more than other lists of mistakes show
     assert [name for name in differing if f"- {name}: " not in message] == []
     assert not (tmp_path / "checkpoints").exists()
 
@@ -146,7 +146,7 @@ MISTAKES = {
     "not torch": (["init=log.ckpt", "model.optimizer.lr=-1"], ["init: log.ckpt cannot be read"]),
     "epochs of the freeze": (["freeze=encoder", "callbacks.freeze.epochs=0"], ["callbacks.freeze.epochs=0"]),
 }
-"""What is wrong → the overrides, and what the message must hold."""
+"""Mistake → the overrides, and what the message must contain."""
 
 
 @pytest.mark.parametrize(("overrides", "words"), MISTAKES.values(), ids=MISTAKES)
@@ -161,7 +161,7 @@ def test_a_mistake_is_named_before_any_work(overrides, words, tmp_path, monkeypa
 
 
 def test_init_and_a_checkpoint_of_another_training_contradict_each_other(weights, tmp_path):
-    """The same ``init`` as that training's own is what its repeated command line has: see `test_resume`."""
+    """To repeat that training's own ``init`` is allowed, as its repeated command line has it: see `test_resume`."""
     content = read_checkpoint(weights) | {"loops": {"fit_loop": {"epoch_progress": {"current": {"processed": 1}}}}}
     content["config"]["format"] = 2
     AtomicCheckpointIO().save_checkpoint(content, tmp_path / "other.ckpt")

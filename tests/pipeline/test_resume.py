@@ -265,7 +265,7 @@ def test_two_processes_stop_together_and_resume(tmp_path):
         assert done.returncode == 0, done.stderr
 
     complete(tmp_path / "whole")
-    status, told = kill_after(tmp_path / "broken", 1, signal.SIGTERM, *two)  # the first process alone is told
+    status, told = kill_after(tmp_path / "broken", 1, signal.SIGTERM, *two)  # only the first process prints it
     assert status == 128 + signal.SIGTERM, told
     complete(tmp_path / "broken", "ckpt_path=last")
     first, second = last(tmp_path / "whole"), last(tmp_path / "broken")
@@ -314,7 +314,7 @@ def test_fewer_epochs_than_are_done_are_refused_and_leave_nothing(tmp_path):
 
 
 def test_the_selection_travels_in_the_checkpoint(whole, tmp_path):
-    """Not in the file's name: a renamed best.ckpt stays selected, the last one stays what it is."""
+    """The record is in the file, not in its name: a renamed best.ckpt still counts as selected, last.ckpt as not."""
     best, newest = (whole[0] / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
     shutil.copy(best, tmp_path / "submitted.ckpt")
     shutil.copy(newest, tmp_path / "best.ckpt")

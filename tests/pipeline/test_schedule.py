@@ -1,4 +1,4 @@
-"""The schedule of method.md 6, flaw 5, turned round: it rises, falls, and never leaves (0, base rate]."""
+"""The schedule does not have flaw 5 of method.md 6: it rises, falls, and never leaves (0, base rate]."""
 
 from __future__ import annotations
 

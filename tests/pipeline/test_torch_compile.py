@@ -1,4 +1,4 @@
-"""`compile=true`: one graph, the plain network's numbers, and checkpoints that do not know of it."""
+"""`compile=true`: one graph, the plain network's numbers, and checkpoints without a trace of it."""
 
 from __future__ import annotations
 

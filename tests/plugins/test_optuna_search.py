@@ -1,4 +1,4 @@
-"""`sweep=optuna`: the space, what it refuses, and a search that was killed and goes on."""
+"""`sweep=optuna`: the search space, what it refuses, and a killed search that resumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is added to submitit's launchers, without a cluster: `make test-slurm` has one."""
+"""What the project adds to submitit's launchers, tested without a cluster; `make test-slurm` has one."""
 
 from __future__ import annotations
 

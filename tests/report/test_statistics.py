@@ -51,7 +51,7 @@ def test_noise_alone_is_not_called_a_difference():
 
 
 def test_better_is_said_only_where_test_and_interval_agree():
-    gains = np.array([0.01] * 40 + [-0.2] * 4)  # many small ones and a few large losses: ranks and means disagree
+    gains = np.array([0.01] * 40 + [-0.2] * 4)  # many small gains and a few large losses: ranks and means disagree
     base = np.full(44, 0.5)
     (one,) = compare_methods(
         [set_scores("A", "x", {"iou": base + gains}), set_scores("A", "y", {"iou": base})], ["iou"]
@@ -92,7 +92,7 @@ def test_holm_by_hand():
 def test_holm_runs_over_the_whole_table_and_a_reference_narrows_it():
     methods = [*_methods(0.001), set_scores("CAMO", "third", {"s_alpha": np.full(60, 0.5)})]
     everything = compare_methods(methods, ["s_alpha", "mae", "f_max"])
-    assert len(everything) == 3 * 2  # f_max is no mean over images
+    assert len(everything) == 3 * 2  # f_max is not a mean over images
     assert [one.p_holm for one in everything] == holm([one.p for one in everything])
     against = compare_methods(methods, ["s_alpha"], reference="old")
     assert [(one.first, one.second) for one in against] == [("old", "new"), ("old", "third")]

@@ -108,7 +108,7 @@ def test_the_terminal_shows_what_was_measured_only(folder):
 
 
 class _Page(HTMLParser):
-    """Open tags as a stack; everything that points somewhere."""
+    """Keep the open tags as a stack, and collect all links."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The benchmark compares what it says it compares."""
+"""The benchmark of the measures: it times and compares the same numbers on both sides."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_table(protocol, tmp_path, capsys, monkeypatch):
         Image.fromarray(mask).save(tmp_path / f"{i}.png")
     bench(options(tmp_path, "48x64", "40x50", maps=2, protocol=protocol))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(f"Protocol {protocol}, one thread, 2 maps a row")
+    assert lines[0].startswith(f"Protocol {protocol}, one thread, 2 maps per row")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:] if line.startswith("|")]
     header, _, *body = rows
     assert [row[0] for row in body] == ["48×64, synthetic", "40×50, synthetic", f"masks of {tmp_path}"]

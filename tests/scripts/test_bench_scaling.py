@@ -1,4 +1,4 @@
-"""The scaling benchmark: what it varies, that it takes turns, and that its figures are those of the costs."""
+"""The scaling benchmark: what it varies, that settings take turns, and that its figures match the costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The growth of the scan's time: ratios and exponents are of the times, and checkouts take turns."""
+"""The growth of the scan's time: ratios and exponents match the times, and checkouts take turns."""
 
 from __future__ import annotations
 

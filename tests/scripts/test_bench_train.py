@@ -1,4 +1,4 @@
-"""The step benchmark: which networks it builds, and that its figures are of their seconds."""
+"""The step benchmark: which networks it builds, and that its figures match their seconds."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def handler(state: Server) -> type[BaseHTTPRequestHandler]:
                 self.send_header("ETag", state.etag)
             self.end_headers()
             if body:
-                with suppress(ConnectionError):  # the other side may have enough
+                with suppress(ConnectionError):  # the client may have closed the connection
                     self.wfile.write(content[start:][: state.cut])
 
     return Handler
@@ -126,7 +126,7 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 
 def tarred(*members: tuple[str, bytes], **kind: Any) -> bytes:
-    """Members of a name and a content; `kind` sets attributes of all of them (`type`, `linkname`)."""
+    """A tar file with members by name and content; `kind` sets attributes of all of them (`type`, `linkname`)."""
     buffer = io.BytesIO()
     with tarfile.open(
         fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape"
@@ -194,7 +194,7 @@ def test_fetched_then_skipped(server: Server, tmp_path: Path, capsys: pytest.Cap
     server.asked.clear()
     assert fetch(registry, root) == []
     assert server.asked == []
-    assert f"A: {root / 'TrainDataset/A'} is there, skipped" in capsys.readouterr().out
+    assert f"A: {root / 'TrainDataset/A'} was fetched before, skipped" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("head", [200, 405])
@@ -303,7 +303,7 @@ def test_killed_while_unpacking_leaves_no_half_set(
             fetch(registry, root)
     assert files == ["TrainDataset/.A.unpacking/Imgs/a.jpg", "TrainDataset/.A.unpacking/GT/a.png"]
     assert os.listdir(root) == [".fetch"]
-    # what SIGKILL leaves, which no handler sees
+    # what SIGKILL leaves, which no handler can clean up
     left = root / "TrainDataset" / ".A.unpacking" / "Imgs"
     left.mkdir(parents=True)
     (left / "a.jpg").write_bytes(b"half")
@@ -361,12 +361,13 @@ def test_what_exists_is_not_touched_and_all_problems_come_at_once(
     said = capsys.readouterr().err
     assert said.startswith("error: nothing was fetched:\n")
     lines = [
-        f"A: {root / 'TrainDataset/A'} exists and isn't this archive's",
+        f"A: {root / 'TrainDataset/A'} exists and did not come from this archive",
         f"B: {root / 'file'} is a file",
         f"C: {server.address}/a.zip has {len(content)} bytes, the registry says size: 5",
         f"D: {server.address}/none.zip does not exist (HTTP 404",
         "E: http://127.0.0.1:1/a.zip cannot be reached (Connection refused)",
-        "are needed, archives and contents, and 1.0 kB are free",
+        "archives and their contents need about ",
+        ", and 1.0 kB are free in ",
     ]
     for line in lines:
         assert line in said
@@ -419,9 +420,9 @@ def test_all_of_a_registry_is_read_before_anything_is_asked(tmp_path: Path) -> N
     said = "\n".join(caught.value.problems)
     for line in (
         "a: differs from A in letter case only",
-        "inside: folder: X/A/B and that of A, X/A, must not lie in each other",
-        "../B: a name is made of letters",
-        "../B: mirror: not known; there are url, sha256, folder, size",
+        "inside: folder: X/A/B and that of A, X/A, must not contain each other",
+        "../B: a name may only have letters",
+        "../B: mirror: unknown key; choose from url, sha256, folder, size",
         "C: url: file:///etc/passwd: ",
         "C: sha256: 12: must be 64",
         "C: folder: ../C: must be a folder under",
@@ -429,10 +430,10 @@ def test_all_of_a_registry_is_read_before_anything_is_asked(tmp_path: Path) -> N
         "D: folder: /D: ",
         "D: url: localhost: user and password",
         "E: folder: .: ",
-        "E: url: https://localhost/a b.zip: no complete address",
+        "E: url: https://localhost/a b.zip: not a complete address",
         "F: folder: .fetch/F: ",
-        "F: url: https://localhost:x/a.zip: no complete address",
-        "G: must be url",
+        "F: url: https://localhost:x/a.zip: not a complete address",
+        "G: must be a mapping with url",
         "H: url: None",
         "--only inisde: not in the registry; did you mean inside?",
     ):
@@ -441,7 +442,7 @@ def test_all_of_a_registry_is_read_before_anything_is_asked(tmp_path: Path) -> N
     with pytest.raises(UserError, match="cannot be read as YAML"):
         read_registry(path)
     path.write_text("- A\n")
-    with pytest.raises(UserError, match="must hold one entry a set"):
+    with pytest.raises(UserError, match="must hold one entry per set"):
         read_registry(path)
     with pytest.raises(UserError, match=r"nowhere\.yaml: cannot be read"):
         read_registry(tmp_path / "nowhere.yaml")
@@ -457,7 +458,7 @@ def zip_of_kind(mode: int) -> bytes:
 
 
 def zip_named(raw: bytes) -> bytes:
-    """A zip whose one file's name is `raw`, not said to be UTF-8."""
+    """A zip with one file, whose name is the bytes `raw`, without the flag for UTF-8."""
     return zipped({"x" * len(raw): b"1"}).replace(b"x" * len(raw), raw)
 
 

@@ -1,4 +1,4 @@
-"""The fingerprints of networks: equal if nothing has changed; a changed number or name is not taken for the same."""
+"""The fingerprints of networks: equal if nothing has changed, different if a number or a name has."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_choice_that_is_gone_is_told_beside_what_its_stored_configuration_comp
     [
         (["record", "."], ". exists"),
         (["compare", "nowhere"], "nowhere holds no manifest.json"),
-        (["record", "new", "model=fnp"], "there is no model=fnp; there are experiment="),
+        (["record", "new", "model=fnp"], "no such choice: model=fnp; choose from experiment="),
     ],
 )
 def test_mistakes_end_with_status_2_before_any_work(words, told, monkeypatch, tmp_path, capsys):

@@ -90,7 +90,7 @@ def test_table_in_a_terminal(root: Path, tmp_path: Path, monkeypatch: pytest.Mon
         config("data=camo", f"data.root='{root}'", f"paths.output_dir={tmp_path}", "full=false")
     )
     assert report.count("error") == 7
-    assert "[red]a :cat: [copy].jpg" in screen.getvalue()  # neither markup nor a picture of a cat
+    assert "[red]a :cat: [copy].jpg" in screen.getvalue()  # neither markup nor an emoji
     assert "camourflage_004.jpg" in screen.getvalue()
     assert "camourflage_005.jpg" not in screen.getvalue()
     assert "… 2 more" in screen.getvalue()

@@ -1,4 +1,4 @@
-"""The cache's place, and that a user without a home needs none."""
+"""Where the cache is, and that a user needs no home folder."""
 
 from __future__ import annotations
 

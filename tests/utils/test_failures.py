@@ -1,4 +1,4 @@
-"""A machine that is too small is told in words that say what to change."""
+"""If the machine is too small, the message says what to change."""
 
 from __future__ import annotations
 

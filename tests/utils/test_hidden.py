@@ -1,4 +1,4 @@
-"""Imports without optional companions."""
+"""Imports with optional dependencies hidden."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def files(tmp_path) -> tuple[Path, Path]:
 
 
 def _fresh(source: Path) -> ModuleType:
-    """The module as a new process would have it."""
+    """Return the module in the state in which a new process would have it."""
     spec = importlib.util.spec_from_file_location("kernel", source)
     assert spec is not None
     assert spec.loader is not None

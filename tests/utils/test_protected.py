@@ -1,4 +1,4 @@
-"""An input is never a target, in every command that writes a file."""
+"""No command that writes a file ever overwrites one of its inputs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_file_that_is_read_is_not_written_under_any_of_its_names(tmp_path):
 def test_a_page_does_not_replace_what_it_is_made_of(tmp_path):
     (tmp_path / "model.onnx").write_text("network")
     site = Site({"model.onnx": tmp_path / "model.onnx", "page.html": b"new"})
-    site.write(tmp_path, overwrite=True)  # the network is where it belongs already
+    site.write(tmp_path, overwrite=True)  # the network has the right path already
     assert (tmp_path / "model.onnx").read_text() == "network"
     (tmp_path / "other.onnx").write_text("another")
     with pytest.raises(UserError, match=r"other\.onnx is an input"):

@@ -1,4 +1,4 @@
-"""A run notes the state of the code that made it."""
+"""A run records the state of the code that made it."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_grow_to_area_covers_the_fraction() -> None:
 
 
 def separation(values: np.ndarray, mask: np.ndarray) -> float:
-    """Area under the ROC curve of one value a pixel against the mask, the better of both signs; 0.5 = tells nothing."""
+    """Area under the ROC curve of one value per pixel against the mask, the better of both signs; 0.5: by chance."""
     ranks = np.argsort(np.argsort(values, axis=None)).reshape(mask.shape)
     inside, outside = int(mask.sum()), int((~mask).sum())
     area = (ranks[mask].sum() - inside * (inside - 1) / 2) / (inside * outside)
@@ -83,7 +83,7 @@ def texture_energy(image: np.ndarray) -> np.ndarray:
 
 
 def best_linear(features: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Fisher's discriminant, fitted to the truth: how much the features could tell at best."""
+    """Fisher's discriminant, fitted to the true mask: an upper bound of what the features reveal."""
     inside = mask.ravel()
     within = np.cov(features[inside].T) + np.cov(features[~inside].T) + 1e-3 * np.eye(features.shape[1])
     return (features @ np.linalg.solve(within, features[inside].mean(0) - features[~inside].mean(0))).reshape(
@@ -100,7 +100,7 @@ def test_texture_tells_the_object_and_brightness_does_not() -> None:
         brightness = np.mean([separation(cv2.cvtColor(s.image, cv2.COLOR_RGB2GRAY), s.mask) for s in scenes])
         features = [texture_energy(scene.image) for scene in scenes]
         found = np.mean([separation(best_linear(f, s.mask), s.mask) for f, s in zip(features, scenes, strict=True)])
-        # what the same fit makes of a mask that isn't there
+        # the score of the same fit for a mask of another scene
         chance = np.mean(
             [separation(best_linear(f, scenes[i - 1].mask), scenes[i - 1].mask) for i, f in enumerate(features)]
         )

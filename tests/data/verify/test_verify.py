@@ -1,4 +1,4 @@
-"""Each corruption, planted and found; and what sound data must not be blamed for."""
+"""Each corruption is planted and found, and sound data cause no findings."""
 
 import io
 import os
@@ -86,7 +86,7 @@ def truncated(root: Path) -> Path:
 
 
 def hole(root: Path) -> Path:
-    """Good magic, good end, and a block of zeros as a failing disk leaves it; Pillow decodes it without a word."""
+    """A valid start and end, and between them zeros, as a failing disk leaves them; Pillow decodes it silently."""
     content = bytearray(image(root).read_bytes())
     middle = len(content) // 2
     content[middle : middle + 1024] = bytes(1024)
@@ -365,7 +365,7 @@ def test_real_camo_is_sound(shared_data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_leak_of_camo_is_found(shared_data: Path, tmp_path: Path) -> None:
-    """Training image 00419 (not in the shared copy) is test image 00120, smaller and re-encoded: known of the split."""
+    """Training image 00419 (not in the shared copy) is test image 00120, smaller and re-encoded: a known flaw."""
     test = shared_data / "TestDataset" / "CAMO"
     for split, names in (("TrainDataset", ["00419"]), ("TestDataset", ["00120", "00012", "00018"])):
         for name in names:
@@ -381,7 +381,7 @@ def test_the_leak_of_camo_is_found(shared_data: Path, tmp_path: Path) -> None:
     assert leaks == [("warning", "camourflage_00120")]
     assert report.usable
     (tmp_path / "TrainDataset" / "CAMO").rename(tmp_path / "TrainDataset" / "COD10K")
-    assert not verify(tmp_path, ["COD10K"], ["CAMO"], workers=1).usable  # of another set nothing is known
+    assert not verify(tmp_path, ["COD10K"], ["CAMO"], workers=1).usable  # no flaws of another set are known
 
 
 def test_frames_that_the_official_split_parted_are_a_warning(root: Path) -> None:
@@ -467,7 +467,7 @@ def test_fingerprint_sees_every_file(root: Path) -> None:
     assert longer != before
     status, content = mask(root).stat(), mask(root).read_bytes()
     mask(root).write_bytes(content[:-1] + b"!")
-    os.utime(mask(root), ns=(status.st_atime_ns, status.st_mtime_ns))  # of the same size and date, as `cp -p` leaves it
+    os.utime(mask(root), ns=(status.st_atime_ns, status.st_mtime_ns))  # with the same size and date, as after `cp -p`
     assert fingerprint(FolderPairs(folders, "MINE")) != longer
 
 

@@ -1,4 +1,4 @@
-"""Exported networks: they say what the checkpoint says, and need nothing of this project to say it."""
+"""Exported networks: they give the checkpoint's masks, and need nothing of this project to do so."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_openvino_says_the_same(open_file):
 
 
 def test_pictures_of_any_size(exported):
-    """At most one level of 255, as the two also round apart."""
+    """Differences are at most one level of 255, because the two may round differently."""
     checkpoint, file = Predictor(exported / CHECKPOINT, device="cpu"), Predictor(exported / EXPORTED)
     for height, width in PICTURE_SIZES:
         picture = made_up_picture(height, width, seed=height)
@@ -89,7 +89,7 @@ def test_pictures_of_any_size(exported):
 
 @pytest.mark.slow
 def test_prompts_are_heard_as_by_the_checkpoint(exported_prompts):
-    """A box and clicks of pictures of any size; and without them the file says what it says without the inputs."""
+    """Use a box and clicks on pictures of any size; without prompts the mask is that of a file without these inputs."""
     checkpoint, file = Predictor(exported_prompts / CHECKPOINT, device="cpu"), Predictor(exported_prompts / EXPORTED)
     for height, width in PICTURE_SIZES[:3]:
         picture, box = made_up_picture(height, width, seed=height), (width / 4, height / 3, 0.8 * width, 0.9 * height)
@@ -204,7 +204,7 @@ def test_a_network_that_cannot_be_exported_says_so(tmp_path, monkeypatch):
 
 
 def test_a_file_that_differs_is_kept_aside(exported, tmp_path, monkeypatch):
-    """The graph of another network: one with other weights."""
+    """The exported graph is made wrong: some of its weights are changed."""
     wrong = onnx.load(exported / EXPORTED)
     for one in wrong.graph.initializer:
         if one.name.startswith("net.mask_steps"):

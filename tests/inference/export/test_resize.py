@@ -48,7 +48,7 @@ def test_every_pixel_is_that_of_pillow(side: int) -> None:
 
 @pytest.mark.parametrize("order", ["width first", "by shrinkage"])
 def test_the_order_is_that_of_the_pillow_here(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow up to 12 goes by width first; a tall picture tells the two apart."""
+    """Pillow up to 12 resizes the width first; a tall picture shows the difference."""
     picture = np.random.default_rng(0).integers(0, 256, (700, 50, 3), dtype=np.uint8)
     (small,) = _session(64, order).run([SMALL], {"picture": picture})
     for one in ("width first", "by shrinkage"):

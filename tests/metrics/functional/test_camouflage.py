@@ -1,4 +1,4 @@
-"""The camouflage-weighted context measure: equal to pysodmetrics, and what it asks for is named."""
+"""The camouflage-weighted context measure: equal to pysodmetrics, and a missing image is reported."""
 
 from __future__ import annotations
 

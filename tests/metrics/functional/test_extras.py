@@ -1,4 +1,4 @@
-"""The slow measures: equal to pysodmetrics where it has them, and to a count by brute force where it has not."""
+"""The slow measures: equal to pysodmetrics where it has them, and to a brute-force count where it does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Known answers, worked out by hand, and the rules that the functions promise."""
+"""Known answers, worked out by hand, and the properties that the functions promise."""
 
 from __future__ import annotations
 

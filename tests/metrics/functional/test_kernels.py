@@ -37,7 +37,7 @@ def f_weighted_by_scipy(pred: np.ndarray, target: np.ndarray) -> float:
 @given(seed=st.integers(0, 2**32 - 1), points=st.integers(1, 12), height=st.integers(1, 40), width=st.integers(1, 40))
 @settings(max_examples=200, deadline=None)
 def test_ties_between_scattered_pixels(seed, points, height, width):
-    """Few object pixels, each with its own error: most fringe pixels are equally near to two, and carry one's error."""
+    """Few object pixels, each with its own error: most fringe pixels are equally near to two, and take one's error."""
     rng = np.random.default_rng(seed)
     target = np.zeros((height, width), dtype=bool)
     target[rng.integers(height, size=points), rng.integers(width, size=points)] = True
@@ -47,7 +47,7 @@ def test_ties_between_scattered_pixels(seed, points, height, width):
 
 @pytest.mark.parametrize("offset", [(0, 2), (2, 0), (2, 2), (1, 3), (4, 0), (0, 6), (3, 3)])
 def test_a_tie_is_broken_as_scipy_breaks_it(offset):
-    """Two object pixels, one wholly missed: which error their midpoint carries is visible in the average."""
+    """Two object pixels, one wholly missed: the average shows which of their errors the midpoint between them takes."""
     for missed in (0, 1):
         target = np.zeros((15, 15), dtype=bool)
         pixels = ((5, 5), (5 + offset[0], 5 + offset[1]))

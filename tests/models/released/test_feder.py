@@ -1,4 +1,4 @@
-"""FEDER's mask path against outputs of the authors' code, and what its wavelet branches are made of."""
+"""FEDER's mask path against outputs of the authors' code, and the parts of its wavelet branches."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_images_do_not_depend_on_each_other_unless_they_shall():
 
 def test_it_learns_with_every_parameter():
     net = narrow()
-    net.coarse.head[1].gamma.data.fill_(0.5)  # position attention starts closed
+    net.coarse.head[1].gamma.data.fill_(0.5)  # position attention starts with scale 0
     image, target = torch.rand(2, 3, 64, 64), torch.zeros(2, 1, 64, 64)
     target[..., 10:40, 20:50] = 1
     StagewiseLoss()(net(image), image, target)["loss"].backward()

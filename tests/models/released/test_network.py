@@ -21,7 +21,7 @@ from tests.fixtures.released import NARROW, SHARED, distances, filled_state, nor
 
 MASKS = ["m0", "f4", "f3", "f2", "f1"]
 CANCELLED = {"coarse.head.1.key_conv.bias", "coarse.out.0.bias"}
-"""Without a gradient in training: a constant that softmax takes off, and one that the batch's mean takes off."""
+"""Parameters without a gradient in training: a constant that softmax cancels, and one that BatchNorm's mean cancels."""
 
 
 def filled(salt: str, channels: int) -> ReleasedRUN:

@@ -190,7 +190,7 @@ def test_gradcheck(backend):
 
 
 def test_numba_refuses_a_second_derivative():
-    """Its gradients carry no graph: a gradient penalty must not come out silently without its scan."""
+    """Its gradients have no graph: a gradient penalty must raise an error instead of silently missing the scan."""
     inputs = {name: value.requires_grad_() for name, value in _inputs().items()}
     y = selective_scan(**inputs, backend="numba")
     (slope,) = torch.autograd.grad(y.square().sum(), inputs["u"], create_graph=True)
@@ -480,7 +480,7 @@ def test_many_channels_and_states_equal_the_loop_in_float64(shape):
 
 
 def _check_numbers_and_nan() -> None:
-    """Numba against the loop, and what is not a number in either comes out as that in both."""
+    """Numba against the loop; NaN inputs give NaN in both."""
     torch.manual_seed(0)
     shapes = {
         "u": (1, 3, 20),
@@ -526,13 +526,13 @@ def _has_avx512() -> bool:
     not _has_avx512(), reason="this processor has no AVX-512: the test above has compiled for one without"
 )
 def test_numbers_and_nan_on_a_processor_without_avx512(tmp_path):
-    """Another exponential is compiled where there is no AVX-512; neither swallows what is not a number."""
+    """Without AVX-512 another exponential is compiled; both pass NaN on."""
     code = "from tests.ops.scan.test_scan import _check_numbers_and_nan as check; check()"
     run_code(code, NUMBA_CPU_NAME="haswell", NUMBA_CACHE_DIR=str(tmp_path))
 
 
 def test_extreme_steps_stay_finite():
-    """Decays that underflow, and softplus far out on both sides."""
+    """Decays that underflow, and softplus of very small and very large arguments."""
     inputs = _inputs(batch=1, groups=1, width=4, states=3, length=6)
     inputs["delta"] = torch.tensor([-200.0, -30.0, 0.0, 25.0, 300.0, 1e4]).expand(1, 4, 6).clone()
     expected = _with_gradients({name: value.double() for name, value in inputs.items()}, "loop", True)
@@ -571,7 +571,7 @@ def test_opcheck(kind):
 
 
 def test_forward_mode_is_right_or_refused():
-    """The operator has no forward rule: `auto` takes `parallel` there, and a kernel by name says no instead of 0."""
+    """The operator has no forward-mode rule: `auto` uses `parallel`, and a kernel by name raises, not gives 0."""
     inputs = _inputs()
     u = inputs.pop("u")
     _, expected = torch.func.jvp(lambda u: selective_scan(u, **inputs, backend="parallel"), (u,), (u,))

@@ -24,7 +24,7 @@ def test_error_colours():
     pred = np.array([[0.0, 0.9, 0.2, 1.0]])
     truth = np.array([[False, False, True, True]])
     assert [tuple(pixel) for pixel in error_map(pred, truth, "raw")[0]] == [BLACK, ORANGE, BLUE, WHITE]
-    dim = np.array([[0.0, 0.36, 0.08, 0.4]])  # the field's min–max makes the same map of it, `raw` finds nothing
+    dim = np.array([[0.0, 0.36, 0.08, 0.4]])  # `field` stretches it to the same map, with `raw` it finds nothing
     assert [tuple(pixel) for pixel in error_map(dim, truth, "field")[0]] == [BLACK, ORANGE, BLUE, WHITE]
     assert [tuple(pixel) for pixel in error_map(dim, truth, "raw")[0]] == [BLACK, BLACK, BLUE, BLUE]
 

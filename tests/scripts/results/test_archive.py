@@ -1,4 +1,4 @@
-"""Storing a run's numbers, and reading them: nothing doubled, nothing foreign, nothing overwritten."""
+"""Storing a run's numbers and reading them: no duplicates, no numbers of another kind, nothing overwritten."""
 
 from __future__ import annotations
 
@@ -191,9 +191,9 @@ def test_everything_wrong_with_stored_rows_is_told_at_once(tmp_path):
         "images.csv.gz: dataset=CAMO split=test size=224 network=run seed=0 rounds=1 closing_step=null sharpness=1.0 "
         "has the commits "
         "abc1234, other",
-        "have other images: 3 are in one alone, e.g. b",
-        "stages.csv alone has dataset=CAMO split=test size=224 network=fpn_wide seed=0",
-        "images.csv.gz alone has dataset=CAMO split=test size=224 network=run seed=0",
+        "have other images: 3 are in only one of them, e.g. b",
+        "only stages.csv has dataset=CAMO split=test size=224 network=fpn_wide seed=0",
+        "only images.csv.gz has dataset=CAMO split=test size=224 network=run seed=0",
     ):
         assert words in text, (words, text)
 
@@ -233,9 +233,9 @@ def test_tasks_measures_and_images_belong_together(tmp_path):
     path = tmp_path / "results" / "data" / "tasks.csv"
     path.write_text(path.read_text().replace(",a,", ",z,"))
     text = _told(tmp_path / "results")
-    assert "tasks.csv alone has" in text
+    assert "only tasks.csv has" in text
     assert "image=z" in text
-    assert "images.csv.gz alone has" in text
+    assert "only images.csv.gz has" in text
     assert "image=a" in text
 
 

@@ -1,4 +1,4 @@
-"""The trainings behind docs/results: what is asked for, in which order, and what an interruption leaves to do."""
+"""The trainings behind docs/results: which are started, in which order, and what an interruption leaves to do."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def tuned(tmp_path) -> Path:
 
 
 def _is_choice(override: str) -> bool:
-    """`ablation=no_robe`, `model=fpn`: a file below conf, which tests/conf composes."""
+    """Whether an override only chooses a file in conf, such as `model=fpn`; tests/conf composes all of those."""
     group, _, name = override.partition("=")
     return (Path(CONF) / group / f"{name}.yaml").is_file()
 
 
 @pytest.mark.slow
 def test_every_training_composes(tuned, tmp_path):
-    """An experiment with nothing but choices is composed once; what else a training overrides is composed for each."""
+    """Compose each experiment once for all trainings that only choose files, and once per set of other overrides."""
     for seed, model in enumerate(("fpn_ds", "fpn", "fpn_wide", "unet")):
         store_run(write_run(tmp_path / f"core{model}", {"holdout": (0.5, 0.6 + seed / 100)}), model, tuned)
     composed: dict[tuple[str, ...], DictConfig] = {}

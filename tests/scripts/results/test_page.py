@@ -23,7 +23,7 @@ RUN = (0.70, 0.80, 0.60, 0.90)
 
 
 def page_with(*names: str) -> str:
-    """A page with these blocks, and words around them."""
+    """A page with these blocks and text around them."""
     blocks = (
         f"words before {name}\n<!-- begin: {name} -->\nold\n<!-- end: {name} -->\nwords after {name}" for name in names
     )
@@ -156,7 +156,7 @@ def test_two_rounds_have_tables_of_their_own(made, tmp_path):
     assert "| `run` | 1 | **0.8000** |" in rounds
     assert "| `run` − `fpn_ds` | 1 / 1 | **+0.0500 [+0.0500, +0.0500]** |" in rounds
     assert "### CAMO, test, 224 px: what the second round adds" in rounds
-    assert "| `run` | 1 | **+0.0600 [+0.0600, +0.0600]** |" in rounds  # over seed 0, which had 0.74
+    assert "| `run` | 1 | **+0.0600 [+0.0600, +0.0600]** |" in rounds  # 0.80 minus 0.74, seed 0's first round
     assert "| `fpn_ds` | 1 | **+0.0300 [+0.0300, +0.0300]** |" in rounds
     for name in ("scores", "differences", "stages", "parts"):
         assert block(before, name) == block(text, name), name
@@ -201,12 +201,12 @@ def test_gains_of_the_parts_have_a_table_a_network(made):
     store({"gains": pd.DataFrame(rows)}, results)
     text = page_text(page, results)
     assert "### CAMO, 224 px, `run`, seed 0: what the parts of the mask step gain" in text
-    assert "| a step of | M̂_1 | M̂_2 |" in text
+    assert "| part of the step | M̂_1 | M̂_2 |" in text
     assert "| the step | +0.0066 | −0.0100 |" in text
 
 
 def test_a_short_block_has_the_chosen_rows_in_its_order(written):
-    """Without ranks, for they were made among all rows, and with the first notes."""
+    """Short tables have no ranks, because ranks were given among all rows, and only the first notes."""
     results, _ = written
     text = (results / "short" / "index.md").read_text(encoding="utf-8")
     parts = block(text, "parts-short")
@@ -246,7 +246,7 @@ def test_a_page_with_other_markers_is_not_touched(tmp_path):
     page.write_text(text, encoding="utf-8")
     with pytest.raises(UserError) as error:
         write_pages(tmp_path, tmp_path / "results")
-    for words in ("no block cost", "block coast: there is no such block", "block rates occurs twice"):
+    for words in ("no block cost", "block coast: no such block", "block rates occurs twice"):
         assert words in str(error.value)
     assert page.read_text(encoding="utf-8") == text
 
