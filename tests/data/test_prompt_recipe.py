@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from src.data import prompts
+from src.data import prompts, shared_memory
 from src.data.datamodule import COSDataModule
 from src.data.dataset import COSDataset
 from src.data.prompt_recipe import PromptRecipe
 from src.data.sampler import SeededIndex
-from src.data.synthetic import SyntheticCamouflage
+from src.data.synthetic import SyntheticCamouflage, SyntheticDataModule
 from src.data.transforms import Recipe, paper_recipe, resize_only
 from src.utils.errors import UserError
 from tests.fixtures.folders import write_root
@@ -111,3 +112,19 @@ def test_missing_maps_are_told_before_any_work(tmp_path):
     Path(tmp_path / "maps").rmdir()
     with pytest.raises(UserError, match=r"data.prompts.jitter=0.7"):
         COSDataModule(root, **settings | {"prompts": PromptRecipe(jitter=0.7)}).setup("fit")
+
+
+def test_prompts_count_in_shared_memory(monkeypatch):
+    """Six planes of float32 instead of four, in the three batches of one process."""
+    needed = 3 * 8 * 6 * 4 * 64**2
+    scenes = SyntheticCamouflage(8, 64)
+    for free, prompts_, fits in (
+        (needed, PromptRecipe(), True),
+        (needed - 1, PromptRecipe(), False),
+        (2 * needed // 3, None, True),
+    ):
+        monkeypatch.setattr(
+            shared_memory.shutil, "disk_usage", lambda _, free=free: shutil._ntuple_diskusage(0, 0, free)
+        )
+        settings = SyntheticDataModule(image_size=64, batch_size=8, num_workers=1, prompts=prompts_).settings
+        assert (shared_memory.shared_memory_problem(settings, scenes, [], 1) is None) == fits
