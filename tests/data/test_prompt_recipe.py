@@ -17,8 +17,9 @@ from src.data.datamodule import COSDataModule
 from src.data.dataset import COSDataset
 from src.data.prompt_recipe import PromptRecipe
 from src.data.sampler import SeededIndex
+from src.data.sources import RawSample
 from src.data.synthetic import SyntheticCamouflage, SyntheticDataModule
-from src.data.transforms import Recipe, paper_recipe, resize_only
+from src.data.transforms import Recipe, paper_recipe, resize_image, resize_only
 from src.utils.errors import UserError
 from tests.fixtures.folders import write_root
 
@@ -88,6 +89,27 @@ def test_another_networks_map_follows_the_augmentation(tmp_path):
         agrees = ((sample["prompt_target"] > 0.5) == (sample["mask"] > 0)).float().mean()
         assert agrees > 0.95
         assert 0 < sample["prompt_certainty"].max() <= prompts.TRUST
+
+
+class AsCached(SyntheticCamouflage):
+    """Scenes as a cache gives them: the image at the network's size, the mask at its own."""
+
+    def __getitem__(self, index: int) -> RawSample:
+        raw = super().__getitem__(index)
+        return raw._replace(image=resize_image(raw.image, SIZE))
+
+
+def test_a_cache_changes_no_prompt(tmp_path):
+    scenes = [made(3, (60, 80), concealment=0.2, seed=0) for made in (SyntheticCamouflage, AsCached)]
+    for i, name in enumerate(scenes[0].names):
+        level = np.tile(np.linspace(0, 255, 40).astype(np.uint8), (30, 1))
+        Image.fromarray(np.roll(level, 5 * i, 1)).save(tmp_path / f"{name}.png")
+    for recipe in (only("maps", folder=tmp_path), only("wrong"), only("box")):
+        whole, cached = (COSDataset(source, resize_only, SIZE, prompts=recipe) for source in scenes)
+        for i in range(3):
+            first, second = whole[SeededIndex(i, 5 + i)], cached[SeededIndex(i, 5 + i)]
+            assert all(torch.equal(first[key], second[key]) for key in ("image", "mask", "prompt_target"))
+            assert torch.equal(first["prompt_certainty"], second["prompt_certainty"])
 
 
 def test_every_wrong_setting_is_told():
