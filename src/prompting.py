@@ -19,6 +19,7 @@ from src.data.prompts import Click, Mask, PromptMaps
 from src.models.outputs import MaskOutput, RUNOutput, masks_at_size
 from src.models.prompts import Prompt
 from src.models.run import RUN
+from src.ops.precision import without_autocast_cache
 from src.utils.errors import UserError
 
 MOST_CLICKS, ENOUGH = 20, 0.8
@@ -47,7 +48,13 @@ class Clicked(NamedTuple):
     needed: int
 
 
-def click_through(truth: Mask, own: Tensor, answer: Callable[[Sequence[Click]], Tensor], least: int) -> Clicked:
+def click_through(
+    truth: Mask,
+    own: Tensor,
+    answer: Callable[[Sequence[Click]], Tensor],
+    least: int,
+    valid: Mask | bool = True,
+) -> Clicked:
     """Correct a mask by clicks until it is good enough.
 
     Args:
@@ -55,14 +62,17 @@ def click_through(truth: Mask, own: Tensor, answer: Callable[[Sequence[Click]], 
         own: the map without clicks, (h, w) in [0, 1].
         answer: returns the map for clicks, likewise.
         least: clicks that are made even if the mask is good enough earlier.
+        valid: bool (h, w); ignored pixels count in no IoU, and nobody clicks on them. True: there are none.
     """
-    made, maps, needed = list[Click](), [own], 0 if _iou(_mask(own), truth) >= ENOUGH else MOST_CLICKS
+    truth = truth & valid
 
     def answered(clicks: Sequence[Click]) -> Mask:
         maps.append(answer(clicks))
-        return _mask(maps[-1])
+        return _mask(maps[-1]) & valid
 
-    for made, found in prompts.corrected(truth, _mask(own), answered, MOST_CLICKS if needed else least):
+    before = _mask(own) & valid
+    made, maps, needed = list[Click](), [own], 0 if _iou(before, truth) >= ENOUGH else MOST_CLICKS
+    for made, found in prompts.corrected(truth, before, answered, MOST_CLICKS if needed else least):
         if _iou(found, truth) >= ENOUGH:
             needed = min(needed, len(made))
         if len(made) >= least and needed < MOST_CLICKS:
@@ -94,7 +104,7 @@ def told(net: nn.Module, batch: dict[str, Any], kind: str) -> tuple[RUNOutput | 
 
     Args:
         net: a network that takes prompts, or a wrapper of one (:mod:`src.models.rounds`).
-        batch: `image` (N,3,H,W), `mask` bool (h, w) each, `name`.
+        batch: `image` (N,3,H,W), `mask` bool (h, w) each, `name`, and `valid` as the masks where pixels are ignored.
         kind: see `check_kind`.
 
     Returns:
@@ -106,7 +116,8 @@ def told(net: nn.Module, batch: dict[str, Any], kind: str) -> tuple[RUNOutput | 
     for i, (target, name) in enumerate(zip(batch["mask"], batch["name"], strict=True)):
         if kind.startswith(CLICKS):
             count = int(kind.removeprefix(CLICKS))
-            clicked = _clicked_through(net, image[i : i + 1], target, count)
+            valid = batch["valid"][i].cpu().numpy() if "valid" in batch else True
+            clicked = _clicked_through(net, image[i : i + 1], target, count, valid)
             maps.append(prompts.clicked(clicked.clicks[:count], size, (target.shape[0], target.shape[1])))
             needed.append(clicked.needed)
         else:
@@ -115,7 +126,7 @@ def told(net: nn.Module, batch: dict[str, Any], kind: str) -> tuple[RUNOutput | 
     return output, needed
 
 
-def _clicked_through(net: nn.Module, image: Tensor, target: Tensor, least: int) -> Clicked:
+def _clicked_through(net: nn.Module, image: Tensor, target: Tensor, least: int, valid: Mask | bool) -> Clicked:
     size, picture = (image.shape[-2], image.shape[-1]), (target.shape[0], target.shape[1])
     run = (
         functools.partial(net.unfold, net.encode(image), image)
@@ -127,7 +138,7 @@ def _clicked_through(net: nn.Module, image: Tensor, target: Tensor, least: int) 
         prompt = as_prompt([prompts.clicked(made, size, picture)], image.device)
         return masks_at_size(run(prompt=prompt).mask_logits, [target])[0]
 
-    return click_through(target.cpu().numpy(), answer([]), answer, least)
+    return click_through(target.cpu().numpy(), answer([]), answer, least, valid)
 
 
 class Seen(NamedTuple):
@@ -177,18 +188,23 @@ def trained_on(net: nn.Module, batch: dict[str, Any]) -> Seen:
 
 @torch.no_grad()
 def _with_clicks(net: RUN, features: dict[int, Tensor], image: Tensor, batch: dict[str, Any], prompt: Prompt) -> Prompt:
-    """Add the clicks that samples ask for, placed where the network's mask is wrong, with the prompt they have."""
+    """Add the clicks that samples ask for, placed where the network's mask is wrong, with the prompt they have.
+
+    Nobody clicks on ignored pixels, where the truth is not known.
+    """
     chosen = [i for i, count in enumerate(batch["clicks"].tolist()) if count]
     if not chosen:
         return prompt
-    with _as_in_use(net):
+    with _as_in_use(net), without_autocast_cache():
         parts = {stride: one[chosen] for stride, one in features.items()}
         before = Prompt(prompt.target[chosen], prompt.certainty[chosen])
         masks = net.unfold(parts, image[chosen], prompt=before).mask_logits > 0
     target, certainty = (map_.clone() for map_ in prompt)
     for i, mask in zip(chosen, masks.cpu().numpy(), strict=True):
         truth, rng = batch["mask"][i, 0].cpu().numpy() > 0.5, np.random.default_rng(int(batch["click_seed"][i]))
-        made = prompts.clicked(prompts.clicks(truth, mask[0], int(batch["clicks"][i]), rng), truth.shape)
+        valid = batch["valid"][i, 0].cpu().numpy() > 0.5 if "valid" in batch else True
+        clicks = prompts.clicks(truth & valid, mask[0] & valid, int(batch["clicks"][i]), rng)
+        made = prompts.clicked(clicks, truth.shape)
         under = PromptMaps(*(map_[i, 0].cpu().numpy() for map_ in prompt))
         for map_, new in zip((target, certainty), prompts.overlaid(under, made), strict=True):
             map_[i, 0] = torch.from_numpy(new)

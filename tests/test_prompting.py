@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from src.checkpoints.network import build
@@ -16,11 +18,16 @@ from src.data import prompts
 from src.data.prompts import Click, PromptMaps
 from src.inference.prompts import TRUST, Said
 from src.losses import StagewiseLoss
+from src.models.outputs import masks_at_size
 from src.models.prompts import Prompt
 from src.models.rounds import apply_variant
 from src.models.run import RUN
 from src.models.variant import Variant
+from src.module import COSModule
+from src.pipeline.preflight import _check_prompting
 from src.prompting import MOST_CLICKS, as_prompt, check_kind, click_through, told, trained_on
+from src.report.figures.network_panels import network_panels
+from src.report.network import _prompt_notes
 from src.utils.errors import UserError
 from tests.fixtures.tiny_network import tiny_config
 
@@ -133,6 +140,24 @@ def test_clicks_depend_on_their_seed_and_the_network_alone(net, monkeypatch):
     assert not torch.equal(first, other)
 
 
+def test_nobody_clicks_on_ignored_pixels(net, monkeypatch):
+    """They are 0 in the mask, as background is, and a click would say that there is no object."""
+    given = batch(4, 4)
+    assert not torch.equal(clicked_prompt(net, given, monkeypatch).certainty, given["prompt_certainty"])
+    all_ignored = given | {"valid": torch.zeros_like(given["mask"])}
+    assert torch.equal(clicked_prompt(net, all_ignored, monkeypatch).certainty, given["prompt_certainty"])
+
+
+def test_clicks_leave_no_weights_without_gradients_to_autocast(net, monkeypatch):
+    """The cache of older torch would hand them to the pass with gradients."""
+    kept, unfold = list[bool](), net.unfold
+    monkeypatch.setattr(
+        net, "unfold", lambda *given, **more: kept.append(torch.is_autocast_cache_enabled()) or unfold(*given, **more)
+    )
+    trained_on(net.train(), batch(0, 2))
+    assert kept == [False, True]
+
+
 @torch.no_grad()
 def test_a_test_tells_the_truth_by_the_images_names(net):
     given = batch(0, 0)
@@ -165,12 +190,16 @@ def test_clicks_of_a_test_mend_the_mask(net):
 def test_a_network_in_rounds_is_told_too(net):
     given = batch(0)
     given["mask"] = [mask[0].bool() for mask in given["mask"]]
-    wrapped = apply_variant(net.eval(), Variant(sharpness=2.0))
+    sharper, again = (apply_variant(net.eval(), Variant(**options)) for options in ({"sharpness": 2.0}, {"rounds": 2}))
     for kind in ("box", "clicks_2"):
         plain, needed = told(net, given, kind)
-        sharp, needed_too = told(wrapped, given, kind)
+        sharp, needed_too = told(sharper, given, kind)
         assert needed == needed_too
         torch.testing.assert_close(sharp.mask_logits, 2 * plain.mask_logits)
+        assert len(told(again, given, kind)[1]) == len(needed)
+    maps = prompts.truthful("box", given["mask"][0].numpy(), (SIZE, SIZE), "image_0")
+    expected = again(given["image"], prompt=as_prompt([maps])).mask_logits
+    torch.testing.assert_close(told(again, given, "box")[0].mask_logits, expected)
 
 
 def test_prompts_are_those_of_people():
@@ -211,6 +240,70 @@ def test_clicks_are_counted_until_the_mask_is_good():
     assert click_through(target, torch.from_numpy(target * 1.0), answering(target, 0), least=5).needed == 0
     given_up = click_through(target, nothing, answering(target, 99), least=1)
     assert (given_up.needed, len(given_up.clicks)) == (MOST_CLICKS, MOST_CLICKS)
+
+
+def test_ignored_pixels_need_no_click():
+    target = truth(1)[0, 0].numpy() > 0
+    own, valid = torch.from_numpy(target * 1.0), np.ones(target.shape, bool)
+    own[40:, 46:], valid[40:, 46:] = 1, False  # larger than the object, so that the IoU would be below a half
+    known = click_through(target, own, answering(target, 0), least=3, valid=valid)
+    assert (known.needed, known.clicks, len(known.maps)) == (0, [], 1)
+    everywhere = click_through(target, own, answering(target, 0), least=3)
+    assert (everywhere.needed, [click.is_object for click in everywhere.clicks]) == (1, [False])
+    masks = [target & valid, target | ~valid]  # whatever stands there in the truth
+    assert all(click_through(one, own, answering(one, 0), 1, valid).needed == 0 for one in masks)
+
+
+@torch.no_grad()
+def test_ignored_pixels_are_not_clicked_in_a_test(net):
+    given = batch(0) | {"mask": [truth(1)[0, 0].bool()]}
+    assert told(net.eval(), given, "clicks_1")[1] != [0]
+    ignored = given | {"valid": [torch.zeros(SIZE, SIZE, dtype=torch.bool)]}
+    output, needed = told(net, ignored, "clicks_1")
+    assert needed == [0]
+    torch.testing.assert_close(output.mask_logits, net(given["image"]).mask_logits)
+
+
+def module_of(net: nn.Module, prompted: str | None = None) -> COSModule:
+    made = COSModule(net, StagewiseLoss(), torch.optim.Adam)
+    made.prompts = prompted
+    return made
+
+
+def test_a_report_of_a_wrapped_network_says_where_the_term_is(net):
+    for variant in (Variant(), Variant(rounds=2), Variant(sharpness=2.0)):
+        (note,) = _prompt_notes(module_of(apply_variant(net, variant), "box"))
+        assert "they are a term of every stage." in note
+
+
+@torch.no_grad()
+def test_pictures_of_a_report_show_what_was_scored(net):
+    given = batch(0)
+    sample = {"image": given["image"][0], "mask": truth(1)[0, 0].bool(), "name": "image_0"}
+    for kind in ("box", "clicks_1", None):
+        maps = dict(network_panels(module_of(net, kind), sample))
+        as_batch = {"image": given["image"], "mask": [sample["mask"]], "name": ["image_0"]}
+        output = net.eval()(given["image"]) if kind is None else told(net.eval(), as_batch, kind)[0]
+        np.testing.assert_array_equal(maps["$M_1$"], masks_at_size(output.stages[0].mask_logits, [sample["mask"]])[0])
+
+
+@pytest.mark.parametrize(
+    ("data", "takes", "settings", "words"),
+    [
+        ("recipe", True, {}, None),
+        (None, False, {"compile": True}, None),
+        (None, True, {"train": False}, None),
+        ("recipe", False, {}, "data.prompts: this RUN takes none"),
+        (None, True, {}, "model.net.prompts: nothing trains this part without data.prompts"),
+        ("recipe", True, {"compile": True}, "compile=true: a training with prompts"),
+    ],
+)
+def test_prompts_of_the_data_and_of_the_network_belong_together(net, data, takes, settings, words):
+    if not takes:
+        net.prompt_term = None
+    cfg = OmegaConf.create({"train": True, "compile": False, "data": {"prompts": data}} | settings)
+    with pytest.raises(UserError, match=words) if words else nullcontext():
+        _check_prompting(cfg, module_of(net))
 
 
 def test_kinds_of_prompts():

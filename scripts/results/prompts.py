@@ -174,7 +174,7 @@ def corrected(case: Case, answer: Answer, own: Tensor) -> Clicked:
         given = Given.of_clicks(prompts.clicked(made, size, picture=mask.shape))
         return masks_at_size(answer(given), [case.mask])[0]
 
-    return click_through(mask, own, answered, max(CLICKS))
+    return click_through(mask, own, answered, max(CLICKS), True if case.valid is None else case.valid.numpy())
 
 
 @torch.no_grad()

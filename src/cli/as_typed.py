@@ -16,12 +16,14 @@ from pathlib import Path
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from src.cli.command_line import override
-from src.cli.type_check import OWN
+from src.cli.type_check import OWN, PATH_OR_SWITCH
 from src.utils.errors import UserError
 
 LISTS = frozenset({"data.train_sets", "data.test_sets", "metrics.extra", "type", "report.columns", "logger.wandb.tags"})
 """Settings that take a list of texts, or one."""
-TEXTS = frozenset(key for key, hint in OWN.items() if hint in (str, str | None, Path, Path | None)) | {
+SWITCHES = frozenset(key for key, hint in OWN.items() if hint == PATH_OR_SWITCH)
+"""Settings that are text in one command, and true or false in another."""
+TEXTS = frozenset(key for key, hint in OWN.items() if hint in (str, str | None, Path, Path | None, PATH_OR_SWITCH)) | {
     *("data.root", "data.groups", "data.images", "data.masks", "background", "task_name", "report.reference"),
     *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "encoder.weights", "model.net.encoder.weights"),
     *(f"logger.wandb.{name}" for name in ("project", "entity", "name", "notes", "group", "job_type", "save_dir")),
@@ -87,6 +89,8 @@ def _override(word: str, sweeps: bool) -> str:
     key, equals, value = word.partition("=")
     name = key.lstrip("+")
     if not equals or name not in TEXTS | LISTS or (sweeps and SWEPT.match(value)):
+        return word
+    if name in SWITCHES and value.lower() in ("true", "false"):
         return word
     if name in LISTS and value.startswith("[") and value.endswith("]"):
         is_plain = not re.search(r"['\"\[\]{}]", value[1:-1])

@@ -21,13 +21,14 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from src.utils.errors import Problems
 
 CONF = Path(__file__).parents[2] / "conf"
+PATH_OR_SWITCH = Path | bool | None
 OWN: dict[str, Any] = {
     "seed": int,
     "rounds": int,
     "closing_step": bool | None,
     "sharpness": float,
     "flip": bool,
-    "prompts": Path | bool | None,
+    "prompts": PATH_OR_SWITCH,
     "workers": int | None,
     "ckpt_path": Path | None,
     "init": Path | None,
@@ -86,6 +87,12 @@ OWN: dict[str, Any] = {
     "metrics.extra": list[str] | None,
 }
 """Settings of the commands themselves; all others belong to a class, whose type hints say what it takes."""
+OF_ONE_COMMAND: dict[str, dict[str, Any]] = {
+    "split": {"prompts": str | None},
+    "boxes": {"prompts": Path | None},
+    "pre_post": {"prompts": bool | None},
+}
+"""A setting that only one command has → what this command's settings are that others have for something else."""
 NARROWER: dict[str, Any] = {"trainer.precision": Literal["32-true", "bf16-mixed", "16-mixed"]}
 """Settings where we accept less than the class: closed-form steps divide in float32, so weights stay float32."""
 LISTS = (list, tuple, set, Sequence, Collection, Iterable)
@@ -108,7 +115,7 @@ def check_own_types(cfg: DictConfig) -> None:
             too: `check_types` then reports both together.
     """
     if not _classes_are_set():
-        _raise_all(_plain_problems(cfg, OWN))
+        _raise_all(_plain_problems(cfg, _own(cfg)))
 
 
 def check_types(cfg: DictConfig) -> None:
@@ -120,7 +127,15 @@ def check_types(cfg: DictConfig) -> None:
         UserError: all values of a wrong type and all settings that a ``_target_`` does not have: the key, the value,
             what was expected and, if it was not given on the command line, the file of ``conf/`` that sets it.
     """
-    _raise_all([*_plain_problems(cfg, NARROWER), *_node_problems(cfg, ""), *_plain_problems(cfg, OWN)])
+    _raise_all([*_plain_problems(cfg, NARROWER), *_node_problems(cfg, ""), *_plain_problems(cfg, _own(cfg))])
+
+
+def _own(cfg: DictConfig) -> dict[str, Any]:
+    """Return `OWN` as it is for the command of a configuration."""
+    own = OWN
+    for setting, hints in OF_ONE_COMMAND.items():
+        own = own | (hints if setting in cfg else {})
+    return own
 
 
 def _raise_all(problems: Iterable[tuple[str, str]]) -> None:

@@ -96,14 +96,12 @@ class COSDataset(Dataset[TrainSample]):
         sample = index if isinstance(index, SeededIndex) else SeededIndex(index, int(torch.randint(2**31, ())))
         raw, transform = self.source[sample.sample], self._transform(sample.size or self.image_size)
         mask = self._labels(raw) if self.ignores else raw.mask.view(np.uint8)
-        if mask.shape != raw.image.shape[:2]:  # a photograph decoded at a fraction of its size
-            mask = resize_mask(mask, raw.image.shape[:2])
         reseed(transform, sample.seed)
         kind, rng = self.prompts.drawn(sample.seed) if self.prompts is not None else ("none", None)
         maps = {}
         if self.prompts is not None and kind == "maps":
-            maps["masks"] = [self.prompts.stored_map(raw.name, mask.shape)]
-        out = transform(image=raw.image, mask=mask, **maps)
+            maps["masks"] = [_like(self.prompts.stored_map(raw.name, raw.mask.shape), raw.image)]
+        out = transform(image=raw.image, mask=_like(mask, raw.image), **maps)
         found = out["mask"] == OBJECT if self.ignores else out["mask"] > 0
         made: TrainSample = {
             "image": to_tensor(out["image"]),
@@ -129,6 +127,11 @@ class COSDataset(Dataset[TrainSample]):
         if size not in self._transforms:
             self._transforms[size] = self.recipe(size)
         return self._transforms[size]
+
+
+def _like(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Return a mask at the size of its image, which may be decoded at a part of it, or cached at the network's."""
+    return mask if mask.shape == image.shape[:2] else resize_mask(mask, image.shape[:2])
 
 
 class COSEvalDataset(Dataset[EvalSample]):

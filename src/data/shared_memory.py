@@ -33,8 +33,9 @@ def shared_memory_problem(
     if settings.num_workers == 0 or not PLACE.is_dir():
         return None
     pixels = max(settings.train_sizes) ** 2
-    # 16 bytes per pixel: three planes and a mask, float32.
-    loaders = [0 if trained is None else min(settings.batch_size, len(trained)) * 16 * pixels]
+    # Float32: three planes and a mask, the pixels that count, and the two maps of a prompt.
+    planes = 4 + (settings.ignore_value is not None) + 2 * (settings.prompts is not None)
+    loaders = [0 if trained is None else min(settings.batch_size, len(trained)) * 4 * planes * pixels]
     for source in evaluated:
         largest = 12 * settings.image_size**2 + _largest_mask(source)
         loaders.append(min(settings.eval_batch_size, len(source)) * largest)

@@ -7,6 +7,7 @@ bottom right corner of its last. `src/inference/page/prompts.mjs` does the same 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -16,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-from src.data.maps import check_map, read_map
+from src.data.maps import check_map, read_map, read_stored_map
 from src.data.readers import read_header
 from src.inference.network import PromptMaps
 from src.utils.errors import Problems, UserError
@@ -25,6 +26,9 @@ TRUST = 0.9
 """How certain a prompt is if nothing else is given (our choice)."""
 REACH = 0.02
 """σ of a click's disc, as a share of the picture's longer side (our choice)."""
+
+FULL = 255.0
+"""Level of an object in maps of 8 bits."""
 
 AnyMask: TypeAlias = str | PathLike[str] | np.ndarray
 
@@ -153,6 +157,8 @@ def _click_problems(clicks: Sequence[Sequence[float]], height: int, width: int) 
 def _check_mask(mask: AnyMask | None, height: int, width: int) -> None:
     if mask is None:
         return
+    if not isinstance(mask, (str, PathLike, np.ndarray)):
+        raise UserError(f"mask: expected a file, or an array (height, width); got {type(mask).__name__}")
     name = "mask" if isinstance(mask, np.ndarray) else f"mask {mask}"
     if isinstance(mask, np.ndarray):
         _check_array(mask)
@@ -178,10 +184,21 @@ def _is_array_file(mask: str | PathLike[str]) -> bool:
 
 
 def _values(mask: AnyMask) -> np.ndarray:
-    """Return a map (H, W) in [0, 1]."""
-    if not isinstance(mask, np.ndarray):
-        return read_map(Path(mask))
-    return mask / 255 if mask.dtype == np.uint8 else mask
+    """Return a map (H, W) in [0, 1]; warn of levels that are 0 and 1 of 255 alone, as in masks of 0/1."""
+    values, full = read_stored_map(Path(mask)) if not isinstance(mask, np.ndarray) else _scaled(mask)
+    if full == FULL and round(float(values.max()) * FULL) == 1:
+        name = "mask" if isinstance(mask, np.ndarray) else f"mask {mask}"
+        warnings.warn(
+            f"{name}: has the values 0 and 1 of 255 alone, so that it says that there is no object; "
+            "a mask of 0/1? multiply it by 255",
+            stacklevel=2,
+        )
+    return values
+
+
+def _scaled(mask: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return an array in [0, 1], and what 1 is in it."""
+    return (mask / FULL, FULL) if mask.dtype == np.uint8 else (mask, 1.0)
 
 
 def _are_numbers(values: Any, count: int = 1) -> bool:

@@ -34,7 +34,8 @@ def find_said(cfg: Mapping[str, Any], sources: Sequence[Source], problems: Probl
             boxes = _paired(f"boxes: {cfg['boxes']}", _boxes(Path(cfg["boxes"])), pictures, cfg["input"], problems)
     if cfg["prompts"] is not None:
         with problems.catch():
-            maps = _paired(f"prompts: {cfg['prompts']}", _maps(Path(cfg["prompts"])), pictures, cfg["input"], problems)
+            found = _maps(Path(cfg["prompts"]), problems)
+            maps = _paired(f"prompts: {cfg['prompts']}", found, pictures, cfg["input"], problems)
     if not 0 < cfg["trust"] <= 1:
         problems.append(f"trust={cfg['trust']}: expected a number above 0 and at most 1")
         return {}
@@ -79,13 +80,18 @@ def _paired(
     return paired
 
 
-def _maps(folder: Path) -> dict[str, Path]:
+def _maps(folder: Path, problems: list[str]) -> dict[str, Path]:
     if not folder.is_dir():
         raise UserError(f"prompts: there is no folder {folder}")
     files = map_files(folder)
     if not files:
         raise UserError(f"prompts: {folder} holds no map (one per picture, under its name, such as NAME.png)")
-    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
+    named = dict[str, Path]()
+    for file in files:
+        name = file.relative_to(folder).with_suffix("").as_posix()
+        if (other := named.setdefault(name, file)) != file:
+            problems.append(f"prompts: {folder} holds two maps of {name}, {other.name} and {file.name}")
+    return named
 
 
 def _boxes(path: Path) -> dict[str, Sequence[float]]:
@@ -111,6 +117,8 @@ def _of_table(path: Path, text: str) -> dict[str, Sequence[float]]:
     problems, boxes = Problems(), dict[str, Sequence[float]]()
     for row in rows:
         with problems.catch():
+            if not row["image"]:
+                raise UserError(f"line {rows.line_num}: names no image")
             if row["image"] in boxes:
                 raise UserError(f"line {rows.line_num}: {row['image']} has a box already")
             boxes[row["image"]] = list(_numbers(row, rows.line_num))

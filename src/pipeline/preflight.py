@@ -124,14 +124,30 @@ def _module(cfg: DictConfig, ckpt_path: Path | None) -> COSModule:
     else:
         module = initial_module(cfg) if ckpt_path is None else bare_module(cfg)
     module.check_optimizer()
-    if cfg.data.get("prompts") is not None and getattr(module.net, "prompt_term", None) is None:
+    _check_prompting(cfg, module)
+    if cfg.compile:
+        compile_network(module.net)
+    return module
+
+
+def _check_prompting(cfg: DictConfig, module: COSModule) -> None:
+    """Reject a training in which the data's prompts and the network's do not belong together."""
+    are_made, are_taken = cfg.data.get("prompts") is not None, getattr(module.net, "prompt_term", None) is not None
+    if are_made and not are_taken:
         raise UserError(
             f"data.prompts: this {network_name(module.net)} takes none; prompting=on trains a RUN that does, "
             "data.prompts=null trains without"
         )
-    if cfg.compile:
-        compile_network(module.net)
-    return module
+    if cfg.train and are_taken and not are_made:
+        raise UserError(
+            "model.net.prompts: nothing trains this part without data.prompts; prompting=on sets both, "
+            "model.net.prompts=null trains without"
+        )
+    if cfg.train and cfg.compile and are_made:
+        raise UserError(
+            "compile=true: a training with prompts calls the encoder and the unfolding one by one, and neither is "
+            "compiled; leave out compile=true, or prompting=on"
+        )
 
 
 def _made(group: DictConfig | None) -> list[Any]:

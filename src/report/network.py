@@ -11,7 +11,7 @@ from rich.console import Console
 
 from src.checkpoints.weights_file import SUFFIX
 from src.data.published_sets import count_note
-from src.models.rounds import network_name, variant_of
+from src.models.rounds import network_name, unwrapped, variant_of
 from src.module import COSModule
 from src.prompting import ENOUGH, MOST_CLICKS
 from src.report.figures.gallery import Panel
@@ -76,7 +76,7 @@ def _prompt_notes(module: COSModule) -> Iterable[str]:
     """Yield notes on the prompts of the test."""
     if module.prompts is None:
         return
-    term = "every stage" if getattr(module.net, "prompt_term", None) is not None else "the closing step"
+    term = "every stage" if getattr(unwrapped(module.net), "prompt_term", None) is not None else "the closing step"
     yield f"Prompts were made from the truth ({module.prompts}); they are a term of {term}."
     for dataset, needed in module.clicks.items():
         given_up = sum(count >= MOST_CLICKS for count in needed)

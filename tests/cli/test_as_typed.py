@@ -73,6 +73,16 @@ def test_any_text_arrives(text: str) -> None:
         assert arrives(f"gts={text}") == text
 
 
+@pytest.mark.parametrize("path", ["2024", "maps (1)", "a=b", "größe", "trueish", "null's"])
+def test_a_folder_of_prompts_arrives_as_typed_and_a_switch_as_one(path: str) -> None:
+    def prompts(command: str, value: str) -> object:
+        with initialize_config_dir(CONF, version_base="1.3"):
+            return compose(command, as_typed([f"prompts={value}"])).prompts
+
+    assert prompts("predict", path) == path
+    assert [prompts("export", value) for value in ("true", "false", "null")] == [True, False, None]
+
+
 def test_what_has_a_meaning_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     assert arrives("data.root=~/data") == "/home/me/data"

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from src.cli.command import CONF
-from src.cli.type_check import OWN, check_types, expected, fits
+from src.cli.type_check import OWN, check_own_types, check_types, expected, fits
 from src.utils.errors import UserError
 
 COMMANDS = ("train", "eval", "predict", "score", "profile", "verify_data")
@@ -30,6 +30,27 @@ def test_commands_are_fine_as_shipped_and_every_plain_setting_has_a_type(command
     free_text = {"task_name", "preds", "gts", "images", "fovs", "method", "set", "spec", "input", "output"}
     plain = {str(key) for key in cfg if not OmegaConf.is_config(cfg._get_node(key))}
     assert plain - free_text - {"encoder", "loss", "scheduler"} <= OWN.keys()
+
+
+@pytest.mark.parametrize(
+    ("command", "right", "wrong", "words"),
+    [
+        ("eval", ["box", "null"], ["true", "5"], "text or null"),
+        ("predict", ["maps", "null"], ["true", "5"], "a path or null"),
+        ("export", ["true", "false", "null"], ["box"], "true or false or null"),
+    ],
+)
+def test_prompts_mean_another_thing_in_each_command(command, right, wrong, words):
+    given = [] if command == "eval" else ["ckpt_path=x.ckpt"]
+    made = {}
+    with initialize_config_dir(CONF, version_base="1.3"):
+        for value in [*right, *wrong]:
+            made[value] = compose(command, [*given, f"prompts={value}"])
+    for value in right:
+        check_own_types(made[value])
+    for value in wrong:
+        with pytest.raises(UserError, match=f"prompts={value}: expected {words}"):
+            check_own_types(made[value])
 
 
 @pytest.mark.parametrize("data", ["cod", "synthetic", "tubular", "folder"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from src.data import prompts
+from src.data import prompts, shared_memory
 from src.data.datamodule import COSDataModule
 from src.data.dataset import COSDataset
 from src.data.prompt_recipe import PromptRecipe
 from src.data.sampler import SeededIndex
-from src.data.synthetic import SyntheticCamouflage
-from src.data.transforms import Recipe, paper_recipe, resize_only
+from src.data.sources import RawSample
+from src.data.synthetic import SyntheticCamouflage, SyntheticDataModule
+from src.data.transforms import Recipe, paper_recipe, resize_image, resize_only
 from src.utils.errors import UserError
 from tests.fixtures.folders import write_root
 
@@ -89,6 +91,27 @@ def test_another_networks_map_follows_the_augmentation(tmp_path):
         assert 0 < sample["prompt_certainty"].max() <= prompts.TRUST
 
 
+class AsCached(SyntheticCamouflage):
+    """Scenes as a cache gives them: the image at the network's size, the mask at its own."""
+
+    def __getitem__(self, index: int) -> RawSample:
+        raw = super().__getitem__(index)
+        return raw._replace(image=resize_image(raw.image, SIZE))
+
+
+def test_a_cache_changes_no_prompt(tmp_path):
+    scenes = [made(3, (60, 80), concealment=0.2, seed=0) for made in (SyntheticCamouflage, AsCached)]
+    for i, name in enumerate(scenes[0].names):
+        level = np.tile(np.linspace(0, 255, 40).astype(np.uint8), (30, 1))
+        Image.fromarray(np.roll(level, 5 * i, 1)).save(tmp_path / f"{name}.png")
+    for recipe in (only("maps", folder=tmp_path), only("wrong"), only("box")):
+        whole, cached = (COSDataset(source, resize_only, SIZE, prompts=recipe) for source in scenes)
+        for i in range(3):
+            first, second = whole[SeededIndex(i, 5 + i)], cached[SeededIndex(i, 5 + i)]
+            assert all(torch.equal(first[key], second[key]) for key in ("image", "mask", "prompt_target"))
+            assert torch.equal(first["prompt_certainty"], second["prompt_certainty"])
+
+
 def test_every_wrong_setting_is_told():
     wrong = PromptRecipe(**NONE | {"box": -1.0, "jitter": 0.5, "max_clicks": 0})
     assert [line.split("=")[0].split(":")[0] for line in wrong.problems()] == [
@@ -111,3 +134,19 @@ def test_missing_maps_are_told_before_any_work(tmp_path):
     Path(tmp_path / "maps").rmdir()
     with pytest.raises(UserError, match=r"data.prompts.jitter=0.7"):
         COSDataModule(root, **settings | {"prompts": PromptRecipe(jitter=0.7)}).setup("fit")
+
+
+def test_prompts_count_in_shared_memory(monkeypatch):
+    """Six planes of float32 instead of four, in the three batches of one process."""
+    needed = 3 * 8 * 6 * 4 * 64**2
+    scenes = SyntheticCamouflage(8, 64)
+    for free, prompts_, fits in (
+        (needed, PromptRecipe(), True),
+        (needed - 1, PromptRecipe(), False),
+        (2 * needed // 3, None, True),
+    ):
+        monkeypatch.setattr(
+            shared_memory.shutil, "disk_usage", lambda _, free=free: shutil._ntuple_diskusage(0, 0, free)
+        )
+        settings = SyntheticDataModule(image_size=64, batch_size=8, num_workers=1, prompts=prompts_).settings
+        assert (shared_memory.shared_memory_problem(settings, scenes, [], 1) is None) == fits

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -88,6 +90,21 @@ def test_a_map_is_as_sure_as_it_is_far_from_a_half(tmp_path):
     assert set(np.unique(Said(mask=levels > 127).maps(HEIGHT, WIDTH, 70).target[:, :30])) == {0}
 
 
+def test_a_mask_of_0_and_1_in_levels_gets_a_warning(tmp_path):
+    """It is read as 0 … 255, as the maps of files are, and says that nothing is there."""
+    ones = np.zeros((HEIGHT, WIDTH), np.uint8)
+    ones[10:30, 20:40] = 1
+    Image.fromarray(ones).save(tmp_path / "ones.png")
+    for mask, name in ((ones, "mask"), (tmp_path / "ones.png", f"mask {tmp_path / 'ones.png'}")):
+        with pytest.warns(UserWarning, match=r"has the values 0 and 1 of 255 alone.*multiply it by 255") as caught:
+            Said(mask=mask).maps(HEIGHT, WIDTH, 32)
+        assert str(caught[0].message).startswith(f"{name}: ")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for mask in (0 * ones, 2 * ones, 255 * ones, ones > 0, ones / 1.0, ones.astype(np.float32)):
+            Said(mask=mask).maps(HEIGHT, WIDTH, 32)
+
+
 WRONG = {
     "empty": (Said(box=(5, 5, 5, 9)), "box=(5, 5, 5, 9): empty or reversed"),
     "reversed": (Said(box=(9, 5, 3, 9)), "empty or reversed; expected x0 < x1"),
@@ -102,6 +119,8 @@ WRONG = {
     "size": (Said(mask=np.zeros((50, 71), bool)), "mask: 71×50 pixels, and the picture has 70×50"),
     "colours": (Said(mask=np.zeros((50, 70, 3), np.uint8)), "expected an array (height, width)"),
     "logits": (Said(mask=np.full((50, 70), 3.0)), "values from 3 to 3"),
+    "a picture": (Said(mask=Image.new("L", (70, 50))), "mask: expected a file, or an array (height, width); got Image"),
+    "rows": (Said(mask=[[0, 1]]), "expected a file, or an array (height, width); got list"),
     "no file": (Said(mask="none.png"), "mask none.png: no such file"),
     "trust": (Said(trust=0), "trust=0: expected a number above 0"),
     "trusting": (Said(trust=1.5), "trust=1.5"),
@@ -250,6 +269,8 @@ def test_names_and_values_that_fit_no_picture_are_told_together(folder):
         ("boxes.csv", "image,x0,y0,x1,y1\na.png,1,2,3\n", "line 2: y1=None: expected a number"),
         ("boxes.csv", "image,x0,y0,x1,y1\na.png,1,2,3,4\na.png,1,2,3,4\n", "line 3: a.png has a box already"),
         ("boxes.csv", "image,x0,y0,x1,y1\na.png,1,2,3,4\na,1,2,3,4\n", "says two things about"),
+        ("boxes.csv", "x0,y0,x1,y1,image\n1,2,3,4\n", "line 2: names no image"),
+        ("boxes.csv", "image,x0,y0,x1,y1\n,1,2,3,4\n", "line 2: names no image"),
         ("boxes.json", "[1, 2]", "expected an object"),
         ("boxes.json", "{", "cannot be read"),
         ("boxes.json", '{"a": 3}', "box=3: expected four numbers"),
@@ -267,4 +288,8 @@ def test_folders_of_maps_that_cannot_be_meant(folder):
     assert "there is no folder" in _found(folder, prompts=str(folder / "none"))[1][0]
     (folder / "maps").mkdir()
     assert "holds no map" in _found(folder, prompts=str(folder / "maps"))[1][0]
+    for name in ("a.bmp", "a.png"):
+        Image.new("L", (WIDTH, HEIGHT)).save(folder / "maps" / name)
+    (problem,) = _found(folder, prompts=str(folder / "maps"))[1]
+    assert problem.endswith("maps holds two maps of a, a.bmp and a.png")
     assert "trust=0" in _found(folder, trust=0)[1][0]

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.models.outputs import RUNOutput, masks_at_size
+from src.models.outputs import MaskOutput, RUNOutput, masks_at_size
 from src.module import COSModule
+from src.prompting import told
 from src.report.figures.gallery import Panel, error_map
 
 
@@ -23,10 +24,11 @@ def network_panels(module: COSModule, sample: Mapping[str, Any]) -> list[Panel]:
     keep the unfolding resolution.
 
     Args:
-        module: the network and the protocol of its validation.
-        sample: ``image`` (3, S, S), ``mask`` (h, w) and, if there is a field of view, ``valid`` (h, w).
+        module: the network and the protocol of its validation. If it is tested with prompts, the network is told here
+            what it was told in the test.
+        sample: ``image`` (3, S, S), ``mask`` (h, w), ``name`` and, if there is a field of view, ``valid`` (h, w).
     """
-    output = module.eval()(sample["image"][None].to(module.device))
+    output = _output(module.eval(), sample)
     image, truth = sample["image"], sample["mask"]
     final = _full(output.mask_logits, truth)
     valid = sample["valid"].numpy() if "valid" in sample else None
@@ -46,6 +48,15 @@ def network_panels(module: COSModule, sample: Mapping[str, Any]) -> list[Panel]:
     if stage.residual is not None:
         panels.append((f"$r_{last - 1}$", stage.residual[0, 0].float().cpu().numpy()))
     return panels
+
+
+def _output(module: COSModule, sample: Mapping[str, Any]) -> RUNOutput | MaskOutput:
+    image = sample["image"][None].to(module.device)
+    if module.prompts is None:
+        alone: RUNOutput | MaskOutput = module(image)
+        return alone
+    batch = {name: [sample[name]] for name in ("mask", "name", "valid") if name in sample}
+    return told(module.net, {"image": image, **batch}, module.prompts)[0]
 
 
 def _full(logits: Tensor, truth: Tensor) -> np.ndarray:
