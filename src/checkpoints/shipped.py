@@ -30,6 +30,6 @@ def no_network(path: Path, what: str = "file") -> str:
     >>> no_network(Path("outputs/gone.ckpt"))
     'no file outputs/gone.ckpt'
     """
-    is_name = len(path.parts) == 1 and not path.suffix
+    is_name = len(path.parts) == 1 and not path.suffix and not path.exists()
     hint = f", and no network of that name; the project comes with {', '.join(shipped_networks())}" if is_name else ""
     return f"no {what} {path}{hint}"
