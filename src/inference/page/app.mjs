@@ -61,7 +61,7 @@ async function open({blob, name}) {
   if (wanted?.blob) return;
   [current, wanted] = [{...picture, small: found.small}, null];
   beginTools(picture);
-  show(found);
+  show(found, said());
   document.documentElement.dataset.shown = 'result';
   $('result').scrollIntoView({behavior: calm.matches ? 'auto' : 'smooth', block: 'nearest'});
 }
@@ -70,17 +70,18 @@ async function open({blob, name}) {
 async function again() {
   enter('busy');
   say('Looking again …');
-  const {small, width, height} = current;
-  const found = await network.segment({small, prompt: {...said(), width, height}});
-  if (!wanted?.blob) show(found);
+  const {small, width, height} = current, marks = said();
+  const found = await network.segment({small, prompt: {...marks, width, height}});
+  if (!wanted?.blob) show(found, marks);
 }
 
-function show({logits, side, stages, seconds}) {
+/** Show a mask, and name the marks that it was made with; there may be further ones by now. */
+function show({logits, side, stages, seconds}, marks) {
   const {shown} = current, mask = enlarged(logits, side, shown), regions = findRegions(mask, shown.width, shown.height);
   showResult(current, mask, {logits, side}, regions, say);
   showStages($('unfolding'), stages, {data: mask, channels: 1, width: shown.width, height: shown.height});
   enter('done');
-  const prompt = promptWords(said());
+  const prompt = promptWords(marks);
   say(`${prompt && `With ${prompt}: `}${describe(regions, shown)} It took ${seconds < 0.1 ? 'less than 0.1' : seconds.toFixed(1)} seconds.`);
 }
 
