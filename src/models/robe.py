@@ -56,7 +56,7 @@ class BackgroundNetwork(nn.Module):
     """
 
     def __init__(
-        self, widths: Sequence[int] = (32, 48, 64), reads_image: bool = True, resolution: Resolution = "space_to_depth"
+        self, widths: Sequence[int] = (16, 32, 48), reads_image: bool = True, resolution: Resolution = "space_to_depth"
     ) -> None:
         super().__init__()
         fine, middle, coarse = widths
@@ -102,7 +102,7 @@ class ROBE(nn.Module):
         self,
         lam: float = 0.01,
         network: Resolution = "space_to_depth",
-        widths: Sequence[int] = (32, 48, 64),
+        widths: Sequence[int] = (16, 32, 48),
         reads_image: bool = True,
     ) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ PIXELS = "run model.net.mask_step.gradient=pixel model.net.robe.network=pixel mo
 """Settings of files that are older than `space_to_depth`."""
 
 STORED = {
-    "run": [-0.275581, 0.234739, -0.011201, -0.188631, 0.116377, -0.004058],
+    "run": [-0.278989, 0.230646, -0.015066, -0.190962, 0.112862, -0.006027],
     PIXELS: [0.024485, 0.34039, 0.068548, 0.472596, -0.215242, 0.231266],
     "fpn_ds": [0.095153, 0.194024, 0.220277, 0.111406, 0.093749, 0.270567],
 }
