@@ -53,23 +53,25 @@ def write_results(
     context = list(_context(datamodule.describe(), ckpt_path, module.config.get("released"), module.selection))
     if start := module.config.get("started_from"):
         context.append(f"The training began with the weights of another one ({start}).")
-    context += _prompt_notes(module)
-    variant = variant_of(module.net)
-    if variant.rounds > 1:
-        context.append(
-            f"{variant.rounds} rounds: each further one magnifies the box around what was found, out of the same input."
-        )
-    if variant.closing_step:
-        context.append("The final mask is M̂ of one more mask step after the last stage (closing_step).")
-    if variant.flip:
-        context.append("The final mask is the mean of the logits of the image and of its mirror image (flip).")
-    if variant.sharpness != 1:
-        context.append(f"The logits of the final mask were multiplied by {variant.sharpness:g} (sharpness).")
+    context += [*_prompt_notes(module), *_variant_notes(module)]
     report = Report(f"{method}: test", module.val_metrics.protocol, results, panels, stages, context)
     write_report(output_dir, report, options or ReportOptions(), console)
     console.print(
         f"Written: {output_dir}/ (open report.html; tables: metrics.{{md,tex,csv}}; per_image.csv)", highlight=False
     )
+
+
+def _variant_notes(module: COSModule) -> Iterable[str]:
+    """Yield notes on how the network was evaluated, see :class:`src.models.variant.Variant`."""
+    variant = variant_of(module.net)
+    if variant.rounds > 1:
+        yield f"{variant.rounds} rounds: each further one magnifies the box around what was found, out of the same input."
+    if variant.closing_step:
+        yield "The final mask is M̂ of one more mask step after the last stage (closing_step)."
+    if variant.flip:
+        yield "The final mask is the mean of the logits of the image and of its mirror image (flip)."
+    if variant.sharpness != 1:
+        yield f"The logits of the final mask were multiplied by {variant.sharpness:g} (sharpness)."
 
 
 def _prompt_notes(module: COSModule) -> Iterable[str]:

