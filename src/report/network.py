@@ -65,7 +65,8 @@ def _variant_notes(module: COSModule) -> Iterable[str]:
     """Yield notes on how the network was evaluated, see :class:`src.models.variant.Variant`."""
     variant = variant_of(module.net)
     if variant.rounds > 1:
-        yield f"{variant.rounds} rounds: each further one magnifies the box around what was found, out of the same input."
+        magnified = "each further one magnifies the box around what was found, out of the same input"
+        yield f"{variant.rounds} rounds: {magnified}."
     if variant.closing_step:
         yield "The final mask is M̂ of one more mask step after the last stage (closing_step)."
     if variant.flip:
