@@ -12,7 +12,7 @@ from src.inference.runtime import web_runtime
 from src.inference.site import Site, make_site
 from src.utils.cache_dir import cache_dir
 
-EDITION = 2
+EDITION = 3
 """Version of what the page reads in an exported file; raising it exports every network again."""
 
 

@@ -17,8 +17,11 @@ from src.models.checks import check
 from src.models.layers import PositiveScalar, above_floor
 from src.models.resample import pool
 
-CLOSING_NU = 1.0
-"""ν of a network that was trained without prompts, whose closing step alone has the term."""
+CLOSING_NU = 3.0
+"""ν of a network that was trained without prompts, whose closing step alone has the term.
+
+Our choice: of 1, 3 and 10 the best mean S_α over boxes, coarse maps and five clicks on 241 held-out images of CAMO.
+"""
 
 
 class Prompt(NamedTuple):
