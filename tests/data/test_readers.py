@@ -159,7 +159,7 @@ def _encoded() -> tuple[bytes, ...]:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow on tags it cannot read
-@settings(max_examples=300, deadline=20000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=5000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_mutated_bytes_are_an_image_or_an_error_of_ours(tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(data.draw(st.sampled_from(_encoded())))

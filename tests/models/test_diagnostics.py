@@ -49,7 +49,7 @@ def test_parts_add_up_to_the_step(make_run, residual):
         unfold_stride=4, mask_step={"residual": residual, "uncertain_band": "one"}, robe={"lam": 0.3}, closing_step=True
     ).eval()
     with torch.no_grad():  # a U with an effect that is too small to leave [0, 1]
-        net.robes[0].network.head.weight.mul_(20)
+        net.robes[0].network.head.weight.mul_(30)
     image = 0.2 + 0.6 * torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         output = net(image)
@@ -64,7 +64,7 @@ def test_parts_add_up_to_the_step(make_run, residual):
         total = part.evidence + part.memory + part.gradient + part.sparsity
         assert (total - (after - before))[inside].abs().max() < 1e-5
     assert parts[0].evidence.abs().max() == 0
-    assert parts[1].evidence.abs().max() > 1e-4
+    assert parts[1].evidence.abs().max() > 1e-3
     assert (parts[1].gradient.abs().max() > 0) == residual
     assert mask_step_parts(make_run(mask_step=None), image, output) == []
 

@@ -24,6 +24,8 @@ from src.models.sofs import MaskStep, ReversibleStateSpace, mask_step, residual_
 from src.utils.errors import UserError
 
 ODD = (97, 131)
+WIDE_U = [32, 48, 64]
+"""Widths of U at which its initial values and its memory have been measured."""
 
 
 OFF = {
@@ -362,11 +364,11 @@ def test_number_of_stages_and_default_levels(make_run, stages):
 
 
 def test_initial_values_of_the_unfolding(make_run):
-    net = make_run(robe={"lam": 0.3})
+    net = make_run(robe={"lam": 0.3, "widths": WIDE_U})
     step, robe = net.mask_steps[0], net.robes[0]
     values = [step.mu().item(), step.alpha().item(), step.scale.item(), robe.lam().item()]
     assert values == pytest.approx([0.01, 0.01, 0.1, 0.3], rel=1e-5)
-    assert robe.network.head.weight.std().item() == pytest.approx(1e-3, rel=0.6)  # of 16
+    assert robe.network.head.weight.std().item() == pytest.approx(1e-3, rel=0.3)
     assert net.start.head.bias.item() == -1.5
     with torch.no_grad():
         for parameter in net.unfolding_parameters():
@@ -453,12 +455,12 @@ def _bytes_kept(net: RUN, image: torch.Tensor) -> int:
 
 
 @pytest.mark.slow
-def test_gradient_checkpointing_keeps_at_least_15_percent_less(make_run):
+def test_gradient_checkpointing_keeps_at_least_20_percent_less(make_run):
     """K = 4. A stage is computed anew in the backward pass, one at a time: what the largest one keeps comes on top."""
-    image = torch.rand(2, 3, 96, 96)
+    image, wide = torch.rand(2, 3, 96, 96), {"widths": WIDE_U}
     plain, saving, one = (
-        _bytes_kept(make_run(**options), image)
+        _bytes_kept(make_run(robe=wide, **options), image)
         for options in ({}, {"gradient_checkpointing": True}, {"num_stages": 1, "levels": [4]})
     )
-    encoder_alone = _bytes_kept(make_run(num_stages=1, levels=[4], gradient_checkpointing=True), image)
-    assert saving + (one - encoder_alone) <= 0.85 * plain
+    encoder_alone = _bytes_kept(make_run(robe=wide, num_stages=1, levels=[4], gradient_checkpointing=True), image)
+    assert saving + (one - encoder_alone) <= 0.8 * plain
