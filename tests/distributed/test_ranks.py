@@ -79,8 +79,9 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any
         # Adam's default eps of 1e-8 makes whole steps out of the last bits of gradients that are nearly zero.
         overrides += [
             "+model.optimizer.eps=1e-2",
-            # Every step multiplies rounding errors, by a factor that depends on the processor.
+            # Every step multiplies rounding errors, by a factor that depends on the processor; hard thresholds jump.
             "model.optimizer.lr=1e-4",
+            "model.net.mask_step.softness=0.1",
             "model.net.closing_step=false",  # its logit is steep: rounding would change scores by more than 1e-6
             "data.num_train=43",
             "data.num_val=5",
@@ -104,7 +105,7 @@ def test_two_processes_learn_what_one_does(records):
     assert len(one) == len(two) == 10
     assert [sorted(step["names"]) for step in one] == [sorted(step["names"]) for step in two]
     curves = [np.array([np.mean(step["loss"]) for step in steps]) for steps in (one, two)]
-    assert np.abs(curves[0] - curves[1]).max() < 1e-5
+    assert np.abs(curves[0] - curves[1]).max() < 2e-6
     first, *_, last = (np.mean(validation["val/s_alpha"]) for validation in records[1]["validations"])
     assert abs(last - first) > 1e-3
 
