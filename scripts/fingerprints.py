@@ -59,7 +59,7 @@ Verdict = dict[str, str]
 
 
 def choices() -> list[str]:
-    """Return ``GROUP=NAME`` for every network and loss in `conf/`, without ``base``, which is a part of the models."""
+    """Return ``GROUP=NAME`` for every network and loss in `conf/`, without ``base``, which is a part of the others."""
     return [f"{g}={path.stem}" for g in GROUPS for path in sorted((CONF / g).glob("*.yaml")) if path.stem != "base"]
 
 

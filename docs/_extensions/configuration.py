@@ -10,7 +10,8 @@ Directives::
     ```
 
 ``settings`` lists the keys that one file sets itself, each with its default and the comment beside it. ``choices``
-lists the files of a group, each with the comment at its head. ``measures`` lists the registry of measures.
+lists the files of a group but ``base``, which the others include, each with the comment at its head. ``measures`` lists
+the registry of measures.
 """
 
 from __future__ import annotations
@@ -98,14 +99,16 @@ class SettingsTable(_Table):
 
 
 class ChoicesTable(_Table):
-    """The files of one group of ``conf/``."""
+    """The choices of one group of ``conf/``."""
 
     def rows(self, place: Path) -> list[str]:
-        """Return one line per file."""
+        """Return one line per choice."""
         group = self.arguments[0]
         lines = ["| choice | what it is |", "|---|---|"]
         return lines + [
-            f"| `{group}={path.stem}` | {_cell(head_comment(path))} |" for path in sorted(place.glob("*.yaml"))
+            f"| `{group}={path.stem}` | {_cell(head_comment(path))} |"
+            for path in sorted(place.glob("*.yaml"))
+            if path.stem != "base"
         ]
 
 

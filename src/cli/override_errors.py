@@ -60,6 +60,7 @@ def _no_such_choice(missing: str, options: Sequence[str]) -> str:
     group, _, name = missing.removesuffix(".yaml").rpartition("/")
     # For a list of choices Hydra names no options.
     options = options or sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    options = [option for option in options if option != "base"]  # part of the others
     close = difflib.get_close_matches(name, options, n=3)
     there = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(options) or 'none'}"
     return f"{group}={name}: no such choice; {there}"

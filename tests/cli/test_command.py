@@ -110,6 +110,11 @@ def test_an_output_folder_without_a_name(mode, capsys, tmp_path, monkeypatch):
         ("data/augmentaton=strong", "data/augmentaton: there is no such setting; did you mean data/augmentation?"),
         ("experiment=quickstar", "experiment=quickstar: no such choice; did you mean quickstart?"),
         ("logger=zzz", "logger=zzz: no such choice; there are csv, tensorboard, wandb"),
+        (
+            "model=zzz",
+            "model=zzz: no such choice; "
+            "there are feder, fpn, fpn_ds, fpn_wide, released, run, run_paper, run_quarter, unet",
+        ),
         ("callbacks=[default,emma]", "callbacks=emma: no such choice; did you mean ema?"),
         (
             "data.test_sets=[CAMO",
