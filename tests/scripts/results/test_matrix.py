@@ -12,16 +12,16 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from scripts.results import matrix as matrix
+from scripts.results import matrix, trainings
 from scripts.results.archive import read_results
 from scripts.results.store import store, store_run
 from src.cli.command import CONF
 from src.utils.errors import UserError
 from tests.fixtures.fake_runs import write_evaluation, write_run
 
-RATES = [*map(float, matrix.RATES)]
-NEW = (matrix.recipe_runs, matrix.best_runs)
-OLDER = {phase: make for phase, make in matrix.PHASES.items() if make not in NEW}
+RATES = [*map(float, trainings.RATES)]
+NEW = (trainings.recipe_runs, trainings.best_runs)
+OLDER = {phase: make for phase, make in trainings.PHASES.items() if make not in NEW}
 BEST = {"run": 1e-3, "fpn": 2e-3, "fpn_ds": 5e-4, "fpn_wide": 5e-4, "unet": 5e-4}
 
 
@@ -61,7 +61,7 @@ def test_every_training_composes(tuned, tmp_path):
         store_run(write_run(tmp_path / f"core{model}", {"holdout": (0.5, 0.6 + seed / 100)}), model, tuned)
     composed: dict[tuple[str, ...], DictConfig] = {}
     for phase, make in OLDER.items():
-        for run in matrix.with_rates(make(tuned), tuned):
+        for run in trainings.with_rates(make(tuned), tuned):
             overrides = run.overrides[:1] + tuple(
                 one for one in run.overrides[1:] if not _is_choice(one) and "optimizer.lr=" not in one
             )
@@ -75,14 +75,14 @@ def test_every_training_composes(tuned, tmp_path):
             assert cfg.trainer.max_epochs == {"lr": 4, "ablation": 6, "drive": 50}.get(task, 12)
             assert ("test" in run.splits) == (phase not in ("lr", "ablation"))
             assert ("test_rounds2" in run.evaluations) == (phase in ("core", "large"))
-    assert [run.model for run in matrix.large_runs(tuned)] == ["run", "unet"]
+    assert [run.model for run in trainings.large_runs(tuned)] == ["run", "unet"]
     assert len(composed) == 9
 
 
 @pytest.mark.slow
 def test_the_best_networks_share_a_recipe(tuned):
-    runs = [*matrix.recipe_runs(tuned), *(run for run in matrix.best_runs(tuned) if run.seed == 0)]
-    for run in matrix.with_rates(runs, tuned):
+    runs = [*trainings.recipe_runs(tuned), *(run for run in trainings.best_runs(tuned) if run.seed == 0)]
+    for run in trainings.with_rates(runs, tuned):
         with initialize_config_dir(CONF, version_base="1.3"):
             cfg = compose("train", [*run.overrides, "paths.output_dir=out"])
         is_recipe = run.name.startswith("recipe")
@@ -107,14 +107,14 @@ def test_the_best_networks_leave_the_older_results_alone(tuned):
 
 
 def test_the_plan_is_the_protocol(tuned):
-    core = matrix.with_rates(matrix.core_runs(tuned), tuned)
-    assert len(matrix.rate_runs(tuned)) == 15
+    core = trainings.with_rates(trainings.core_runs(tuned), tuned)
+    assert len(trainings.rate_runs(tuned)) == 15
     assert [run.model for run in core[:6]] == ["run", "fpn_ds", "fpn", "fpn_wide", "unet", "run"]
     assert len({run.folder for run in core}) == 13
     assert {run.seed for run in core if run.model == "fpn_wide"} == {0, 1, 2}
     for run in core:
         assert f"model.optimizer.lr={BEST[run.model]:g}" in run.overrides
-    names = [run.model for run in matrix.ablation_runs(tuned)]
+    names = [run.model for run in trainings.ablation_runs(tuned)]
     assert names[0] == "run"
     assert {
         "run-mask_step",
@@ -131,7 +131,7 @@ def test_the_plan_is_the_protocol(tuned):
 
 def test_what_sharpens_is_evaluated_beside_what_is_as_sharp(tuned):
     """RUN without its closing step, and everything with scaled logits."""
-    runs = (*matrix.core_runs(tuned), *matrix.ablation_runs(tuned), *matrix.task_runs(tuned))
+    runs = (*trainings.core_runs(tuned), *trainings.ablation_runs(tuned), *trainings.task_runs(tuned))
     told = {run.folder: run.evaluations for run in runs}
     assert told["core_run_seed0"]["test"] == ["split=test"]
     assert told["core_run_seed0"]["holdout-closing_step_x2"] == ["split=holdout", "closing_step=false", "sharpness=2"]
@@ -147,14 +147,14 @@ def test_what_sharpens_is_evaluated_beside_what_is_as_sharp(tuned):
 
 def test_rates_and_the_rival_have_to_be_measured_first(tmp_path):
     with pytest.raises(UserError, match=r"learning rates of run, fpn_ds, .* are not chosen yet"):
-        matrix.with_rates(matrix.core_runs(tmp_path), tmp_path)
+        trainings.with_rates(trainings.core_runs(tmp_path), tmp_path)
     with pytest.raises(UserError, match="not trained yet"):
-        matrix.large_runs(tmp_path)
+        trainings.large_runs(tmp_path)
 
 
 def test_what_is_done_is_skipped_and_what_was_interrupted_goes_on(tmp_path, monkeypatch):
-    run = matrix.Run(
-        "core_fpn", "fpn", ("experiment=camo_lite0", "model=fpn"), ("holdout",), seed=2, variants=matrix.TWO_ROUNDS
+    run = trainings.Run(
+        "core_fpn", "fpn", ("experiment=camo_lite0", "model=fpn"), ("holdout",), seed=2, variants=trainings.TWO_ROUNDS
     )
     folder, results, pages = tmp_path / run.folder, tmp_path / "results", tmp_path / "pages"
     shutil.copytree(
