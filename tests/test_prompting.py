@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from src.checkpoints.network import build
 from src.data import prompts
 from src.data.prompts import Click, PromptMaps
-from src.inference.prompts import TRUST, Said
 from src.losses import StagewiseLoss
 from src.models.outputs import masks_at_size
 from src.models.prompts import Prompt
@@ -200,28 +199,6 @@ def test_a_network_in_rounds_is_told_too(net):
     maps = prompts.truthful("box", given["mask"][0].numpy(), (SIZE, SIZE), "image_0")
     expected = again(given["image"], prompt=as_prompt([maps])).mask_logits
     torch.testing.assert_close(told(again, given, "box")[0].mask_logits, expected)
-
-
-def test_prompts_are_those_of_people():
-    """Prompts that training makes from the true mask equal those of `src.predict` for the same box and clicks."""
-    mask = truth(1)[0, 0, :48].numpy() > 0
-    size, height, width = (40, 40), *mask.shape
-    said = Said(box=(20, 8, 45, 30)).maps(height, width, 40)
-    box = prompts.box(mask, size, 0.0, prompts.seeded(""))
-    clicks = prompts.clicked([Click(0.25, 0.5, True), Click(0.7, 0.6, False)], size, mask.shape)
-    signed = [(0.25 * width, 0.5 * height, 1), (0.7 * width, 0.6 * height, -1)]
-    shown = prompts.coarse_map(mask, (height, width), 1, prompts.seeded(""))
-    assert prompts.TRUST == TRUST
-    for ours, theirs in (
-        (box, said),
-        (clicks, Said(clicks=signed).maps(height, width, 40)),
-        (prompts.overlaid(box, clicks), Said(box=(20, 8, 45, 30), clicks=signed).maps(height, width, 40)),
-        (prompts.from_map(shown), Said(mask=np.pad(shown, ((0, 16), (0, 0)))).maps(64, 64, 64)),
-    ):
-        size = ours.target.shape
-        torch.testing.assert_close(torch.from_numpy(ours.certainty), torch.from_numpy(theirs.certainty[: size[0]]))
-        sure = ours.certainty > 1e-6
-        np.testing.assert_allclose(ours.target[sure], theirs.target[: size[0]][sure], atol=1e-6)
 
 
 def answering(target: np.ndarray, good_after: int) -> Any:

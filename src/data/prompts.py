@@ -1,7 +1,7 @@
-"""Prompts made from the ground truth, for training and evaluation: boxes, clicks, coarse maps, wrong ones.
+"""Prompts (boxes, clicks, maps) as the two maps that a network reads, and prompts made from the ground truth.
 
-The data sets have no prompts, so they are made from the masks (our choice). A prompt is two maps, P (the mask that it
-describes) and p (how certain it is), at the size of the network's input.
+The two maps are P (the mask that the prompt describes) and p (how certain it is), at the size of the network's input.
+The data sets have no prompts, so those for training and evaluation are made from the masks (our choice).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 TRUST = 0.9
-"""p of a prompt, unless it is given."""
+"""p of a prompt, unless it is given (our choice)."""
 WRONG_TRUST = 0.3
 """The largest p of prompts that are wrong."""
 CLICK_RADIUS = 0.02
-"""σ of a click's Gaussian disc, as a share of the picture's longer side."""
+"""σ of a click's Gaussian disc, as a share of the picture's longer side (our choice)."""
 NEAR_CENTRE = 0.5
 """A random click's distance to the edge of a wrong region is at least this share of the largest one."""
 COARSE = {1: (0.3, 0.2), 2: (0.65, 0.33), 3: (1.1, 0.55)}
@@ -94,6 +94,18 @@ def box(mask: Mask, size: tuple[int, int], jitter: float, rng: np.random.Generat
     if not mask.any():
         return nothing(size)
     rows, columns = (_moved(np.asarray(mask.any(1 - axis)), jitter, rng) for axis in (0, 1))
+    return boxed(rows, columns, size, trust)
+
+
+def boxed(rows: tuple[float, float], columns: tuple[float, float], size: tuple[int, int], trust: float) -> PromptMaps:
+    """Return a box as a prompt: P = 0, and p = trust outside, 0 inside, in pixels that it cuts by the share outside.
+
+    Args:
+        rows: top and bottom, shares of the picture's height.
+        columns: left and right, shares of its width.
+        size: (height, width) of the maps.
+        trust: p outside the box, in (0, 1].
+    """
     inside = np.outer(_covered(*rows, size[0]), _covered(*columns, size[1]))
     return PromptMaps(np.zeros(size, np.float32), (trust * (1 - inside)).astype(np.float32))
 
@@ -206,8 +218,8 @@ def clicked(
         down = (ys / size[0] - click.y) * picture[0] / radius
         across = (xs / size[1] - click.x) * picture[1] / radius
         disc = (trust * np.outer(np.exp(-(down**2) / 2), np.exp(-(across**2) / 2))).astype(np.float32)
-        surer = disc >= certainty
-        target[surer], certainty[surer] = float(click.is_object), disc[surer]
+        is_surer = disc >= certainty
+        target[is_surer], certainty[is_surer] = float(click.is_object), disc[is_surer]
     target[certainty == 0] = 0
     return PromptMaps(target, certainty)
 
@@ -253,14 +265,18 @@ def wrong(mask: Mask, other: Mask, size: tuple[int, int], rng: np.random.Generat
     return from_map(shown, trust)
 
 
+def surer(under: PromptMaps, over: PromptMaps) -> PromptMaps:
+    """Return two prompts as one: at each pixel the more certain one counts, `over` if both are equal."""
+    is_over = (over.certainty >= under.certainty) & (over.certainty > 0)
+    return PromptMaps(*(np.where(is_over, *pair) for pair in zip(over, under, strict=True)))
+
+
 def overlaid(under: PromptMaps, clicks: PromptMaps) -> PromptMaps:
     """Return a box or a map and clicks as one prompt: clicks lower its p, and the larger p counts.
 
-    So a click counts around its place whatever the box or map says, as in `src.inference.prompts`.
+    So a click counts around its place whatever the box or map says.
     """
-    certainty = under.certainty * (1 - clicks.certainty)
-    surer = (clicks.certainty >= certainty) & (clicks.certainty > 0)
-    return PromptMaps(np.where(surer, clicks.target, under.target), np.where(surer, clicks.certainty, certainty))
+    return surer(under._replace(certainty=under.certainty * (1 - clicks.certainty)), clicks)
 
 
 def _depth(region: Mask) -> NDArray[np.float32]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from src.data.prompts import PromptMaps
 from src.models.variant import Variant
 from src.utils.errors import UserError
 
@@ -54,18 +55,6 @@ class Options:
         """Raise a UserError that lists all :meth:`problems`."""
         if problems := self.problems():
             raise UserError("the network cannot be run with these options:", problems)
-
-
-class PromptMaps(NamedTuple):
-    """A prompt for one picture's mask, at the size of the network's input: float32 (S, S) in [0, 1] each.
-
-    Attributes:
-        target: P, 1 where the prompt says that the object is.
-        certainty: p, 0 where the prompt says nothing.
-    """
-
-    target: np.ndarray
-    certainty: np.ndarray
 
 
 class RawMask(Protocol):

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from src.inference.network import Options, PromptMaps
+from src.data.prompts import PromptMaps
+from src.inference.network import Options
 from src.utils.errors import UserError
 from src.utils.process import available_cores
 

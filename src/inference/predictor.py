@@ -11,12 +11,13 @@ from typing import Any, NamedTuple, TypeVar, overload
 import numpy as np
 from PIL import Image
 
+from src.data.prompts import TRUST, PromptMaps
 from src.data.readers import COMMON, EXTENSIONS
 from src.inference.model_card import Metrics
-from src.inference.network import Options, PromptMaps
+from src.inference.network import Options
 from src.inference.opening import network_file, open_network
 from src.inference.pictures import AnyPicture, Picture, read_picture
-from src.inference.prompts import NOTHING, TRUST, AnyMask, Said
+from src.inference.prompts import NOTHING, AnyMask, Said
 from src.inference.results import Result
 from src.inference.workers import default_workers, in_chunks, in_order
 from src.utils.errors import UserError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -18,14 +18,9 @@ import numpy as np
 from PIL import Image
 
 from src.data.maps import check_map, read_map, read_stored_map
+from src.data.prompts import TRUST, Click, PromptMaps, boxed, clicked, from_map, nothing, overlaid, surer
 from src.data.readers import read_header
-from src.inference.network import PromptMaps
 from src.utils.errors import Problems, UserError
-
-TRUST = 0.9
-"""How certain a prompt is if nothing else is given (our choice)."""
-REACH = 0.02
-"""σ of a click's disc, as a share of the picture's longer side (our choice)."""
 
 FULL = 255.0
 """Level of an object in maps of 8 bits."""
@@ -76,54 +71,24 @@ class Said:
             UserError: all :meth:`problems` at once, or a map that cannot be read.
         """
         Problems(self.problems(height, width)).raise_all("the prompt for this picture is not valid:")
-        maps = PromptMaps(*np.zeros((2, side, side), np.float32))
+        size = side, side
+        maps = nothing(size)
         if self.mask is not None:
-            maps = _of_map(_values(self.mask), side, self.trust)
+            maps = from_map(_resized(_values(self.mask), side), self.trust)
         if self.box is not None:
-            maps = _surer(maps, _of_box(self.box, height, width, side, self.trust))
-        for_clicks = _of_clicks(self.clicks, height, width, side, self.trust)
-        return _surer(PromptMaps(maps.target, maps.certainty * (1 - for_clicks.certainty)), for_clicks)
+            x0, y0, x1, y1 = map(float, self.box)
+            maps = surer(maps, boxed((y0 / height, y1 / height), (x0 / width, x1 / width), size, self.trust))
+        clicks = [Click(float(x) / width, float(y) / height, sign > 0) for x, y, sign in self.clicks]
+        return overlaid(maps, clicked(clicks, size, (height, width), self.trust))
 
 
 NOTHING = Said()
 
 
-def _of_map(values: np.ndarray, side: int, trust: float) -> PromptMaps:
-    """Return a map as P, resized as pictures are (antialiased), and p = |2P − 1|·trust."""
+def _resized(values: np.ndarray, side: int) -> np.ndarray:
+    """Return a map at (side, side), resized as pictures are (antialiased)."""
     resized = Image.fromarray(values.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR)
-    target = np.clip(np.asarray(resized, np.float32), 0, 1)
-    return PromptMaps(target, (np.abs(2 * target - 1) * trust).astype(np.float32))
-
-
-def _of_box(box: Sequence[float], height: int, width: int, side: int, trust: float) -> PromptMaps:
-    """Return P = 0 and p = trust outside a box, 0 inside; in pixels that it cuts, by the share outside."""
-    inside = np.outer(_covered(box[1], box[3], height, side), _covered(box[0], box[2], width, side))
-    return PromptMaps(np.zeros((side, side), np.float32), (trust * (1 - inside)).astype(np.float32))
-
-
-def _covered(first: float, last: float, length: int, side: int) -> np.ndarray:
-    """Return by how much first … last, of a side of ``length`` pixels, covers each of its ``side`` parts, (side,)."""
-    edges = np.clip(np.arange(side + 1) * length / side, first, last)
-    return np.diff(edges) * side / length
-
-
-def _of_clicks(clicks: Iterable[Sequence[float]], height: int, width: int, side: int, trust: float) -> PromptMaps:
-    """Return a disc for each click, P = 1 or 0 and p = trust·exp(−d²/2σ²) at distance d; of two equal p, the later."""
-    target, certainty = np.zeros((2, side, side), np.float32)
-    ys, xs = ((np.arange(side) + 0.5) * length / side for length in (height, width))
-    spread = REACH * max(height, width)
-    for x, y, sign in clicks:
-        down, across = (np.exp(-(((places - at) / spread) ** 2) / 2) for places, at in ((ys, y), (xs, x)))
-        disc = (trust * np.outer(down, across)).astype(np.float32)
-        is_surer = (disc >= certainty) & (disc > 0)
-        target[is_surer], certainty[is_surer] = sign > 0, disc[is_surer]
-    return PromptMaps(target, certainty)
-
-
-def _surer(under: PromptMaps, over: PromptMaps) -> PromptMaps:
-    """Return two prompts as one: at each pixel the more certain one counts, ``over`` if both are equal."""
-    is_over = (over.certainty >= under.certainty) & (over.certainty > 0)
-    return PromptMaps(*(np.where(is_over, *pair) for pair in zip(over, under, strict=True)))
+    return np.clip(np.asarray(resized, np.float32), 0, 1)
 
 
 def _box_problems(box: Sequence[float], height: int, width: int) -> list[str]:

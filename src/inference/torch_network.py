@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from src.checkpoints.network import memory_format
 from src.data.pillow_resize import resize_bilinear
+from src.data.prompts import PromptMaps
 from src.inference.enlarge import enlarged_levels
-from src.inference.network import Options, PromptMaps
+from src.inference.network import Options
 from src.models.outputs import masks_at_size
 from src.models.prompts import Prompt
 from src.models.rounds import unwrapped

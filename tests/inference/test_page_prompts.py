@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from src.data.pillow_resize import resize_bilinear
+from src.data.prompts import PromptMaps
 from src.inference.enlarge import enlarged_levels
-from src.inference.network import PromptMaps
 from src.inference.onnx_network import OnnxNetwork
 from src.inference.predictor import Predictor
 from src.inference.prompts import Said

@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from src.data.prompts import CLICK_RADIUS
 from src.inference.inputs import find_sources
 from src.inference.predictor import Predictor
-from src.inference.prompts import REACH, Said
+from src.inference.prompts import Said
 from src.inference.said_files import find_said
 from src.models.prompts import Prompt
 from src.utils.errors import Problems, UserError
@@ -46,7 +47,7 @@ def test_a_box_is_exact_in_the_networks_pixels():
 
 def test_a_click_is_a_disc_that_is_round_in_the_picture():
     target, certainty = Said(clicks=[(35, 25, 1)]).maps(HEIGHT, WIDTH, 200)
-    spread = REACH * WIDTH
+    spread = CLICK_RADIUS * WIDTH
     row, column = 110, 106
     away = np.hypot((row + 0.5) * HEIGHT / 200 - 25, (column + 0.5) * WIDTH / 200 - 35)
     assert certainty[row, column] == pytest.approx(0.9 * np.exp(-(away**2) / (2 * spread**2)), rel=1e-5)

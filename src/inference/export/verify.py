@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src.data.prompts import PromptMaps
 from src.inference.export.trace import CELL, IMAGE
-from src.inference.network import PromptMaps
 from src.inference.onnx_network import MASK, PROMPT, OnnxNetwork, open_session
 from src.inference.torch_network import TorchNetwork
 from src.models.prompts import Prompt
