@@ -84,13 +84,13 @@ def _after(model: onnx.ModelProto, side: int, maps: dict[str, list[int]]) -> onn
             outputs.append(f"uint8[{height}, {width}, {channels}] {name}")
             lines += [
                 f"{name}_last = Transpose <perm = [0, 2, 3, 1]> ({name}_levels)",
-                f"{name} = Squeeze ({name}_last, one)",
+                f"{name}_first = Constant <value_ints = [0]> ()",
+                f"{name} = Squeeze ({name}_last, {name}_first)",
             ]
     return _parsed(
         model,
         f"""after ({", ".join(inputs)}) => ({", ".join(outputs)}) {{
         white = Constant <value = float {{255.0}}> ()
-        one = Constant <value_ints = [0]> ()
         both = Constant <value_ints = [0, 1]> ()
         ones = Constant <value_ints = [1, 1]> ()
         shape = Concat <axis = 0> (ones, {SIZE})

@@ -34,6 +34,16 @@ def greyness() -> onnx.ModelProto:
         }}""")
 
 
+@pytest.fixture(scope="module")
+def plain() -> onnx.ModelProto:
+    """A network without stages, whose logits are the image's red channel."""
+    return parse_model(f"""<ir_version: 10, opset_import: ["" : {OPSET}]>
+        plain (float[1, 3, {SIDE}, {SIDE}] image) => (float[1, 1, {SIDE}, {SIDE}] logits) {{
+        red = Constant <value_ints = [0]> ()
+        logits = Gather <axis = 1> (image, red)
+        }}""")
+
+
 def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
@@ -55,3 +65,10 @@ def test_masks_have_the_size_of_the_picture(greyness):
         logits = background.astype(np.float32).mean(-1) / 255 * 4 - 2
         assert np.abs(mask.astype(int) - enlarged_levels(logits, *size)).max() <= 1
         assert (background.dtype, background.shape) == (np.uint8, (SIDE, SIDE, 3))
+
+
+@pytest.mark.parametrize("network", ["greyness", "plain"])
+def test_onnxruntime_loads_it_without_a_warning(network, request, capfd):
+    """With and without a background among the outputs: no constant is left over."""
+    _session(with_pictures(request.getfixturevalue(network), SIDE))
+    assert capfd.readouterr().err == ""
