@@ -185,6 +185,18 @@ def test_another_picture_begins_anew(page, picture, tmp_path):
     assert not page.find(CLEAR).is_enabled()
 
 
+@pytest.mark.parametrize("order", ["click file", "file click", "click click file", "click file click"])
+def test_a_file_that_is_no_picture_takes_no_click_away(page, picture, order):
+    """The file is opened, and clicks are made, while the mask of a click is still being computed."""
+    take(page, "add")
+    page.run(CLICK_AND_OPEN, *order.split())
+    page.wait_for("done", "“notes.txt” is not a picture")
+    clicks = order.count("click")
+    assert f"BMP file. With {'a click' if clicks == 1 else '2 clicks'}: Found" in page.status
+    assert len(said(page).clicks) == clicks
+    np.testing.assert_allclose(mask(page), expected(picture, said(page).maps(HEIGHT, WIDTH, SIDE)), atol=2)
+
+
 @pytest.mark.parametrize(("size", "scheme"), [(WIDE, LIGHT), (PHONE, DARK)])
 def test_axe_finds_nothing(page, size, scheme):
     page.emulate(*size, **scheme, prefers_reduced_motion="reduce")
@@ -230,3 +242,15 @@ MARKS = """
 return [...document.querySelectorAll('#marks span')].map(({className, style}) =>
   [className, ...['left', 'top', 'width', 'height'].map(side => parseFloat(style[side]) || 0)]);
 """
+
+CLICK_AND_OPEN = """
+const data = new DataTransfer(), paste = new Event('paste', {bubbles: true}), hand = document.getElementById('hand');
+data.items.add(new File(['no picture'], 'notes.txt'));
+Object.defineProperty(paste, 'clipboardData', {value: data});
+const acts = {
+  click: () => hand.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', cancelable: true})),
+  file: () => document.body.dispatchEvent(paste),
+};
+for (const act of arguments) acts[act]();
+"""
+"""Click where the cross is, and paste a file that is no picture, in some order, before anything is computed."""

@@ -47,7 +47,7 @@ async function ask(job) {
   while (wanted) {
     const now = wanted;
     wanted = null;
-    await (now.blob ? open(now) : again()).catch(error => refuse(error, now.name));
+    await (now.blob ? open(now) : again(now)).catch(error => refuse(error, now));
   }
   isWorking = false;
 }
@@ -66,29 +66,33 @@ async function open({blob, name}) {
   $('result').scrollIntoView({behavior: calm.matches ? 'auto' : 'smooth', block: 'nearest'});
 }
 
-/** Segment the same picture with the prompt that its tools give by now. */
-async function again() {
+/** Segment the same picture with the prompt that its tools give by now; `before` stays in front of what is said. */
+async function again({before = ''}) {
   enter('busy');
-  say('Looking again …');
+  say(`${before}Looking again …`);
   const {small, width, height} = current, marks = said();
   const found = await network.segment({small, prompt: {...marks, width, height}});
-  if (!wanted?.blob) show(found, marks);
+  if (!wanted?.blob) show(found, marks, before);
 }
 
 /** Show a mask, and name the marks that it was made with; there may be further ones by now. */
-function show({logits, side, stages, seconds}, marks) {
+function show({logits, side, stages, seconds}, marks, before = '') {
   const {shown} = current, mask = enlarged(logits, side, shown), regions = findRegions(mask, shown.width, shown.height);
   showResult(current, mask, {logits, side}, regions, say);
   showStages($('unfolding'), stages, {data: mask, channels: 1, width: shown.width, height: shown.height});
   enter('done');
+  current.heard = JSON.stringify(marks);
   const prompt = promptWords(marks);
-  say(`${prompt && `With ${prompt}: `}${describe(regions, shown)} It took ${seconds < 0.1 ? 'less than 0.1' : seconds.toFixed(1)} seconds.`);
+  say(`${before}${prompt && `With ${prompt}: `}${describe(regions, shown)} It took ${seconds < 0.1 ? 'less than 0.1' : seconds.toFixed(1)} seconds.`);
 }
 
-function refuse(error, name) {
+/** Report what cannot be read. Marks on the picture before it that a file has overtaken are then heard after all. */
+function refuse(error, {blob, name}) {
   if (wanted?.blob || document.documentElement.dataset.state === 'failed') return;
+  const words = error instanceof NoPicture ? error.message : `The network could not read ${name ?? current.name}: ${error.message}.`;
   enter(current ? 'done' : 'ready');
-  say(error instanceof NoPicture ? error.message : `The network could not read ${name ?? current.name}: ${error.message}.`);
+  say(words);
+  if (blob && current && (wanted || JSON.stringify(said()) !== current.heard)) wanted = {before: `${words} `};
 }
 
 async function openExample(address) {
