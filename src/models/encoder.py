@@ -38,6 +38,9 @@ class PyramidEncoder(nn.Module):
         scales: input scales: 1 and other multiples of 0.25; 0.5, 1 and 1.5 are the paper's "MIS". The backbone sees the
             image at each of them, and :class:`ScaleMerging` makes one pyramid of all, with the sizes of scale 1.
 
+    Attributes:
+        multiple: sides that are multiples of it are not padded: 32, with several scales up to 128.
+
     ``forward(image)``: (N,3,H,W) RGB in [0,1], any H, W ≥ 32 → dict stride → (N, channels[stride], ⌈H/s⌉, ⌈W/s⌉).
     The encoder normalises the image (timm's mean and std) and pads it at the bottom and the right.
 
@@ -71,7 +74,7 @@ class PyramidEncoder(nn.Module):
         self.channels: dict[int, int] = {s: info.channels()[i] for s, i in zip(STRIDES, self._picked, strict=True)}
         self.scales = tuple(Fraction(scale) for scale in scales)
         self.merging = ScaleMerging(self.channels, len(scales)) if len(scales) > 1 else None
-        self._multiple = next(m for m in (32, 64, 128) if all(m * s % 32 == 0 for s in self.scales))
+        self.multiple = next(m for m in (32, 64, 128) if all(m * s % 32 == 0 for s in self.scales))
         config = timm.data.resolve_model_data_config(self.backbone)
         # On the CPU, even if the weights are on torch's `meta` device, to be loaded later.
         for statistic in ("mean", "std"):
@@ -94,7 +97,7 @@ class PyramidEncoder(nn.Module):
             raise UserError(
                 f"an image of {height}×{width} pixels is too small: both sides must be at least {max(STRIDES)}"
             )
-        padded = pad_to_multiple(normalised, self._multiple)
+        padded = pad_to_multiple(normalised, self.multiple)
         pyramids = [self._pyramid(_scaled(padded, scale)) for scale in self.scales]
         pyramid = pyramids[0] if self.merging is None else self.merging(pyramids, self.scales)
         return {s: feature[..., : -(-height // s), : -(-width // s)] for s, feature in pyramid.items()}

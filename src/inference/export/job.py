@@ -18,7 +18,7 @@ from src.inference.encoding import write_whole
 from src.inference.export.pictures import with_pictures, with_probabilities
 from src.inference.export.settings import ExportSettings
 from src.inference.export.storage import in_half_where_exact, tidied, with_metadata
-from src.inference.export.trace import traced_graph
+from src.inference.export.trace import cell_of, traced_graph
 from src.inference.export.verify import (
     Comparison,
     compare_pictures,
@@ -60,7 +60,8 @@ def export_network(settings: ExportSettings, report: Callable[[str], None] = pri
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "tensors.onnx"
         _save(with_probabilities(graph), plain, network, pre_post=False)
-        shapes = [(1, side, side)] if settings.pre_post and side else shapes_to_compare(side, network.image_size)
+        in_any = shapes_to_compare(side, network.image_size, cell_of(network.net))
+        shapes = [(1, side, side)] if settings.pre_post and side else in_any
         done = _reported(compare_tensors(plain, network, shapes, prompts), report)
         problems = tensor_problems(done)
         if not settings.pre_post:

@@ -25,20 +25,16 @@ IMAGE, LOGITS = "image", "logits"
 NET = "net_"
 """Prefix of the stages' maps as the network returns them; :mod:`src.inference.export.pictures` removes it."""
 CELLS, CELL = "_cells", 32
-"""Suffix of the names and side of the cells that a graph for any size reads.
+"""Suffix of the names and side of the cells that a graph for any size reads; see :func:`cell_of`.
 
-Such a graph takes sides that are multiples of `CELL`, the coarsest stride: only then is nothing padded or cropped. It
-is traced on pictures cut into cells, (N,3,rows,32,columns,32), so that the size of each feature is a multiple of rows
-or columns. As a function of the picture's own size it would be a floor of floors, which the tracer compares for
+It is traced on pictures cut into cells, (N,3,rows,32,columns,32), so that the size of each feature is a multiple of
+rows or columns. As a function of the picture's own size it would be a floor of floors, which the tracer compares for
 minutes.
 """
 LARGEST = 64
 """Most cells per side (2048 pixels): a bound that the tracer needs; the exported file does not check it."""
-SAMPLE = (2, 3, 4, CELL, 5, CELL)
-"""The shape that is traced if all sizes stay open.
-
-Number, rows and columns all differ, so that the tracer does not take one for another.
-"""
+BATCH, ROWS, COLUMNS = 2, 4, 5
+"""What is traced if all sizes stay open: all differ, so that the tracer does not take one for another."""
 
 
 class Traced(nn.Module):
@@ -92,6 +88,14 @@ def stage_maps(output: RUNOutput | MaskOutput) -> dict[str, Tensor]:
     return maps
 
 
+def cell_of(net: nn.Module) -> int:
+    """Return what the sides of a graph for any size are multiples of: only then is nothing padded or cropped.
+
+    It is `CELL`, the coarsest stride, or the encoder's own multiple if it sees the image at several scales.
+    """
+    return int(getattr(getattr(net, "encoder", None), "multiple", CELL))
+
+
 def traced_graph(
     net: nn.Module, side: int | None, batch: int | None = None, stages: bool = False, prompts: bool = False
 ) -> onnx.ModelProto:
@@ -99,7 +103,7 @@ def traced_graph(
 
     Args:
         net: in evaluation mode, in float32 on the CPU.
-        side: H and W of its input; None: both stay open, for multiples of `CELL`.
+        side: H and W of its input; None: both stay open, for multiples of :func:`cell_of`.
         batch: N; None: it stays open.
         stages: add :func:`stage_maps` to the outputs.
         prompts: add `PROMPT` to the inputs, P and p, (N,1,H,W) float32 in [0,1].
@@ -112,7 +116,8 @@ def traced_graph(
         UserError: the network has no stages to return, or computes what ONNX cannot express.
     """
     inputs = [IMAGE, *(PROMPT if prompts else ())]
-    examples = _examples(len(inputs), side, batch)
+    cell = cell_of(net)
+    examples = _examples(len(inputs), side, batch, cell)
     with torch.no_grad():
         maps = stage_maps(net(joined(examples[0]))) if stages else {}
     if stages and not maps:
@@ -123,12 +128,12 @@ def traced_graph(
     program = _program(Traced(net, stages), examples, open_sizes, network_name(net))
     names = [name + CELLS for name in inputs] if side is None else inputs, [LOGITS, *(NET + name for name in maps)]
     graph = with_scan_bodies(_converted(program, *names, network_name(net)))
-    return _of_whole_pictures(graph, inputs) if side is None else graph
+    return _of_whole_pictures(graph, inputs, cell) if side is None else graph
 
 
-def _examples(count: int, side: int | None, batch: int | None) -> tuple[Tensor, ...]:
+def _examples(count: int, side: int | None, batch: int | None, cell: int) -> tuple[Tensor, ...]:
     """Return the tensors that are traced: an image, and with a ``count`` of 3 the two maps of a prompt."""
-    image = torch.rand(SAMPLE if side is None else (batch or SAMPLE[0], 3, side, side))
+    image = torch.rand((batch or BATCH, 3, *((ROWS, cell, COLUMNS, cell) if side is None else (side, side))))
     image = image if side is None else image.contiguous(memory_format=torch.channels_last)
     return (image, *(torch.rand_like(image[:, :1]) for _ in range(count - 1)))
 
@@ -178,19 +183,19 @@ def _converted(
     return onnx.ModelProto.FromString(converted.model_proto.SerializeToString())
 
 
-def _of_whole_pictures(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """Prepend the step that cuts pictures into a graph's cells; the runtime refuses sides not divisible by `CELL`."""
+def _of_whole_pictures(model: onnx.ModelProto, names: Sequence[str], side: int) -> onnx.ModelProto:
+    """Prepend the step that cuts pictures into a graph's cells; the runtime refuses sides that they do not fill."""
     channels = [1 if name in PROMPT else 3 for name in names]
     inputs = [f"float[batch, {count}, height, width] {name}" for count, name in zip(channels, names, strict=True)]
     cells = [
-        f"float[batch, {count}, rows, {CELL}, columns, {CELL}] {name}{CELLS}"
+        f"float[batch, {count}, rows, {side}, columns, {side}] {name}{CELLS}"
         for count, name in zip(channels, names, strict=True)
     ]
     cuts = "\n".join(f"{name}{CELLS} = Reshape ({name}, shape)" for name in names)
     cut = parse_model(f"""<ir_version: {model.ir_version}, opset_import: ["" : {OPSET}]>
         cut ({", ".join(inputs)}) => ({", ".join(cells)}) {{
         size = Shape <start = 2> ({IMAGE})
-        cell = Constant <value_ints = [{CELL}]> ()
+        cell = Constant <value_ints = [{side}]> ()
         counts = Div (size, cell)
         down, across = Split <num_outputs = 2> (counts)
         kept = Constant <value_ints = [0, 0]> ()

@@ -108,13 +108,13 @@ def compare_pictures(path: Path, network: TorchNetwork, sizes: Sequence[tuple[in
             yield Comparison(f"picture {height} × {width}{words}", difference, off, torch_seconds, onnx_seconds)
 
 
-def shapes_to_compare(side: int | None, image_size: int) -> list[tuple[int, int, int]]:
-    """Return the shapes (N, H, W) that a file of one size, or of any, is compared on."""
+def shapes_to_compare(side: int | None, image_size: int, cell: int = CELL) -> list[tuple[int, int, int]]:
+    """Return the shapes (N, H, W) that a file of one size, or of any multiples of ``cell``, is compared on."""
     if side is not None:
         return [(1, side, side), (2, side, side)]
-    cells = max(1, round(image_size / CELL))
+    cells = max(1, round(image_size / cell))
     in_cells = ((1, cells, cells), (2, max(1, cells // 2), cells + 1), (1, cells + 2, 2))
-    return [(batch, CELL * rows, CELL * columns) for batch, rows, columns in in_cells]
+    return [(batch, cell * rows, cell * columns) for batch, rows, columns in in_cells]
 
 
 def picture_sizes(side: int) -> list[tuple[int, int]]:

@@ -65,6 +65,17 @@ def test_tensors_of_any_size_and_number(open_file):
 
 
 @pytest.mark.slow
+def test_several_input_scales_at_any_size(tmp_path):
+    """Sides are multiples of 64, so that half of one is a multiple of 32; the file is compared with its network."""
+    encoder = ENCODER | {"scales": [0.5, 1.0, 1.5]}
+    checkpoint = write_small_checkpoint(tmp_path / "scales.ckpt", "fpn.FPN", encoder=encoder)
+    lines: list[str] = []
+    export_network(ExportSettings(checkpoint, tmp_path / "scales.onnx", pre_post=False), lines.append)
+    sizes = [line.split(":")[0] for line in lines]
+    assert sizes == [f"float {shape}" for shape in ("1 × 3 × 64 × 64", "2 × 3 × 64 × 128", "1 × 3 × 192 × 128")]
+
+
+@pytest.mark.slow
 def test_openvino_says_the_same(open_file):
     openvino = pytest.importorskip("openvino")
     core = openvino.Core()
