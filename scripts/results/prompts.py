@@ -125,7 +125,8 @@ def closing_logits(net: RUN, image: Tensor, output: RUNOutput, prompt: Prompt, n
     said = prompt.pooled(net.unfold_stride)
     mask_prev, mask = (logits.sigmoid() for logits in output.stage_logits[-2:])
     small, background = pool(image, net.unfold_stride), output.backgrounds[-1]
-    closing, _ = net.mask_steps[-1](small, background, mask, mask_prev, said.target, nu * said.certainty)
+    state = (small, background, mask, mask_prev, said.target, nu * said.certainty)
+    closing, _ = net.mask_steps[-1](*state, is_closing=True)
     logits = torch.logit(closing.clamp(0.001, 0.999))
     return upsample(logits, net.unfold_stride, (image.shape[-2], image.shape[-1]))
 

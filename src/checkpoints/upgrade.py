@@ -22,7 +22,7 @@ REMOVED: dict[str, dict[str, Any]] = {}
 """Class → setting that it no longer has → the only value with which it behaved as it does today."""
 
 IMPLIED: dict[str, dict[str, Any]] = {
-    "src.models.sofs.MaskStep": {"gradient": "pixel"},
+    "src.models.sofs.MaskStep": {"gradient": "pixel", "residual": True},
     "src.models.robe.ROBE": {"network": "pixel", "widths": [16, 32, 48]},
 }
 """Class → setting that older files do not have → the value that they imply."""

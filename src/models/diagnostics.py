@@ -101,6 +101,7 @@ def mask_step_parts(net: RUN, image: Tensor, output: RUNOutput) -> list[StepPart
             masks[max(k - 1, 0)],
             backgrounds[k],
             repairs[k],
+            is_closing=k == len(output.stages),
         )
         for k in range(len(output.masks_hat))
     ]
@@ -148,12 +149,13 @@ def gains_by_part(
 
 
 def _parts(
-    step: MaskStep, image: Tensor, mask: Tensor, mask_prev: Tensor, background: Tensor, repair: Tensor
+    step: MaskStep, image: Tensor, mask: Tensor, mask_prev: Tensor, background: Tensor, repair: Tensor, is_closing: bool
 ) -> StepParts:
     weight, tilde = residual_filter(mask, step.uncertain_band, step.softness)
     residual = filtered_residual(mask, mask_prev, step.uncertain_band, step.softness)
-    strength = step.alpha() * step.lipschitz if step.residual else 0.0
-    grad_s = step.scale * step.gradient(residual).float() if step.residual else torch.zeros_like(mask)
+    has_residual = step.has_residual(is_closing)
+    strength = step.alpha() * step.lipschitz if has_residual else 0.0
+    grad_s = step.scale * step.gradient(residual).float() if has_residual else torch.zeros_like(mask)
     q_a = image.square().sum(1, keepdim=True) + strength * weight.square() + step.mu()
     evidence = (image * repair).sum(1, keepdim=True)
     difference = (image * (background - (1 - mask) * image)).sum(1, keepdim=True)

@@ -146,7 +146,8 @@ class RUN(nn.Module):
             stages.append(stage)
         logits, closing = stages[-1].mask_logits, None
         if self.closing_step and not self.training:
-            closing, _ = self.call(self.mask_steps[-1], image, background, mask, mask_prev, *self._term(prompt))
+            state = (image, background, mask, mask_prev, *self._term(prompt))
+            closing, _ = self.mask_steps[-1](*state, is_closing=True)
             logits = _clipped_logit(closing, 0.001)  # the bounds round to 0 and 255 in 8 bits
         return RUNOutput(upsample(logits, self.unfold_stride, size), coarse_logits, tuple(stages), closing)
 

@@ -17,6 +17,7 @@ from src.models.vss import Field, VSSBlock
 
 UncertainBand = Literal["zero", "one"]
 Branches = Literal["both", "small", "large"]
+Residual = Literal["stages"] | bool
 REVERSED_PRIOR = 1e-3
 
 
@@ -160,7 +161,8 @@ class MaskStep(nn.Module):
 
     Args:
         mu: initial μ.
-        residual: False: no ∇S, s and α (grad_s = 0, α = 0).
+        residual: False: no ∇S, s and α (grad_s = 0, α = 0). ``stages``: not in the closing step. No loss tells ∇S what
+            a final mask should be; at full resolution every measure is better without it (docs/results/ablations.md).
         alpha: initial α.
         residual_scale: initial s.
         lipschitz: the constant L_S.
@@ -177,7 +179,7 @@ class MaskStep(nn.Module):
     def __init__(
         self,
         mu: float = 0.01,
-        residual: bool = True,
+        residual: Residual = "stages",
         alpha: float = 0.01,
         residual_scale: float = 0.1,
         lipschitz: float = 1.0,
@@ -195,6 +197,7 @@ class MaskStep(nn.Module):
             Expectation("lipschitz", lipschitz, lipschitz >= 0, "0 or more"),
             Expectation("softness", softness, 0 <= softness <= 0.1, "0 (hard thresholds) to 0.1"),
             *one_of(get_args(UncertainBand), uncertain_band=uncertain_band),
+            *one_of((True, False, "stages"), residual=residual),
             *one_of(get_args(Resolution), gradient=gradient),
             Expectation(
                 "residual_depth",
@@ -221,9 +224,10 @@ class MaskStep(nn.Module):
         mask_prev: Tensor,
         prompt: Tensor | None = None,
         trust: Tensor | None = None,
+        is_closing: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Return (M̂_k, r_{k−1}), with r = 0 if the residual is off; shapes as in :func:`mask_step`."""
-        if not self.residual:
+        if not self.has_residual(is_closing):
             state = (image, background, mask, mask_prev)
             return mask_step(*state, 0.0, self.mu(), 0.0, prompt=prompt, trust=trust), torch.zeros_like(mask)
         filtering = (self.uncertain_band, self.softness)
@@ -232,6 +236,10 @@ class MaskStep(nn.Module):
         filtered, strength = residual_filter(mask, *filtering), self.alpha() * self.lipschitz
         mask_hat = _minimiser(image, background, mask, filtered, residual, grad_s, self.mu(), strength, prompt, trust)
         return mask_hat, residual
+
+    def has_residual(self, is_closing: bool) -> bool:
+        """Return whether the residual sparsity is part of a stage's step, or of the closing step."""
+        return bool(self.residual) and not (is_closing and self.residual == "stages")
 
 
 class ReversibleStateSpace(nn.Module):

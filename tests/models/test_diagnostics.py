@@ -42,7 +42,7 @@ def test_values_of_the_unfolding(make_run):
     assert unfolding_values(make_run(coupling=False)) == {}
 
 
-@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("residual", [True, "stages", False])
 def test_parts_add_up_to_the_step(make_run, residual):
     """Where nothing was clamped, the four parts sum to the step; stage 1 has no evidence of U yet (method.md 3.5)."""
     net = make_run(
@@ -65,7 +65,8 @@ def test_parts_add_up_to_the_step(make_run, residual):
         assert (total - (after - before))[inside].abs().max() < 1e-5
     assert parts[0].evidence.abs().max() == 0
     assert parts[1].evidence.abs().max() > 1e-3
-    assert (parts[1].gradient.abs().max() > 0) == residual
+    assert (parts[1].gradient.abs().max() > 0) == bool(residual)
+    assert (parts[-1].gradient.abs().max() > 0) == (residual is True)
     assert mask_step_parts(make_run(mask_step=None), image, output) == []
 
 

@@ -17,7 +17,7 @@ from tests.fixtures.tiny import config
 PLACES = [(5, 7), (11, 50), (24, 24), (32, 3), (47, 60), (62, 31)]
 """Row and column of the pixels, of 64 × 64."""
 
-PIXELS = "run model.net.mask_step.gradient=pixel model.net.robe.network=pixel model.net.robe.widths=[16,32,48]"
+PIXELS = "run model.net.mask_step.gradient=pixel model.net.mask_step.residual=true model.net.robe.network=pixel"
 """Settings of files that are older than `space_to_depth`."""
 
 STORED = {
