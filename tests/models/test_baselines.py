@@ -22,6 +22,7 @@ from src.models.sofs import MaskStep, ReversibleStateSpace
 from src.models.unet import UNet
 from src.module import COSModule
 from src.utils.errors import UserError
+from tests.fixtures.tiny import config
 
 SMALL = {
     "fpn": ["model.net.channels=8"],
@@ -109,3 +110,14 @@ def test_run_paper_names_every_switch_itself():
     assert own["unfold_stride"] == 1
     assert parts["state_space"]["gamma"] is None
     assert (parts["mask_step"]["mu"], parts["robe"]["lam"], parts["mask_step"]["alpha"]) == (0.01, 0.01, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("model", "resolution"),
+    [("run_paper", "pixel"), ("run_quarter", "pixel"), ("fpn_ds", "pixel"), ("run", "space_to_depth")],
+)
+def test_where_the_learned_parts_of_each_model_convolve(model, resolution):
+    """Published and stored networks stay on pixels, whatever `model=run` does."""
+    net = config("train", f"model={model}").model.net
+    found = (net.mask_step.gradient, net.robe.network, net.robe.widths)
+    assert found == (resolution, resolution, [16, 32, 48])
