@@ -275,7 +275,11 @@ def test_what_prompts_are_worth(checkpoint, tmp_path):
     """Every prompt with every method; maps of others that are missing are named before anything is measured."""
     with pytest.raises(UserError, match=r"--maps fpn=.*: no map of camourflage_\d+ and 1 more"):
         measure(checkpoint, None, {"fpn": tmp_path}, images=2)
+    tested = measure(checkpoint, None, {}, images=1, test_set="NC4K")
+    assert {*tested["dataset"]} == {"NC4K"}
     rows = measure(checkpoint, None, {}, images=2)
+    assert {*rows["dataset"]} == {"CAMO-holdout"}
+    assert not {*rows["image"]} & {*tested["image"]}
     term = [f"term in the closing step, ν = {nu:g}" for nu in NUS]
     assert set(rows[rows["prompt"] == "box"]["method"]) == {*term, *FUSIONS} - {OWN}
     assert set(rows[rows["prompt"] == "clicks_5"]["method"]) == {*term, "sum of logits"}

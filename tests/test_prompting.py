@@ -17,7 +17,7 @@ from src.checkpoints.network import build
 from src.data import prompts
 from src.data.prompts import Click, PromptMaps
 from src.losses import StagewiseLoss
-from src.models.outputs import masks_at_size
+from src.models.outputs import MaskOutput, masks_at_size
 from src.models.prompts import Prompt
 from src.models.rounds import apply_variant
 from src.models.run import RUN
@@ -33,12 +33,16 @@ from tests.fixtures.tiny_network import tiny_config
 SIZE = 64
 
 
+def prompted_net(**settings: Any) -> RUN:
+    torch.manual_seed(0)
+    prompts = {"_target_": "src.models.prompts.PromptTerm", "_partial_": True}
+    made: RUN = build(tiny_config(num_stages=2, unfold_stride=4, prompts=prompts, **settings)["model"]["net"])
+    return made
+
+
 @pytest.fixture
 def net() -> RUN:
-    torch.manual_seed(0)
-    settings = tiny_config(num_stages=2, unfold_stride=4)["model"]["net"]
-    made: RUN = build(settings | {"prompts": {"_target_": "src.models.prompts.PromptTerm", "_partial_": True}})
-    return made
+    return prompted_net()
 
 
 def truth(count: int = 3) -> Tensor:
@@ -98,6 +102,41 @@ def test_batch_norm_counts_a_step_once_even_with_clicks(net):
     assert [module for module in net.modules() if not module.training] == [frozen]
 
 
+def test_a_step_in_which_nothing_is_said_is_that_of_a_training_without_prompts(net):
+    """The same loss, gradients and running statistics, although every image is unfolded twice."""
+    given = batch(0, 0)
+    given["prompt_certainty"] = torch.zeros_like(given["prompt_certainty"])
+    twice, once = net.train(), deepcopy(net).train()
+    seen = trained_on(twice, given)
+    losses = [
+        StagewiseLoss()(seen.output, seen.image, seen.target)["loss"],
+        StagewiseLoss()(once(given["image"]), given["image"], given["mask"])["loss"],
+    ]
+    torch.testing.assert_close(*losses)
+    for loss in losses:
+        loss.backward()
+    for (name, one), (_, other) in zip(twice.named_parameters(), once.named_parameters(), strict=True):
+        assert (other.grad is None) == ("prompt" in name)
+        if other.grad is not None:
+            torch.testing.assert_close(
+                one.grad, other.grad, rtol=1e-3, atol=1e-4 * float(other.grad.abs().max()) + 1e-7
+            )
+    for one, other in zip(norms(twice), norms(once), strict=True):
+        torch.testing.assert_close(one.running_mean, other.running_mean, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{}, {"share_stages": "none", "gradient_checkpointing": True}])
+def test_nothing_said_gives_the_bits_of_the_image_alone_in_training_too(settings):
+    net, image = prompted_net(**settings).train(), batch(0, 0)["image"]
+    for name, parameter in net.named_parameters():
+        if name.endswith("prompt.weight"):
+            nn.init.normal_(parameter)
+    nothing = Prompt(torch.ones(2, 1, SIZE, SIZE), torch.zeros(2, 1, SIZE, SIZE))
+    alone, blind = net(image), net(image, prompt=nothing)
+    assert torch.equal(alone.mask_logits, blind.mask_logits)
+    assert all(torch.equal(*pair) for pair in zip(alone.stage_logits, blind.stage_logits, strict=True))
+
+
 def test_all_parameters_of_prompts_learn(net):
     for parameter in net.parameters():
         parameter.grad = None
@@ -128,6 +167,31 @@ def test_clicks_are_true_and_only_where_they_are_asked_for(net, monkeypatch):
     assert added.any()
     centre = made.certainty[1] * added > 0.8 * prompts.TRUST
     assert torch.equal(made.target[1][centre], given["mask"][1][centre])
+
+
+def test_clicks_are_placed_where_one_pass_without_gradients_finds_the_mask_wrong(net, monkeypatch):
+    """The pass reuses the features, hears the prompt so far, and is of the network in use; here its mask is too low."""
+    given, passes, encoded, made = batch(0, 5), list[dict[str, Any]](), list[Tensor](), list[Click]()
+    found = given["mask"].roll(10, dims=2)
+    unfold, clicked = net.unfold, prompts.clicked
+
+    def watched(features: Any, image: Tensor, prompt: Prompt) -> Any:
+        passes.append({"trains": net.training, "grad": torch.is_grad_enabled(), "prompt": prompt})
+        return unfold(features, image, prompt=prompt) if net.training else MaskOutput(found[1:] - 0.5)
+
+    monkeypatch.setattr(net, "unfold", watched)
+    monkeypatch.setattr(prompts, "clicked", lambda clicks, size: made.extend(clicks) or clicked(clicks, size))
+    net.encoder.register_forward_hook(lambda *_: encoded.append(torch.ones(())))
+    seen = trained_on(net.train(), given)
+    assert len(encoded) == 1
+    assert seen.output.mask_logits.requires_grad
+    assert [(one["trains"], one["grad"]) for one in passes] == [(False, False), (True, True)]
+    assert torch.equal(passes[0]["prompt"].certainty, given["prompt_certainty"][1:])
+    assert {click.is_object for click in made} == {True, False}
+    for click in made:
+        place = 1, 0, int(click.y * SIZE), int(click.x * SIZE)
+        assert given["mask"][place] != found[place]
+        assert given["mask"][place] == click.is_object
 
 
 def test_clicks_depend_on_their_seed_and_the_network_alone(net, monkeypatch):

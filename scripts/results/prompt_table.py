@@ -28,8 +28,9 @@ def prompt_table(rows: pd.DataFrame) -> Table:
         rows: one per network, prompt, method and image, as `scripts.results.prompts.measure` returns them.
 
     Raises:
-        UserError: not all networks were measured on the same images.
+        UserError: not all networks were measured on the same set and images.
     """
+    dataset = _measured_on(rows)
     rows = rows.assign(
         label=rows["method"].where(~_of_prompted_fusion(rows), rows["method"] + ", trained with prompts")
     )
@@ -42,12 +43,20 @@ def prompt_table(rows: pd.DataFrame) -> Table:
     images, seeds = rows["image"].nunique(), rows.groupby("prompted")["seed"].nunique().to_dict()
     told = ", ".join(f"{count} trained with{'' if prompted else 'out'} prompts" for prompted, count in seeds.items())
     notes = [
-        f"{images} held-out images; networks: {told}.",
+        f"{images} images of {dataset}; networks: {told}.",
         "Best fusion (bold): the method without the term that has the highest mean S_α on these same images.",
         "Each method gets its own corrective clicks. Clicks to IoU 0.8: 0 if none is needed, 20 if 20 are too few.",
         INTERVAL,
     ]
     return Table("Prompts", header, cells, notes, frozenset(breaks - {0}))
+
+
+def _measured_on(rows: pd.DataFrame) -> str:
+    """Return the name of the set; measurements of earlier versions are of a hold-out and do not say so."""
+    names = rows["dataset"].dropna().unique() if "dataset" in rows else []
+    if len(names) > 1:
+        raise UserError(f"the networks were measured on {', '.join(names)}; make one table of each")
+    return names[0] if len(names) else "the hold-out"
 
 
 def _of_prompted_fusion(rows: pd.DataFrame) -> pd.Series:

@@ -1,13 +1,13 @@
 """Measure what prompts are worth: as a term of the objective, and in fusions that need no training.
 
-    python -m scripts.results.prompts RUN [RUN …] [data.root=DATA] [--maps fpn=FOLDER …] [--csv FILE]
+    python -m scripts.results.prompts RUN [RUN …] [data.root=DATA] [--test-set CAMO] [--maps fpn=FOLDER …] [--csv FILE]
 
 ``RUN`` is a training's folder, a checkpoint, exported weights, or a CSV file that ``--csv`` has written. Every image of
-the hold-out gets prompts made from the true mask (:mod:`src.data.prompts`), wrong prompts, and the maps of other
-methods (``--maps NAME=FOLDER``, PNG files with the names of the images). A network that was trained with prompts uses
-them in every stage; any other network only in the closing step, here with several ν. The fusions combine the prompt
-with the same network's own mask. Clicks are corrective: each method gets its own, one after another. One table shows
-all networks, averaged over seeds.
+the hold-out, or of a test set, gets prompts made from the true mask (:mod:`src.data.prompts`), wrong prompts, and the
+maps of other methods (``--maps NAME=FOLDER``, PNG files with the names of the images). A network that was trained with
+prompts uses them in every stage; any other network only in the closing step, here with several ν. The fusions combine
+the prompt with the same network's own mask. Clicks are corrective: each method gets its own, one after another. One
+table shows all networks, averaged over seeds.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _logit(map_: Tensor) -> Tensor:
 
 
 class Case(NamedTuple):
-    """One image of the hold-out: name, input (1,3,S,S), mask, valid pixels, and the mask of another image."""
+    """One image that is measured: name, input (1,3,S,S), mask, valid pixels, and the mask of another image."""
 
     name: str
     image: Tensor
@@ -179,19 +179,22 @@ def corrected(case: Case, answer: Answer, own: Tensor) -> Clicked:
 
 
 @torch.no_grad()
-def measure(checkpoint: Path, data: Path | None, folders: Mapping[str, Path], images: int | None) -> pd.DataFrame:
-    """Return scores, one row per prompt, method and image of a network's hold-out.
+def measure(
+    checkpoint: Path, data: Path | None, folders: Mapping[str, Path], images: int | None, test_set: str | None = None
+) -> pd.DataFrame:
+    """Return scores, one row per prompt, method and image of a network's hold-out or of a test set.
 
     Args:
         checkpoint: a checkpoint of RUN, or exported weights.
         data: data.root, if it differs from the training's.
         folders: name of another method → folder of its maps.
         images: number of images to use, from the first; None: all.
+        test_set: the test set to measure on; None: the hold-out.
 
     Raises:
         UserError: not a checkpoint of RUN, data that cannot be used, or missing maps.
     """
-    net, config, datamodule = load_trained_run(checkpoint, data)
+    net, config, datamodule = load_trained_run(checkpoint, data, test_set)
     cases = list(_cases(datamodule.test_dataloader()[0], images))
     Problems(_missing_maps(folders, [case.name for case in cases])).raise_all("maps are missing:")
     with WorkerPool(available_cores()) as pool_:
@@ -205,6 +208,7 @@ def measure(checkpoint: Path, data: Path | None, folders: Mapping[str, Path], im
         for row in one.rows
     )
     about = {"prompted": net.prompt_term is not None, "seed": int(config.get("seed", 0)), "source": str(checkpoint)}
+    about["dataset"] = datamodule.test_names[0]
     return rows.merge(counts, how="left").assign(**about)
 
 
@@ -256,7 +260,7 @@ def _rows(source: Path, arguments: argparse.Namespace, folders: Mapping[str, Pat
     if source.suffix == ".csv":
         return pd.read_csv(source)
     checkpoint = source / BEST if source.is_dir() else source
-    return measure(checkpoint, arguments.data_root, folders, arguments.images)
+    return measure(checkpoint, arguments.data_root, folders, arguments.images, arguments.test_set)
 
 
 def _measure_all(arguments: argparse.Namespace) -> None:
@@ -283,7 +287,8 @@ def main() -> None:
     parser.add_argument("sources", nargs="+", type=path_of, metavar="RUN")
     parser.add_data_root(of_training=True)
     parser.add_argument("--maps", nargs="*", default=[], metavar="NAME=FOLDER", help="maps of other methods")
-    parser.add_argument("--images", type=int, help="use only the first N images of the hold-out")
+    parser.add_argument("--test-set", metavar="NAME", help="measure on this test set instead of the hold-out")
+    parser.add_argument("--images", type=int, help="use only the first N images")
     parser.add_argument("--csv", type=Path, help="write the scores of every image to this file")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.run(_measure_all)

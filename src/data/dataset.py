@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypedDict
 
@@ -112,11 +113,14 @@ class COSDataset(Dataset[TrainSample]):
             made["valid"] = torch.from_numpy((out["mask"] != IGNORED).astype(np.float32)[None])
         if self.prompts is not None and rng is not None:
             map_ = out["masks"][0] if maps else None
-            made.update(self.prompts.sample(kind, rng, np.asarray(found), self._mask_of_another, map_))
+            other = functools.partial(self._mask_of_another, sample.sample)
+            made.update(self.prompts.sample(kind, rng, np.asarray(found), other, map_))
         return made
 
-    def _mask_of_another(self, number: int) -> np.ndarray:
-        return self.source[number % len(self.source)].mask
+    def _mask_of_another(self, sample: int, number: int) -> np.ndarray:
+        """Return the mask of any sample but `sample`; of that one if there is no other."""
+        other = number % len(self.source)
+        return self.source[(other + 1) % len(self.source) if other == sample else other].mask
 
     @staticmethod
     def _labels(raw: RawSample) -> np.ndarray:

@@ -49,7 +49,7 @@ class Said:
     @property
     def is_empty(self) -> bool:
         """Return whether nothing is said."""
-        return self.box is None and not len(self.clicks) and self.mask is None
+        return self.box is None and self.mask is None and _is_list(self.clicks) and not len(self.clicks)
 
     def problems(self, height: int, width: int) -> list[str]:
         """Return one line per problem of the prompt for a picture of this size; files are not decoded for it."""
@@ -103,7 +103,7 @@ def _box_problems(box: Sequence[float], height: int, width: int) -> list[str]:
 
 
 def _click_problems(clicks: Sequence[Sequence[float]], height: int, width: int) -> list[str]:
-    if _are_numbers(clicks, len(clicks)) and len(clicks):
+    if not _is_list(clicks) or (len(clicks) and _are_numbers(clicks, len(clicks))):
         return [f"clicks={_shown(clicks)}: expected a list of clicks, [(x, y, 1), …]"]
     problems = []
     for number, click in enumerate(clicks, start=1):
@@ -166,15 +166,22 @@ def _scaled(mask: np.ndarray) -> tuple[np.ndarray, float]:
     return (mask / FULL, FULL) if mask.dtype == np.uint8 else (mask, 1.0)
 
 
+def _is_list(values: Any) -> bool:
+    """Return whether something has items in an order, other than the characters of a word."""
+    if isinstance(values, np.ndarray):
+        return values.ndim > 0
+    return isinstance(values, Sequence) and not isinstance(values, str)
+
+
 def _are_numbers(values: Any, count: int = 1) -> bool:
     """Return whether something is a sequence of ``count`` finite numbers."""
-    if not isinstance(values, (Sequence, np.ndarray)) or isinstance(values, str) or len(values) != count:
+    if not _is_list(values) or len(values) != count:
         return False
     return all(isinstance(value, (int, float, np.number)) and math.isfinite(value) for value in values)
 
 
 def _shown(values: Any) -> str:
     """Return numbers as they are written: ``(1, 2.5, 3)``."""
-    if not isinstance(values, (Sequence, np.ndarray)) or isinstance(values, str):
+    if not _is_list(values):
         return repr(values)
     return f"({', '.join(f'{one:g}' if isinstance(one, (int, float, np.number)) else repr(one) for one in values)})"

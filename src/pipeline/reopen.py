@@ -46,12 +46,15 @@ def open_split(data: dict[str, Any], overrides: dict[str, Any], split: str) -> C
     return datamodule
 
 
-def load_trained_run(checkpoint_path: Path, data: Path | None) -> tuple[RUN, dict[str, Any], COSDataModule]:
+def load_trained_run(
+    checkpoint_path: Path, data: Path | None, test_set: str | None = None
+) -> tuple[RUN, dict[str, Any], COSDataModule]:
     """Load a trained RUN (or its no-unfolding control), its configuration, and its hold-out as the only test set.
 
     Args:
         checkpoint_path: a checkpoint or exported weights.
         data: data.root, if it differs from the training's.
+        test_set: a test set instead of the hold-out.
 
     Raises:
         UserError: not a checkpoint of RUN, or data that cannot be used.
@@ -59,4 +62,7 @@ def load_trained_run(checkpoint_path: Path, data: Path | None) -> tuple[RUN, dic
     net, config = load_network(checkpoint_path)
     if not isinstance(net, RUN):
         raise UserError(f"{checkpoint_path}: {network_name(net)} has no stages to look into")
-    return net, config, open_split(config["data"], {"root": str(data)} if data else {}, "holdout")
+    overrides: dict[str, Any] = {"root": str(data)} if data else {}
+    if test_set is None:
+        return net, config, open_split(config["data"], overrides, "holdout")
+    return net, config, open_split(config["data"], overrides | {"test_sets": [test_set]}, "test")

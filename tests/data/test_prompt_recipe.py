@@ -53,6 +53,29 @@ def test_prompts_depend_on_the_seed_alone():
     assert len({sample["click_seed"] for sample in first}) == 24
 
 
+def test_prompts_depend_on_seed_epoch_and_image():
+    """Through the data module, whose order of the images differs between the epochs."""
+
+    def drawn(seed: int, epoch: int) -> dict[str, bytes]:
+        data = SyntheticDataModule(6, 2, 1, image_size=SIZE, batch_size=3, num_workers=0, prompts=PromptRecipe())
+        data.setup("fit")
+        torch.manual_seed(seed)
+        loader = data.train_dataloader()
+        loader.sampler.set_epoch(epoch)
+        return {
+            name: batch["prompt_certainty"][i].numpy().tobytes() + batch["click_seed"][i].numpy().tobytes()
+            for batch in loader
+            for i, name in enumerate(batch["name"])
+        }
+
+    first = drawn(0, 0)
+    assert drawn(0, 0) == first
+    for other in (drawn(0, 1), drawn(1, 0)):
+        assert other.keys() == first.keys()
+        assert not any(other[name] == value for name, value in first.items())
+    assert len({*first.values()}) == 6
+
+
 def test_a_box_holds_the_augmented_object():
     for sample in samples(only("box", jitter=0.0)):
         certainty, mask = sample["prompt_certainty"], sample["mask"] > 0
@@ -74,6 +97,23 @@ def test_clicks_are_asked_for_and_left_to_the_network():
 def test_wrong_prompts_have_little_trust():
     made = [float(sample["prompt_certainty"].max()) for sample in samples(only("wrong"), 12)]
     assert 0 < min(made) <= max(made) <= prompts.WRONG_TRUST
+
+
+def test_the_mask_of_another_image_is_not_the_images_own():
+    offered = list[np.ndarray]()
+
+    class Asking(PromptRecipe):
+        def sample(self, kind, rng, mask, other, map_):
+            offered.extend(other(number) for number in range(4))
+            return super().sample(kind, rng, mask, other, map_)
+
+    scenes = SyntheticCamouflage(3, (60, 80), concealment=0.2, seed=0)
+    for i in range(3):
+        offered.clear()
+        COSDataset(scenes, resize_only, SIZE, prompts=Asking())[SeededIndex(i, 7)]
+        assert len(offered) == 4
+        assert not any(np.array_equal(mask, scenes[i].mask) for mask in offered)
+        assert {mask.tobytes() for mask in offered} == {scenes[j].mask.tobytes() for j in range(3) if j != i}
 
 
 def flip(size: int) -> A.Compose:

@@ -117,6 +117,8 @@ WRONG = {
     "sign": (Said(clicks=[(5, 5, 1), (5, 5, 0)]), "click 2, (5, 5, 0): its sign is 0; expected +1"),
     "click of two": (Said(clicks=[(5, 5)]), "expected three numbers"),
     "one click": (Said(clicks=(5, 5, 1)), "clicks=(5, 5, 1): expected a list of clicks"),
+    "no list": (Said(clicks=None), "clicks=None: expected a list of clicks"),
+    "a number": (Said(clicks=np.array(5)), "expected a list of clicks"),
     "size": (Said(mask=np.zeros((50, 71), bool)), "mask: 71×50 pixels, and the picture has 70×50"),
     "colours": (Said(mask=np.zeros((50, 70, 3), np.uint8)), "expected an array (height, width)"),
     "logits": (Said(mask=np.full((50, 70), 3.0)), "values from 3 to 3"),

@@ -6,11 +6,13 @@ import functools
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from src.models.diagnostics import unfolding_values
 from src.models.prompts import Prompt, PromptTerm
 from src.models.resample import pool
 from src.models.run import RUN
+from src.models.sofs import Branch
 from src.utils.errors import UserError
 
 ODD = (97, 131)
@@ -195,3 +197,18 @@ def test_the_term_needs_a_mask_step(make_run, off):
 def test_without_phi_the_branches_are_not_shown_prompts(make_run):
     net = make_run(state_space={"phi": False}, **WITH_TERM)
     assert [name for name in net.state_dict() if "prompt" in name] == ["prompt_term.nu.theta"]
+
+
+@torch.no_grad()
+def test_phi_reads_prompts_before_its_norm_and_skips_them_without_one():
+    branch, x, shown = Branch(8, "small", True, True, True).eval(), torch.rand(1, 8, 6, 7), torch.rand(1, 2, 6, 7)
+    torch.nn.init.normal_(branch.prompt.weight)
+    shown_to, normed = list[torch.Tensor](), list[torch.Tensor]()
+    branch.prompt.register_forward_pre_hook(lambda _, given: shown_to.extend(given))
+    branch.phi[1].register_forward_pre_hook(lambda _, given: normed.extend(given))
+    branch(x)
+    branch(x, shown)
+    convolved = branch.phi[0](x)
+    assert len(shown_to) == 1
+    torch.testing.assert_close(normed[0], convolved)
+    torch.testing.assert_close(normed[1], convolved + F.conv2d(shown, branch.prompt.weight, padding=1))

@@ -57,5 +57,14 @@ def test_networks_of_different_images_are_not_paired():
         prompt_table(pd.concat(found))
 
 
+def test_a_table_is_of_one_set():
+    found = [rows("nothing", OWN, 0.7), rows("box", TERM, 0.8, prompted=True)]
+    assert prompt_table(pd.concat(found)).notes[0].startswith("30 images of the hold-out;")
+    named = [one.assign(dataset="CAMO") for one in found]
+    assert prompt_table(pd.concat(named)).notes[0].startswith("30 images of CAMO;")
+    with pytest.raises(UserError, match="measured on CAMO, CAMO-holdout; make one table of each"):
+        prompt_table(pd.concat([*named, *(one.assign(dataset="CAMO-holdout") for one in found)]))
+
+
 def test_fusions_begin_with_the_mask_that_ignores_prompts():
     assert FUSIONS[0] == OWN
