@@ -224,7 +224,7 @@ def _size(axis: str, size: int) -> str:
 def draw(found: Mapping[str, Curves], path: Path) -> None:
     """Draw time (above) and memory (below) over every axis, all logarithmic; dotted lines: proportional to the size."""
     axes = list(dict.fromkeys(axis for one in found.values() for axis in one))
-    figure, panels = figure_of(2, len(axes), 3.0 * len(axes), 5.4)
+    figure, panels = figure_of(2, len(axes), 3.8 * len(axes), 5.4)
     for line, unit in zip(panels, ("seconds", "mib"), strict=True):
         for panel, axis in zip(line, axes, strict=True):
             for colour, (model, one) in zip(COLOURS, found.items(), strict=False):
@@ -235,6 +235,10 @@ def draw(found: Mapping[str, Curves], path: Path) -> None:
                         guide = [values[-1] * size / sizes[-1] for size in sizes]
                         panel.plot(sizes, guide, ":", color="#999999", linewidth=0.8)
             panel.set(xscale="log", yscale="log", xlabel=axis, ylabel="seconds" if unit == "seconds" else "MiB")
+            panel.set_xticks(sizes, [f"{round(size**0.5)}²" if axis == "pixels" else str(size) for size in sizes])
+            panel.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+            panel.yaxis.set_minor_formatter("")
+            panel.yaxis.set_major_formatter("{x:g}")
             panel.grid(alpha=0.25)
             panel.spines[["top", "right"]].set_visible(False)
     handles, labels = panels[0][0].get_legend_handles_labels()

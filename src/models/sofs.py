@@ -161,8 +161,9 @@ class MaskStep(nn.Module):
 
     Args:
         mu: initial μ.
-        residual: False: no ∇S, s and α (grad_s = 0, α = 0). ``stages``: not in the closing step. No loss tells ∇S what
-            a final mask should be; at full resolution every measure is better without it (docs/results/ablations.md).
+        residual: False: no ∇S, s and α (grad_s = 0, α = 0). ``stages``: not in the closing step, as no loss tells ∇S
+            what a final mask should be; at full resolution it would draw texture into it (our choice;
+            docs/results/ablations.md).
         alpha: initial α.
         residual_scale: initial s.
         lipschitz: the constant L_S.
