@@ -142,12 +142,12 @@ def _clicked_through(net: nn.Module, image: Tensor, target: Tensor, least: int, 
 
 
 class Seen(NamedTuple):
-    """What a training step compares with the truth: a batch of N images, or of N without and N with their prompts.
+    """What a training step compares with the truth: N images without prompts, and P of them once more with theirs.
 
     Attributes:
         output: of the network.
-        image: (N,3,H,W), or (2N,3,H,W).
-        target: (N,1,H,W), likewise.
+        image: (N+P,3,H,W).
+        target: (N+P,1,H,W).
         valid: likewise; None without ignored pixels.
     """
 
@@ -163,10 +163,10 @@ class Seen(NamedTuple):
 
 
 def trained_on(net: nn.Module, batch: dict[str, Any]) -> Seen:
-    """Unfold every image of a training batch twice over the same features: without its prompt, and with it.
+    """Unfold every image of a training batch without its prompt and, if it has one, with it, over the same features.
 
-    Both halves go through the unfolding as one batch, so that BatchNorm normalises both alike, as in evaluation, and
-    counts them once.
+    All go through the unfolding as one batch, so that BatchNorm normalises both alike, as in evaluation, and counts
+    them once. The loss is a mean over that batch: at least half of it is that of images without prompts.
 
     Args:
         net: takes prompts.
@@ -177,13 +177,19 @@ def trained_on(net: nn.Module, batch: dict[str, Any]) -> Seen:
     features = net.encode(image)
     prompt = Prompt(batch["prompt_target"], batch["prompt_certainty"])
     prompt = _with_clicks(net, features, image, batch, prompt)
-    nothing = torch.zeros_like(prompt.certainty)
-    both = Prompt(*(torch.cat([nothing, map_]) for map_ in prompt))
-    images = torch.cat([image, image])
-    output = net.unfold({stride: torch.cat([one, one]) for stride, one in features.items()}, images, prompt=both)
-    valid = batch.get("valid")
-    target = torch.cat([batch["mask"], batch["mask"]])
-    return Seen(output, images, target, None if valid is None else torch.cat([valid, valid]))
+    told = prompt.certainty.flatten(1).any(1).nonzero().flatten()
+
+    def then_told(without: Tensor, given: Tensor) -> Tensor:
+        return torch.cat([without, given[told]])
+
+    nothing, valid = torch.zeros_like(prompt.certainty), batch.get("valid")
+    images, target = then_told(image, image), then_told(batch["mask"], batch["mask"])
+    output = net.unfold(
+        {stride: then_told(one, one) for stride, one in features.items()},
+        images,
+        prompt=Prompt(*(then_told(nothing, map_) for map_ in prompt)),
+    )
+    return Seen(output, images, target, None if valid is None else then_told(valid, valid))
 
 
 @torch.no_grad()

@@ -48,12 +48,12 @@ class PromptRecipe:
             cross-fitted: made by networks that were not trained on the image.
     """
 
-    none: float = 0.2
-    box: float = 0.25
-    clicks: float = 0.25
-    coarse: float = 0.2
+    none: float = 0.4
+    box: float = 0.2
+    clicks: float = 0.2
+    coarse: float = 0.15
     maps: float = 0.0
-    wrong: float = 0.1
+    wrong: float = 0.05
     jitter: float = JITTER
     max_clicks: int = 5
     folder: str | Path | None = None
