@@ -22,7 +22,7 @@ install: .venv/.installed  ## create .venv and install everything, including the
 	$(BIN)/python -c "from src.ops.scan import numba_cpu; numba_cpu.compile_now()"  # saves the first command half a minute
 	@touch $@
 
-quickstart: install  ## train, evaluate and predict on synthetic camouflage, in four minutes
+quickstart: install  ## train, evaluate and predict on synthetic camouflage, in five minutes
 	$(RUN) scripts.quickstart
 
 check: install lint  ## lint and the quick tests, before every commit

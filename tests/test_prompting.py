@@ -79,14 +79,16 @@ def test_a_step_sees_every_image_without_and_with_its_prompt(net, monkeypatch):
         net, "unfold", lambda *given, prompt=None: passes.append(prompt) or unfold(*given, prompt=prompt)
     )
     net.encoder.register_forward_hook(lambda *_: encoded.append(torch.ones(())))
-    given = batch(0, 0, 0)
+    given, told = batch(0, 0, 0), [0, 2]
+    given["prompt_certainty"][1] = 0
     seen = trained_on(net.train(), given)
     assert len(encoded) == len(passes) == 1
     assert not passes[0].certainty[:3].any()
-    assert torch.equal(passes[0].certainty[3:], given["prompt_certainty"])
-    assert seen.output.mask_logits.shape == (6, 1, SIZE, SIZE)
-    assert torch.equal(seen.image, torch.cat([given["image"]] * 2))
-    assert torch.equal(seen.target, torch.cat([given["mask"]] * 2))
+    assert torch.equal(passes[0].certainty[3:], given["prompt_certainty"][told])
+    assert torch.equal(passes[0].target[3:], given["prompt_target"][told])
+    assert seen.output.mask_logits.shape == (5, 1, SIZE, SIZE)
+    assert torch.equal(seen.image, torch.cat([given["image"], given["image"][told]]))
+    assert torch.equal(seen.target, torch.cat([given["mask"], given["mask"][told]]))
     assert seen.valid is None
 
 
@@ -103,11 +105,12 @@ def test_batch_norm_counts_a_step_once_even_with_clicks(net):
 
 
 def test_a_step_in_which_nothing_is_said_is_that_of_a_training_without_prompts(net):
-    """The same loss, gradients and running statistics, although every image is unfolded twice."""
+    """The same loss, gradients and running statistics: every image is unfolded once."""
     given = batch(0, 0)
     given["prompt_certainty"] = torch.zeros_like(given["prompt_certainty"])
-    twice, once = net.train(), deepcopy(net).train()
-    seen = trained_on(twice, given)
+    told, once = net.train(), deepcopy(net).train()
+    seen = trained_on(told, given)
+    assert len(seen.image) == 2
     losses = [
         StagewiseLoss()(seen.output, seen.image, seen.target)["loss"],
         StagewiseLoss()(once(given["image"]), given["image"], given["mask"])["loss"],
@@ -115,13 +118,13 @@ def test_a_step_in_which_nothing_is_said_is_that_of_a_training_without_prompts(n
     torch.testing.assert_close(*losses)
     for loss in losses:
         loss.backward()
-    for (name, one), (_, other) in zip(twice.named_parameters(), once.named_parameters(), strict=True):
+    for (name, one), (_, other) in zip(told.named_parameters(), once.named_parameters(), strict=True):
         assert (other.grad is None) == ("prompt" in name)
         if other.grad is not None:
             torch.testing.assert_close(
                 one.grad, other.grad, rtol=1e-3, atol=1e-4 * float(other.grad.abs().max()) + 1e-7
             )
-    for one, other in zip(norms(twice), norms(once), strict=True):
+    for one, other in zip(norms(told), norms(once), strict=True):
         torch.testing.assert_close(one.running_mean, other.running_mean, rtol=1e-4, atol=1e-6)
 
 

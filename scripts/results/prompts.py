@@ -92,13 +92,10 @@ def answers(net: RUN, image: Tensor) -> tuple[dict[str, Answer], Tensor]:
     """Return every method by its name in the table, and the logits without a prompt, for an image (1,3,S,S)."""
     features = net.encode(image)
     output = net.unfold(features, image)
-    own, size = output.mask_logits, (image.shape[-2], image.shape[-1])
+    own = output.mask_logits
     found: dict[str, Answer] = {}
     if net.prompt_term is not None:
         found["term in every stage"] = lambda given: net.unfold(features, image, prompt=given.prompt).mask_logits
-        found["term in every stage, M_K"] = lambda given: upsample(
-            net.unfold(features, image, prompt=given.prompt).stages[-1].mask_logits, net.unfold_stride, size
-        )
     elif net.mask_steps:
         for nu in NUS:
             name = f"term in the closing step, ν = {nu:g}"

@@ -174,11 +174,12 @@ def recipe_runs(results: Path) -> list[Run]:
         "run_best-ema": ("callbacks=default", "callbacks.ema=null"),
         "run_best-strong": ("data/augmentation=paper",),
         "run_best-sizes": ("data.augmentation.scales=[1.0]",),
-        "run_best-full_resolution": ("model=run_quarter",),
+        "run_best-full_resolution": ("model=run_quarter", "model.net.mask_step.residual=stages"),
         "run_best+stride_4": ("model.net.levels=[16,8,4,4]",),
         "run_best+rate": ("model.optimizer.lr=2e-3",),
         "run_best+scales": ("encoder.scales=[0.5,1.0,1.5]",),
-        "run_best+epochs": ("trainer.max_epochs=20",),
+        "run_best+larger_sizes": ("data.augmentation.scales=[0.75,1.0,1.25]",),
+        "run_best+epochs": ("trainer.max_epochs=16",),
         "fpn_best": ("model=fpn",),
         "fpn_ds_best": ("model=fpn_ds",),
     }
@@ -190,20 +191,22 @@ def recipe_runs(results: Path) -> list[Run]:
 
 def best_runs(results: Path) -> list[Run]:
     """Return the phase ``best``: what comes with the project and its rivals, the most wanted first."""
-    models: dict[str, tuple[str, ...]] = {"run_best": (), "fpn_best": ("model=fpn",), "fpn_ds_best": ("model=fpn_ds",)}
-    camo = [("camo", name, seed) for seed in range(2) for name in models]
-    kvasir = [("kvasir", name, seed) for seed in range(3) for name in ("run_best", "fpn_ds_best")]
+    rivals: dict[str, tuple[str, ...]] = {"fpn_best": ("model=fpn",), "fpn_ds_best": ("model=fpn_ds",)}
+    camo = {"run_best": ("prompting=on",), **rivals}
+    kvasir: dict[str, tuple[str, ...]] = {"run_best": (), "fpn_ds_best": rivals["fpn_ds_best"]}
     return [
         Run(
             f"best_{task}_{name}",
             name,
-            (f"experiment={task}_best", *models[name]),
+            (f"experiment={task}_best", *told),
             ("holdout", "test"),
             seed,
             _tuned(name),
             _core_variants(name),
         )
-        for task, name, seed in (*camo, *kvasir)
+        for task, seeds, models in (("camo", 2, camo), ("kvasir", 3, kvasir))
+        for seed in range(seeds)
+        for name, told in models.items()
     ]
 
 

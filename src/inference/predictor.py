@@ -48,7 +48,7 @@ class Predictor:
         closing_step: False evaluates RUN at M_K instead of M̂_{K+1}.
         sharpness: what the final logits are multiplied by.
         image_size: side of the network's input; None is as trained.
-        flip: average with the mask of the mirror image, in twice the time.
+        flip: average the logits with those of the mirror image, in twice the time.
         batch_size: pictures per call of the network on a GPU. On a CPU every thread takes one picture, which is as fast
             and takes less memory.
         options: ``device`` to ``flip`` in one object, in place of them.
