@@ -13,8 +13,8 @@ The phases:
               rates chosen for CAMO; only the test sets are scored, as in core but without two rounds
     recipe    choices of the recipe of experiment=camo_best, 160 px, 8 epochs, a quarter held out; only the hold-out is
               scored
-    best      run (with prompts), fpn and fpn_ds by that recipe at 352 px, two seeds, and run and fpn_ds on Kvasir-SEG at
-              288 px, three seeds; evaluated as in core
+    best      run (with prompts), fpn and fpn_ds by that recipe at 352 px, two seeds, and run and fpn_ds on Kvasir-SEG
+              at 288 px, three seeds; evaluated as in core
 
 `NAME_best` is the network NAME by that recipe, with RUN at full resolution; elsewhere `run` is `model=run_quarter`.
 
