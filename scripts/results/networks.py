@@ -22,8 +22,20 @@ CONTROL = "fpn_ds"
 """The no-unfolding control: RUN's encoder, levels, heads and losses, without the unfolding."""
 WITHOUT_CLOSING = OURS + Variant(closing_step="false").suffix
 """RUN evaluated at M_K, without its closing step."""
+BEST = "_best"
+"""Part of the names of the networks that were trained by the recipe `conf/recipe/best.yaml`."""
 SHOWN = ("s_alpha", "e_mean", "f_weighted", "mae")
 DIGITS = 4
+
+
+def recipes(results: Results) -> tuple[Results, Results]:
+    """Return the results of all other trainings, and those by the recipe `best` under their networks' plain names."""
+
+    def part(is_best: bool) -> Results:
+        chosen = (frame[frame["network"].str.contains(BEST, regex=False) == is_best] for frame in results)
+        return Results(*(one.assign(network=one["network"].str.replace(BEST, "", regex=False)) for one in chosen))
+
+    return part(False), part(True)
 
 
 @dataclass(frozen=True)

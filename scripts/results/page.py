@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from scripts.results import figures, tables
 from scripts.results.archive import Results, read_results
-from scripts.results.networks import SHOWN
+from scripts.results.networks import SHOWN, recipes
 from src.cli.command import console
 from src.cli.script import ScriptParser
 from src.report.tables.columns import heading
@@ -25,7 +25,13 @@ from src.report.tables.table import Cell, Table, markdown
 from src.utils.errors import Problems, UserError
 
 RESULTS = Path("docs/results")
-BLOCKS: dict[str, Callable[[Results], Sequence[Table]]] = {
+
+
+def _of_recipe(is_best: bool, make: Callable[[Results], Sequence[Table]], results: Results) -> Sequence[Table]:
+    return make(recipes(results)[is_best])
+
+
+_MADE: dict[str, Callable[[Results], Sequence[Table]]] = {
     "scores": tables.main_tables,
     "differences": tables.difference_tables,
     "sharpness": tables.sharpness_tables,
@@ -37,8 +43,14 @@ BLOCKS: dict[str, Callable[[Results], Sequence[Table]]] = {
     "parts": tables.part_tables,
     "tasks": tables.task_tables,
     "rates": tables.rate_tables,
+}
+_BEST = ("scores", "differences", "sharpness", "rounds", "parts", "tasks")
+BLOCKS: dict[str, Callable[[Results], Sequence[Table]]] = {
+    **{name: partial(_of_recipe, False, make) for name, make in _MADE.items()},
+    **{f"best-{name}": partial(_of_recipe, True, _MADE[name]) for name in _BEST},
     "cost": tables.cost_tables,
 }
+"""``best-…`` are the tables of the trainings by the recipe `best`."""
 
 
 class Short(NamedTuple):
@@ -62,6 +74,11 @@ SHORT = {
         "scores",
         ("run", "run-closing_step", "fpn_ds", "fpn"),
         ("model", "seeds", *map(heading, SHOWN), "params (M)", "GMACs"),
+    ),
+    "best-scores-short": Short(
+        "best-scores",
+        ("run", "run-closing_step", "fpn_ds", "fpn"),
+        ("model", "seeds", *map(heading, SHOWN), "IoU@0.5 ↑", "params (M)", "GMACs"),
     ),
     "parts-short": Short(
         "parts",
@@ -95,7 +112,7 @@ def write_pages(pages: Path, results: Path) -> dict[Path, str]:
     """
     stored = read_results(results)
     for file, draw, _ in FIGURES.values():
-        if not draw(stored, results / file):
+        if not draw(recipes(stored)[False], results / file):
             (results / file).unlink(missing_ok=True)
     texts = _renewed(pages, stored, results)
     for page, text in texts.items():

@@ -229,6 +229,21 @@ def test_writing_again_changes_no_byte(written):
     assert len(before) == 4
 
 
+@pytest.mark.slow
+def test_trainings_by_the_recipe_have_tables_of_their_own(tmp_path):
+    for name, value in (("run", 0.5), ("run_best", 0.75), ("fpn_best", 0.625), ("run_best-ema", 0.25)):
+        values = dict.fromkeys(("test", "holdout") if "-" not in name else ("holdout",), [value] * 4)
+        store_run(write_run(tmp_path / name, values), name, tmp_path / "results")
+    page = with_pages(tmp_path)
+    text = write_pages(tmp_path, tmp_path / "results")[page]
+    assert "0.5000" in block(text, "scores")
+    assert "0.7500" not in block(text, "scores")
+    assert "| `run` | 1 | **0.7500** |" in block(text, "best-scores")
+    assert "| `run` − `fpn` (best rival) | 1 / 1 | **+0.1250" in block(text, "best-differences")
+    assert "| `run-ema` | 1 / 1 | **−0.5000" in block(text, "best-parts")
+    assert "_best" not in text
+
+
 def test_without_results_the_page_says_so(tmp_path):
     page = with_pages(tmp_path)
     texts = write_pages(tmp_path, tmp_path / "results")
