@@ -11,12 +11,15 @@ The phases:
     large     run and the rival that is best on the hold-out, 352 px; scored as in core
     tasks     run and fpn_ds on Kvasir-SEG and DRIVE, and on DRIVE also unet without and with image skips, all at the
               rates chosen for CAMO; only the test sets are scored, as in core but without two rounds
+    prompts   run at full resolution, trained without and with prompts, 160 px, 6 epochs, a quarter held out, three
+              seeds; only the hold-out is scored; scripts.results.prompts measures what the prompts are worth
     recipe    choices of the recipe of experiment=camo_best, 160 px, 8 epochs, a quarter held out; only the hold-out is
               scored
     best      run (with prompts), fpn and fpn_ds by that recipe at 352 px, two seeds, and run and fpn_ds on Kvasir-SEG
               at 288 px, three seeds; evaluated as in core
 
-`NAME_best` is the network NAME by that recipe, with RUN at full resolution; elsewhere `run` is `model=run_quarter`.
+`NAME_best` is the network NAME by that recipe, with RUN at full resolution, as is `run_full`; elsewhere `run` is
+`model=run_quarter`.
 
 Each training has its own folder below --output. Finished trainings are skipped and interrupted ones resume from their
 last checkpoint, so the same command continues. When a training ends, its numbers are stored in docs/results and the

@@ -167,6 +167,18 @@ def task_runs(results: Path) -> list[Run]:
     ]
 
 
+def prompt_runs(results: Path) -> list[Run]:
+    """Return the phase ``prompts``: RUN at full resolution, trained without and with prompts, 160 px, three seeds."""
+    models: dict[str, tuple[str, ...]] = {"run_full": (), "run_full+prompts": ("prompting=on",)}
+    return [
+        Run(
+            f"prompts_{name}", name, ("experiment=camo_ablation", "model=run", *told), ("holdout",), seed, rate_of="run"
+        )
+        for seed in range(3)
+        for name, told in models.items()
+    ]
+
+
 def recipe_runs(results: Path) -> list[Run]:
     """Return the phase ``recipe``: RUN by the recipe, with one choice changed at a time, and the rivals."""
     choices: dict[str, tuple[str, ...]] = {
@@ -216,6 +228,7 @@ PHASES: dict[str, Callable[[Path], list[Run]]] = {
     "ablation": ablation_runs,
     "large": large_runs,
     "tasks": task_runs,
+    "prompts": prompt_runs,
     "recipe": recipe_runs,
     "best": best_runs,
 }

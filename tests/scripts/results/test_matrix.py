@@ -20,7 +20,7 @@ from src.utils.errors import UserError
 from tests.fixtures.fake_runs import write_evaluation, write_run
 
 RATES = [*map(float, trainings.RATES)]
-NEW = (trainings.recipe_runs, trainings.best_runs)
+NEW = (trainings.prompt_runs, trainings.recipe_runs, trainings.best_runs)
 OLDER = {phase: make for phase, make in trainings.PHASES.items() if make not in NEW}
 BEST = {"run": 1e-3, "fpn": 2e-3, "fpn_ds": 5e-4, "fpn_wide": 5e-4, "unet": 5e-4}
 
