@@ -23,6 +23,12 @@ CLOSING_NU = 3.0
 Our choice: of 1, 3 and 10 the best mean S_α over boxes, coarse maps and five clicks on 241 held-out images of CAMO.
 """
 
+LATE_NU = 0.3
+"""ν of the closing step of a network that was trained with prompts, whose stages have heard the prompt already.
+
+Our choice, on held-out images of CAMO: a larger one gains from clicks and copies coarse and wrong maps into the mask.
+"""
+
 
 class Prompt(NamedTuple):
     """The prompts of N images.
@@ -59,7 +65,9 @@ class Prompt(NamedTuple):
 
 
 class PromptTerm(nn.Module):
-    """The term's weight ν, learned; RUN adds the term to M_0 and to every mask step.
+    """The term's weight ν, learned; RUN adds the term to M_0 and to the mask step of every stage.
+
+    In the closing step ν is `LATE_NU`: no loss tells ν how literally a final mask should take a prompt.
 
     Args:
         nu: initial ν.

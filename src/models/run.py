@@ -14,7 +14,7 @@ from src.models.encoder import STRIDES, PyramidEncoder, TopDownContext
 from src.models.gradient_checkpointing import Caller, call_checkpointed, call_plain
 from src.models.layers import PositiveScalar, conv_bn_relu
 from src.models.outputs import RUNOutput, StageOutput
-from src.models.prompts import CLOSING_NU, Prompt, PromptTerm, prompted
+from src.models.prompts import CLOSING_NU, LATE_NU, Prompt, PromptTerm, prompted
 from src.models.resample import pool, upsample
 from src.models.robe import ROBE
 from src.models.sofs import MaskStep, ReversibleStateSpace, reversed_mask
@@ -49,8 +49,9 @@ class RUN(nn.Module):
         closing_step: the final mask is M̂_{K+1}, one more mask step (with stage K's weights) after the last stage, which
             uses B_K (our switch; the paper: False, M_K). It has no parameters and no loss of its own, so in training
             mode the output is M_K. Also off if the mask step is off.
-        prompts: makes a :class:`PromptTerm`: prompts then enter M_0, every mask step and φ. None: they only enter the
-            closing step, with the constant ν of `CLOSING_NU`; no parameters.
+        prompts: makes a :class:`PromptTerm`: prompts then enter M_0, the mask step of every stage and φ, and the
+            closing step with the constant ν of `LATE_NU`. None: they only enter the closing step, with the constant ν
+            of `CLOSING_NU`; no parameters.
         gradient_checkpointing: recompute the parts of each stage (mask step, both branches, ROBE) in the backward pass
             instead of storing their results.
 
@@ -146,8 +147,9 @@ class RUN(nn.Module):
             stages.append(stage)
         logits, closing = stages[-1].mask_logits, None
         if self.closing_step and not self.training:
-            state = (image, background, mask, mask_prev, *self._term(prompt))
-            closing, _ = self.mask_steps[-1](*state, is_closing=True)
+            late = CLOSING_NU if in_stages is None else LATE_NU
+            said = () if prompt is None else (prompt.target, late * prompt.certainty)
+            closing, _ = self.mask_steps[-1](image, background, mask, mask_prev, *said, is_closing=True)
             logits = _clipped_logit(closing, 0.001)  # the bounds round to 0 and 255 in 8 bits
         return RUNOutput(upsample(logits, self.unfold_stride, size), coarse_logits, tuple(stages), closing)
 
@@ -173,10 +175,10 @@ class RUN(nn.Module):
         return Prompt(prompt.target.float(), prompt.certainty.float()).resized(*size).pooled(self.unfold_stride)
 
     def _term(self, prompt: Prompt | None) -> tuple[Tensor, ...]:
-        """Return what a mask step takes of a prompt, P and ν·p; nothing without one."""
-        if prompt is None:
+        """Return what the mask step of a stage takes of a prompt, P and ν·p; nothing without one."""
+        if prompt is None or self.prompt_term is None:
             return ()
-        return prompt.target, (CLOSING_NU if self.prompt_term is None else self.prompt_term.nu()) * prompt.certainty
+        return prompt.target, self.prompt_term.nu() * prompt.certainty
 
     def _first_mask(
         self, feature: Tensor, image: Tensor, start: Tensor | None, prompt: Prompt | None

@@ -40,7 +40,7 @@ def test_it_needs_neither_lightning_nor_hydra_nor_torchmetrics():
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED, str(WEIGHTS)], cwd=ROOT, check=False, capture_output=True, text=True
     )
-    assert (done.returncode, done.stdout) == (0, "RUN 224 (1, 1, 64, 64)\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "RUN 352 (1, 1, 64, 64)\n"), done.stderr
 
 
 @pytest.mark.slow

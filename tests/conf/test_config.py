@@ -12,7 +12,7 @@ from src.cli.type_check import check_types
 from tests.fixtures.tiny import config
 
 EXPERIMENTS = sorted(path.stem for path in (Path(CONF) / "experiment").glob("*.yaml"))
-NOT_FOR_OTHERS = {"quickstart"}
+NOT_FOR_OTHERS = {"quickstart", "finetune"}
 """Experiments with settings that only RUN has: another model is refused, because it has no such setting."""
 
 

@@ -148,17 +148,24 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path):
     assert "7×5 pixels" in problems[3]
 
 
-def test_the_predictor_hears_what_is_said(predictor, prompted, photograph):
-    for one in (predictor, prompted):
-        plain = one(photograph).mask
-        boxed = one(photograph, box=(20, 10, 50, 40)).mask
-        outside = np.ones((HEIGHT, WIDTH), bool)
-        outside[8:42, 18:52] = False
-        assert boxed[outside].mean() < 0.8 * plain[outside].mean()
-        clicked = one(photograph, clicks=[(10, 10, 1), (60, 40, -1)]).mask
-        assert clicked[10, 10] > plain[10, 10]
-        assert clicked[40, 60] < plain[40, 60]
-        np.testing.assert_array_equal(one(photograph, trust=0.3).mask, plain)
+def test_the_predictor_hears_what_is_said(predictor, photograph):
+    plain = predictor(photograph).mask
+    boxed = predictor(photograph, box=(20, 10, 50, 40)).mask
+    outside = np.ones((HEIGHT, WIDTH), bool)
+    outside[8:42, 18:52] = False
+    assert boxed[outside].mean() < 0.8 * plain[outside].mean()
+    clicked = predictor(photograph, clicks=[(10, 10, 1), (60, 40, -1)]).mask
+    assert clicked[10, 10] > plain[10, 10]
+    assert clicked[40, 60] < plain[40, 60]
+    np.testing.assert_array_equal(predictor(photograph, trust=0.3).mask, plain)
+
+
+def test_stages_hear_what_is_said(prompted, photograph):
+    """Weights are random, so only that masks change can be seen; `src.models` tests how."""
+    plain = prompted(photograph).mask
+    for said in ({"box": (20, 10, 50, 40)}, {"clicks": [(10, 10, 1)]}):
+        assert np.abs(prompted(photograph, **said).mask - plain).max() > 1e-5
+    np.testing.assert_array_equal(prompted(photograph, trust=0.3).mask, plain)
 
 
 def test_the_predictor_gives_the_network_these_maps(prompted, photograph):

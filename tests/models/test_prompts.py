@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from src.models.diagnostics import unfolding_values
-from src.models.prompts import Prompt, PromptTerm
+from src.models.prompts import LATE_NU, Prompt, PromptTerm
 from src.models.resample import pool
 from src.models.run import RUN
 from src.models.sofs import Branch
@@ -80,14 +80,19 @@ def test_other_parameters_start_as_they_do_without_prompts(make_run):
     assert any(one is net.prompt_term.nu.theta for one in net.unfolding_parameters())
 
 
-def test_great_certainty_gives_what_was_said(make_run):
+def test_great_certainty_gives_what_was_said_in_every_stage_and_little_of_it_in_the_closing_step(make_run):
     net = make_run(prompts=functools.partial(PromptTerm, nu=1e7), closing_step=True).eval()
     target = (torch.rand(1, 1, *ODD) > 0.5).float()
     certainty = (torch.rand(1, 1, *ODD) > 0.3).float()
+    image = torch.rand(1, 3, *ODD)
     with torch.no_grad():
-        output = net(torch.rand(1, 3, *ODD), prompt=Prompt(target, certainty))
-    for mask in (output.coarse_logits.sigmoid(), *output.masks_hat):
+        output = net(image, prompt=Prompt(target, certainty))
+        *_, before, last = output.stages
+        state = (image, last.background, last.mask, before.mask, target, LATE_NU * certainty)
+        closing, _ = net.mask_steps[-1](*state, is_closing=True)
+    for mask in (output.coarse_logits.sigmoid(), *(stage.mask_hat for stage in output.stages)):
         assert (mask - target)[certainty > 0].abs().max() < 0.0011
+    assert torch.equal(output.closing, closing)
 
 
 @pytest.mark.parametrize("unfold_stride", [1, 4])
