@@ -88,10 +88,10 @@ def test_the_best_networks_share_a_recipe(tuned):
         is_recipe = run.name.startswith("recipe")
         assert (
             cfg.data.image_size
-            == {"recipe": 192, "best_camo": 352, "best_kvasir": 288}[run.name.split(f"_{run.model}")[0]]
+            == {"recipe": 160, "best_camo": 352, "best_kvasir": 288}[run.name.split(f"_{run.model}")[0]]
         )
         assert ("ema" in cfg.callbacks and cfg.callbacks.ema is not None) == (run.model != "run_best-ema")
-        assert cfg.trainer.max_epochs == (12 if is_recipe and run.model != "run_best+epochs" else 20)
+        assert cfg.trainer.max_epochs == (8 if is_recipe and run.model != "run_best+epochs" else 16)
         assert run.splits == (("holdout",) if is_recipe else ("holdout", "test"))
         rate = 2e-3 if run.model == "run_best+rate" else BEST[run.model.split("_best")[0]]
         assert cfg.model.optimizer.lr == rate
