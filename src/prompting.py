@@ -142,12 +142,12 @@ def _clicked_through(net: nn.Module, image: Tensor, target: Tensor, least: int, 
 
 
 class Seen(NamedTuple):
-    """What a training step compares with the truth: N images without prompts, and P of them once more with theirs.
+    """What a training step compares with the truth: N images without prompts, and n of them once more with theirs.
 
     Attributes:
         output: of the network.
-        image: (N+P,3,H,W).
-        target: (N+P,1,H,W).
+        image: (N+n,3,H,W).
+        target: (N+n,1,H,W).
         valid: likewise; None without ignored pixels.
     """
 
@@ -177,19 +177,19 @@ def trained_on(net: nn.Module, batch: dict[str, Any]) -> Seen:
     features = net.encode(image)
     prompt = Prompt(batch["prompt_target"], batch["prompt_certainty"])
     prompt = _with_clicks(net, features, image, batch, prompt)
-    told = prompt.certainty.flatten(1).any(1).nonzero().flatten()
+    prompted = prompt.certainty.flatten(1).any(1).nonzero().flatten()
 
-    def then_told(without: Tensor, given: Tensor) -> Tensor:
-        return torch.cat([without, given[told]])
+    def then_prompted(without: Tensor, given: Tensor) -> Tensor:
+        return torch.cat([without, given[prompted]])
 
     nothing, valid = torch.zeros_like(prompt.certainty), batch.get("valid")
-    images, target = then_told(image, image), then_told(batch["mask"], batch["mask"])
+    images, target = then_prompted(image, image), then_prompted(batch["mask"], batch["mask"])
     output = net.unfold(
-        {stride: then_told(one, one) for stride, one in features.items()},
+        {stride: then_prompted(one, one) for stride, one in features.items()},
         images,
-        prompt=Prompt(*(then_told(nothing, map_) for map_ in prompt)),
+        prompt=Prompt(*(then_prompted(nothing, map_) for map_ in prompt)),
     )
-    return Seen(output, images, target, None if valid is None else then_told(valid, valid))
+    return Seen(output, images, target, None if valid is None else then_prompted(valid, valid))
 
 
 @torch.no_grad()

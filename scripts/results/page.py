@@ -75,11 +75,6 @@ SHORT = {
         ("run", "run-closing_step", "fpn_ds", "fpn"),
         ("model", "seeds", *map(heading, SHOWN), "params (M)", "GMACs"),
     ),
-    "best-scores-short": Short(
-        "best-scores",
-        ("run", "run-closing_step", "fpn_ds", "fpn"),
-        ("model", "seeds", *map(heading, SHOWN), "IoU@0.5 ↑", "params (M)", "GMACs"),
-    ),
     "parts-short": Short(
         "parts",
         (
