@@ -279,7 +279,12 @@ def overlaid(under: PromptMaps, clicks: PromptMaps) -> PromptMaps:
     return surer(under._replace(certainty=under.certainty * (1 - clicks.certainty)), clicks)
 
 
-def _depth(region: Mask) -> NDArray[np.float32]:
-    """Return each pixel's distance to the outside of a region, 0 outside; the picture's border is outside."""
+def _depth(region: Mask) -> NDArray[np.float64]:
+    """Return each pixel's distance to the outside of a region, 0 outside; the picture's border is outside.
+
+    The last bits of OpenCV's distances depend on where the array lies in memory. Their squares are whole numbers, so
+    rounding these gives the same bits every time.
+    """
     padded = cv2.copyMakeBorder(region.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
-    return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1].astype(np.float32)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1].astype(np.float64)
+    return np.sqrt(np.rint(distance**2))

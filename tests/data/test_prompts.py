@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+from scipy.ndimage import distance_transform_edt
 
 from src.data import prompts
 from src.data.prompts import Click, PromptMaps
@@ -88,6 +90,17 @@ def test_a_person_clicks_near_the_centre():
         assert np.hypot(click.y * 40 - 20.5, click.x * 60 - 30.5) <= 5.5
         places.add(click)
     assert len(places) > 20
+
+
+def test_a_click_does_not_depend_on_where_a_mask_lies_in_memory():
+    """Squared distances between pixels are whole numbers; OpenCV's own distances differ in their last bits."""
+    rng = np.random.default_rng(0)
+    region = cv2.GaussianBlur(rng.random((64, 64)), (0, 0), 3) > 0.5
+    squares = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1] ** 2
+    for offset in range(32):
+        placed = np.zeros(offset + region.size, bool)[offset:].reshape(region.shape)
+        placed[:] = region
+        assert np.array_equal(prompts._depth(placed), np.sqrt(np.rint(squares)))
 
 
 def test_several_clicks_on_one_mask_mend_one_region_after_the_other():
