@@ -44,10 +44,12 @@ _MADE: dict[str, Callable[[Results], Sequence[Table]]] = {
     "tasks": tables.task_tables,
     "rates": tables.rate_tables,
 }
-_BEST = ("scores", "differences", "sharpness", "rounds", "parts", "tasks")
+_BEST = ("scores", "differences", "sharpness", "rounds", "tasks")
 BLOCKS: dict[str, Callable[[Results], Sequence[Table]]] = {
     **{name: partial(_of_recipe, False, make) for name, make in _MADE.items()},
     **{f"best-{name}": partial(_of_recipe, True, _MADE[name]) for name in _BEST},
+    "best-choices": partial(_of_recipe, True, tables.choice_tables),
+    "prompting": tables.prompting_tables,
     "cost": tables.cost_tables,
 }
 """``best-…`` are the tables of the trainings by the recipe `best`."""

@@ -306,6 +306,31 @@ def part_tables(results: Results) -> list[Table]:
     return tables
 
 
+def choice_tables(results: Results) -> list[Table]:
+    """Return what the choices of a recipe change on the hold-out: each variant of a network minus the network."""
+    tables = []
+    for place, models in networks(results, "holdout").items():
+        rows = []
+        for name, one in models.items():
+            variants = [other for label, other in models.items() if label.startswith((f"{name}-", f"{name}+"))]
+            if variants:
+                rows += [score_row(one), *(difference_row(other, one) for other in variants)]
+        notes = [f"{images(models)}. A network's scores, and below them its variants minus it.", INTERVAL]
+        tables += _differences("{} hold-out at {} px: choices".format(*place), rows, notes)
+    return tables
+
+
+def prompting_tables(results: Results) -> list[Table]:
+    """Return what training with prompts changes without a prompt, on the hold-out."""
+    tables = []
+    for place, models in networks(results, "holdout").items():
+        pairs = [(models[label], one) for name, one in models.items() if (label := f"{name}+prompts") in models]
+        notes = [f"{images(models)}. Trained with prompts minus trained without; no image has a prompt here.", INTERVAL]
+        rows = [difference_row(prompted, one) for prompted, one in pairs]
+        tables += _differences("{} hold-out at {} px: training with prompts".format(*place), rows, notes)
+    return tables
+
+
 def _part_table(title: str, models: Networks) -> list[Table]:
     ours = models[OURS]
     rows = [

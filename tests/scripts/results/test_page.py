@@ -231,8 +231,9 @@ def test_writing_again_changes_no_byte(written):
 
 @pytest.mark.slow
 def test_trainings_by_the_recipe_have_tables_of_their_own(tmp_path):
-    for name, value in (("run", 0.5), ("run_best", 0.75), ("fpn_best", 0.625), ("run_best-ema", 0.25)):
-        values = dict.fromkeys(("test", "holdout") if "-" not in name else ("holdout",), [value] * 4)
+    scores = {"run": 0.5, "run_best": 0.75, "fpn_best": 0.625, "run_best-ema": 0.25, "fpn_best+epochs": 0.875}
+    for name, value in scores.items():
+        values = dict.fromkeys(("test", "holdout") if name.endswith(("run", "best")) else ("holdout",), [value] * 4)
         store_run(write_run(tmp_path / name, values), name, tmp_path / "results")
     page = with_pages(tmp_path)
     text = write_pages(tmp_path, tmp_path / "results")[page]
@@ -240,8 +241,19 @@ def test_trainings_by_the_recipe_have_tables_of_their_own(tmp_path):
     assert "0.7500" not in block(text, "scores")
     assert "| `run` | 1 | **0.7500** |" in block(text, "best-scores")
     assert "| `run` − `fpn` (best rival) | 1 / 1 | **+0.1250" in block(text, "best-differences")
-    assert "| `run-ema` | 1 / 1 | **−0.5000" in block(text, "best-parts")
+    assert "| `run` | 1 | 0.7500" in block(text, "best-choices")
+    assert "| `run-ema` − `run` | 1 / 1 | **−0.5000" in block(text, "best-choices")
+    assert "| `fpn+epochs` − `fpn` | 1 / 1 | **+0.2500" in block(text, "best-choices")
     assert "_best" not in text
+
+
+def test_trainings_with_prompts_are_compared_with_those_without(tmp_path):
+    for name, value in (("run_full", 0.5), ("run_full+prompts", 0.75), ("fpn+prompts", 0.75)):
+        store_run(write_run(tmp_path / name, {"holdout": [value] * 4}), name, tmp_path / "results")
+    page = with_pages(tmp_path)
+    text = block(write_pages(tmp_path, tmp_path / "results")[page], "prompting")
+    assert "| `run_full+prompts` − `run_full` | 1 / 1 | **+0.2500" in text
+    assert text.count("1 / 1") == 1
 
 
 def test_without_results_the_page_says_so(tmp_path):
