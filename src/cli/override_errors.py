@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +22,8 @@ FORMER = {
     "model.net.robe_image": "model.net.robe.reads_image",
 }
 """Settings of the last release whose new names cannot be guessed from the old ones."""
+
+_NOT_IN_DEFAULTS = re.compile(r"Could not override '([^']*)'\. *\n?No match in the defaults list")
 
 
 def composition_mistake(error: BaseException) -> str | None:
@@ -41,6 +44,8 @@ def composition_mistake(error: BaseException) -> str | None:
         and "not in struct" in str(cause)
     ):
         return _no_such_key(str(cause.full_key), cause.parent_node)
+    if no_choice := _NOT_IN_DEFAULTS.match(str(error)):
+        return f"{no_choice[1]}: not a group of choices of this command; --help lists what it takes"
     text = str(error) if cause is None or isinstance(error, OverrideParseException) else f"{error} ({cause})"
     lines = [
         line.strip()
