@@ -307,17 +307,26 @@ def part_tables(results: Results) -> list[Table]:
 
 
 def choice_tables(results: Results) -> list[Table]:
-    """Return what the choices of a recipe change on the hold-out: each variant of a network minus the network."""
+    """Return what the choices of a recipe change on the hold-out.
+
+    Each training is compared with the one whose name its own continues: `fpn-ema+epochs` with `fpn-ema`.
+    """
     tables = []
     for place, models in networks(results, "holdout").items():
-        rows = []
-        for name, one in models.items():
-            variants = [other for label, other in models.items() if label.startswith((f"{name}-", f"{name}+"))]
-            if variants:
-                rows += [score_row(one), *(difference_row(other, one) for other in variants)]
-        notes = [f"{images(models)}. A network's scores, and below them its variants minus it.", INTERVAL]
+        bases = {label: _continued(label, models) for label in models}
+        compared = [label for label in models if bases[label] or label in bases.values()]
+        rows = [
+            difference_row(models[label], models[base]) if (base := bases[label]) else score_row(models[label])
+            for label in compared
+        ]
+        notes = [f"{images(models)}. A network's scores; below them, what one more choice changes.", INTERVAL]
         tables += _differences("{} hold-out at {} px: choices".format(*place), rows, notes)
     return tables
+
+
+def _continued(label: str, models: Networks) -> str | None:
+    """Return the longest label that another one continues with a + or −."""
+    return max((one for one in models if label.startswith((f"{one}-", f"{one}+"))), key=len, default=None)
 
 
 def prompting_tables(results: Results) -> list[Table]:

@@ -180,24 +180,31 @@ def prompt_runs(results: Path) -> list[Run]:
 
 
 def recipe_runs(results: Path) -> list[Run]:
-    """Return the phase ``recipe``: one choice changed at a time.
+    """Return the phase ``recipe``: its choices, changed one at a time.
 
     What concerns any network is compared on the pyramid, whose training takes a third of RUN's time; what seemed to
-    matter most, and RUN's own choices, on RUN.
+    matter most, and RUN's own choices, on RUN. A name such as `fpn_best-ema+epochs` continues the name of the training
+    that it is compared with.
     """
-    without_strong = ("data/augmentation=paper",)
+    without_ema, large = ("callbacks=default", "callbacks.ema=null"), ("data.augmentation.scales=[0.75,1.0,1.25]",)
+    slow = ("callbacks.ema.decay=0.995", "data.augmentation.scales=[0.625,0.8125,1.0]")
+    strong, longer = ("data/augmentation=strong",), ("trainer.max_epochs=16",)
     pyramid: dict[str, tuple[str, ...]] = {
         "": (),
-        "-strong": without_strong,
-        "-ema": ("callbacks=default", "callbacks.ema=null"),
-        "-sizes": ("data.augmentation.scales=[1.0]",),
-        "+larger_sizes": ("data.augmentation.scales=[0.75,1.0,1.25]",),
-        "+lr_1e-3": ("model.optimizer.lr=1e-3",),
-        "+epochs": ("trainer.max_epochs=16",),
+        "-ema": without_ema,
+        "-ema+larger_sizes": (*without_ema, *large),
+        "-ema+lr_1e-3": (*without_ema, "model.optimizer.lr=1e-3"),
+        "-ema+epochs": (*without_ema, *longer),
+        "+epochs": longer,
+        "+epochs+larger_sizes": (*longer, *large),
+        "+epochs+strong": (*longer, *strong),
+        "-ema+strong+smaller_sizes": (*without_ema, *strong, slow[1]),
+        "+slow_ema+smaller_sizes": slow,
+        "+slow_ema+smaller_sizes+strong": (*strong, *slow),
     }
     ours: dict[str, tuple[str, ...]] = {
         "": (),
-        "-strong": without_strong,
+        "-ema": without_ema,
         "+lr_5e-4": ("model.optimizer.lr=5e-4",),
         "+stride_4": ("model.net.levels=[16,8,4,4]",),
         "-full_resolution": ("model=run_quarter", "model.net.mask_step.residual=stages"),
@@ -296,7 +303,7 @@ def _as_sharp(model: str) -> tuple[Variant, ...]:
 
 def _tuned(name: str) -> str | None:
     """Return the network whose best learning rate one of the recipe's takes; None where the rate is what is changed."""
-    return None if "+lr" in name else name.split("_best")[0]
+    return None if "+lr_" in name else name.split("_best")[0]
 
 
 def _core_variants(model: str) -> tuple[Variant, ...]:

@@ -138,7 +138,9 @@ def test_what_does_not_compose_is_one_line_with_what_is_near(override, expected)
 def test_a_group_of_another_command():
     with pytest.raises(HydraException) as error, initialize_config_dir(CONF, version_base="1.3"):
         compose("eval", ["ckpt_path=x.ckpt", "data=folder"])
-    assert composition_mistake(error.value) == "data: not a group of choices of this command; --help lists what it takes"
+    assert (
+        composition_mistake(error.value) == "data: not a group of choices of this command; --help lists what it takes"
+    )
 
 
 @pytest.mark.slow

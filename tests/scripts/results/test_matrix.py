@@ -90,11 +90,12 @@ def test_the_best_networks_share_a_recipe(tuned):
             cfg.data.image_size
             == {"recipe": 160, "best_camo": 352, "best_kvasir": 288}[run.name.split(f"_{run.model}")[0]]
         )
-        assert ("ema" in cfg.callbacks and cfg.callbacks.ema is not None) == (not run.model.endswith("-ema"))
-        assert cfg.trainer.max_epochs == (8 if is_recipe and not run.model.endswith("+epochs") else 16)
+        assert ("ema" in cfg.callbacks and cfg.callbacks.ema is not None) == ("-ema" not in run.model)
+        assert cfg.trainer.max_epochs == (8 if is_recipe and "+epochs" not in run.model else 16)
         assert run.splits == (("holdout",) if is_recipe else ("holdout", "test"))
         network, _, choice = run.model.partition("_best")
-        assert cfg.model.optimizer.lr == (float(choice[4:]) if choice.startswith("+lr_") else BEST[network])
+        _, changed, rate = choice.partition("+lr_")
+        assert cfg.model.optimizer.lr == (float(rate) if changed else BEST[network])
         full = run.model.startswith("run") and run.model != "run_best-full_resolution"
         assert cfg.model.net.get("unfold_stride") == (1 if full else 4 if network != "fpn" else None)
 
