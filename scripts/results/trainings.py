@@ -192,6 +192,7 @@ def recipe_runs(results: Path) -> list[Run]:
     pyramid: dict[str, tuple[str, ...]] = {
         "": (),
         "-ema": without_ema,
+        "+larger_sizes": large,
         "-ema+larger_sizes": (*without_ema, *large),
         "-ema+lr_1e-3": (*without_ema, "model.optimizer.lr=1e-3"),
         "-ema+epochs": (*without_ema, *longer),
