@@ -19,7 +19,7 @@ from src.models.robe import ROBE
 from src.models.run import RUN
 from src.models.sofs import MaskStep, ReversibleStateSpace
 from tests.fixtures import warm_python
-from tests.fixtures.exported import exporter
+from tests.fixtures.exported import export_with_prompts_in_stages, exporter
 from tests.fixtures.folders import write_cod
 from tests.fixtures.once import made_once
 from tests.fixtures.tiny import ROOT
@@ -135,6 +135,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported_prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `tiny.ckpt` and its export `tiny.onnx`, which reads pictures and prompts."""
     return made_once(tmp_path_factory, "exported_prompts", exporter("prompts=true"))
+
+
+@pytest.fixture(scope="session")
+def exported_stage_prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Likewise, of a network that was trained with prompts and has no closing step."""
+    return made_once(tmp_path_factory, "exported_stage_prompts", export_with_prompts_in_stages)
 
 
 @pytest.fixture(scope="session")

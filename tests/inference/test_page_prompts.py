@@ -218,23 +218,36 @@ def test_a_file_without_the_inputs_says_why_there_are_no_tools(browser, picture,
         assert browser.find("#about-tools").is_displayed()
 
 
-def test_the_box_gives_the_mask_of_predict(browser, picture, exported_prompts):
+@pytest.mark.parametrize(
+    ("folder", "about"),
+    [("exported_prompts", "This network learned without boxes and clicks"), ("exported_stage_prompts", "")],
+)
+def test_a_box_and_a_click_give_the_mask_of_predict(folder, about, browser, picture, request):
     """A RUN gives the same mask for a prompt on the page and for the same prompt to the checkpoint in Python."""
-    model = exported_prompts / EXPORTED
+    exported = request.getfixturevalue(folder)
+    model = exported / EXPORTED
     with served(make_site(model, real_runtime(), OnnxNetwork(model))) as address:
         browser.open(address)
         browser.choose(picture)
         browser.wait_for("done")
         browser.find("#views input[value=map]").click()
-        assert browser.text("#about-tools").startswith("This network learned without boxes and clicks")
+        text = browser.text("#about-tools")
+        assert text.startswith(about)
+        assert bool(text) == bool(about)
         alone = mask(browser)
         take(browser, "box")
         browser.point(HAND, (0.3, 0.2), (0.7, 0.8))
         browser.wait_for("done", "With a box:")
-        predictor = Predictor(exported_prompts / CHECKPOINT, device="cpu")
+        predictor = Predictor(exported / CHECKPOINT, device="cpu")
         wanted, without = predictor(picture, box=said(browser).box).mask8, predictor(picture).mask8
         assert np.abs(wanted.astype(int) - without).max() > 20, "a box that changes nothing would show nothing"
         np.testing.assert_allclose(alone, without, atol=2)
+        np.testing.assert_allclose(mask(browser), wanted, atol=2)
+        take(browser, "add")
+        browser.point(HAND, (0.4, 0.5))
+        browser.wait_for("done", "With a box and a click:")
+        given = said(browser)
+        wanted = predictor(picture, box=given.box, clicks=given.clicks).mask8
         np.testing.assert_allclose(mask(browser), wanted, atol=2)
 
 

@@ -112,17 +112,9 @@ def test_prompts_are_heard_as_by_the_checkpoint(exported_prompts):
 
 
 @pytest.mark.slow
-def test_a_network_that_was_trained_with_prompts_hears_them_in_its_stages(tmp_path):
-    """There is no closing step that could hear them; the branches' convolutions have weights, as after training."""
-    part = {"_target_": "src.models.prompts.PromptTerm", "_partial_": True}
-    path = write_small_checkpoint(tmp_path / CHECKPOINT, num_stages=2, closing_step=False, prompts=part)
-    stored = torch.load(path, weights_only=True)
-    for name, weight in stored["state_dict"].items():
-        if name.endswith("prompt.weight"):
-            torch.nn.init.normal_(weight)
-    torch.save(stored, path)
-    export(config("export", f"ckpt_path={path}", f"out={tmp_path / EXPORTED}", "prompts=true"))
-    checkpoint, file = Predictor(path, device="cpu"), Predictor(tmp_path / EXPORTED)
+def test_a_network_that_was_trained_with_prompts_hears_them_in_its_stages(exported_stage_prompts):
+    checkpoint = Predictor(exported_stage_prompts / CHECKPOINT, device="cpu")
+    file = Predictor(exported_stage_prompts / EXPORTED)
     picture, said = made_up_picture(77, 131, seed=1), {"box": (30, 20, 100, 60), "clicks": [(50, 30, 1), (80, 50, -1)]}
     alone, prompted = file(picture).mask8.astype(int), file(picture, **said).mask8.astype(int)
     assert np.abs(alone - checkpoint(picture).mask8).max() <= 1
