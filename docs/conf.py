@@ -18,7 +18,7 @@ extensions = [
     "docstrings",
     "mathml",
 ]
-exclude_patterns = ["_build", "results/data", "results/weights"]
+exclude_patterns = ["_build", "results/data"]
 html_theme = "furo"
 html_title = "RUN"
 html_math_renderer = "mathml"
