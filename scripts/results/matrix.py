@@ -13,8 +13,8 @@ The phases:
               rates chosen for CAMO; only the test sets are scored, as in core but without two rounds
     prompts   run at full resolution, trained without and with prompts, 160 px, 6 epochs, a quarter held out, three
               seeds; only the hold-out is scored; scripts.results.prompts measures what the prompts are worth
-    recipe    choices of the recipe of experiment=camo_best, 160 px, 8 epochs, a quarter held out; only the hold-out is
-              scored
+    recipe    choices of the recipe of experiment=camo_best, 160 px, 8 epochs (`+epochs`: 16), a quarter held out;
+              only the hold-out is scored
     best      run (with prompts), fpn and fpn_ds by that recipe at 352 px, two seeds, and run and fpn_ds on Kvasir-SEG
               at 288 px, three seeds; evaluated as in core
 

@@ -325,7 +325,7 @@ def choice_tables(results: Results) -> list[Table]:
 
 
 def _continued(label: str, models: Networks) -> str | None:
-    """Return the longest label that another one continues with a + or −."""
+    """Return the longest other label that this one continues with a + or a -; None if there is none."""
     return max((one for one in models if label.startswith((f"{one}-", f"{one}+"))), key=len, default=None)
 
 
