@@ -8,8 +8,8 @@ from typing import Literal
 from matplotlib.axes import Axes
 
 from scripts.results.archive import Results
+from scripts.results.mechanism_tables import compared_stages, unfolding_epochs
 from scripts.results.networks import OURS, SHOWN, WITHOUT_CLOSING, differences, networks
-from scripts.results.tables import compared_stages, unfolding_epochs
 from src.report.figures.curves import COLOURS
 from src.report.figures.figure import figure_of, save_figure
 from src.report.tables.columns import latex_heading

@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scripts.results.archive import PROTOCOL
+from scripts.results.mechanism_tables import start_table
 from scripts.results.store import identity, store_findings
-from scripts.results.tables import start_table
 from src.models.outputs import maps_at_size, stage_logits
 from src.pipeline.reopen import load_trained_run
 from src.scoring.pool import WorkerPool

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.results import figures, tables
+from scripts.results import choice_tables, figures, mechanism_tables, tables
 from scripts.results.archive import Results, read_results
 from scripts.results.networks import SHOWN, recipes
 from src.cli.command import console
@@ -36,11 +36,11 @@ _MADE: dict[str, Callable[[Results], Sequence[Table]]] = {
     "differences": tables.difference_tables,
     "sharpness": tables.sharpness_tables,
     "rounds": tables.round_tables,
-    "stages": tables.stage_tables,
-    "unfolding": tables.unfolding_tables,
-    "gains": tables.gain_tables,
-    "starts": tables.start_tables,
-    "parts": tables.part_tables,
+    "stages": mechanism_tables.stage_tables,
+    "unfolding": mechanism_tables.unfolding_tables,
+    "gains": mechanism_tables.gain_tables,
+    "starts": mechanism_tables.start_tables,
+    "parts": choice_tables.part_tables,
     "tasks": tables.task_tables,
     "rates": tables.rate_tables,
 }
@@ -48,8 +48,8 @@ _BEST = ("scores", "differences", "sharpness", "rounds", "tasks")
 BLOCKS: dict[str, Callable[[Results], Sequence[Table]]] = {
     **{name: partial(_of_recipe, False, make) for name, make in _MADE.items()},
     **{f"best-{name}": partial(_of_recipe, True, _MADE[name]) for name in _BEST},
-    "best-choices": partial(_of_recipe, True, tables.choice_tables),
-    "prompting": tables.prompting_tables,
+    "best-choices": partial(_of_recipe, True, choice_tables.choice_tables),
+    "prompting": choice_tables.prompting_tables,
     "cost": tables.cost_tables,
 }
 """``best-…`` are the tables of the trainings by the recipe `best`."""

@@ -15,8 +15,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from scripts.results.mechanism_tables import gain_table
 from scripts.results.store import identity, store_findings
-from scripts.results.tables import gain_table
 from src.models.diagnostics import gains_by_part
 from src.pipeline.reopen import load_trained_run
 from src.utils.errors import UserError
