@@ -23,7 +23,7 @@ from src.train import train
 
 NEXT = """\
   train on your images      {own}
-                            (DATA/TrainDataset/CAMO/{{Imgs,GT}} and DATA/TestDataset/CAMO/{{Imgs,GT}})
+                            (MINE/images and MINE/masks, with the same file names)
   evaluate                  {evaluate}
   predict                   {predict}
   a plain baseline          {baseline}
@@ -58,7 +58,7 @@ def run(folder: Path, overrides: Sequence[str] = ()) -> dict[str, float]:
     out.print(f"Look at {folder / 'report.html'} and {folder / 'predictions' / 'overlay'}/", highlight=False)
     network = override("ckpt_path", checkpoint)
     lines = {
-        "own": shell_line("src.train", "experiment=camo_lite0", "data.root=DATA"),
+        "own": shell_line("src.train", "experiment=camo_lite0", "data=folder", "data.root=MINE"),
         "evaluate": shell_line("src.eval", network),
         "predict": shell_line("src.predict", network, "input=FOLDER", "output=FOLDER", "overlay=true"),
         "baseline": shell_line("src.train", "experiment=quickstart", "model=fpn"),

@@ -8,10 +8,12 @@ Directives::
     ```
     ```{measures}
     ```
+    ```{sets}
+    ```
 
 ``settings`` lists the keys that one file sets itself, each with its default and the comment beside it. ``choices``
 lists the files of a group but ``base``, which the others include, each with the comment at its head. ``measures`` lists
-the registry of measures.
+the registry of measures, ``sets`` the published data sets.
 """
 
 from __future__ import annotations
@@ -128,6 +130,21 @@ class MeasuresTable(SphinxDirective):
         return container.children
 
 
+class SetsTable(SphinxDirective):
+    """Every published data set (`src.data.published_sets`): its images, and where to ask for it."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        from src.data.published_sets import SETS
+
+        lines = ["| set | training images | test images | publication, and where to ask |", "|---|---:|---:|---|"]
+        for one in SETS.values():
+            lines.append(f"| `{one.name}` | {one.train or ''} | {one.test or ''} | {_cell(one.source)} |")
+        container = nodes.container()
+        self.state.nested_parse(StringList([*lines, ""]), 0, container)
+        return container.children
+
+
 def _code(text: str) -> str:
     return f"`{text}`".replace("|", r"\|") if text else ""
 
@@ -141,4 +158,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("settings", SettingsTable)
     app.add_directive("choices", ChoicesTable)
     app.add_directive("measures", MeasuresTable)
+    app.add_directive("sets", SetsTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
