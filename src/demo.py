@@ -26,7 +26,7 @@ def demo(cfg: DictConfig) -> None:
     if cfg.out is None:
         serve(SiteServer(site, cfg.port), cfg.browser, say)
         return
-    site.write(Path(cfg.out), cfg.overwrite)
+    site.write(Path(cfg.out), cfg.overwrite is True)  # `missing` has a meaning for predictions only
     say(
         f"Written: {cfg.out}/ ({len(site.files)} files, {site.size / 1e6:.1f} MB), "
         "for any static host, or as a Hugging Face Space"

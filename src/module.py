@@ -16,6 +16,7 @@ from src.losses import StagewiseLoss
 from src.metrics import COSMetrics
 from src.models.diagnostics import mask_step_gains, unfolding_values
 from src.models.outputs import MaskOutput, RUNOutput, maps_at_size, masks_at_size, stage_logits
+from src.models.wrappers import memory_format
 from src.prompting import Seen, told, trained_on
 from src.scoring.pool import WorkerPool
 from src.scoring.scorer import MapScorer
@@ -63,7 +64,7 @@ class COSModule(LightningModule):
         unfolding_lr_scale: float = 10.0,
     ) -> None:
         super().__init__()
-        self.net = net.to(memory_format=torch.channels_last)  # twice as fast on a CPU, and what AMP wants on a GPU
+        self.net = net.to(memory_format=memory_format(net))  # channels last is twice as fast on a CPU
         self.loss = loss
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.unfolding_lr_scale = unfolding_lr_scale
@@ -75,10 +76,11 @@ class COSModule(LightningModule):
         self.clicks: dict[str, list[int]] = {}
         self.test_results: dict[str, dict[str, SetScores]] = {}
         self._gains: list[Tensor] = []
+        self._learning_rate = 0.0
 
     def forward(self, image: Tensor) -> Output:
         """Return the network's output for images (N,3,H,W), RGB in [0,1]."""
-        output: Output = self.net(image.contiguous(memory_format=torch.channels_last))
+        output: Output = self.net(image.contiguous(memory_format=memory_format(self.net)))
         return output
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -86,6 +88,8 @@ class COSModule(LightningModule):
         has_prompts = "prompt_target" in batch
         seen = trained_on(self.net, batch) if has_prompts else Seen.without_prompts(self(batch["image"]), batch)
         ignored = {} if seen.valid is None else {"valid": seen.valid}
+        # Logged at the epoch's end, where a schedule by epochs has moved on already.
+        self._learning_rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         steps = self.trainer.estimated_stepping_batches
         progress = self.trainer.global_step / max(1.0, float(steps))
         terms = self.loss(seen.output, seen.image, seen.target, progress, **ignored)
@@ -102,8 +106,8 @@ class COSModule(LightningModule):
         return terms["loss"]
 
     def on_train_epoch_end(self) -> None:
-        """Log the learning rate and the numbers of the unfolding."""
-        self.log("learning_rate", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        """Log the last step's learning rate, and the numbers of the unfolding (not of averaged weights)."""
+        self.log("learning_rate", self._learning_rate)
         for name, value in unfolding_values(self.net).items():
             self.log(f"unfolding/{name}", value)
 

@@ -28,7 +28,7 @@ def profile(cfg: DictConfig) -> tuple[list[PartCost], list[Timing]]:
     import torch
 
     from src.models.cost import count_parts, measure
-    from src.models.rounds import network_name
+    from src.models.wrappers import network_name
     from src.report.files import write_csv
     from src.report.tables.cost import cost_rows, parts_table, timings_table
     from src.report.tables.table import terminal

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from src.data import prompts
+from src.data import prompts, simulated_prompts
 from src.data.prompts import Click, Mask, PromptMaps
 from src.models.outputs import MaskOutput, RUNOutput, masks_at_size
 from src.models.prompts import Prompt
@@ -72,7 +72,7 @@ def click_through(
 
     before = _mask(own) & valid
     made, maps, needed = list[Click](), [own], 0 if _iou(before, truth) >= ENOUGH else MOST_CLICKS
-    for made, found in prompts.corrected(truth, before, answered, MOST_CLICKS if needed else least):
+    for made, found in simulated_prompts.corrected(truth, before, answered, MOST_CLICKS if needed else least):
         if _iou(found, truth) >= ENOUGH:
             needed = min(needed, len(made))
         if len(made) >= least and needed < MOST_CLICKS:
@@ -94,8 +94,8 @@ def check_kind(kind: str) -> None:
     """Raise a UserError if there is no such kind of prompt to test with."""
     count = kind.removeprefix(CLICKS)
     clicks = kind.startswith(CLICKS) and count.isdecimal() and 1 <= int(count) <= MOST_CLICKS
-    if kind not in prompts.TRUTHFUL and not clicks:
-        expected = f"{', '.join(prompts.TRUTHFUL)}, or {CLICKS}1 to {CLICKS}{MOST_CLICKS}"
+    if kind not in simulated_prompts.TRUTHFUL and not clicks:
+        expected = f"{', '.join(simulated_prompts.TRUTHFUL)}, or {CLICKS}1 to {CLICKS}{MOST_CLICKS}"
         raise UserError(f"prompts={kind}: expected {expected}")
 
 
@@ -103,7 +103,7 @@ def told(net: nn.Module, batch: dict[str, Any], kind: str) -> tuple[RUNOutput | 
     """Run a network on an evaluation batch with prompts made from the ground truth and the images' names.
 
     Args:
-        net: a network that takes prompts, or a wrapper of one (:mod:`src.models.rounds`).
+        net: a network that takes prompts, or a wrapper of one (:mod:`src.models.wrappers`).
         batch: `image` (N,3,H,W), `mask` bool (h, w) each, `name`, and `valid` as the masks where pixels are ignored.
         kind: see `check_kind`.
 
@@ -121,7 +121,7 @@ def told(net: nn.Module, batch: dict[str, Any], kind: str) -> tuple[RUNOutput | 
             maps.append(prompts.clicked(clicked.clicks[:count], size, (target.shape[0], target.shape[1])))
             needed.append(clicked.needed)
         else:
-            maps.append(prompts.truthful(kind, target.cpu().numpy(), size, name))
+            maps.append(simulated_prompts.truthful(kind, target.cpu().numpy(), size, name))
     output: RUNOutput | MaskOutput = net(image, prompt=as_prompt(maps, image.device))
     return output, needed
 
@@ -209,7 +209,7 @@ def _with_clicks(net: RUN, features: dict[int, Tensor], image: Tensor, batch: di
     for i, mask in zip(chosen, masks.cpu().numpy(), strict=True):
         truth, rng = batch["mask"][i, 0].cpu().numpy() > 0.5, np.random.default_rng(int(batch["click_seed"][i]))
         valid = batch["valid"][i, 0].cpu().numpy() > 0.5 if "valid" in batch else True
-        clicks = prompts.clicks(truth & valid, mask[0] & valid, int(batch["clicks"][i]), rng)
+        clicks = simulated_prompts.clicks(truth & valid, mask[0] & valid, int(batch["clicks"][i]), rng)
         made = prompts.clicked(clicks, truth.shape)
         under = PromptMaps(*(map_[i, 0].cpu().numpy() for map_ in prompt))
         for map_, new in zip((target, certainty), prompts.overlaid(under, made), strict=True):

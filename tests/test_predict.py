@@ -169,6 +169,8 @@ def test_unreadable_files_stop_or_are_listed(run, pictures, tmp_path):
         run()
     assert [Path(problem.partition(":")[0]).name for problem in error.value.problems] == ["broken.jpg", "cut.jpg"]
     assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match=r"broken\.jpg"):  # a stream cannot leave its only picture out
+        run("on_error=skip", f"input={pictures / 'broken.jpg'}", "output=-")
     report = run("on_error=skip")
     assert [Path(line.partition(":")[0]).name for line in report.skipped] == ["broken.jpg", "cut.jpg"]
     assert tree(tmp_path / "out") == ["a.png", "b.png"]

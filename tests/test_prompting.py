@@ -14,14 +14,14 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from src.checkpoints.network import build
-from src.data import prompts
+from src.data import prompts, simulated_prompts
 from src.data.prompts import Click, PromptMaps
 from src.losses import StagewiseLoss
 from src.models.outputs import MaskOutput, masks_at_size
 from src.models.prompts import Prompt
-from src.models.rounds import apply_variant
 from src.models.run import RUN
 from src.models.variant import Variant
+from src.models.wrappers import apply_variant
 from src.module import COSModule
 from src.pipeline.preflight import _check_prompting
 from src.prompting import MOST_CLICKS, as_prompt, check_kind, click_through, told, trained_on
@@ -55,7 +55,7 @@ def truth(count: int = 3) -> Tensor:
 def batch(*clicks: int) -> dict[str, Any]:
     """A batch of images with one box each, and the number of clicks to add."""
     mask = truth(len(clicks))
-    made = [prompts.box(one[0].numpy() > 0, (SIZE, SIZE), 0.0, prompts.seeded("")) for one in mask]
+    made = [simulated_prompts.box(one[0].numpy() > 0, (SIZE, SIZE), 0.0, simulated_prompts.seeded("")) for one in mask]
     prompt = as_prompt(made)
     return {
         "image": torch.rand(len(clicks), 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)),
@@ -230,7 +230,7 @@ def test_a_test_tells_the_truth_by_the_images_names(net):
     given["mask"] = [mask[0, :50].bool() for mask in given["mask"]]
     output, needed = told(net.eval(), given, "coarse_1")
     maps = [
-        prompts.truthful("coarse_1", mask.numpy(), (SIZE, SIZE), name)
+        simulated_prompts.truthful("coarse_1", mask.numpy(), (SIZE, SIZE), name)
         for mask, name in zip(given["mask"], given["name"], strict=True)
     ]
     assert needed == []
@@ -263,7 +263,7 @@ def test_a_network_in_rounds_is_told_too(net):
         assert needed == needed_too
         torch.testing.assert_close(sharp.mask_logits, 2 * plain.mask_logits)
         assert len(told(again, given, kind)[1]) == len(needed)
-    maps = prompts.truthful("box", given["mask"][0].numpy(), (SIZE, SIZE), "image_0")
+    maps = simulated_prompts.truthful("box", given["mask"][0].numpy(), (SIZE, SIZE), "image_0")
     expected = again(given["image"], prompt=as_prompt([maps])).mask_logits
     torch.testing.assert_close(told(again, given, "box")[0].mask_logits, expected)
 

@@ -137,8 +137,8 @@ def _symbol(name: str) -> str:
 
     `unfolding/gamma_0` → γ of stage 1; `unfolding/mu_0` → μ (shared by all stages, or that of stage 1).
     """
-    kind, _, index = name.rpartition("/")[2].rpartition("_")
+    kind, _, index = name.rpartition("/")[2].partition("_")
     if kind == "gain":
         return f"gain of mask step {index}"
-    symbol = {"mu": "μ", "lambda": "λ", "alpha": "α", "gamma": "γ"}.get(kind, kind)
-    return f"{symbol} of stage {int(index) + 1}" if kind == "gamma" or index != "0" else symbol
+    symbol = {"mu": "μ", "nu": "ν", "lambda": "λ", "alpha": "α", "gamma": "γ"}.get(kind, kind)
+    return f"{symbol} of stage {int(index) + 1}" if kind == "gamma" or index not in ("", "0") else symbol

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -108,10 +108,11 @@ def write_pages(pages: Path, results: Path) -> dict[Path, str]:
         UserError: the stored results cannot be used, or the pages do not have each block of `BLOCKS` and `SHORT` once.
     """
     stored = read_results(results)
+    found = _pages_with_blocks(pages)
     for file, draw, _ in FIGURES.values():
         if not draw(recipes(stored)[False], results / file):
             (results / file).unlink(missing_ok=True)
-    texts = _renewed(pages, stored, results)
+    texts = _renewed(found, stored, results)
     for page, text in texts.items():
         page.write_text(text, encoding="utf-8")
     return texts
@@ -119,7 +120,7 @@ def write_pages(pages: Path, results: Path) -> dict[Path, str]:
 
 def page_texts(pages: Path, results: Path) -> dict[Path, str]:
     """Return what `write_pages` would write, with the existing figures; no file is changed."""
-    return _renewed(pages, read_results(results), results)
+    return _renewed(_pages_with_blocks(pages), read_results(results), results)
 
 
 def main() -> None:
@@ -148,8 +149,8 @@ def _check_or_write(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _renewed(pages: Path, stored: Results, results: Path) -> dict[Path, str]:
-    """Return the pages that have blocks, with new contents between their markers.
+def _pages_with_blocks(pages: Path) -> dict[Path, str]:
+    """Return the pages that have blocks, as they are.
 
     Raises:
         UserError: a marker is missing, repeated or unknown.
@@ -165,7 +166,11 @@ def _renewed(pages: Path, stored: Results, results: Path) -> dict[Path, str]:
     problems += [f"block {name}: no such block; choose from {', '.join(names)}" for name in unknown]
     problems += [f"block {name} occurs twice" for name in names if found.count(name) > 1]
     problems.raise_all(f"the pages in {pages} cannot be written:")
+    return texts
 
+
+def _renewed(texts: Mapping[Path, str], stored: Results, results: Path) -> dict[Path, str]:
+    """Return the pages with new contents between their markers."""
     made = {name: make(stored) for name, make in BLOCKS.items()}
     made |= {name: _shortened(made[short.block], short) for name, short in SHORT.items()}
 

@@ -3,7 +3,7 @@
     python -m scripts.results.prompts RUN [RUN …] [data.root=DATA] [--test-set CAMO] [--maps fpn=FOLDER …] [--csv FILE]
 
 ``RUN`` is a training's folder, a checkpoint, exported weights, or a CSV file that ``--csv`` has written. Every image of
-the hold-out, or of a test set, gets prompts made from the true mask (:mod:`src.data.prompts`), wrong prompts, and the
+the hold-out, or of a test set, gets prompts from :mod:`src.data.simulated_prompts`, right and wrong ones, and the
 maps of other methods (``--maps NAME=FOLDER``, PNG files with the names of the images). A network that was trained with
 prompts uses them in every stage; any other network only in the closing step, here with several ν. The fusions combine
 the prompt with the same network's own mask. Clicks are corrective: each method gets its own, one after another. One
@@ -27,7 +27,7 @@ from scripts.results.prompt_table import FUSIONS, OWN, SCORES, prompt_table
 from src.checkpoints.shipped import path_of
 from src.cli.command import console
 from src.cli.script import ScriptParser
-from src.data import prompts
+from src.data import prompts, simulated_prompts
 from src.data.maps import read_map
 from src.data.prompts import Click, Mask, PromptMaps
 from src.models.outputs import RUNOutput, masks_at_size
@@ -36,10 +36,11 @@ from src.models.resample import pool, upsample
 from src.models.run import RUN
 from src.pipeline.reopen import load_trained_run
 from src.prompting import Clicked, as_prompt, click_through
+from src.report.files import check_new_file
 from src.report.tables.table import markdown, terminal
 from src.scoring.pool import WorkerPool
 from src.scoring.scorer import MapScorer
-from src.utils.errors import Problems, UserError
+from src.utils.errors import Problems
 from src.utils.process import available_cores
 
 NUS = (0.3, 1.0, 3.0, 10.0)
@@ -150,14 +151,14 @@ class Case(NamedTuple):
 def givens(case: Case, folders: Mapping[str, Path]) -> Iterator[tuple[str, Given]]:
     """Yield name and forms of every prompt but clicks: from the true mask, from other methods, and wrong ones."""
     size, mask = (case.image.shape[-2], case.image.shape[-1]), case.mask.numpy()
-    for kind in prompts.TRUTHFUL:
-        maps = prompts.truthful(kind, mask, size, case.name)
+    for kind in simulated_prompts.TRUTHFUL:
+        maps = simulated_prompts.truthful(kind, mask, size, case.name)
         yield kind, Given.of_map(maps.target) if kind.startswith("coarse") else Given.of_box(maps)
-    rng = prompts.seeded("wrong", case.name)
-    yield "another image's box", Given.of_box(prompts.box(case.other, size, 0.0, rng))
+    rng = simulated_prompts.seeded("wrong", case.name)
+    yield "another image's box", Given.of_box(simulated_prompts.box(case.other, size, 0.0, rng))
     for kind, shown in (("another image's map", case.other), ("the inverted map", ~mask)):
-        map_ = prompts.coarse_map(shown, size, 1, rng)
-        yield f"{kind}, trust {prompts.WRONG_TRUST}", Given.of_map(map_, prompts.WRONG_TRUST)
+        map_ = simulated_prompts.coarse_map(shown, size, 1, rng)
+        yield f"{kind}, trust {simulated_prompts.WRONG_TRUST}", Given.of_map(map_, simulated_prompts.WRONG_TRUST)
     for name, folder in folders.items():
         read = torch.from_numpy(read_map(_map_file(folder, case.name)))[None, None].float()
         shrunk = F.interpolate(read, size, mode="bilinear", antialias=True).clamp(0, 1)
@@ -263,14 +264,12 @@ def _rows(source: Path, arguments: argparse.Namespace, folders: Mapping[str, Pat
 def _measure_all(arguments: argparse.Namespace) -> None:
     problems = [f"{source}: does not exist" for source in arguments.sources if not source.exists()]
     problems += [f"--maps {given}: expected NAME=FOLDER" for given in arguments.maps if "=" not in given]
+    problems += [] if arguments.csv is None else check_new_file("--csv", arguments.csv)
     Problems(problems).raise_all()
     folders = {name: Path(folder) for name, folder in (given.split("=", 1) for given in arguments.maps)}
     rows = pd.concat([_rows(source, arguments, folders) for source in arguments.sources], ignore_index=True)
     if arguments.csv is not None:
-        try:
-            rows.to_csv(arguments.csv, index=False)
-        except OSError as error:
-            raise UserError(f"--csv {arguments.csv}: cannot be written ({error.strerror})") from error
+        rows.to_csv(arguments.csv, index=False)
     table = prompt_table(rows)
     if arguments.markdown:
         print(markdown(table))

@@ -38,6 +38,7 @@ from scripts.results.archive import (
 )
 from src.checkpoints.atomic_io import writable
 from src.checkpoints.shipped import path_of
+from src.checkpoints.weights_file import training_sets
 from src.cli.command import console
 from src.cli.script import ScriptParser
 from src.data.datamodule import HOLDOUT
@@ -81,7 +82,7 @@ def store_run(
         raise UserError(f"{run}: its config.yaml does not say of which commit it is; name it with --commit")
     training, log = _training(job, model, commit), _log(run)
     rows: dict[str, list[pd.DataFrame]] = {"runs": [pd.DataFrame([training])]}
-    for folder, split, variant in _evaluations(run):
+    for folder, split, variant in _evaluations(run, training["size"]):
         about = {"split": split, "size": training["size"], "network": model, "seed": training["seed"], "commit": commit}
         for name, frame in _scores(folder, variant, {} if split == "test" else _gains(log)):
             rows.setdefault(name, []).append(frame.assign(**about))
@@ -189,8 +190,8 @@ def _print_stored(paths: Sequence[Path]) -> None:
         console().print(f"Stored: {path}", highlight=False)
 
 
-def _evaluations(run: Path) -> list[tuple[Path, str, Variant]]:
-    """Return folder, split and variant of all evaluations without prompts and flips, as `src.eval` recorded them.
+def _evaluations(run: Path, image_size: int) -> list[tuple[Path, str, Variant]]:
+    """Return folder, split and variant of all evaluations at the training's size, without prompts and flips.
 
     If none of them is the plain test, that of the training itself is used.
     """
@@ -199,8 +200,9 @@ def _evaluations(run: Path) -> list[tuple[Path, str, Variant]]:
         config = read_job(folder).config
         if not {"split", *Variant._fields} <= config.keys():
             raise UserError(f"{folder}: was not written by src.eval, or has lost its .hydra/config.yaml")
-        if config.get("prompts") is not None or config.get("flip"):
-            continue
+        other_size = (config.get("data") or {}).get("image_size") not in (None, image_size)
+        if config.get("prompts") is not None or config.get("flip") or other_size:
+            continue  # not what the tables show
         closing_step = {None: "null", True: "true", False: "false"}[config["closing_step"]]
         same = found.setdefault(
             (config["split"], Variant(config["rounds"], closing_step, float(config["sharpness"]))), folder
@@ -264,7 +266,7 @@ def _training(job: Job, model: str, commit: str) -> dict[str, Any]:
     config = job.config
     parameters, gmacs = network_cost(config)
     return {
-        "dataset": "+".join(config["data"].get("train_sets") or ["synthetic"]),
+        "dataset": "+".join(training_sets(config) or ["synthetic"]),
         "size": int(config["data"]["image_size"]),
         "network": model,
         "seed": int(config["seed"]),

@@ -206,7 +206,7 @@ def cost_tables(results: Results) -> list[Table]:
     rows = [
         [Cell(str(text)) for text in (*key, len(own), number(own["hours"].sum(min_count=1), 2))] for key, own in groups
     ]
-    notes = ["Wall-clock time of all epochs, validation included, over all trainings behind these results."]
+    notes = ["Wall-clock time of all epochs, without validation, over all trainings behind these results."]
     unknown = runs["hours"].isna().sum()
     notes += [f"{unknown} of the trainings recorded no times."] if unknown else []
     return [Table("Hours", heads("training set", "px", "epochs", "trainings", "hours"), rows, notes)]

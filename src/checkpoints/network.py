@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.released import RELEASED
-from src.models.rounds import apply_variant
 from src.models.variant import AS_TRAINED, Variant
+from src.models.wrappers import apply_variant, memory_format
 from src.utils.errors import UserError
 
 PREFIX = "net."
@@ -81,11 +81,6 @@ def untrained_network(config: Mapping[str, Any], variant: Variant = AS_TRAINED) 
         settings["closing_step"] = variant.closing_step
     net: nn.Module = build(settings)
     return net.to(memory_format=memory_format(net))
-
-
-def memory_format(net: nn.Module) -> torch.memory_format:
-    """Return the memory format in which a network is fastest: its own ``memory_format``, else channels last."""
-    return getattr(net, "memory_format", torch.channels_last)
 
 
 def build(node: Any) -> Any:

@@ -57,7 +57,7 @@ PVT_NAMES: dict[str, str | Callable[[re.Match[str]], str]] = {
 """timm's names of a PVTv2 → those of the original code; the inverse of timm's own ``checkpoint_filter_fn``."""
 
 
-class Variant(NamedTuple):
+class ReleasedVariant(NamedTuple):
     """A released network: its name, its timm encoder, the encoder's prefix in the file, and our configuration."""
 
     name: str
@@ -67,11 +67,11 @@ class Variant(NamedTuple):
 
 
 VARIANTS = (
-    Variant("RUN/ResNet50", "resnet50", "shared_encoder"),
-    Variant("RUN/PVTv2", "pvt_v2_b4", "encoder"),
-    Variant("RUN/Res2Net50", "res2net50d", "resnet"),
+    ReleasedVariant("RUN/ResNet50", "resnet50", "shared_encoder"),
+    ReleasedVariant("RUN/PVTv2", "pvt_v2_b4", "encoder"),
+    ReleasedVariant("RUN/Res2Net50", "res2net50d", "resnet"),
 )
-FEDER_VARIANT = Variant("FEDER", "resnet50", "shared_encoder", "feder")
+FEDER_VARIANT = ReleasedVariant("FEDER", "resnet50", "shared_encoder", "feder")
 
 
 def load_released(path: str | Path) -> ReleasedRUN:
@@ -100,7 +100,7 @@ def load_feder(path: str | Path) -> FEDER:
     return net.eval()
 
 
-def released_network(content: Any, path: Path) -> tuple[ReleasedRUN | FEDER, Variant]:
+def released_network(content: Any, path: Path) -> tuple[ReleasedRUN | FEDER, ReleasedVariant]:
     """Return the network of a file's content with the file's tensors as its weights, and which released network it is.
 
     Args:
@@ -156,7 +156,7 @@ def bare_state(content: Any) -> dict[str, Tensor]:
     return {name: value for name, value in bare.items() if not name.endswith(FLOP_COUNTERS)}
 
 
-def recognised(state: State, path: Path) -> Variant:
+def recognised(state: State, path: Path) -> ReleasedVariant:
     """Return which released network a bare state dict belongs to.
 
     Raises:
@@ -186,7 +186,7 @@ def recognised(state: State, path: Path) -> Variant:
     )
 
 
-def name_in_file(name: str, variant: Variant) -> str:
+def name_in_file(name: str, variant: ReleasedVariant) -> str:
     """Return what the authors' file calls a tensor of our network, without ``module.``.
 
     >>> name_in_file("refine.0.ode.F1.0.weight", VARIANTS[0])
@@ -206,7 +206,7 @@ def name_in_file(name: str, variant: Variant) -> str:
     return f"{variant.prefix}.{rest}"
 
 
-def _configuration(variant: Variant, width: int) -> dict[str, Any]:
+def _configuration(variant: ReleasedVariant, width: int) -> dict[str, Any]:
     """Return the configuration of `src.train` with ``data=cod``, reduced to the parts that weights files keep."""
     from hydra import compose, initialize_config_dir  # imported here: our own files need no Hydra
     from omegaconf import OmegaConf
@@ -246,7 +246,7 @@ def _width(state: State, usual: int) -> int:
     return mode([state[name].numel() for name in names if name in state] or [usual])
 
 
-def _own_state(net: nn.Module, state: State, variant: Variant, path: Path) -> dict[str, Tensor]:
+def _own_state(net: nn.Module, state: State, variant: ReleasedVariant, path: Path) -> dict[str, Tensor]:
     """Return the file's tensors under our network's names and dtypes; missing batch counters are zero."""
     own, problems = {}, Problems()
     for name, expected in net.state_dict().items():

@@ -63,13 +63,23 @@ def kept_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return kept | {"data": {key: value for key, value in config["data"].items() if key != "root"}}
 
 
+def training_sets(config: Mapping[str, Any]) -> list[str]:
+    """Return the training sets of a configuration, where a single set may be written without a list.
+
+    >>> training_sets({"data": {"train_sets": "CAMO"}}), training_sets({"data": {}})
+    (['CAMO'], [])
+    """
+    names = config["data"].get("train_sets", [])
+    return [names] if isinstance(names, str) else [*map(str, names)]
+
+
 def licence_note(config: Mapping[str, Any]) -> str:
     """Return the terms of a training's weights: those of its data, and of the weights that it started from.
 
     >>> licence_note({"data": {"train_sets": ["CAMO"]}})
     'research use, trained on CAMO'
     """
-    trained_on = "+".join(config["data"].get("train_sets", ["synthetic"]))
+    trained_on = "+".join(training_sets(config) or ["synthetic"])
     start = f", starting from weights ({config['started_from']})" if config.get("started_from") else ""
     return f"research use, trained on {trained_on}{start}"
 

@@ -120,10 +120,12 @@ def _is_composed_by_hydra() -> bool:
         if global_rank() != 0:
             wait_for_first()
             sys.exit(2)
-        sys.exit(
+        print(
             f"error: under {launch.by} only overrides can be given; "
-            "a multirun starts its processes itself: python -m … -m …"
+            "a multirun starts its processes itself: python -m … -m …",
+            file=sys.stderr,
         )
+        sys.exit(2)
     return global_rank() == 0
 
 

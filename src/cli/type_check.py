@@ -44,6 +44,7 @@ OWN: dict[str, Any] = {
     "recursive": bool,
     "frames": bool,
     "half": bool,
+    "pre_post": bool,
     "boxes": Path | None,
     "trust": float,
     "input": Path,

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from src.data.maps import check_map, read_map
-from src.data.prompts import COARSE, JITTER, Mask, PromptMaps, box, coarse_map, from_map, nothing, wrong
+from src.data.prompts import Mask, PromptMaps, from_map, nothing
+from src.data.simulated_prompts import COARSE, JITTER, box, coarse_map, wrong
 from src.utils.errors import Problems
 
 KINDS = ("none", "box", "clicks", "coarse", "maps", "wrong")

@@ -235,7 +235,7 @@ def group_of(set_name: str, name: str, pattern: str | None = None) -> str:
     ('video3', 'still7')
     """
     match = re.match(pattern, name) if pattern else None
-    if match:
+    if match and match.group(1) is not None:
         return match.group(1)
     rule = spec_of(set_name).group
     return name if rule is None else rule(name)

@@ -107,7 +107,7 @@ class DataSettings:
         enough.
         """
         resizes_first = getattr(self.augmentation, "before", None) == [] and len(self.train_sizes) == 1
-        return self.image_size if resizes_first else None
+        return self.train_sizes[0] if resizes_first else None
 
     def shrink_to(self, size: int) -> int | None:
         """Return the smallest side that a JPEG may be decoded to for an input of `size` px; None: decode all of it."""

@@ -9,11 +9,16 @@ from pathlib import Path
 from src.data.sources import FolderPairs, Source
 
 SHOWN = 5
+UNKNOWN = "0"
+"""The size of an image without a file; older records have it for all images of several sets."""
 
 
 def record(part: Source, sets: Sequence[FolderPairs]) -> str:
     """Return one line per image of a part: the size of its file in bytes (0 without a file), a tab, its name."""
-    files = {name: source.paths(name)[0] for source in sets for name in source.names}
+    label = "{set}/{name}" if len(sets) > 1 else "{name}"  # as `Concat` names them
+    files = {
+        label.format(set=source.name, name=name): source.paths(name)[0] for source in sets for name in source.names
+    }
     return "\n".join(f"{_size(files.get(name))}\t{name}" for name in part.names)
 
 
@@ -33,7 +38,8 @@ def changed_images(before: Mapping[str, str] | None, now: Mapping[str, str], not
     then, here = ({part: _sizes(text) for part, text in one.items()} for one in (before, now))
     all_then, all_here = ({**one["train"], **one["val"]} for one in (then, here))
     common = all_then.keys() & all_here.keys()
-    altered = sorted(name for name in common if all_then[name] != all_here[name])
+    known = {name for name in common if UNKNOWN not in (all_then[name], all_here[name])}
+    altered = sorted(name for name in known if all_then[name] != all_here[name])
     if all_then and (not common or len(altered) > len(common) / 2):
         return [
             f"data: these are other training images ({_some(sorted(all_here))}) "

@@ -46,10 +46,10 @@ def cached_export(checkpoint: Path, say: Callable[[str], None]) -> Path:
 
 
 def export_with_stages(checkpoint: Path, target: Path, say: Callable[[str], None]) -> None:
-    """Export a checkpoint with the maps of its stages as outputs, and the inputs of a prompt if it takes prompts."""
+    """Export a checkpoint with all that the page can show or say: its stages and prompts, if it has or takes them."""
     from src.inference.export.settings import export_settings
 
-    asked = {"size": "dynamic", "pre_post": True, "half": False, "stages": True, "prompts": None, "overwrite": True}
+    asked = {"size": "dynamic", "pre_post": True, "half": False, "stages": None, "prompts": None, "overwrite": True}
     settings = export_settings({"ckpt_path": str(checkpoint), "out": str(target), **asked})
     from src.inference.export.job import export_network
 

@@ -13,11 +13,11 @@ from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, hf_hub_down
 
 from src.checkpoints.atomic_io import writable
 from src.checkpoints.network import PREFIX
-from src.checkpoints.weights_file import export_bytes, kept_config
+from src.checkpoints.weights_file import export_bytes, kept_config, licence_note
 from src.inference.model_card import Metrics, card_text
 from src.inference.network import Network
 from src.inference.torch_network import TorchNetwork
-from src.models.rounds import network_name
+from src.models.wrappers import network_name
 from src.utils.errors import Problems, UserError
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -43,10 +43,12 @@ class HubFolder(ModelHubMixin):
                 "save the checkpoint that it was made of"
             )
         state = {f"{PREFIX}{key}": value.detach().cpu() for key, value in network.net.state_dict().items()}
-        checkpoint = {"state_dict": state, "config": network.config, "note": network.note}
+        note = network.note or licence_note(network.config)
+        checkpoint = {"state_dict": state, "config": network.config, "note": note}
+        checkpoint |= {} if network.selection is None else {"selection": network.selection}
         self.weights = export_bytes(checkpoint, Path(name), exact=True)
         self.config = kept_config(network.config)
-        self.text = card_text(network.config, network.note, network_name(network.net), name, metrics)
+        self.text = card_text(network.config, note, network_name(network.net), name, metrics)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         (save_directory / WEIGHTS).write_bytes(self.weights)

@@ -56,7 +56,7 @@ class PredictionJob:
             os.replace(temporary, path)
 
     def _check_stages(self) -> None:
-        from src.models.rounds import network_name
+        from src.models.wrappers import network_name
         from src.report.figures.unfolding import StagedNetwork
 
         net = getattr(self.predictor.network, "net", None)

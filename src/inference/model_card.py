@@ -8,6 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from src.checkpoints.weights_file import training_sets
 from src.utils.errors import UserError
 
 TEMPLATE = Path(__file__).with_suffix(".md")
@@ -84,7 +85,7 @@ def _protocol(config: Mapping[str, Any]) -> str:
 
 def _training(config: Mapping[str, Any]) -> str:
     data = config["data"]
-    sets = " and ".join(data["train_sets"]) if "train_sets" in data else "scenes drawn by the project itself"
+    sets = " and ".join(training_sets(config)) if "train_sets" in data else "scenes drawn by the project itself"
     parts = [f"Trained on {sets} at {data['image_size']} × {data['image_size']} pixels"]
     parts += [f"starting from weights ({config['started_from']})"] if config.get("started_from") else []
     parts += [f"seed {config['seed']}"] if "seed" in config else []

@@ -47,9 +47,8 @@ def open_network(source: str | PathLike[str], options: Options | None = None) ->
     from src.inference.torch_network import TorchNetwork
 
     checkpoint = read_checkpoint(path)
-    return TorchNetwork(
-        make_network(checkpoint, path, options.variant), checkpoint["config"], checkpoint.get("note", ""), options
-    )
+    net, about = make_network(checkpoint, path, options.variant), (checkpoint["config"], checkpoint.get("note", ""))
+    return TorchNetwork(net, *about, options, checkpoint.get("selection"))
 
 
 def network_file(source: str | PathLike[str], **hub: Any) -> Path:

@@ -68,7 +68,7 @@ def make_plan(cfg: Mapping[str, Any]) -> Plan:
         problems += outputs.problems(sources, settings.overwrite or settings.only_missing)
     wanted = sources if outputs is None or not settings.only_missing else _missing(sources, outputs)
     checked, unreadable = check_sources(wanted, settings)
-    if not settings.skip_errors:
+    if not settings.skip_errors or outputs is None:
         problems += unreadable
     problems.raise_all("nothing was predicted:")
     known = {one.source: one for one in checked}

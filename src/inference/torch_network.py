@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from src.checkpoints.network import memory_format
 from src.data.pillow_resize import resize_bilinear
 from src.data.prompts import PromptMaps
 from src.inference.enlarge import enlarged_levels
 from src.inference.network import Options
 from src.models.outputs import masks_at_size
 from src.models.prompts import Prompt
-from src.models.rounds import unwrapped
+from src.models.wrappers import memory_format, unwrapped
 from src.utils.errors import UserError
 from src.utils.process import available_cores
 
@@ -50,6 +49,7 @@ class TorchNetwork:
             sharpness are its own (:func:`src.checkpoints.network.make_network`).
         config: the resolved configuration of its training.
         note: the licence note of its file.
+        selection: what its weights were selected on; None: the file does not say.
         options: how to run it.
 
     Attributes:
@@ -61,11 +61,16 @@ class TorchNetwork:
     """
 
     def __init__(
-        self, net: nn.Module, config: Mapping[str, Any], note: str = "", options: Options | None = None
+        self,
+        net: nn.Module,
+        config: Mapping[str, Any],
+        note: str = "",
+        options: Options | None = None,
+        selection: str | None = None,
     ) -> None:
         options = options or Options()
         options.check()
-        self.config, self.note, self._options = config, note, options
+        self.config, self.note, self.selection, self._options = config, note, selection, options
         self.device = chosen_device(options.device)
         self.batched = self.device.type != "cpu"
         self.image_size = int(options.image_size or config["data"]["image_size"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
@@ -85,6 +85,15 @@ class PyramidEncoder(nn.Module):
     def forward(self, image: Tensor) -> dict[int, Tensor]:
         """Return stride → feature of an image (N,3,H,W) in [0,1]."""
         return self.features(self.normalise(image))
+
+    def read_only(self, strides: Iterable[int]) -> None:
+        """Stop merging the levels of other strides, which nobody reads; with one scale nothing changes.
+
+        A parameter that is never used would have no gradient, which DDP does not accept.
+        """
+        if self.merging is not None:
+            for stride in self.channels.keys() - set(strides):
+                del self.merging.weights[str(stride)]
 
     def normalise(self, image: Tensor) -> Tensor:
         """Return (image − mean) / std, (N,3,H,W), with the statistics that the backbone was trained with."""

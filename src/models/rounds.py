@@ -1,7 +1,6 @@
-"""Wrappers of a trained network: several rounds, the mean with the mirror image, and scaled logits.
+"""Several rounds, the paper's setting of RUN-4 (after SegMaR), for any network.
 
-Rounds are the paper's setting of RUN-4 (after SegMaR), for any network: segment, crop and enlarge the detected object,
-segment again.
+Segment, crop and enlarge the detected object, segment again.
 
 A later round gets the same image, but the object fills its input and shows details that the first round's features
 cannot hold. Further stages on the same features cannot do that (docs/results/mechanism.md).
@@ -15,8 +14,6 @@ from torch import Tensor, nn
 
 from src.models.outputs import MaskOutput, RUNOutput
 from src.models.prompts import Prompt
-from src.models.variant import Variant
-from src.utils.errors import Problems
 
 MARGIN = 0.2
 """Margin on each side of the object's box, as a share of its side.
@@ -54,102 +51,10 @@ class InRounds(nn.Module):
     def forward(self, image: Tensor, prompt: Prompt | None = None) -> MaskOutput:
         """Return the mask of an image after all rounds."""
         prompt = None if prompt is None else prompt.resized(image.shape[-2], image.shape[-1])
-        logits = _prompted(self.net, image, prompt).mask_logits
+        logits = called(self.net, image, prompt).mask_logits
         for _ in range(self.rounds - 1):
             logits = _look_again(self.net, image, prompt, logits)
         return MaskOutput(logits)
-
-
-class Flipped(nn.Module):
-    """Average the logits of the final mask over the image and its mirror image (left for right).
-
-    Args:
-        net: ``net(image)`` returns a :class:`RUNOutput` or a :class:`MaskOutput`.
-
-    ``forward(image, prompt=None)``: the network's output for the image, with the mean as ``mask_logits``; stages are
-    those of the image itself.
-    """
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, image: Tensor, prompt: Prompt | None = None) -> RUNOutput | MaskOutput:
-        """Return the network's output with the mean of both final masks' logits."""
-        output = _prompted(self.net, image, prompt)
-        mirrored = None if prompt is None else Prompt(*(x.flip(-1) for x in prompt))
-        other = _prompted(self.net, image.flip(-1), mirrored).mask_logits.flip(-1)
-        return output._replace(mask_logits=(output.mask_logits + other) / 2)
-
-
-class Sharpened(nn.Module):
-    """Multiply the logits of a network's final mask.
-
-    Args:
-        net: ``net(image)`` returns a :class:`RUNOutput` or a :class:`MaskOutput`.
-        factor: above 1 makes masks sharper, below 1 softer.
-
-    ``forward(image, prompt=None)``: the network's output, its ``mask_logits`` multiplied; stages stay as they are.
-    """
-
-    def __init__(self, net: nn.Module, factor: float) -> None:
-        super().__init__()
-        self.net, self.factor = net, factor
-
-    def forward(self, image: Tensor, prompt: Prompt | None = None) -> RUNOutput | MaskOutput:
-        """Return the network's output with the final mask's logits multiplied."""
-        output = _prompted(self.net, image, prompt)
-        return output._replace(mask_logits=self.factor * output.mask_logits)
-
-
-WRAPPERS = (InRounds, Flipped, Sharpened)
-
-
-def apply_variant(net: nn.Module, variant: Variant) -> nn.Module:
-    """Wrap a trained network as the variant asks; the wrappers have no weights and are never saved.
-
-    Args:
-        net: already made with the variant's closing step, which is a setting of its constructor.
-        variant: rounds, closing step, sharpness and flip.
-
-    Raises:
-        UserError: invalid values, or a closing step for a network without a mask step.
-    """
-    problems = Problems(variant.problems())
-    if variant.closing_step is not None and not getattr(net, "mask_steps", ()):
-        problems.append(
-            f"closing_step={str(variant.closing_step).lower()}: {network_name(net)} has no mask step; leave it out"
-        )
-    problems.raise_all()
-    if variant.flip:
-        net = Flipped(net)
-    if variant.rounds > 1:
-        net = InRounds(net, variant.rounds)
-    return Sharpened(net, variant.sharpness) if variant.sharpness != 1 else net
-
-
-def unwrapped(net: nn.Module) -> nn.Module:
-    """Return the network that :func:`apply_variant` was given."""
-    while isinstance(net, WRAPPERS):
-        net = net.net
-    return net
-
-
-def variant_of(net: nn.Module) -> Variant:
-    """Return the variant of a network with its wrappers; ``closing_step`` is true or false, never None."""
-    rounds, sharpness, flip = 1, 1.0, False
-    while isinstance(net, WRAPPERS):
-        rounds = net.rounds if isinstance(net, InRounds) else rounds
-        sharpness = net.factor if isinstance(net, Sharpened) else sharpness
-        flip = flip or isinstance(net, Flipped)
-        net = net.net
-    return Variant(bool(getattr(net, "closing_step", False)), rounds, sharpness, flip)
-
-
-def network_name(net: nn.Module) -> str:
-    """Return a network's name in reports: its class (also ``FPN`` for `fpn_wide`), or ``FPN_DS`` without unfolding."""
-    net = unwrapped(net)
-    return type(net).__name__ if getattr(net, "coupling", True) else "FPN_DS"
 
 
 def object_box(mask: Tensor) -> tuple[slice, slice] | None:
@@ -179,7 +84,7 @@ def _extended(found: Tensor) -> slice:
     return slice(first, first + width)
 
 
-def _prompted(net: nn.Module, image: Tensor, prompt: Prompt | None) -> RUNOutput | MaskOutput:
+def called(net: nn.Module, image: Tensor, prompt: Prompt | None) -> RUNOutput | MaskOutput:
     """Return ``net(image)``, with the prompt if there is one: not every network has that argument."""
     output: RUNOutput | MaskOutput = net(image) if prompt is None else net(image, prompt=prompt)
     return output
@@ -197,7 +102,7 @@ def _look_again(net: nn.Module, image: Tensor, prompt: Prompt | None, logits: Te
         parts = [prompt.part(i, rows, columns).resized(*size) for i, (rows, columns) in boxes.items()]
         prompt = Prompt(*(torch.cat(maps) for maps in zip(*parts, strict=True)))
     images = torch.cat(crops).contiguous(memory_format=torch.channels_last)
-    found = _prompted(net, images, prompt).mask_logits
+    found = called(net, images, prompt).mask_logits
     logits = logits.clone()
     for (i, (rows, columns)), seen in zip(boxes.items(), found, strict=True):
         there = logits[i, :, rows, columns]

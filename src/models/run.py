@@ -96,6 +96,7 @@ class RUN(nn.Module):
         self.levels, self.unfold_stride, self.coupling = tuple(map(int, levels)), unfold_stride, coupling
         self.encoder = encoder
         self.context = TopDownContext(encoder.channels, channels, [*self.levels, COARSEST], merge=context)
+        encoder.read_only(self.context.strides)
         self.start = CoarseHead(channels)
         copies = num_stages if share_stages == "none" else 1
         self.mask_steps = _copies(mask_step if space.reads_mask_hat else None, copies)

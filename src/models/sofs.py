@@ -254,7 +254,8 @@ class ReversibleStateSpace(nn.Module):
         channels: width of E(C).
         scan: False replaces the four-way scan by a depthwise 3×3 and a 1×1 convolution of the same width.
         edge_head: False: there is no edge head, and edge logits are None.
-        branches: ``small``: only VSS_s, so R is not used; ``large``: only VSS_l, so M̂ is not used.
+        branches: ``small``: only VSS_s, so R is not used; ``large``: only VSS_l, so M̂ is
+            not used here (but in the term with γ).
         phi: False omits φ in both branches: LayerNorm then cancels most of the mask's influence.
         gamma: initial γ of the mask's residual, M_k = σ(up(conv(T)) + γ·logit(clip(M̂_k, .01, .99))) (our switch);
             None: no residual, as in the paper. RUN holds γ and adds the term, with one γ per stage, at the unfolding

@@ -13,9 +13,9 @@ class Variant:
     Args:
         closing_step: only for RUN. True: the final mask is M̂_{K+1}; False: M_K; None: as it was trained.
         rounds: 1: one pass; 2 or more: :class:`src.models.rounds.InRounds`.
-        sharpness: factor of the final mask's logits (:class:`src.models.rounds.Sharpened`).
+        sharpness: factor of the final mask's logits (:class:`src.models.wrappers.Sharpened`).
         flip: True: every pass is the mean of two, of the image and of its mirror image
-            (:class:`src.models.rounds.Flipped`).
+            (:class:`src.models.wrappers.Flipped`).
     """
 
     closing_step: bool | None = None

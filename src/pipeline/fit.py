@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
 from omegaconf import OmegaConf
 
+from src.callbacks.panel import ValidationPanel
 from src.callbacks.step_checkpoint import StopWhenAsked
 from src.checkpoints.atomic_io import AtomicCheckpointIO, remove_leftovers, writable
 from src.cli.command import console
@@ -18,7 +19,7 @@ from src.distributed.devices import cluster
 from src.distributed.ranks import other_ranks
 from src.distributed.signals import Interrupted, StopRequest, cause
 from src.distributed.sync_norm import SyncNorm
-from src.models.rounds import network_name
+from src.models.wrappers import network_name
 from src.pipeline.clock import Clock, clock_for, report
 from src.pipeline.preflight import Prepared
 from src.utils.failures import explained
@@ -102,14 +103,17 @@ def fit(prepared: Prepared, trainer: L.Trainer, request: StopRequest) -> dict[st
 
 
 def _callbacks(prepared: Prepared) -> list[L.Callback]:
-    """Return the configured callbacks; without validation, none that monitors its measures."""
+    """Return the configured callbacks; without validation, none that monitors its measures.
+
+    The panel comes first: it draws in the hook in which another callback swaps averaged weights out.
+    """
     validates = prepared.cfg.train and prepared.datamodule.validates
     callbacks = [
         one for one in prepared.callbacks if validates or not str(getattr(one, "monitor", "")).startswith("val/")
     ]
     if prepared.cfg.train and not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
         rank_zero_warn("no checkpoint will be written: best.ckpt and last.ckpt are callbacks=[default,…]")
-    return callbacks
+    return sorted(callbacks, key=lambda one: not isinstance(one, ValidationPanel))
 
 
 def _summary(prepared: Prepared) -> str:

@@ -18,10 +18,11 @@ from src.cli.command import silence_loggers
 from src.cli.job_record import read_record
 from src.cli.override_errors import takes
 from src.cli.run_folder import REPORT
+from src.data.settings import set_names
 from src.distributed.devices import accumulation, check_devices, world_size
 from src.metrics import MEASURES
-from src.models.rounds import network_name, unwrapped
 from src.models.variant import Variant
+from src.models.wrappers import network_name, unwrapped
 from src.module import COSModule
 from src.pipeline.initial import bare_module, initial_module
 from src.pipeline.reopen import open_split
@@ -90,6 +91,8 @@ def prepare(cfg: DictConfig) -> Prepared:
         loggers = _made(cfg.get("logger"))
     problems.raise_all()
     config: Any = OmegaConf.to_container(cfg, resolve=True)
+    for key in {"train_sets", "test_sets"} & config["data"].keys():
+        config["data"][key] = [*set_names(config["data"][key])]
     module.config = config | {"commit": revision()} | module.config
     notes = [] if ckpt_path is None else _check_checkpoint(cfg, module, datamodule, ckpt_path)
     return Prepared(
@@ -125,6 +128,7 @@ def _module(cfg: DictConfig, ckpt_path: Path | None) -> COSModule:
         module = initial_module(cfg) if ckpt_path is None else bare_module(cfg)
     module.check_optimizer()
     _check_prompting(cfg, module)
+    _check_idle_parts(cfg, module)
     if cfg.compile:
         compile_network(module.net)
     return module
@@ -148,6 +152,24 @@ def _check_prompting(cfg: DictConfig, module: COSModule) -> None:
             "compile=true: a training with prompts calls the encoder and the unfolding one by one, and neither is "
             "compiled; leave out compile=true, or prompting=on"
         )
+
+
+def _check_idle_parts(cfg: DictConfig, module: COSModule) -> None:
+    """Reject a training on several devices in which a loss of weight 0 leaves a part without any gradient."""
+    if not cfg.train or world_size(cfg.trainer, launched()) < 2:
+        return
+    loss, names, problems = module.loss, [name for name, _ in module.net.named_parameters()], Problems()
+    if not loss.edge and any(".edge_head." in name for name in names):
+        problems.append(
+            "loss.edge=0: nothing trains the edge heads then, which several devices do not accept; "
+            "ablation=no_edge_head removes them"
+        )
+    if not loss.reconstruction and not loss.background and any(name.startswith("robes.1.") for name in names):
+        problems.append(
+            "loss.reconstruction=0, loss.background=0: nothing trains the last stage's ROBE then, which several "
+            "devices do not accept; model.net.share_stages=unfolding lets all stages share one"
+        )
+    problems.raise_all()
 
 
 def _made(group: DictConfig | None) -> list[Any]:

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 
 from src.checkpoints.network import load_network
 from src.data.datamodule import COSDataModule
-from src.models.rounds import network_name
 from src.models.run import RUN
+from src.models.wrappers import network_name
 from src.utils.errors import UserError
 
 SPLITS = ("test", "holdout")

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from src.checkpoints.weights_file import SUFFIX
 from src.data.published_sets import count_note
-from src.models.rounds import network_name, unwrapped, variant_of
+from src.models.wrappers import network_name, unwrapped, variant_of
 from src.module import COSModule
 from src.prompting import ENOUGH, MOST_CLICKS
 from src.report.figures.gallery import Panel

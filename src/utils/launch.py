@@ -36,7 +36,7 @@ def launched() -> Launch | None:
         return Launch("torchrun", int(env["WORLD_SIZE"]), int(env["LOCAL_WORLD_SIZE"]))
     tasks = int(env.get("SLURM_STEP_NUM_TASKS", 1))
     if tasks > 1:
-        return Launch("srun", tasks, int(env.get("SLURM_NTASKS_PER_NODE", tasks)))
+        return Launch("srun", tasks, min(tasks, int(env.get("SLURM_NTASKS_PER_NODE", tasks))))  # of the allocation
     return None
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from src.callbacks import panel
 from src.callbacks.panel import _with_values
 from src.callbacks.progress import ProgressBar
 from src.checkpoints.reading import read_checkpoint
@@ -159,6 +160,24 @@ def test_top_k_early_stopping_and_panel(tmp_path):
     assert panels == [f"epoch_{epoch:03d}.png" for epoch in range(1, len(seen), 2)]
     with Image.open(tmp_path / "panels" / panels[0]) as picture:
         assert picture.width > picture.height > 300  # four rows of eleven columns
+
+
+@pytest.mark.slow
+def test_the_panel_is_drawn_with_averaged_weights(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(panel, "draw_panel", lambda path, module, dataset, images: drawn.append(copy_of(module)))
+    monkeypatch.setattr(panel.Tracker, "log_picture", lambda *_: None)
+    run(tmp_path, "callbacks=[default,ema,panel]", "callbacks.ema.decay=0.5", "callbacks.panel.every_n_epochs=1")
+    averaged = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["state_dict"]
+    (seen,) = drawn
+    assert all(torch.equal(seen[name], value) for name, value in averaged.items())
+
+
+@pytest.mark.slow
+def test_the_learning_rate_is_that_of_the_epoch(tmp_path):
+    run(tmp_path, "scheduler=step", "scheduler.step_size=1", "trainer.max_epochs=2", "model.optimizer.lr=1e-3")
+    logged = [float(row["learning_rate"]) for row in rows(tmp_path) if row.get("learning_rate")]
+    assert logged == pytest.approx([1e-3, 1e-4])
 
 
 def test_a_column_says_the_numbers_that_made_it():

@@ -14,8 +14,8 @@ from src.checkpoints.network import build, load_network
 from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.rebuild import rebuild
 from src.models.fpn import FPN
-from src.models.rounds import variant_of
 from src.models.variant import Variant
+from src.models.wrappers import variant_of
 from src.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from scripts.export_weights import export_weights
 from src.checkpoints.atomic_io import AtomicCheckpointIO
 from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.rebuild import rebuild
-from src.models.rounds import network_name
+from src.models.wrappers import network_name
 from src.predict import predict
 from src.report.network import _context
 from src.train import train

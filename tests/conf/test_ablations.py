@@ -56,6 +56,18 @@ def test_ablation_runs_one_batch(name, configs):
     ] == []
 
 
+@pytest.mark.slow
+def test_several_input_scales_leave_nothing_idle():
+    """RUN reads no features at stride 4, so there is nothing to merge at that stride."""
+    with initialize_config_dir(CONF, version_base="1.3"):
+        module: COSModule = instantiate(compose("train", [*SMALL, "encoder.scales=[0.5,1.0]"]).model)
+    image, target = torch.rand(2, 3, 64, 64), torch.zeros(2, 1, 64, 64)
+    target[:, :, 16:40, 20:50] = 1
+    module.loss(module(image), image, target)["loss"].backward()
+    assert [name for name, p in module.named_parameters() if p.grad is None] == []
+    assert sorted(module.net.encoder.merging.weights) == ["16", "32", "8"]
+
+
 @pytest.mark.parametrize(("branches", "absent"), [("small", "_l."), ("large", "_s.")])
 def test_one_branch_alone_leaves_nothing_idle(make_run, branches, absent):
     """With γ, a network with the branch `large` alone still uses the mask step, so the step is kept."""

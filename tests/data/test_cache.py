@@ -263,3 +263,11 @@ def test_fast_decode_is_said_in_reports(root: Path) -> None:
     described = COSDataModule(root, ["MINE"], [], fast_decode=True).describe()
     assert described["notes"] == ["data.fast_decode: large JPEGs were decoded at a part of their size"]
     assert COSDataModule(root, ["MINE"], []).describe()["notes"] == []
+
+
+def test_the_side_at_which_images_are_cached_is_the_one_that_trains(root):
+    for scales, side in (([1.0], 128), ([0.75], 96), ([0.75, 1.0], None)):
+        with initialize_config_dir(CONF, version_base="1.3"):
+            cfg = compose("train", ["data/augmentation=none", f"+data.augmentation.scales={scales}"])
+        settings = COSDataModule(root, ["MINE"], [], image_size=128, augmentation=instantiate(cfg.data.augmentation))
+        assert settings.settings.cached_size == side

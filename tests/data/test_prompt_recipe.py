@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from src.data import prompts, shared_memory
+from src.data import prompts, shared_memory, simulated_prompts
 from src.data.datamodule import COSDataModule
 from src.data.dataset import COSDataset
 from src.data.prompt_recipe import PromptRecipe
@@ -96,7 +96,7 @@ def test_clicks_are_asked_for_and_left_to_the_network():
 
 def test_wrong_prompts_have_little_trust():
     made = [float(sample["prompt_certainty"].max()) for sample in samples(only("wrong"), 12)]
-    assert 0 < min(made) <= max(made) <= prompts.WRONG_TRUST
+    assert 0 < min(made) <= max(made) <= simulated_prompts.WRONG_TRUST
 
 
 def test_the_mask_of_another_image_is_not_the_images_own():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from src.data import prompts
+from src.data import prompts, simulated_prompts
 from src.data.prompts import Click, PromptMaps
 
 SIZE = (40, 60)
@@ -30,7 +30,7 @@ def rng() -> np.random.Generator:
 
 def test_box_rules_out_what_is_outside_and_says_nothing_inside():
     mask = disc()
-    made = prompts.box(mask, SIZE, 0.0, rng())
+    made = simulated_prompts.box(mask, SIZE, 0.0, rng())
     inside = rectangle(11, 30, 21, 40)
     assert (made.certainty[inside] == 0).all()
     np.testing.assert_allclose(made.certainty[~inside], prompts.TRUST, rtol=1e-6)
@@ -38,14 +38,14 @@ def test_box_rules_out_what_is_outside_and_says_nothing_inside():
 
 
 def test_box_between_pixels_has_soft_edges():
-    made = prompts.box(rectangle(10, 20, 6, 30), (20, 15), 0.0, rng())  # columns 1.5 to 7.5 of 15
+    made = simulated_prompts.box(rectangle(10, 20, 6, 30), (20, 15), 0.0, rng())  # columns 1.5 to 7.5 of 15
     np.testing.assert_allclose(made.certainty[7] / prompts.TRUST, [1, 0.5, 0, 0, 0, 0, 0, 0.5, *[1] * 7], atol=1e-6)
 
 
 def test_jittered_sides_move_by_at_most_their_share_and_differ():
     mask, found = rectangle(10, 30, 20, 50), set()
     for seed in range(20):
-        said = prompts.box(mask, SIZE, 0.1, np.random.default_rng(seed)).certainty
+        said = simulated_prompts.box(mask, SIZE, 0.1, np.random.default_rng(seed)).certainty
         inside = said < prompts.TRUST
         assert inside[12:28, 23:47].all()
         assert not inside[~rectangle(8, 32, 17, 53)].any()
@@ -54,21 +54,21 @@ def test_jittered_sides_move_by_at_most_their_share_and_differ():
 
 
 def test_box_without_an_object_says_nothing():
-    assert not prompts.box(np.zeros(SIZE, bool), SIZE, 0.1, rng()).certainty.any()
+    assert not simulated_prompts.box(np.zeros(SIZE, bool), SIZE, 0.1, rng()).certainty.any()
 
 
 def test_next_click_mends_the_largest_wrong_region():
     mask, found = disc(20, 30, 9), disc(5, 52, 3)
-    click = prompts.next_click(mask, found)
+    click = simulated_prompts.next_click(mask, found)
     assert click == Click(30.5 / 60, 20.5 / 40, True)
-    click = prompts.next_click(mask, mask | found)
+    click = simulated_prompts.next_click(mask, mask | found)
     assert click is not None
     assert (int(click.y * 40), int(click.x * 60), click.is_object) == (5, 52, False)
-    assert prompts.next_click(mask, mask) is None
+    assert simulated_prompts.next_click(mask, mask) is None
 
 
 def test_next_click_takes_the_border_for_an_edge():
-    click = prompts.next_click(rectangle(0, 11, 0, 11), np.zeros(SIZE, bool))
+    click = simulated_prompts.next_click(rectangle(0, 11, 0, 11), np.zeros(SIZE, bool))
     assert click is not None
     assert (int(click.y * 40), int(click.x * 60)) == (5, 5)
 
@@ -76,7 +76,7 @@ def test_next_click_takes_the_border_for_an_edge():
 def test_next_click_never_repeats_itself():
     mask, made = disc(), list[Click]()
     for _ in range(5):
-        click = prompts.next_click(mask, np.zeros(SIZE, bool), made)
+        click = simulated_prompts.next_click(mask, np.zeros(SIZE, bool), made)
         assert click is not None
         made.append(click)
     assert len(set(made)) == 5
@@ -85,7 +85,7 @@ def test_next_click_never_repeats_itself():
 def test_a_person_clicks_near_the_centre():
     mask, places = disc(radius=10), set()
     for seed in range(30):
-        click = prompts.next_click(mask, np.zeros(SIZE, bool), rng=np.random.default_rng(seed))
+        click = simulated_prompts.next_click(mask, np.zeros(SIZE, bool), rng=np.random.default_rng(seed))
         assert click is not None
         assert np.hypot(click.y * 40 - 20.5, click.x * 60 - 30.5) <= 5.5
         places.add(click)
@@ -100,19 +100,19 @@ def test_a_click_does_not_depend_on_where_a_mask_lies_in_memory():
     for offset in range(32):
         placed = np.zeros(offset + region.size, bool)[offset:].reshape(region.shape)
         placed[:] = region
-        assert np.array_equal(prompts._depth(placed), np.sqrt(np.rint(squares)))
+        assert np.array_equal(simulated_prompts._depth(placed), np.sqrt(np.rint(squares)))
 
 
 def test_several_clicks_on_one_mask_mend_one_region_after_the_other():
     mask = disc(12, 15, 8) | disc(28, 45, 5)
-    made = prompts.clicks(mask, disc(8, 50, 6), 5)
+    made = simulated_prompts.clicks(mask, disc(8, 50, 6), 5)
     places = [(int(click.y * 40), int(click.x * 60), click.is_object) for click in made]
     assert places[0] == (12, 15, True)
     assert {(28, 45, True), (8, 50, False)} <= set(places[:3])
     assert len(places) == 3  # discs: nothing is left to correct
-    bar = prompts.clicks(rectangle(10, 20, 0, 60), np.zeros(SIZE, bool), 4)
+    bar = simulated_prompts.clicks(rectangle(10, 20, 0, 60), np.zeros(SIZE, bool), 4)
     assert len({round(click.x * 60) // 10 for click in bar}) == 4
-    assert prompts.clicks(mask, mask, 3) == []
+    assert simulated_prompts.clicks(mask, mask, 3) == []
 
 
 def test_click_is_a_round_disc_in_the_picture():
@@ -141,20 +141,20 @@ def test_map_is_as_sure_as_it_is_decided():
 def test_coarse_maps_are_ever_coarser():
     mask, errors = disc(80, 100, 30, (160, 200)), []
     truth = mask.reshape(80, 2, 100, 2).mean((1, 3))
-    for level in prompts.COARSE:
-        made = [prompts.coarse_map(mask, (80, 100), level, np.random.default_rng(seed)) for seed in range(8)]
+    for level in simulated_prompts.COARSE:
+        made = [simulated_prompts.coarse_map(mask, (80, 100), level, np.random.default_rng(seed)) for seed in range(8)]
         assert all(one.dtype == np.float32 and one.min() >= 0 and one.max() <= 1 for one in made)
         errors.append(np.mean([np.abs(one - truth).mean() for one in made]))
     assert 0.005 < errors[0] < errors[1] < errors[2]
-    assert not prompts.coarse_map(np.zeros(SIZE, bool), SIZE, 3, rng()).any()
+    assert not simulated_prompts.coarse_map(np.zeros(SIZE, bool), SIZE, 3, rng()).any()
 
 
 def test_wrong_prompts_are_wrong_and_timid():
     mask, other = disc(20, 15, 8), disc(20, 45, 8)
     kinds = set()
     for seed in range(30):
-        made = prompts.wrong(mask, other, SIZE, np.random.default_rng(seed))
-        assert 0 < made.certainty.max() <= prompts.WRONG_TRUST
+        made = simulated_prompts.wrong(mask, other, SIZE, np.random.default_rng(seed))
+        assert 0 < made.certainty.max() <= simulated_prompts.WRONG_TRUST
         sure = made.certainty > 0.5 * made.certainty.max()
         assert made.target[sure & disc(20, 15, 4)].mean() < 0.5  # the prompt calls the true object background
         kinds.add((bool(made.target.any()), bool(made.target[0, 30] > 0.5)))
@@ -170,5 +170,5 @@ def test_a_click_is_heard_whatever_else_is_said():
 
 
 def test_generators_depend_on_their_words_alone():
-    first, again, other = (prompts.seeded(*words).random() for words in (("a", "b"), ("a", "b"), ("ab", "")))
+    first, again, other = (simulated_prompts.seeded(*words).random() for words in (("a", "b"), ("a", "b"), ("ab", "")))
     assert first == again != other

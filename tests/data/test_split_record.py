@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from src.data.datamodule import COSDataModule
 from src.data.split_record import changed_images
+from tests.fixtures.folders import write_scenes
 
 
 def record(**parts: str) -> dict[str, str]:
@@ -49,3 +51,20 @@ def test_other_images_are_other_data_even_under_the_same_names():
         in compared(BEFORE, record(train="x", val=""))[0][0]
     )
     assert "other training images" in compared(BEFORE, record(train="a:1 b:2 c:3 d:4", val="e f"))[0][0]
+
+
+def test_the_sizes_of_several_sets_are_recorded(tmp_path):
+    for name, seed in (("A", 0), ("B", 1)):
+        write_scenes(tmp_path / "TrainDataset" / name, 3, "n", seed=seed)
+    data = COSDataModule(tmp_path, ["A", "B"], [], image_size=32, batch_size=2, num_workers=0, val_fraction=0.3)
+    data.setup("fit")
+    lines = "\n".join(data.split_record().values()).split("\n")
+    sizes = {name: int(size) for size, _, name in (line.partition("\t") for line in lines if line)}
+    assert sizes == {
+        f"{path.parents[1].name}/{path.stem}": path.stat().st_size for path in tmp_path.glob("TrainDataset/*/Imgs/*")
+    }
+    assert len(sizes) == 6
+
+
+def test_sizes_that_an_older_record_lacks_say_nothing():
+    assert compared(record(train="a:0 b:0", val="e:0"), record(train="a b", val="e")) == ([], [])

@@ -40,6 +40,7 @@ def _nobody(monkeypatch):
         ({"LOCAL_RANK": "1"}, None, 1),
         (TORCHRUN, Launch("torchrun", 8, 4), 5),
         (SLURM, Launch("srun", 8, 4), 6),
+        (SLURM | {"SLURM_STEP_NUM_TASKS": "2"}, Launch("srun", 2, 2), 6),  # a step smaller than its allocation
         (SLURM | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, None, 0),
         ({"SLURM_JOB_ID": "4711", "SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, None, 0),  # a batch script without srun
     ],

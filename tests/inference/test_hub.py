@@ -188,3 +188,15 @@ def test_importing_the_predictor_imports_no_hub_and_no_torch():
     code += "print([name for name in ('huggingface_hub', 'torch', 'httpx') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+def test_a_checkpoint_passes_on_terms_and_selection(tiny_checkpoint, tmp_path):
+    checkpoint = torch.load(tiny_checkpoint, weights_only=False) | {"selection": "test set CAMO"}
+    torch.save(checkpoint, tmp_path / "selected.ckpt")
+    Predictor(tmp_path / "selected.ckpt", device="cpu").save_pretrained(tmp_path / "shared")
+    with safe_open(str(tmp_path / "shared" / hub.WEIGHTS), "pt") as file:
+        header = file.metadata()
+    assert header["selection"] == "test set CAMO"
+    card = (tmp_path / "shared" / hub.CARD).read_text(encoding="utf-8")
+    assert header["note"][1:] in card
+    assert "not recorded" not in card

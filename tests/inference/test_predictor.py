@@ -21,8 +21,8 @@ from src.data.pillow_resize import resize_bilinear
 from src.inference.predictor import Predictor
 from src.inference.torch_network import TorchNetwork
 from src.models.outputs import masks_at_size
-from src.models.rounds import apply_variant
 from src.models.variant import Variant
+from src.models.wrappers import apply_variant
 from src.utils.errors import UserError
 from tests.fixtures.tiny import ROOT
 from tests.fixtures.tiny_network import IMAGE_SIZE, write_tiny_checkpoint

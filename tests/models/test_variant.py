@@ -9,8 +9,9 @@ from src.models.encoder import PyramidEncoder
 from src.models.fpn import FPN
 from src.models.outputs import RUNOutput, stage_logits
 from src.models.prompts import Prompt
-from src.models.rounds import Flipped, InRounds, Sharpened, apply_variant, network_name, unwrapped, variant_of
+from src.models.rounds import InRounds
 from src.models.variant import AS_TRAINED, Variant
+from src.models.wrappers import Flipped, Sharpened, apply_variant, network_name, unwrapped, variant_of
 from src.utils.errors import UserError
 
 

@@ -30,7 +30,7 @@ from src.inference.export.verify import (
 )
 from src.inference.network import Options
 from src.inference.torch_network import TorchNetwork
-from src.models.rounds import network_name
+from src.models.wrappers import network_name
 from src.ops.scan.onnx import with_own_constants
 from src.utils.errors import UserError
 

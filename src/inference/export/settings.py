@@ -29,7 +29,7 @@ class ExportSettings:
         pre_post: resizing is part of the file, which then reads pictures; False: float tensors in and out, any number
             at a time.
         half: round weights to half precision even where that changes them.
-        stages: the maps of RUN's stages are outputs too.
+        stages: the maps of RUN's stages are outputs too. None: if the network has stages.
         prompts: the two maps of a prompt are inputs too. None: if the network takes prompts.
         overwrite: replace a file that exists.
     """
@@ -39,7 +39,7 @@ class ExportSettings:
     size: int | None = None
     pre_post: bool = True
     half: bool = False
-    stages: bool = False
+    stages: bool | None = False
     prompts: bool | None = False
     overwrite: bool = False
 

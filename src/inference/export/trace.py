@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from src.inference.onnx_network import PROMPT
 from src.models.outputs import MaskOutput, RUNOutput
 from src.models.prompts import Prompt
-from src.models.rounds import network_name
+from src.models.wrappers import network_name
 from src.ops.scan.onnx import OPSET, scans_as_nodes, with_scan_bodies
 from src.utils.errors import UserError
 
@@ -97,7 +97,7 @@ def cell_of(net: nn.Module) -> int:
 
 
 def traced_graph(
-    net: nn.Module, side: int | None, batch: int | None = None, stages: bool = False, prompts: bool = False
+    net: nn.Module, side: int | None, batch: int | None = None, stages: bool | None = False, prompts: bool = False
 ) -> onnx.ModelProto:
     """Trace a network; this takes several times as long if sizes stay open.
 
@@ -119,13 +119,13 @@ def traced_graph(
     cell = cell_of(net)
     examples = _examples(len(inputs), side, batch, cell)
     with torch.no_grad():
-        maps = stage_maps(net(joined(examples[0]))) if stages else {}
+        maps = {} if stages is False else stage_maps(net(joined(examples[0])))
     if stages and not maps:
         raise UserError(f"stages=true: {network_name(net)} has no stages; leave it out")
     open_sizes: dict[int, Any] = {} if batch else {0: torch.export.Dim("batch", min=1, max=1024)}
     if side is None:
         open_sizes |= {axis: torch.export.Dim(name, min=1, max=LARGEST) for axis, name in ((2, "rows"), (4, "columns"))}
-    program = _program(Traced(net, stages), examples, open_sizes, network_name(net))
+    program = _program(Traced(net, bool(maps)), examples, open_sizes, network_name(net))
     names = [name + CELLS for name in inputs] if side is None else inputs, [LOGITS, *(NET + name for name in maps)]
     graph = with_scan_bodies(_converted(program, *names, network_name(net)))
     return _of_whole_pictures(graph, inputs, cell) if side is None else graph

@@ -96,8 +96,13 @@ function refuse(error, {blob, name}) {
 }
 
 async function openExample(address) {
-  const response = await fetch(address);
-  ask({blob: await response.blob(), name: address.split('/').pop()});
+  try {
+    const response = await fetch(address);
+    if (!response.ok) throw new Error(`status ${response.status}`);
+    ask({blob: await response.blob(), name: address.split('/').pop()});
+  } catch (error) {
+    say(`The example could not be loaded (${error.message}).`);
+  }
 }
 
 function openFirst(files) {

@@ -74,7 +74,7 @@ class GlobalPerception(nn.Module):
         try:
             main = self.branch_main(x).expand(-1, -1, *x.shape[-2:])
         except ValueError as error:  # from BatchNorm; SyncBatchNorm accepts one image per device
-            raise UserError("data.batch_size=1: model=released learns from two images or more at a time") from error
+            raise UserError("this network learns from two images or more at a time: make the batches larger") from error
         return self.out(
             self.head(torch.cat([main, self.branch0(x), self.branch1(x), self.branch2(x), self.branch3(x)], 1))
         )

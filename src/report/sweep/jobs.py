@@ -36,7 +36,7 @@ class Job:
         config: the resolved configuration; empty if there is none.
         epochs: the number of finished epochs.
         epoch_seconds: the median time of an epoch.
-        seconds: the time of all epochs, validation included.
+        seconds: the time of all epochs, without validation.
         best: the best S_α on the hold-out.
         protocol: of the test's scores.
         scores: the test's scores.

@@ -216,6 +216,7 @@ def test_networks_without_stages_have_none_to_return(tmp_path):
     net, _ = load_network(write_small_checkpoint(tmp_path / "fpn.ckpt", "fpn.FPN"))
     with pytest.raises(UserError, match="stages=true: FPN has no stages; leave it out"):
         traced_graph(net, 64, batch=1, stages=True)
+    assert [one.name for one in traced_graph(net, 64, batch=1, stages=None).graph.output] == ["logits"]
 
 
 def test_a_network_that_cannot_be_exported_says_so(tmp_path, monkeypatch):

@@ -82,6 +82,7 @@ def test_how_a_network_was_evaluated_is_read_from_what_src_eval_noted(tmp_path):
     run = write_run(tmp_path / "run", VALUES)
     write_evaluation(run / "test-closing_step_x1.5", (0.3,) * 4, closing_step=False, sharpness=1.5)
     write_evaluation(run / "whatever", (0.2,) * 4, rounds=2)
+    write_evaluation(run / "larger", (0.9,) * 4, data={"image_size": 4096})  # another size than the training's
     store_run(run, "run", tmp_path / "results")
     expected = {Variant(): 0.75, Variant(1, "false", 1.5): 0.3, Variant(rounds=2): 0.2}
     assert _mean_scores(tmp_path / "results") == {("run", 0, *variant): score for variant, score in expected.items()}

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from scripts.results.archive import read_results
+from scripts.results.mechanism_tables import _symbol
 from scripts.results.networks import SHOWN, grouped
 from scripts.results.page import BLOCKS, NOTHING, SHORT, page_texts, write_pages
 from scripts.results.paired import paired_differences
@@ -330,3 +331,8 @@ def test_the_first_numbers_of_the_readme_are_those_of_the_results():
         means = [f"{np.mean(scored[name].means(measure)):.4f}" for measure in SHOWN]
         assert [cell.strip() for cell in row.split("|")[2:6]] == means
         assert scored[name].seeds == 3
+
+
+def test_learned_numbers_have_symbols():
+    names = ("unfolding/nu", "unfolding/mu_0", "unfolding/mu_2", "unfolding/gamma_0", "val/gain_3")
+    assert [_symbol(name) for name in names] == ["ν", "μ", "μ of stage 3", "γ of stage 1", "gain of mask step 3"]
