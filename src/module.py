@@ -76,7 +76,7 @@ class COSModule(LightningModule):
         self.clicks: dict[str, list[int]] = {}
         self.test_results: dict[str, dict[str, SetScores]] = {}
         self._gains: list[Tensor] = []
-        self._learning_rate = 0.0
+        self._learning_rate: float | None = None
 
     def forward(self, image: Tensor) -> Output:
         """Return the network's output for images (N,3,H,W), RGB in [0,1]."""
@@ -107,7 +107,8 @@ class COSModule(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the last step's learning rate, and the numbers of the unfolding (not of averaged weights)."""
-        self.log("learning_rate", self._learning_rate)
+        if self._learning_rate is not None:  # None: resumed after the epoch's last step
+            self.log("learning_rate", self._learning_rate)
         for name, value in unfolding_values(self.net).items():
             self.log(f"unfolding/{name}", value)
 
