@@ -88,7 +88,7 @@ def test_the_card_says_what_it_is_and_whose_terms_hold(tmp_path):
         "| CAMO | 0.7300 |",
         "Protocol `field`; CAMO 2 images.",
         "Research use, trained on CAMO.",
-        "Trained on CAMO at 352 × 352 pixels, seed 0, commit `6f69147`",
+        "Trained on CAMO at 352 × 352 pixels, seed 0, commit `9d02eaa`",
         "## Intended use and limits",
     ):
         assert words in card, words
