@@ -44,7 +44,7 @@ class ValidationPanel(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the panel every ``every_n_epochs`` epochs, on the first rank."""
-        # `src.pipeline.fit` calls this first: the callback that averages weights swaps them out in the same hook.
+        # Averaged weights are swapped out in the same hook; `src.pipeline.fit` puts the callback that does it last.
         due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
         if trainer.sanity_checking or not due or not trainer.is_global_zero:
             return

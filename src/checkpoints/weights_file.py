@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src.data.names import set_names
 from src.utils.errors import UserError
 from src.utils.revision import FORMAT
 
@@ -69,8 +70,7 @@ def training_sets(config: Mapping[str, Any]) -> list[str]:
     >>> training_sets({"data": {"train_sets": "CAMO"}}), training_sets({"data": {}})
     (['CAMO'], [])
     """
-    names = config["data"].get("train_sets", [])
-    return [names] if isinstance(names, str) else [*map(str, names)]
+    return [*set_names(config["data"].get("train_sets", ()))]
 
 
 def licence_note(config: Mapping[str, Any]) -> str:

@@ -14,10 +14,11 @@ from torch.utils.data import DataLoader, Dataset
 from src.data.dataset import COSDataset, COSEvalDataset, collate_eval
 from src.data.description import describe
 from src.data.layouts import missing_root
+from src.data.names import set_names
 from src.data.opening import FolderSets, Parts
 from src.data.prompt_recipe import PromptRecipe
 from src.data.sampler import EpochSampler, EvalSampler
-from src.data.settings import DataSettings, set_names
+from src.data.settings import DataSettings
 from src.data.shared_memory import shared_memory_problem
 from src.data.sources import Source
 from src.data.split_record import record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from src.utils.errors import UserError
@@ -68,3 +68,8 @@ def guess_pattern(names: Collection[str], others: Collection[str]) -> str | None
         votes.update(found)
     best, count = max(votes.items(), key=lambda vote: (vote[1], -len(vote[0])), default=("", 0))
     return best if count > MOST * min(len(looked_at), len(known)) else None
+
+
+def set_names(names: Sequence[str] | str) -> tuple[str, ...]:
+    """Return the names of sets of a setting that holds a list or one name."""
+    return (names,) if isinstance(names, str) else tuple(str(name) for name in names)

@@ -204,11 +204,6 @@ class DataSettings:
         return problems
 
 
-def set_names(names: Sequence[str] | str) -> tuple[str, ...]:
-    """Return the names of sets of a setting that holds a list or one name."""
-    return (names,) if isinstance(names, str) else tuple(str(name) for name in names)
-
-
 def _is_twice(names: Sequence[str]) -> str:
     return "is listed twice" if len(set(names)) == 1 else "are one set by name; results could not be told apart"
 

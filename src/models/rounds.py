@@ -51,7 +51,7 @@ class InRounds(nn.Module):
     def forward(self, image: Tensor, prompt: Prompt | None = None) -> MaskOutput:
         """Return the mask of an image after all rounds."""
         prompt = None if prompt is None else prompt.resized(image.shape[-2], image.shape[-1])
-        logits = called(self.net, image, prompt).mask_logits
+        logits = output_of(self.net, image, prompt).mask_logits
         for _ in range(self.rounds - 1):
             logits = _look_again(self.net, image, prompt, logits)
         return MaskOutput(logits)
@@ -84,7 +84,7 @@ def _extended(found: Tensor) -> slice:
     return slice(first, first + width)
 
 
-def called(net: nn.Module, image: Tensor, prompt: Prompt | None) -> RUNOutput | MaskOutput:
+def output_of(net: nn.Module, image: Tensor, prompt: Prompt | None) -> RUNOutput | MaskOutput:
     """Return ``net(image)``, with the prompt if there is one: not every network has that argument."""
     output: RUNOutput | MaskOutput = net(image) if prompt is None else net(image, prompt=prompt)
     return output
@@ -102,7 +102,7 @@ def _look_again(net: nn.Module, image: Tensor, prompt: Prompt | None, logits: Te
         parts = [prompt.part(i, rows, columns).resized(*size) for i, (rows, columns) in boxes.items()]
         prompt = Prompt(*(torch.cat(maps) for maps in zip(*parts, strict=True)))
     images = torch.cat(crops).contiguous(memory_format=torch.channels_last)
-    found = called(net, images, prompt).mask_logits
+    found = output_of(net, images, prompt).mask_logits
     logits = logits.clone()
     for (i, (rows, columns)), seen in zip(boxes.items(), found, strict=True):
         there = logits[i, :, rows, columns]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from src.models.outputs import MaskOutput, RUNOutput
 from src.models.prompts import Prompt
-from src.models.rounds import InRounds, called
+from src.models.rounds import InRounds, output_of
 from src.models.variant import Variant
 from src.utils.errors import Problems
 
@@ -28,9 +28,9 @@ class Flipped(nn.Module):
 
     def forward(self, image: Tensor, prompt: Prompt | None = None) -> RUNOutput | MaskOutput:
         """Return the network's output with the mean of both final masks' logits."""
-        output = called(self.net, image, prompt)
+        output = output_of(self.net, image, prompt)
         mirrored = None if prompt is None else Prompt(*(x.flip(-1) for x in prompt))
-        other = called(self.net, image.flip(-1), mirrored).mask_logits.flip(-1)
+        other = output_of(self.net, image.flip(-1), mirrored).mask_logits.flip(-1)
         return output._replace(mask_logits=(output.mask_logits + other) / 2)
 
 
@@ -50,7 +50,7 @@ class Sharpened(nn.Module):
 
     def forward(self, image: Tensor, prompt: Prompt | None = None) -> RUNOutput | MaskOutput:
         """Return the network's output with the final mask's logits multiplied."""
-        output = called(self.net, image, prompt)
+        output = output_of(self.net, image, prompt)
         return output._replace(mask_logits=self.factor * output.mask_logits)
 
 

@@ -6,11 +6,10 @@ import sys
 
 import lightning as L
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.utilities import rank_zero_warn
 from omegaconf import OmegaConf
 
-from src.callbacks.panel import ValidationPanel
 from src.callbacks.step_checkpoint import StopWhenAsked
 from src.checkpoints.atomic_io import AtomicCheckpointIO, remove_leftovers, writable
 from src.cli.command import console
@@ -105,7 +104,7 @@ def fit(prepared: Prepared, trainer: L.Trainer, request: StopRequest) -> dict[st
 def _callbacks(prepared: Prepared) -> list[L.Callback]:
     """Return the configured callbacks; without validation, none that monitors its measures.
 
-    The panel comes first: it draws in the hook in which another callback swaps averaged weights out.
+    The one that averages weights comes last: it swaps them out in a hook in which the panel still wants them.
     """
     validates = prepared.cfg.train and prepared.datamodule.validates
     callbacks = [
@@ -113,7 +112,7 @@ def _callbacks(prepared: Prepared) -> list[L.Callback]:
     ]
     if prepared.cfg.train and not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
         rank_zero_warn("no checkpoint will be written: best.ckpt and last.ckpt are callbacks=[default,…]")
-    return sorted(callbacks, key=lambda one: not isinstance(one, ValidationPanel))
+    return sorted(callbacks, key=lambda one: isinstance(one, WeightAveraging))
 
 
 def _summary(prepared: Prepared) -> str:

@@ -18,7 +18,7 @@ from src.cli.command import silence_loggers
 from src.cli.job_record import read_record
 from src.cli.override_errors import takes
 from src.cli.run_folder import REPORT
-from src.data.settings import set_names
+from src.data.names import set_names
 from src.distributed.devices import accumulation, check_devices, world_size
 from src.metrics import MEASURES
 from src.models.variant import Variant
