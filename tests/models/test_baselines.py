@@ -101,8 +101,8 @@ def test_run_paper_names_every_switch_itself():
     own = OmegaConf.to_container(OmegaConf.load(f"{CONF}/model/run_paper.yaml"))["net"]
     parts = {name: own[name] for name in ("mask_step", "state_space", "robe")}
     for target, named, others in (
-        (RUN, own, {"encoder", "channels", "gradient_checkpointing"}),
-        (MaskStep, parts["mask_step"], {"residual_scale", "residual_depth", "residual_width"}),
+        (RUN, own, {"encoder", "gradient_checkpointing"}),
+        (MaskStep, parts["mask_step"], set()),
         (ReversibleStateSpace, parts["state_space"], {"channels", "coupling", "call", "prompts"}),
         (ROBE, parts["robe"], set()),
     ):
