@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 
 from scripts.results.archive import PROTOCOL
@@ -197,7 +199,8 @@ def measure(
     Problems(_missing_maps(folders, [case.name for case in cases])).raise_all("maps are missing:")
     with WorkerPool(available_cores()) as pool_:
         scorer = MapScorer(PROTOCOL, (), pool_)
-        counts = pd.concat([_score(scorer, net, case, folders) for case in cases])
+        shown = track(cases, "Measuring", console=Console(stderr=True))
+        counts = pd.concat([_score(scorer, net, case, folders) for case in shown])
         scores = scorer.results()
     rows = pd.DataFrame(
         {"prompt": prompt, "method": method, **{name: row[name] for name in ("image", *SCORES)}}

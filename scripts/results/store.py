@@ -48,6 +48,7 @@ from src.report.sweep.jobs import Job, read_job
 from src.report.tables.table import Table, terminal
 from src.utils.errors import Problems, UserError
 from src.utils.revision import UNKNOWN
+from src.utils.whole_file import write_whole
 
 DEFAULT = Path("docs/results")
 DIGITS = 6
@@ -317,9 +318,7 @@ def _write(path: Path, text: str) -> None:
     content = text.encode()
     if (gzip.decompress(before) if is_packed and before else before) == content:
         return
-    unfinished = path.with_name(f".{path.name}.tmp")
-    unfinished.write_bytes(gzip.compress(content, mtime=0) if is_packed else content)
-    os.replace(unfinished, path)
+    write_whole(path, gzip.compress(content, mtime=0) if is_packed else content)
 
 
 @contextmanager

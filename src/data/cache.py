@@ -29,7 +29,7 @@ from src.data.readers import read_header
 from src.data.sources import FolderPairs, RawSample
 from src.data.transforms import resize_image
 from src.data.verify.verdicts import fingerprint
-from src.utils.cache_dir import cache_dir, write_whole
+from src.utils.cache_dir import cache_dir, keep
 
 VERSION = "2"
 COLUMNS = ("offset", "height", "width", "mask_height", "mask_width", "has_valid")
@@ -198,7 +198,7 @@ def content_key(pairs: FolderPairs, compute: bool) -> Any:
         for path in (*pairs.paths(name), pairs.valid_path(name)):
             if path is not None:
                 digest.update(hashlib.blake2b(path.read_bytes()).digest())
-    write_whole(memo, digest.hexdigest().encode())
+    keep(memo, digest.hexdigest().encode())
     return digest.hexdigest()
 
 

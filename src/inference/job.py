@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from src.inference.encoding import temporary_beside
 from src.inference.outputs import STAGES, Outputs, writing
 from src.inference.predictor import Predictor, Prepared
 from src.inference.progress import Progress
 from src.inference.results import Result
 from src.inference.settings import PredictSettings
 from src.utils.errors import UserError
+from src.utils.whole_file import temporary_beside
 
 
 class PredictionJob:

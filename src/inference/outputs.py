@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from src.inference.encoding import write_whole
 from src.inference.inputs import Source
 from src.utils.errors import UserError
 from src.utils.protected import Protected
+from src.utils.whole_file import write_whole
 
 STAGES = "stages"
 """The type of the pictures that show what each stage of RUN made of the mask; always PNG."""

@@ -12,11 +12,12 @@ from typing import Any, TypeAlias
 import cv2
 import numpy as np
 
-from src.inference.encoding import encode, write_whole
+from src.inference.encoding import encode
 from src.inference.network import RawMask
 from src.inference.pictures import AnyPicture, Picture, read_picture
 from src.inference.regions import TOLERANCE, Region, find_regions
 from src.utils.errors import UserError
+from src.utils.whole_file import write_whole
 
 TYPES = ("map", "cutout", "overlay", "on", "json")
 """What can be saved of a result; JSON is text, the others are pictures of the picture's own size."""

@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from src.utils.cache_dir import cache_dir, write_whole
+from src.utils.cache_dir import cache_dir, keep
 from src.utils.errors import Problems, UserError
 
 PACKAGE = "onnxruntime-web@1.30.0"
@@ -76,7 +76,7 @@ def _fetch(target: Path) -> None:
             f"what npm fetched is not {PACKAGE} as this page was made for it; nothing of it is used:", [*wrong, WAYS[1]]
         )
     for name, content in files.items():
-        if not write_whole(target / name, content):
+        if not keep(target / name, content):
             raise UserError(
                 f"{target / name} cannot be written; choose another cache folder by $COS_CACHE, or give runtime=FOLDER"
             )

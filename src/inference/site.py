@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.inference.encoding import write_whole
 from src.inference.onnx_network import OnnxNetwork
 from src.inference.runtime import CHECKSUMS
 from src.utils.errors import UserError
 from src.utils.protected import Protected
+from src.utils.whole_file import write_whole
 
 PAGE = Path(__file__).with_name("page")
 MODEL = "model.onnx"

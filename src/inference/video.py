@@ -17,8 +17,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from src.inference.encoding import temporary_beside
 from src.utils.errors import UserError
+from src.utils.whole_file import temporary_beside
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # our own errors report the same
 

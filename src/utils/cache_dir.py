@@ -7,6 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from src.utils.whole_file import write_whole
+
 
 def cache_dir() -> Path:
     """Return `$COS_CACHE`, else `reversible-unfolding` in the user's cache folder; deleting it only costs time.
@@ -36,19 +38,10 @@ def name_nobody() -> None:
         os.environ["USER"] = f"uid{uid}"
 
 
-def write_whole(path: Path, content: bytes) -> bool:
-    """Write a small file, whole or not at all for other processes; return False if the folder cannot be written."""
+def keep(path: Path, content: bytes) -> bool:
+    """Write a small file, whole or not at all; return False if the folder cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(content)
-                file.flush()
-            except OSError:
-                os.unlink(file.name)
-                raise
-        os.chmod(file.name, 0o644)  # a cache may be shared; temporary files are private
-        os.replace(file.name, path)
+        write_whole(path, content)
     except OSError:
         return False
     return True

@@ -24,7 +24,7 @@ from src.data.datamodule import COSDataModule
 from src.data.layouts import locate_set
 from src.data.sources import FolderPairs
 from src.data.transforms import resize_image
-from src.utils.cache_dir import write_whole
+from src.utils.cache_dir import keep
 from tests.fixtures.folders import write_scenes
 
 SPACE = 10**9
@@ -205,10 +205,10 @@ def test_the_sets_of_one_training_do_not_displace_each_other(root: Path, cache: 
 
 
 def test_a_small_file_is_whole_or_not_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert write_whole(cache / "verdicts" / "a", b"1")
+    assert keep(cache / "verdicts" / "a", b"1")
     monkeypatch.setattr(os, "replace", lambda *_: pytest.fail("was put in its place"))
-    monkeypatch.setattr("tempfile._TemporaryFileWrapper.write", _full, raising=False)
-    assert not write_whole(cache / "verdicts" / "b", b"2")
+    monkeypatch.setattr(Path, "write_bytes", _full)
+    assert not keep(cache / "verdicts" / "b", b"2")
     assert [path.name for path in (cache / "verdicts").iterdir()] == ["a"]
 
 

@@ -1,15 +1,14 @@
-"""Files: lossless where they must be, and whole or absent."""
+"""Files: lossless where they must be."""
 
 from __future__ import annotations
 
 import io
-import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from src.inference.encoding import LARGEST_WEBP, encode, encode_png, write_whole
+from src.inference.encoding import LARGEST_WEBP, encode, encode_png
 from src.utils.errors import UserError
 
 
@@ -31,15 +30,3 @@ def test_webp_keeps_masks_and_transparency():
         UserError, match=f"at most {LARGEST_WEBP} pixels on a side, the picture is 16384×1; take format=png"
     ):
         encode(np.zeros((1, LARGEST_WEBP + 1), np.uint8), "webp")
-
-
-def test_a_failed_write_changes_nothing(tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    (tmp_path / "mask.png").write_bytes(b"before")
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_whole(tmp_path / "mask.png", b"after")
-    assert [path.name for path in tmp_path.iterdir()] == ["mask.png"]
-    assert (tmp_path / "mask.png").read_bytes() == b"before"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from src.utils.cache_dir import cache_dir, name_nobody, write_whole
+from src.utils.cache_dir import cache_dir, keep, name_nobody
 
 
 def test_without_a_home_nothing_is_kept_and_nothing_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,7 +19,7 @@ def test_without_a_home_nothing_is_kept_and_nothing_breaks(monkeypatch: pytest.M
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", no_home)
     place = cache_dir() / "verdicts" / "x"
-    assert not write_whole(place, b"x")
+    assert not keep(place, b"x")
     assert not place.is_file()
     with pytest.raises(OSError, match="x"):
         place.read_text()

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from src.data.sources import FolderPairs
-from src.utils.cache_dir import cache_dir, write_whole
+from src.utils.cache_dir import cache_dir, keep
 
 VERSION = "2"
 """Version of the checks: raise it with every new check, which makes old verdicts invalid."""
@@ -56,7 +56,7 @@ def known_verdict(pairs: FolderPairs) -> Verdict | None:
 
 def remember(pairs: FolderPairs, verdict: Verdict) -> None:
     """Store the verdict, if the cache folder can be written."""
-    write_whole(_file(pairs), json.dumps(asdict(verdict)).encode())
+    keep(_file(pairs), json.dumps(asdict(verdict)).encode())
 
 
 def _file(pairs: FolderPairs) -> Path:

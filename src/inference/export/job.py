@@ -14,7 +14,6 @@ from src.checkpoints.atomic_io import writable
 from src.checkpoints.network import make_network
 from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.weights_file import kept_config, licence_note
-from src.inference.encoding import write_whole
 from src.inference.export.pictures import with_pictures, with_probabilities
 from src.inference.export.settings import ExportSettings
 from src.inference.export.storage import in_half_where_exact, tidied, with_metadata
@@ -33,6 +32,7 @@ from src.inference.torch_network import TorchNetwork
 from src.models.wrappers import network_name
 from src.ops.scan.onnx import with_own_constants
 from src.utils.errors import UserError
+from src.utils.whole_file import write_whole
 
 REJECTED = ".rejected"
 """Added to the name of a file whose output differs from its network's."""
