@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
@@ -112,6 +114,29 @@ def test_the_worked_examples_add_files(conf: Path) -> None:
         "fish.yaml",
         "wide.yaml",
     }
+
+
+@pytest.mark.slow
+def test_the_worked_example_adds_a_measure(tmp_path: Path) -> None:
+    """What the page adds is added to a copy of the package; then its test and its doctest pass."""
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    blocks = FENCE.finditer((ROOT / "docs/contributing/add-a-measure.md").read_text(encoding="utf-8"))
+    pieces = dict(block["body"].removeprefix("# ").split("\n", 1) for block in blocks if block["language"] == "python")
+    for heading, piece in pieces.items():
+        path = tmp_path / re.split(r"[, ]", heading)[0]
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if ", in " in heading:  # at the start of a table
+            table = re.compile(rf"^{heading.rpartition(' ')[2]}\b.*[({{]$", re.MULTILINE)
+            text, count = table.subn(lambda line, piece=piece: f"{line[0]}\n{piece}", text)  # type: ignore[misc]
+            assert count == 1, heading
+        else:
+            text += piece
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    tests = ["tests", "src/metrics/functional/objects.py", "--doctest-modules", "--import-mode=importlib"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir=.", "--override-ini=pythonpath=."]
+    ran = subprocess.run([*command, *tests], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "4 passed" in ran.stdout, ran.stdout + ran.stderr
 
 
 @pytest.mark.slow
