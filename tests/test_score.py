@@ -288,7 +288,7 @@ def test_fields_of_view_limit_what_is_scored(root):
 def test_a_finished_report_is_not_overwritten(root):
     out = _score(root)
     before = (out / "per_image.csv").read_bytes()
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists already"):
         _score(root, "metrics.protocol=raw")
     assert (out / "per_image.csv").read_bytes() == before
 

@@ -126,7 +126,7 @@ class FolderSets:
         if absent and not some_found:
             problems.extend(self._unlabelled(absent))
             problems.append(
-                f"{root / SPLIT_FOLDERS['test']}: none of the test sets is there; data.test_sets=[] works without"
+                f"{root / SPLIT_FOLDERS['test']}: none of the test sets exists; data.test_sets=[] works without"
             )
         elif absent and not unknown:
             found = f"test sets not found under {root / SPLIT_FOLDERS['test']}, left out: {', '.join(absent)}"

@@ -97,4 +97,4 @@ def _through(job: PredictionJob, function: Callable[[Sequence[_Numbered]], list]
 def _check_whole(job: PredictionJob, reader: VideoReader) -> None:
     shortage = reader.shortage()
     if shortage and (not job.settings.skip_errors or not reader.read):
-        raise UserError(f"{shortage}; on_error=skip keeps the frames that are there")
+        raise UserError(f"{shortage}; on_error=skip keeps the readable frames")

@@ -24,7 +24,7 @@ Our choice: of 1, 3 and 10 the best mean S_α over boxes, coarse maps and five c
 """
 
 LATE_NU = 0.3
-"""ν of the closing step of a network that was trained with prompts, whose stages have heard the prompt already.
+"""ν of the closing step of a network that was trained with prompts, whose stages have used the prompt already.
 
 Our choice, on held-out images of CAMO: a larger one gains from clicks and copies coarse and wrong maps into the mask.
 """

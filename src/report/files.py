@@ -23,7 +23,7 @@ def check_new_folder(path: Path) -> None:
     Thus nothing is overwritten, and nothing is computed that cannot be stored.
     """
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        raise UserError(f"paths.output_dir={path} is there already; choose another folder")
+        raise UserError(f"paths.output_dir={path} exists already; choose another folder")
     above = next(folder for folder in path.absolute().parents if folder.exists())
     try:
         with tempfile.TemporaryDirectory(dir=above, prefix="."):

@@ -130,7 +130,7 @@ def _extract(archive: Path, folder: Path) -> int:
                         shutil.copyfileobj(entry.content, file, 1 << 20)
                         size = file.tell()
             except (FileExistsError, NotADirectoryError) as error:
-                raise UserError(f"{archive}: refused: {one_line(entry.name)} is there twice") from error
+                raise UserError(f"{archive}: refused: {one_line(entry.name)} appears twice") from error
             if entry.content is not None:
                 if size != entry.size:
                     raise UserError(

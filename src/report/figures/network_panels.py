@@ -24,8 +24,8 @@ def network_panels(module: COSModule, sample: Mapping[str, Any]) -> list[Panel]:
     keep the unfolding resolution.
 
     Args:
-        module: the network and the protocol of its validation. If it is tested with prompts, the network is told here
-            what it was told in the test.
+        module: the network and the protocol of its validation. If it is tested with prompts, the network gets
+            the same ones here.
         sample: ``image`` (3, S, S), ``mask`` (h, w), ``name`` and, if there is a field of view, ``valid`` (h, w).
     """
     output = _output(module.eval(), sample)
