@@ -15,6 +15,7 @@ from src.report.tables.columns import heading, number
 from src.report.tables.table import Cell, Head, Table
 from src.utils.errors import UserError
 
+HOLDOUT = "the hold-out"
 SCORES = ("s_alpha", "f_weighted", "iou")
 OWN = "own mask (ignores prompts)"
 FUSIONS = (OWN, "prompt alone", "own × prompt", "sum of logits", "sharpened average")
@@ -45,7 +46,7 @@ def prompt_table(rows: pd.DataFrame) -> Table:
     notes = [
         f"{images} images of {dataset}; networks: {told}.",
         "Best fusion (bold): the method without the term that has the highest mean S_α on these same images.",
-        "Each method gets its own corrective clicks. Clicks to IoU 0.8: 0 if none is needed, 20 if 20 are too few.",
+        "Each method gets its own corrective clicks. Clicks to IoU 0.8: 0 if none is needed; 20 stands for 20 or more.",
         INTERVAL,
     ]
     return Table("Prompts", header, cells, notes, frozenset(breaks - {0}))
@@ -53,10 +54,10 @@ def prompt_table(rows: pd.DataFrame) -> Table:
 
 def _measured_on(rows: pd.DataFrame) -> str:
     """Return the name of the set; measurements of earlier versions are of a hold-out and do not say so."""
-    names = rows["dataset"].dropna().unique() if "dataset" in rows else []
+    names = rows["dataset"].fillna(HOLDOUT).unique() if "dataset" in rows else [HOLDOUT]
     if len(names) > 1:
         raise UserError(f"the networks were measured on {', '.join(names)}; make one table of each")
-    return names[0] if len(names) else "the hold-out"
+    return str(names[0])
 
 
 def _of_prompted_fusion(rows: pd.DataFrame) -> pd.Series:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 TRUST = 0.9
 """p of a prompt, unless it is given (our choice)."""
 CLICK_RADIUS = 0.02
-"""σ of a click's Gaussian disc, as a share of the picture's longer side (our choice)."""
+"""σ of a click's Gaussian disc, as a share of the picture's longer side, in training of the input's (our choice)."""
 
 Mask = NDArray[np.bool_]
 Map = NDArray[np.float32]

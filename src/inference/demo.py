@@ -12,8 +12,8 @@ from src.inference.runtime import web_runtime
 from src.inference.site import Site, make_site
 from src.utils.cache_dir import cache_dir
 
-EDITION = 3
-"""Version of what the page reads in an exported file; raising it exports every network again."""
+EDITION = 4
+"""Version of an exported file, of its format and of what it computes; raising it exports every network again."""
 
 
 def demo_site(source: str, runtime: str | None = None, say: Callable[[str], None] = print) -> Site:
@@ -37,8 +37,10 @@ def demo_site(source: str, runtime: str | None = None, say: Callable[[str], None
 
 def cached_export(checkpoint: Path, say: Callable[[str], None]) -> Path:
     """Return the exported network of a checkpoint, with its stages; it is made by the first call."""
+    from src.models.prompts import CLOSING_NU, LATE_NU
+
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:20]
-    target = cache_dir() / "web" / f"{digest}-{EDITION}.onnx"
+    target = cache_dir() / "web" / f"{digest}-{EDITION}-{CLOSING_NU:g}-{LATE_NU:g}.onnx"
     if not target.is_file():
         say(f"Exporting {checkpoint}, once; this can take 90 seconds")
         export_with_stages(checkpoint, target, say)

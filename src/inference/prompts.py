@@ -19,7 +19,7 @@ from PIL import Image
 
 from src.data.maps import check_map, read_map, read_stored_map
 from src.data.prompts import TRUST, Click, PromptMaps, boxed, clicked, from_map, nothing, overlaid, surer
-from src.data.readers import read_header
+from src.data.readers import Header, read_header
 from src.utils.errors import Problems, UserError
 
 FULL = 255.0
@@ -52,7 +52,7 @@ class Said:
         return self.box is None and self.mask is None and _is_list(self.clicks) and not len(self.clicks)
 
     def problems(self, height: int, width: int) -> list[str]:
-        """Return one line per problem of the prompt for a picture of this size; files are not decoded for it."""
+        """Return one line per problem of the prompt for a picture of this size; 8-bit grey files are not decoded."""
         found = [] if self.box is None else _box_problems(self.box, height, width)
         found += _click_problems(self.clicks, height, width)
         with (problems := Problems(found)).catch():
@@ -132,9 +132,16 @@ def _check_mask(mask: AnyMask | None, height: int, width: int) -> None:
         if not Path(mask).is_file():
             raise UserError(f"{name}: no such file")
         check_map(Path(mask))
-        size = read_map(Path(mask)).shape[::-1] if _is_array_file(mask) else read_header(Path(mask)).size
+        size = read_map(Path(mask)).shape[::-1] if _is_array_file(mask) else _upright(Path(mask)).size
     if size != (width, height):
         raise UserError(f"{name}: {size[0]}×{size[1]} pixels, and the picture has {width}×{height} (width×height)")
+
+
+def _upright(mask: Path) -> Header:
+    header = read_header(mask)
+    if header.orientation != 1:
+        raise UserError(f"mask {mask}: has an EXIF orientation; save it as the picture is shown, without one")
+    return header
 
 
 def _check_array(mask: np.ndarray) -> None:

@@ -102,12 +102,19 @@ def _boxes(path: Path) -> dict[str, Sequence[float]]:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() != ".json":
             return _of_table(path, text)
-        boxes = json.loads(text)
+        boxes = json.loads(text, object_pairs_hook=_each_once)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
         raise UserError(f"boxes: {path} cannot be read ({error})") from error
     if not isinstance(boxes, dict):
         raise UserError(f'boxes: {path}: expected an object, {{"photo.jpg": [x0, y0, x1, y1], …}}')
     return boxes
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"boxes: {', '.join(twice)}: more than one box; one per picture can be given")
+    return dict(pairs)
 
 
 def _of_table(path: Path, text: str) -> dict[str, Sequence[float]]:

@@ -114,6 +114,8 @@ def mask_step(
     Returns:
         (N,1,H,W) in [0,1]: clamp((Q_b·M_{k−1} + Σ_c(C_c² − C_c·B_{k−1,c}) + Q_c + ν·p·P) / (Q_a + ν·p)).
     """
+    if (prompt is None) != (trust is None):
+        raise ValueError("prompt and trust belong together; got only one of them")
     filtered = residual_filter(mask, uncertain_band, softness)
     residual = filtered_residual(mask, mask_prev, uncertain_band, softness)
     return _minimiser(image, background, mask, filtered, residual, grad_s, mu, alpha * lipschitz, prompt, trust)

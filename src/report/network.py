@@ -85,7 +85,7 @@ def _prompt_notes(module: COSModule) -> Iterable[str]:
         given_up = sum(count >= MOST_CLICKS for count in needed)
         yield (
             f"{dataset}: {sum(needed) / len(needed):.2f} corrective clicks on average until the IoU is {ENOUGH:g} "
-            f"(NoC@{100 * ENOUGH:.0f}); 0 where the mask needs none, {MOST_CLICKS} where so many are too few "
+            f"(NoC@{100 * ENOUGH:.0f}); 0 where the mask needs none, {MOST_CLICKS} where it takes so many or more "
             f"({given_up} of {len(needed)} images)."
         )
 

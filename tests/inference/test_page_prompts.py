@@ -140,6 +140,10 @@ def test_a_second_box_takes_the_place_of_the_first_and_clear_of_all(page):
     page.find(UNDO).click()
     page.wait_for("done", "With a box:")
     assert said(page).box == pytest.approx((0.5 * WIDTH, 0.5 * HEIGHT, 0.9 * WIDTH, 0.9 * HEIGHT), abs=0.3)
+    page.point(HAND, (0.05, 0.05))  # a corner that a drag then makes needless
+    page.point(HAND, (0.3, 0.3), (0.5, 0.5), (0.7, 0.7))
+    page.wait_for("done", "With a box:")
+    assert said(page).box == pytest.approx((0.3 * WIDTH, 0.3 * HEIGHT, 0.7 * WIDTH, 0.7 * HEIGHT), abs=0.3)
     page.find(CLEAR).click()
     page.wait_for("done", "Found")
     assert said(page).is_empty

@@ -139,6 +139,14 @@ def test_what_cannot_be_meant_is_a_sentence(case):
         said.maps(HEIGHT, WIDTH, 32)
 
 
+def test_a_map_that_is_stored_turned_is_refused(tmp_path):
+    turned = Image.new("L", (WIDTH, HEIGHT)).getexif()
+    turned[0x0112] = 3
+    Image.new("L", (WIDTH, HEIGHT)).save(tmp_path / "map.png", exif=turned)
+    (problem,) = Said(mask=tmp_path / "map.png").problems(HEIGHT, WIDTH)
+    assert "map.png: has an EXIF orientation; save it as the picture is shown" in problem
+
+
 def test_everything_that_is_wrong_is_told_at_once(tmp_path):
     Image.new("L", (7, 5)).save(tmp_path / "small.png")
     said = Said((9, 5, 3, 9), [(99, 5, 2)], tmp_path / "small.png", 7)
@@ -283,6 +291,7 @@ def test_names_and_values_that_fit_no_picture_are_told_together(folder):
         ("boxes.csv", "image,x0,y0,x1,y1\n,1,2,3,4\n", "line 2: names no image"),
         ("boxes.json", "[1, 2]", "expected an object"),
         ("boxes.json", "{", "cannot be read"),
+        ("boxes.json", '{"a.png": [1, 2, 3, 4], "a.png": [1, 2, 3, 4]}', "a.png: more than one box"),
         ("boxes.json", '{"a": 3}', "box=3: expected four numbers"),
         ("none.csv", None, "there is no file"),
     ],

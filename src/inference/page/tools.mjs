@@ -102,18 +102,19 @@ hand.onpointerdown = event => {
   pressed = placeOf(event);
 };
 hand.onpointermove = event => {
-  const from = corner ?? pressed;
-  if (tool() === 'box' && from && isBox(from, placeOf(event))) drawMarks(boxOf(from, placeOf(event)));
+  const at = placeOf(event), from = pressed && isBox(pressed, at) ? pressed : corner; // a drag is a box of its own
+  if (tool() === 'box' && from && isBox(from, at)) drawMarks(boxOf(from, at));
 };
 hand.onpointerup = event => {
   if (!pressed) return;
   const at = placeOf(event), from = pressed;
   pressed = null;
-  if (tool() === 'box') { corner ??= from; pointAt(at, false); } else pointAt(from, event.button === 2 || event.shiftKey || event.altKey || event.ctrlKey);
+  if (tool() === 'box') { if (isBox(from, at)) corner = from; pointAt(at, false); } else pointAt(from, event.button === 2 || event.shiftKey || event.altKey || event.ctrlKey);
 };
-hand.onpointercancel = () => { pressed = corner = null; drawMarks(); };
+hand.onpointercancel = () => { pressed = null; change(steps); };
 hand.oncontextmenu = event => event.preventDefault();
 hand.onkeydown = event => {
+  if (event.altKey || event.ctrlKey || event.metaKey) return;
   const move = KEYS[event.key];
   if (move) {
     const reach = event.shiftKey ? 10 * STEP : STEP;
@@ -121,7 +122,7 @@ hand.onkeydown = event => {
     $('tool-words').textContent = `The cross is ${cross.map(share => Math.round(100 * share)).join(' % from the left and ')} % from the top.`;
     drawMarks(corner && isBox(corner, cross) ? boxOf(corner, cross) : null);
   } else if (event.key === 'Enter' || event.key === ' ') pointAt(cross, event.shiftKey);
-  else if (event.key === 'Escape') { corner = null; drawMarks(); } else return;
+  else if (event.key === 'Escape') change(steps); else return;
   event.preventDefault();
 };
 hand.onfocus = () => { if (hand.matches(':focus-visible')) $('tool-words').textContent = BY_KEYS; };

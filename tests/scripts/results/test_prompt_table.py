@@ -64,6 +64,8 @@ def test_a_table_is_of_one_set():
     assert prompt_table(pd.concat(named)).notes[0].startswith("30 images of CAMO;")
     with pytest.raises(UserError, match="measured on CAMO, CAMO-holdout; make one table of each"):
         prompt_table(pd.concat([*named, *(one.assign(dataset="CAMO-holdout") for one in found)]))
+    with pytest.raises(UserError, match="measured on CAMO, the hold-out"):  # a file of before sets were named
+        prompt_table(pd.concat([*named, *found]))
 
 
 def test_fusions_begin_with_the_mask_that_ignores_prompts():
