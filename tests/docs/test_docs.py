@@ -9,12 +9,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from src.cli.script import ScriptParser
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
@@ -96,6 +99,17 @@ def hydra_config(module: str) -> Path | None:
     return path if path.is_file() else None
 
 
+class UnderstoodError(Exception):
+    """A script has parsed its arguments."""
+
+
+def parse_only(parser: ScriptParser, task: object, words: list[str] | None = None) -> None:
+    """Stand in for `ScriptParser.run`: parse the arguments and do nothing."""
+    given = sys.argv[1:] if words is None else words
+    parser.parse_args([parser._as_option(word) for word in given])
+    raise UnderstoodError
+
+
 @pytest.fixture(scope="module")
 def conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of conf/ with the files that the pages under contributing/ tell a reader to add."""
@@ -141,12 +155,18 @@ def test_the_worked_example_adds_a_measure(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", command_lines())
-def test_every_command_line_names_a_module_and_composes(line: str, conf: Path) -> None:
+def test_every_command_line_is_understood(line: str, conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of a command compose; arguments of a script are parsed."""
     words = shlex.split(line.split(" -m ", 1)[1])
     module, overrides = words[0], [word for word in words[1:] if word not in ("-m", "…")]
     assert find_spec(module) is not None, module
     config = hydra_config(module)
     if config is None:
+        monkeypatch.setattr(ScriptParser, "run", parse_only)
+        monkeypatch.setattr(sys, "argv", words)
+        is_package = bool(find_spec(module).submodule_search_locations)  # type: ignore[union-attr]
+        with pytest.raises(UnderstoodError):
+            import_module(f"{module}.__main__" if is_package else module).main()
         return
     overrides = [first_value(word) for word in overrides if not word.startswith("-")]
     if any(word.startswith("sweep=") for word in overrides):
