@@ -318,7 +318,7 @@ def test_the_first_numbers_of_the_readme_are_those_of_the_results():
     readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
     starts = {
         "run": "RUN |",
-        "run-closing_step": "RUN, evaluated at M_K",
+        "run-closing_step": "RUN without its closing step",
         "fpn_ds": "no-unfolding control",
         "fpn": "feature pyramid",
     }
