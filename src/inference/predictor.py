@@ -17,10 +17,10 @@ from src.inference.model_card import Metrics
 from src.inference.network import Options
 from src.inference.opening import network_file, open_network
 from src.inference.pictures import AnyPicture, Picture, read_picture
-from src.inference.prompts import NOTHING, AnyMask, Said
+from src.inference.prompts import NOTHING, AnyMask, Said, trust_problems
 from src.inference.results import Result
 from src.inference.workers import default_workers, in_chunks, in_order
-from src.utils.errors import UserError
+from src.utils.errors import Problems, UserError
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -227,6 +227,7 @@ class Predictor:
             said: the prompt.
         """
         start = time.perf_counter()
+        Problems(trust_problems(said.trust) if said.is_empty else []).raise_all()
         decoded = picture if isinstance(picture, Picture) else read_picture(picture)
         prompt = None
         if not said.is_empty:

@@ -57,8 +57,7 @@ class Said:
         found += _click_problems(self.clicks, height, width)
         with (problems := Problems(found)).catch():
             _check_mask(self.mask, height, width)
-        if not (_are_numbers([self.trust]) and 0 < self.trust <= 1):
-            problems.append(f"trust={self.trust}: expected a number above 0 and at most 1")
+        problems += trust_problems(self.trust)
         return problems
 
     def maps(self, height: int, width: int, side: int) -> PromptMaps:
@@ -83,6 +82,12 @@ class Said:
 
 
 NOTHING = Said()
+
+
+def trust_problems(trust: Any) -> list[str]:
+    """Return the problem of a trust that is no number above 0 and at most 1."""
+    is_trust = _are_numbers([trust]) and 0 < trust <= 1
+    return [] if is_trust else [f"trust={trust}: expected a number above 0 and at most 1"]
 
 
 def _resized(values: np.ndarray, side: int) -> np.ndarray:

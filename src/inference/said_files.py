@@ -11,7 +11,7 @@ from typing import Any
 
 from src.data.readers import EXTENSIONS, read_header
 from src.inference.inputs import Source
-from src.inference.prompts import Said
+from src.inference.prompts import Said, trust_problems
 from src.utils.errors import Problems, UserError
 
 COLUMNS = ("image", "x0", "y0", "x1", "y1")
@@ -36,8 +36,8 @@ def find_said(cfg: Mapping[str, Any], sources: Sequence[Source], problems: Probl
         with problems.catch():
             found = _maps(Path(cfg["prompts"]), problems)
             maps = _paired(f"prompts: {cfg['prompts']}", found, pictures, cfg["input"], problems)
-    if not 0 < cfg["trust"] <= 1:
-        problems.append(f"trust={cfg['trust']}: expected a number above 0 and at most 1")
+    if wrong := trust_problems(cfg["trust"]):
+        problems += wrong
         return {}
     said = {
         source: Said(boxes.get(source), mask=maps.get(source), trust=cfg["trust"])

@@ -210,6 +210,7 @@ def test_what_the_predictor_refuses(predictor, photograph, tmp_path):
     for said, words in (
         ({"box": (9, 5, 3, 9), "trust": 2}, "empty or reversed"),
         ({"mask": np.zeros((3, 4), bool)}, "4×3 pixels, and the picture has 70×50"),
+        ({"trust": 7}, "trust=7: expected a number above 0 and at most 1"),
     ):
         with pytest.raises(UserError, match=words):
             predictor(photograph, **said)
