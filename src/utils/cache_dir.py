@@ -42,6 +42,7 @@ def keep(path: Path, content: bytes) -> bool:
     """Write a small file, whole or not at all; return False if the folder cannot be written."""
     try:
         write_whole(path, content)
+        os.chmod(path, 0o644)  # a cache may be shared
     except OSError:
         return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,5 +28,8 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def temporary_beside(path: Path) -> Path:
-    """Return the hidden name, with the same suffix, under which this process writes a file before it is whole."""
-    return path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    """Return a new hidden name, with the same suffix, under which a file is written before it is whole.
+
+    The process's number would not do: containers that share a folder have the same.
+    """
+    return path.with_name(f".{path.stem}.{secrets.token_hex(6)}.tmp{path.suffix}")
