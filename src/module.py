@@ -44,6 +44,7 @@ class COSModule(LightningModule):
             other after every epoch.
         metrics: the measures of validation and test.
         unfolding_lr_scale: learning rate of the network's ``unfolding_parameters()`` as a multiple of the others'.
+        encoder_lr_scale: learning rate of the network's ``encoder`` as a multiple of the others'; None: 1.
 
     Attributes:
         config: plain dict of the run's resolved configuration; travels in every checkpoint.
@@ -62,12 +63,13 @@ class COSModule(LightningModule):
         scheduler: Callable[..., Any] | None = None,
         metrics: COSMetrics | None = None,
         unfolding_lr_scale: float = 10.0,
+        encoder_lr_scale: float | None = None,
     ) -> None:
         super().__init__()
         self.net = net.to(memory_format=memory_format(net))  # channels last is twice as fast on a CPU
         self.loss = loss
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        self.unfolding_lr_scale = unfolding_lr_scale
+        self.unfolding_lr_scale, self.encoder_lr_scale = unfolding_lr_scale, encoder_lr_scale
         self.val_metrics = metrics if metrics is not None else COSMetrics()
         self.config: dict[str, Any] = {}
         self.selection: str | None = None
@@ -167,6 +169,10 @@ class COSModule(LightningModule):
 
     def check_optimizer(self) -> None:
         """Raise a UserError for what the optimiser refuses, before any work."""
+        scale = self.encoder_lr_scale
+        if scale is not None and not (scale > 0 and hasattr(self.net, "encoder")):
+            why = "must be above 0" if scale <= 0 else "this network has no encoder; leave it out"
+            raise UserError(f"model.encoder_lr_scale={scale:g}: {why}")
         try:
             self.make_optimizer(self._parameter_groups())
         except (ValueError, TypeError) as error:
@@ -196,14 +202,21 @@ class COSModule(LightningModule):
         checkpoint[SELECTS_ON] = data.selected_on() if data is not None else ""
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the optimiser's groups; the few unfolding parameters have a rate of their own and no weight decay."""
-        find = getattr(self.net, "unfolding_parameters", None)
-        unfolding = list(find()) if find is not None else []
-        chosen = {id(parameter) for parameter in unfolding}
-        groups: list[dict[str, Any]] = [{"params": [p for p in self.parameters() if id(p) not in chosen]}]
+        """Return the optimiser's groups.
+
+        The few unfolding parameters have a rate of their own and no weight decay; the encoder is a group of its own
+        where its rate differs.
+        """
+        unfolding = list(getattr(self.net, "unfolding_parameters", list)())
+        own_rate = self.encoder_lr_scale is not None
+        pretrained = list(self.net.get_submodule("encoder").parameters()) if own_rate else []
+        apart = {id(parameter) for parameter in (*unfolding, *pretrained)}
+        lr = inspect.signature(self.make_optimizer).parameters["lr"].default
+        groups: list[dict[str, Any]] = [{"params": [p for p in self.parameters() if id(p) not in apart]}]
         if unfolding:
-            lr = self.unfolding_lr_scale * inspect.signature(self.make_optimizer).parameters["lr"].default
-            groups.append({"params": unfolding, "lr": lr, "weight_decay": 0.0})
+            groups.append({"params": unfolding, "lr": self.unfolding_lr_scale * lr, "weight_decay": 0.0})
+        if pretrained:
+            groups.append({"params": pretrained, "lr": self.encoder_lr_scale * lr})
         return groups
 
 

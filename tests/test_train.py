@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from scripts import quickstart
 from src.checkpoints.reading import read_checkpoint
 from src.checkpoints.rebuild import rebuild
 from src.eval import evaluate
+from src.losses import StagewiseLoss
+from src.module import COSModule
 from src.train import train
 from src.utils.errors import UserError, user_error
 from tests.fixtures.tiny import TINY_OVERRIDES, config, tiny_quickstart
@@ -119,6 +122,15 @@ def test_unfolding_learns_at_its_own_rate(trained_run):
     assert groups[1]["weight_decay"] == 0
 
 
+def test_an_encoder_can_learn_at_a_rate_of_its_own(make_run):
+    module = COSModule(make_run(), StagewiseLoss(), functools.partial(torch.optim.Adam, lr=0.01), encoder_lr_scale=0.1)
+    module.check_optimizer()
+    rest, unfolding, encoder = module.configure_optimizers()["optimizer"].param_groups
+    assert [group["lr"] for group in (rest, unfolding, encoder)] == pytest.approx([0.01, 0.1, 0.001])
+    assert {*map(id, encoder["params"])} == {*map(id, module.net.encoder.parameters())}
+    assert sum(len(group["params"]) for group in (rest, unfolding, encoder)) == len([*module.parameters()])
+
+
 MISTAKES = {
     "no stages": (["model.net.num_stages=0"], ["model.net.num_stages"]),
     "no root": (["data.root=nowhere"], ["nowhere"]),
@@ -131,6 +143,7 @@ MISTAKES = {
     "validation": (["trainer.check_val_every_n_epoch=0"], ["trainer.check_val_every_n_epoch=0"]),
     "no model": (["~model"], ["model"]),
     "seed": (["seed=-1"], ["seed=-1"]),
+    "rate of the encoder": (["model.encoder_lr_scale=0"], ["model.encoder_lr_scale=0: must be above 0"]),
     "learning rate": (["model.optimizer.lr=-1"], ["model.optimizer"]),
     "seed, learning rate": (["seed=-1", "model.optimizer.lr=-1"], ["seed=-1", "model.optimizer"]),
     "steps": (["callbacks.step.every_n_steps=0"], ["callbacks.step.every_n_steps=0"]),

@@ -196,6 +196,8 @@ def recipe_runs(results: Path) -> list[Run]:
         "-ema+larger_sizes": (*without_ema, *large),
         "-ema+lr_1e-3": (*without_ema, "model.optimizer.lr=1e-3"),
         "-ema+epochs": (*without_ema, *longer),
+        "+encoder_lr_0.1": ("model.encoder_lr_scale=0.1",),
+        "+encoder_lr_0.3": ("model.encoder_lr_scale=0.3",),
         "+epochs": longer,
         "+epochs+larger_sizes": (*longer, *large),
         "+epochs+strong": (*longer, *strong),

@@ -19,6 +19,7 @@ FROM_CHECKPOINT = {
     "model.net": "",
     "model.optimizer": "",
     "model.unfolding_lr_scale": "",
+    "model.encoder_lr_scale": "",
     "model.scheduler": "",
     "callbacks.ema": "the weights are an average, or are none",
     "data._target_": "",
