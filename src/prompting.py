@@ -30,8 +30,7 @@ CLICKS = "clicks_"
 
 def as_prompt(maps: Sequence[PromptMaps], device: torch.device | None = None) -> Prompt:
     """Return the prompts of N images as one, (N,1,H,W)."""
-    target, certainty = (torch.from_numpy(np.stack(arrays)[:, None]).to(device) for arrays in zip(*maps, strict=True))
-    return Prompt(target, certainty)
+    return Prompt(*(torch.from_numpy(np.stack(arrays)[:, None]).to(device) for arrays in zip(*maps, strict=True)))
 
 
 class Clicked(NamedTuple):
@@ -175,7 +174,7 @@ def trained_on(net: nn.Module, batch: dict[str, Any]) -> Seen:
     assert isinstance(net, RUN)
     image = batch["image"].contiguous(memory_format=torch.channels_last)
     features = net.encode(image)
-    prompt = Prompt(batch["prompt_target"], batch["prompt_certainty"])
+    prompt = Prompt.without_clicks(batch["prompt_target"], batch["prompt_certainty"])
     prompt = _with_clicks(net, features, image, batch, prompt)
     prompted = prompt.certainty.flatten(1).any(1).nonzero().flatten()
 
@@ -203,18 +202,18 @@ def _with_clicks(net: RUN, features: dict[int, Tensor], image: Tensor, batch: di
         return prompt
     with _as_in_use(net), without_autocast_cache():
         parts = {stride: one[chosen] for stride, one in features.items()}
-        before = Prompt(prompt.target[chosen], prompt.certainty[chosen])
+        before = Prompt(*(map_[chosen] for map_ in prompt))
         masks = net.unfold(parts, image[chosen], prompt=before).mask_logits > 0
-    target, certainty = (map_.clone() for map_ in prompt)
+    told = Prompt(*(map_.clone() for map_ in prompt))
     for i, mask in zip(chosen, masks.cpu().numpy(), strict=True):
         truth, rng = batch["mask"][i, 0].cpu().numpy() > 0.5, np.random.default_rng(int(batch["click_seed"][i]))
         valid = batch["valid"][i, 0].cpu().numpy() > 0.5 if "valid" in batch else True
         clicks = simulated_prompts.clicks(truth & valid, mask[0] & valid, int(batch["clicks"][i]), rng)
         made = prompts.clicked(clicks, truth.shape)
         under = PromptMaps(*(map_[i, 0].cpu().numpy() for map_ in prompt))
-        for map_, new in zip((target, certainty), prompts.overlaid(under, made), strict=True):
+        for map_, new in zip(told, prompts.overlaid(under, made), strict=True):
             map_[i, 0] = torch.from_numpy(new)
-    return Prompt(target, certainty)
+    return told
 
 
 @contextmanager

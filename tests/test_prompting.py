@@ -134,7 +134,7 @@ def test_nothing_said_gives_the_bits_of_the_image_alone_in_training_too(settings
     for name, parameter in net.named_parameters():
         if name.endswith("prompt.weight"):
             nn.init.normal_(parameter)
-    nothing = Prompt(torch.ones(2, 1, SIZE, SIZE), torch.zeros(2, 1, SIZE, SIZE))
+    nothing = Prompt.without_clicks(torch.ones(2, 1, SIZE, SIZE), torch.zeros(2, 1, SIZE, SIZE))
     alone, blind = net(image), net(image, prompt=nothing)
     assert torch.equal(alone.mask_logits, blind.mask_logits)
     assert all(torch.equal(*pair) for pair in zip(alone.stage_logits, blind.stage_logits, strict=True))
@@ -159,7 +159,7 @@ def clicked_prompt(net: RUN, given: dict[str, Any], monkeypatch: pytest.MonkeyPa
         patch.setattr(net, "unfold", lambda *given, prompt=None: passes.append(prompt) or unfold(*given, prompt=prompt))
         trained_on(net.train(), given)
     half = len(given["image"])
-    return Prompt(passes[-1].target[half:], passes[-1].certainty[half:])
+    return Prompt(*(map_[half:] for map_ in passes[-1]))
 
 
 def test_clicks_are_true_and_only_where_they_are_asked_for(net, monkeypatch):
@@ -359,7 +359,7 @@ def test_kinds_of_prompts():
 
 
 def test_prompts_of_images_become_one():
-    maps = [PromptMaps(np.full((2, 3), i, np.float32), np.full((2, 3), i / 2, np.float32)) for i in range(2)]
+    maps = [PromptMaps(*(np.full((2, 3), i / part, np.float32) for part in (1, 2, 4))) for i in range(2)]
     prompt = as_prompt(maps)
     assert prompt.target.shape == (2, 1, 2, 3)
-    assert float(prompt.certainty[1].mean()) == 0.5
+    assert [float(map_[1].mean()) for map_ in prompt] == [1, 0.5, 0.25]

@@ -1,6 +1,7 @@
-"""Prompts (boxes, clicks, maps) as the two maps that a network reads.
+"""Prompts (boxes, clicks, maps) as the maps that a network reads.
 
-They are P (the mask that the prompt describes) and p (how certain it is), at the size of the network's input.
+They are P (the mask that the prompt describes), p (how certain it is) and where p is that of a click, at the size of
+the network's input.
 """
 
 from __future__ import annotations
@@ -26,10 +27,17 @@ class PromptMaps(NamedTuple):
     Attributes:
         target: P, float32 (H, W) in [0, 1].
         certainty: p, likewise; 0 where the prompt says nothing.
+        clicked: p where a click counts, 0 elsewhere.
     """
 
     target: Map
     certainty: Map
+    clicked: Map
+
+    @classmethod
+    def without_clicks(cls, target: Map, certainty: Map) -> PromptMaps:
+        """Return P and p of a box or a map as a prompt."""
+        return cls(target, certainty, np.zeros_like(certainty))
 
 
 class Click(NamedTuple):
@@ -42,7 +50,7 @@ class Click(NamedTuple):
 
 def nothing(size: tuple[int, int]) -> PromptMaps:
     """Return the prompt that says nothing, of (height, width) `size`."""
-    return PromptMaps(np.zeros(size, np.float32), np.zeros(size, np.float32))
+    return PromptMaps(*np.zeros((3, *size), np.float32))
 
 
 def boxed(rows: tuple[float, float], columns: tuple[float, float], size: tuple[int, int], trust: float) -> PromptMaps:
@@ -55,7 +63,7 @@ def boxed(rows: tuple[float, float], columns: tuple[float, float], size: tuple[i
         trust: p outside the box, in (0, 1].
     """
     inside = np.outer(_covered(*rows, size[0]), _covered(*columns, size[1]))
-    return PromptMaps(np.zeros(size, np.float32), (trust * (1 - inside)).astype(np.float32))
+    return PromptMaps.without_clicks(np.zeros(size, np.float32), (trust * (1 - inside)).astype(np.float32))
 
 
 def _covered(first: float, last: float, pixels: int) -> NDArray[np.float64]:
@@ -76,7 +84,7 @@ def clicked(
         picture: (height, width) of the picture, in which discs are round; None: as `size`.
         trust: p at a click, in (0, 1].
     """
-    target, certainty = nothing(size)
+    target, certainty, _ = nothing(size)
     picture = picture or size
     ys, xs = (np.arange(side, dtype=np.float64) + 0.5 for side in size)
     radius = CLICK_RADIUS * max(picture)
@@ -87,13 +95,13 @@ def clicked(
         is_surer = disc >= certainty
         target[is_surer], certainty[is_surer] = float(click.is_object), disc[is_surer]
     target[certainty == 0] = 0
-    return PromptMaps(target, certainty)
+    return PromptMaps(target, certainty, certainty.copy())
 
 
 def from_map(given: NDArray[np.floating], trust: float = TRUST) -> PromptMaps:
     """Return a map in [0, 1] as a prompt: P is the map, p = |2·map − 1| · trust."""
     target = given.astype(np.float32)
-    return PromptMaps(target, (np.abs(2 * target - 1) * np.float32(trust)).astype(np.float32))
+    return PromptMaps.without_clicks(target, (np.abs(2 * target - 1) * np.float32(trust)).astype(np.float32))
 
 
 def surer(under: PromptMaps, over: PromptMaps) -> PromptMaps:

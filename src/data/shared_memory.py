@@ -33,7 +33,7 @@ def shared_memory_problem(
     if settings.num_workers == 0 or not PLACE.is_dir():
         return None
     pixels = max(settings.train_sizes) ** 2
-    # Float32: three planes and a mask, the pixels that count, and the two maps of a prompt.
+    # Float32: three planes and a mask, the pixels that count, and P and p of a prompt.
     planes = 4 + (settings.ignore_value is not None) + 2 * (settings.prompts is not None)
     loaders = [0 if trained is None else min(settings.batch_size, len(trained)) * 4 * planes * pixels]
     for source in evaluated:

@@ -12,7 +12,7 @@ from src.inference.runtime import web_runtime
 from src.inference.site import Site, make_site
 from src.utils.cache_dir import cache_dir
 
-EDITION = 4
+EDITION = 5
 """Version of an exported file, of its format and of what it computes; raising it exports every network again."""
 
 

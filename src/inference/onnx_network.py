@@ -1,7 +1,7 @@
 """The network of an exported ``.onnx`` file, run by onnxruntime: no torch.
 
 The contract with `src.inference.export`: an input ``picture``, uint8 (height, width, 3) RGB of any size, and an output
-``mask``, uint8 (height, width) of the same size; further outputs are not read here. A file that takes prompts has two
+``mask``, uint8 (height, width) of the same size; further outputs are not read here. A file that takes prompts has
 more inputs, `PROMPT`. The metadata hold ``config`` (the resolved configuration, JSON), ``note`` (the licence note),
 ``image_size`` and ``pre_post`` (``true``: resizing is part of the file).
 """
@@ -22,8 +22,11 @@ from src.utils.errors import UserError
 from src.utils.process import available_cores
 
 PICTURE, MASK = "picture", "mask"
-PROMPT = ("prompt_target", "prompt_certainty")
-"""P and p of a prompt, float32 (1, 1, S, S) in [0, 1] with S = ``image_size``; p = 0 where the prompt says nothing."""
+PROMPT = ("prompt_target", "prompt_certainty", "prompt_clicked")
+"""P and p of a prompt and p of its clicks alone, float32 (1, 1, S, S) in [0, 1] with S = ``image_size``.
+
+Where the prompt says nothing, p = 0.
+"""
 REFUSED = {"rounds": 1, "closing_step": None, "sharpness": 1.0, "image_size": None, "half": False, "flip": False}
 """Options that were fixed when the file was exported, and the only value that each can have."""
 
@@ -65,7 +68,7 @@ class OnnxNetwork:
         self.config: Mapping[str, Any] = _config(path, metadata)
         self.note = metadata.get("note", "")
         self.image_size = int(metadata["image_size"])
-        self.takes_prompts = {one.name for one in self._session.get_inputs()} >= set(PROMPT)
+        self.takes_prompts = _takes_prompts(path, {one.name for one in self._session.get_inputs()})
 
     def shrink(self, picture: np.ndarray) -> np.ndarray:
         """Return the picture as it is: the file resizes it."""
@@ -84,11 +87,18 @@ class OnnxNetwork:
         if not self.takes_prompts:
             return {}
         nothing = np.zeros((self.image_size, self.image_size), np.float32)
-        return {name: one[None, None] for name, one in zip(PROMPT, prompt or (nothing, nothing), strict=True)}
+        return {name: one[None, None] for name, one in zip(PROMPT, prompt or [nothing] * 3, strict=True)}
 
     def shared_by(self, workers: int) -> AbstractContextManager[None]:
         """Change nothing: all threads share the session's own threads."""
         return nullcontext()
+
+
+def _takes_prompts(path: Path, inputs: set[str]) -> bool:
+    missing = {*PROMPT} - inputs
+    if missing and missing != {*PROMPT}:
+        raise UserError(f"{path} was exported by an earlier version, without {', '.join(missing)}; export it again")
+    return not missing
 
 
 def _check_options(path: Path, options: Options) -> None:

@@ -1,4 +1,4 @@
-"""Prompts for a picture's mask (a box, clicks, a map), as the two maps that a network reads.
+"""Prompts for a picture's mask (a box, clicks, a map), as the maps that a network reads.
 
 Coordinates are pixels of the upright picture: (0, 0) is the top left corner of its first pixel, (width, height) the
 bottom right corner of its last. `src/inference/page/prompts.mjs` does the same in the browser.
@@ -61,7 +61,7 @@ class Said:
         return problems
 
     def maps(self, height: int, width: int, side: int) -> PromptMaps:
-        """Return P and p for a picture of this size, float32 (side, side) each.
+        """Return the maps for a picture of this size, float32 (side, side) each.
 
         At each pixel the more certain of box and map counts, the box if both are equal. A click multiplies their
         certainty by 1 minus its own, so that it counts around its place whatever the box or the map says.

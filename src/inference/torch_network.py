@@ -105,7 +105,7 @@ class TorchNetwork:
     def _to_prompt(self, prompts: Sequence[PromptMaps | None]) -> Prompt:
         """Return N prompts as one, on the device; None says nothing."""
         nothing = np.zeros((self.image_size, self.image_size), np.float32)
-        each = [prompt or PromptMaps(nothing, nothing) for prompt in prompts]
+        each = [prompt or PromptMaps(nothing, nothing, nothing) for prompt in prompts]
         return Prompt(*(torch.from_numpy(np.stack(maps)[:, None]).to(self.device) for maps in zip(*each, strict=True)))
 
     def shared_by(self, workers: int) -> AbstractContextManager[None]:

@@ -26,7 +26,8 @@ Our choice: of 1, 3 and 10 the best mean S_α over boxes, coarse maps and five c
 LATE_NU = 0.3
 """ν of the closing step of a network that was trained with prompts, whose stages have used the prompt already.
 
-Our choice, on held-out images of CAMO: a larger one gains from clicks and copies coarse and wrong maps into the mask.
+Clicks count there with `CLOSING_NU` all the same. Our choice, on held-out images of CAMO: a large ν gains much from
+clicks and nothing from boxes, and copies coarse and wrong maps into the mask.
 """
 
 
@@ -36,24 +37,30 @@ class Prompt(NamedTuple):
     Attributes:
         target: P, (N,1,H,W) in [0,1], at the images' size.
         certainty: p, likewise; 0 where the prompt says nothing.
+        clicked: p where a click counts, 0 elsewhere; only the closing step reads it.
     """
 
     target: Tensor
     certainty: Tensor
+    clicked: Tensor
+
+    @classmethod
+    def without_clicks(cls, target: Tensor, certainty: Tensor) -> Prompt:
+        """Return P and p of boxes or maps as a prompt."""
+        return cls(target, certainty, torch.zeros_like(certainty))
 
     def pooled(self, factor: int) -> Prompt:
         """Average over factor×factor cells, P weighted by p: (N,1,⌈H/factor⌉,⌈W/factor⌉) each."""
         if factor == 1:
             return self
-        return _divided(pool(self.target * self.certainty, factor), pool(self.certainty, factor))
+        return _divided(*(pool(map_, factor) for map_ in self._weighted()))
 
     def resized(self, height: int, width: int) -> Prompt:
         """Resize bilinearly, antialiased, P weighted by p; a prompt of that size already is returned unchanged."""
         if self.target.shape[-2:] == (height, width):
             return self
-        maps = torch.cat([self.target * self.certainty, self.certainty], 1)
-        maps = F.interpolate(maps, (height, width), mode="bilinear", antialias=True)
-        return _divided(maps[:, :1], maps[:, 1:])
+        maps = F.interpolate(torch.cat(self._weighted(), 1), (height, width), mode="bilinear", antialias=True)
+        return _divided(*maps.split(1, dim=1))
 
     def part(self, index: int, rows: slice, columns: slice) -> Prompt:
         """Return the prompt of image ``index`` alone, cut to some of its rows and columns."""
@@ -63,11 +70,19 @@ class Prompt(NamedTuple):
         """Return the input of a branch: p(2P − 1), which is 0 for "unknown", and p, (N,2,H,W)."""
         return torch.cat([self.certainty * (2 * self.target - 1), self.certainty], 1)
 
+    def late_trust(self) -> Tensor:
+        """Return ν·p in the closing step of a network that was trained with prompts."""
+        return LATE_NU * (self.certainty - self.clicked) + CLOSING_NU * self.clicked
+
+    def _weighted(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.target * self.certainty, self.certainty, self.clicked
+
 
 class PromptTerm(nn.Module):
     """The term's weight ν, learned; RUN adds the term to M_0 and to the mask step of every stage.
 
-    In the closing step ν is `LATE_NU`: no loss tells ν how literally a final mask should take a prompt.
+    In the closing step ν is a constant (:meth:`Prompt.late_trust`): no loss tells ν how literally a final mask should
+    take a prompt.
 
     Args:
         nu: initial ν.
@@ -108,6 +123,6 @@ def prompted(mask: Tensor, target: Tensor, trust: Tensor) -> Tensor:
     return (mask + trust * target) / (1 + trust)
 
 
-def _divided(weighted: Tensor, certainty: Tensor) -> Prompt:
-    """Return P = pP / p, 0 where p is 0, and p."""
-    return Prompt((weighted / certainty.clamp_min(torch.finfo(certainty.dtype).tiny)).clamp(0, 1), certainty)
+def _divided(weighted: Tensor, certainty: Tensor, clicked: Tensor) -> Prompt:
+    """Return P = pP / p, 0 where p is 0, p and its clicks."""
+    return Prompt((weighted / certainty.clamp_min(torch.finfo(certainty.dtype).tiny)).clamp(0, 1), certainty, clicked)

@@ -14,7 +14,7 @@ from src.models.encoder import STRIDES, PyramidEncoder, TopDownContext
 from src.models.gradient_checkpointing import Caller, call_checkpointed, call_plain
 from src.models.layers import PositiveScalar, conv_bn_relu
 from src.models.outputs import RUNOutput, StageOutput
-from src.models.prompts import CLOSING_NU, LATE_NU, Prompt, PromptTerm, prompted
+from src.models.prompts import CLOSING_NU, Prompt, PromptTerm, prompted
 from src.models.resample import pool, upsample
 from src.models.robe import ROBE
 from src.models.sofs import MaskStep, ReversibleStateSpace, reversed_mask
@@ -50,8 +50,8 @@ class RUN(nn.Module):
             uses B_K (our switch; the paper: False, M_K). It has no parameters and no loss of its own, so in training
             mode the output is M_K. Also off if the mask step is off.
         prompts: makes a :class:`PromptTerm`: prompts then enter M_0, the mask step of every stage and φ, and the
-            closing step with the constant ν of `LATE_NU`. None: they only enter the closing step, with the constant ν
-            of `CLOSING_NU`; no parameters.
+            closing step with the constants ν of :meth:`Prompt.late_trust`. None: they only enter the closing step,
+            with the constant ν of `CLOSING_NU`; no parameters.
         gradient_checkpointing: recompute the parts of each stage (mask step, both branches, ROBE) in the backward pass
             instead of storing their results.
 
@@ -148,8 +148,10 @@ class RUN(nn.Module):
             stages.append(stage)
         logits, closing = stages[-1].mask_logits, None
         if self.closing_step and not self.training:
-            late = CLOSING_NU if in_stages is None else LATE_NU
-            said = () if prompt is None else (prompt.target, late * prompt.certainty)
+            said: tuple[Tensor, ...] = ()
+            if prompt is not None:
+                is_late = self.prompt_term is not None
+                said = prompt.target, prompt.late_trust() if is_late else CLOSING_NU * prompt.certainty
             closing, _ = self.mask_steps[-1](image, background, mask, mask_prev, *said, is_closing=True)
             logits = _clipped_logit(closing, 0.001)  # the bounds round to 0 and 255 in 8 bits
         return RUNOutput(upsample(logits, self.unfold_stride, size), coarse_logits, tuple(stages), closing)
@@ -173,7 +175,7 @@ class RUN(nn.Module):
         if self.prompt_term is None and (self.training or not self.closing_step):
             why = "is trained without them" if self.training else "was trained without them and has no closing step"
             raise UserError(f"prompt: this network {why}; model.net.prompts trains one that takes them")
-        return Prompt(prompt.target.float(), prompt.certainty.float()).resized(*size).pooled(self.unfold_stride)
+        return Prompt(*(map_.float() for map_ in prompt)).resized(*size).pooled(self.unfold_stride)
 
     def _term(self, prompt: Prompt | None) -> tuple[Tensor, ...]:
         """Return what the mask step of a stage takes of a prompt, P and ν·p; nothing without one."""

@@ -162,11 +162,13 @@ def test_wrong_prompts_are_wrong_and_timid():
 
 
 def test_a_click_is_heard_whatever_else_is_said():
-    box = PromptMaps(np.zeros((1, 4), np.float32), np.array([[0.9, 0.9, 0.9, 0.0]], np.float32))
-    click = PromptMaps(np.ones((1, 4), np.float32), np.array([[0.9, 0.5, 0.1, 0.0]], np.float32))
+    sure = np.array([[0.9, 0.5, 0.1, 0.0]], np.float32)
+    box = PromptMaps.without_clicks(np.zeros((1, 4), np.float32), np.array([[0.9, 0.9, 0.9, 0.0]], np.float32))
+    click = PromptMaps(np.ones((1, 4), np.float32), sure, sure)
     both = prompts.overlaid(box, click)
     np.testing.assert_array_equal(both.target, [[1, 1, 0, 0]])
     np.testing.assert_allclose(both.certainty, [[0.9, 0.5, 0.81, 0]], rtol=1e-6)
+    np.testing.assert_allclose(both.clicked, [[0.9, 0.5, 0, 0]], rtol=1e-6)
 
 
 def test_generators_depend_on_their_words_alone():

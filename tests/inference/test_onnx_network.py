@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
+from onnx.numpy_helper import from_array
 from PIL import Image
 
 from src.inference.predictor import Predictor
@@ -77,6 +79,16 @@ def test_prompts_go_into_the_file(tmp_path, photograph):
     np.testing.assert_array_equal(clicked[40:], red[40:])
     with pytest.raises(UserError, match=r"an \.onnx file also must be exported with prompts=true"):
         Predictor(write_red_onnx(tmp_path / "red.onnx", METADATA))(photograph, box=(0, 0, 9, 9))
+
+
+def test_a_file_that_knows_no_clicks_is_refused(tmp_path):
+    model = onnx.load(write_prompted_onnx(tmp_path / "earlier.onnx"))
+    (clicked,) = (one for one in model.graph.input if one.name == "prompt_clicked")
+    model.graph.input.remove(clicked)
+    model.graph.initializer.append(from_array(np.zeros((1, 1, 64, 64), np.float32), "prompt_clicked"))
+    onnx.save(model, tmp_path / "earlier.onnx")
+    with pytest.raises(UserError, match=r"earlier\.onnx was exported by .*, without prompt_clicked; export it again"):
+        Predictor(tmp_path / "earlier.onnx")
 
 
 @pytest.mark.slow

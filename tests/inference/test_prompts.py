@@ -32,7 +32,7 @@ def prompted(tmp_path_factory) -> Predictor:
 def test_a_box_is_exact_in_the_networks_pixels():
     """Compare with ten times as many pixels per side, each inside or outside."""
     box, side, fine = (10.5, 5, 48, 30.2), 20, 200
-    target, certainty = Said(box=box, trust=0.8).maps(HEIGHT, WIDTH, side)
+    target, certainty, _ = Said(box=box, trust=0.8).maps(HEIGHT, WIDTH, side)
     xs, ys = ((np.arange(fine) + 0.5) * length / fine for length in (WIDTH, HEIGHT))
     inside = np.outer((ys > box[1]) & (ys < box[3]), (xs > box[0]) & (xs < box[2]))
     expected = 0.8 * (1 - inside.reshape(side, 10, side, 10).mean((1, 3)))
@@ -46,7 +46,7 @@ def test_a_box_is_exact_in_the_networks_pixels():
 
 
 def test_a_click_is_a_disc_that_is_round_in_the_picture():
-    target, certainty = Said(clicks=[(35, 25, 1)]).maps(HEIGHT, WIDTH, 200)
+    target, certainty, _ = Said(clicks=[(35, 25, 1)]).maps(HEIGHT, WIDTH, 200)
     spread = CLICK_RADIUS * WIDTH
     row, column = 110, 106
     away = np.hypot((row + 0.5) * HEIGHT / 200 - 25, (column + 0.5) * WIDTH / 200 - 35)
@@ -57,7 +57,7 @@ def test_a_click_is_a_disc_that_is_round_in_the_picture():
 
 
 def test_of_several_clicks_the_surer_is_heard_and_of_two_as_sure_the_later():
-    target, certainty = Said(clicks=[(20, 25, 1), (26, 25, -1)]).maps(HEIGHT, WIDTH, 70)
+    target, certainty, _ = Said(clicks=[(20, 25, 1), (26, 25, -1)]).maps(HEIGHT, WIDTH, 70)
     middle = 35
     assert target[middle, 20:23].tolist() == [1, 1, 1]
     assert target[middle, 23:27].tolist() == [0, 0, 0, 0]
@@ -69,7 +69,7 @@ def test_of_several_clicks_the_surer_is_heard_and_of_two_as_sure_the_later():
 def test_clicks_are_heard_in_a_box_outside_it_and_on_a_map():
     box, map_ = (30, 10, 60, 40), np.zeros((HEIGHT, WIDTH), np.float32)
     for said in (Said(box=box, clicks=[(10, 25, 1)]), Said(mask=map_, clicks=[(10, 25, 1)])):
-        target, certainty = said.maps(HEIGHT, WIDTH, 70)
+        target, certainty, _ = said.maps(HEIGHT, WIDTH, 70)
         assert target[35, 10] == 1
         assert certainty[35, 10] > 0.7
         assert target[35, 20] == 0
@@ -82,7 +82,7 @@ def test_clicks_are_heard_in_a_box_outside_it_and_on_a_map():
 def test_a_map_is_as_sure_as_it_is_far_from_a_half(tmp_path):
     levels = np.tile(np.linspace(0, 255, WIDTH).round().astype(np.uint8), (HEIGHT, 1))
     Image.fromarray(levels).save(tmp_path / "map.png")
-    target, certainty = Said(mask=tmp_path / "map.png", trust=0.6).maps(HEIGHT, WIDTH, 32)
+    target, certainty, _ = Said(mask=tmp_path / "map.png", trust=0.6).maps(HEIGHT, WIDTH, 32)
     np.testing.assert_allclose(certainty, 0.6 * np.abs(2 * target - 1), rtol=1e-6)
     assert target[0, 0] < 0.03
     assert target[0, -1] > 0.97

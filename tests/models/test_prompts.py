@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from src.models.diagnostics import unfolding_values
-from src.models.prompts import LATE_NU, Prompt, PromptTerm
+from src.models.prompts import CLOSING_NU, LATE_NU, Prompt, PromptTerm
 from src.models.resample import pool
 from src.models.run import RUN
 from src.models.sofs import Branch
@@ -23,12 +23,12 @@ def _prompt(size: tuple[int, int] = ODD, count: int = 1) -> Prompt:
     """The prompt of a box: outside it there is no object; the inside is unknown."""
     certainty = torch.full((count, 1, *size), 0.9)
     certainty[..., size[0] // 4 : size[0] // 2, size[1] // 4 : size[1] // 2] = 0
-    return Prompt(torch.zeros_like(certainty), certainty)
+    return Prompt.without_clicks(torch.zeros_like(certainty), certainty)
 
 
 def _blind(size: tuple[int, int] = ODD) -> Prompt:
     """A prompt with the whole image as its target but certainty 0."""
-    return Prompt(torch.ones(1, 1, *size), torch.zeros(1, 1, *size))
+    return Prompt.without_clicks(torch.ones(1, 1, *size), torch.zeros(1, 1, *size))
 
 
 def _taught(net: RUN) -> RUN:
@@ -84,11 +84,13 @@ def test_great_certainty_gives_what_was_said_in_every_stage_and_little_of_it_in_
     net = make_run(prompts=functools.partial(PromptTerm, nu=1e7), closing_step=True).eval()
     target = (torch.rand(1, 1, *ODD) > 0.5).float()
     certainty = (torch.rand(1, 1, *ODD) > 0.3).float()
+    clicked = certainty * (torch.rand(1, 1, *ODD) > 0.5)
     image = torch.rand(1, 3, *ODD)
     with torch.no_grad():
-        output = net(image, prompt=Prompt(target, certainty))
+        output = net(image, prompt=Prompt(target, certainty, clicked))
         *_, before, last = output.stages
-        state = (image, last.background, last.mask, before.mask, target, LATE_NU * certainty)
+        trust = torch.where(clicked > 0, CLOSING_NU, LATE_NU) * certainty
+        state = (image, last.background, last.mask, before.mask, target, trust)
         closing, _ = net.mask_steps[-1](*state, is_closing=True)
     for mask in (output.coarse_logits.sigmoid(), *(stage.mask_hat for stage in output.stages)):
         assert (mask - target)[certainty > 0].abs().max() < 0.0011
@@ -99,7 +101,7 @@ def test_great_certainty_gives_what_was_said_in_every_stage_and_little_of_it_in_
 def test_gradients_reach_the_weight_the_channels_and_what_was_said(make_run, unfold_stride):
     net = make_run(unfold_stride=unfold_stride, **WITH_TERM)
     target, certainty = torch.rand(2, 1, *ODD).requires_grad_(), torch.rand(2, 1, *ODD).requires_grad_()
-    output = net(torch.rand(2, 3, *ODD), prompt=Prompt(target, certainty))
+    output = net(torch.rand(2, 3, *ODD), prompt=Prompt.without_clicks(target, certainty))
     output.mask_logits.square().mean().backward()
     new = [
         net.prompt_term.nu.theta,
@@ -149,14 +151,15 @@ def test_each_image_of_a_batch_has_its_own_prompt(make_run):
 def test_pooling_and_resizing_weigh_what_was_said_by_its_certainty():
     target = torch.tensor([[1.0, 0.0, 0.3, 0.7], [1.0, 1.0, 0.3, 0.7]])[None, None]
     certainty = torch.tensor([[0.4, 0.4, 0.0, 0.0], [0.8, 0.0, 0.0, 0.0]])[None, None]
-    pooled = Prompt(target, certainty).pooled(2)
+    pooled = Prompt(target, certainty, certainty / 2).pooled(2)
     torch.testing.assert_close(pooled.target.flatten(), torch.tensor([0.75, 0.0]))
     torch.testing.assert_close(pooled.certainty.flatten(), torch.tensor([0.4, 0.0]))
+    torch.testing.assert_close(pooled.clicked.flatten(), torch.tensor([0.2, 0.0]))
     torch.testing.assert_close(pooled.channels().flatten(), torch.tensor([0.2, 0.0, 0.4, 0.0]))
-    enlarged = Prompt(target, certainty).resized(20, 40)
+    enlarged = Prompt.without_clicks(target, certainty).resized(20, 40)
     assert (enlarged.target[..., :4, :3] == 1).all()
     assert (enlarged.certainty[..., 30:] == 0).all()
-    assert Prompt(target, certainty).resized(2, 4).target is target
+    assert Prompt.without_clicks(target, certainty).resized(2, 4).target is target
 
 
 def test_features_may_be_shared_by_several_passes(make_run):

@@ -85,7 +85,7 @@ def test_the_second_look_sees_the_prompt_cut_to_the_box():
 
     net, image = Listener(), torch.zeros(2, 3, 64, 64)
     image[1, :, 20:44, 14:46] = 1
-    prompt = Prompt(torch.rand(2, 1, 64, 64), torch.rand(2, 1, 64, 64))
+    prompt = Prompt(*torch.rand(3, 2, 1, 64, 64))
     rows, columns = object_box(image[1, 0] > 0.5)
     InRounds(net, 2)(image, prompt)
     assert net.heard[0] is prompt

@@ -44,8 +44,8 @@ def test_sharpness_scales_the_final_logits_of_any_network_and_no_stage(make_run)
 def test_the_mean_with_the_mirror_image_does_not_know_left_from_right(make_run):
     net = make_run(num_stages=1, unfold_stride=4, closing_step=True).eval()
     image = torch.rand(1, 3, 64, 64)
-    prompt = Prompt(torch.rand(1, 1, 64, 64), torch.rand(1, 1, 64, 64))
-    mirrored = Prompt(prompt.target.flip(-1), prompt.certainty.flip(-1))
+    prompt = Prompt(*torch.rand(3, 1, 1, 64, 64))
+    mirrored = Prompt(*(map_.flip(-1) for map_ in prompt))
     flipped = apply_variant(net, Variant(flip=True))
     with torch.no_grad():
         plain, other = net(image).mask_logits, net(image.flip(-1)).mask_logits.flip(-1)

@@ -30,7 +30,7 @@ class ExportSettings:
             at a time.
         half: round weights to half precision even where that changes them.
         stages: the maps of RUN's stages are outputs too. None: if the network has stages.
-        prompts: the two maps of a prompt are inputs too. None: if the network takes prompts.
+        prompts: the maps of a prompt are inputs too. None: if the network takes prompts.
         overwrite: replace a file that exists.
     """
 

@@ -55,7 +55,8 @@ class Traced(nn.Module):
 
         Args:
             image: (N,3,H,W) in [0,1], or cut into cells.
-            prompt: P and p, (N,1,H,W) in [0,1], cut likewise; nothing for a network that takes no prompts.
+            prompt: P, p and p of clicks alone, (N,1,H,W) in [0,1], cut likewise; nothing for a network that takes no
+                prompts.
         """
         said = {"prompt": Prompt(*map(joined, prompt))} if prompt else {}
         output = self.net(joined(image), **said)
@@ -106,7 +107,7 @@ def traced_graph(
         side: H and W of its input; None: both stay open, for multiples of :func:`cell_of`.
         batch: N; None: it stays open.
         stages: add :func:`stage_maps` to the outputs.
-        prompts: add `PROMPT` to the inputs, P and p, (N,1,H,W) float32 in [0,1].
+        prompts: add `PROMPT` to the inputs, (N,1,H,W) float32 in [0,1] each.
 
     Returns:
         A graph from ``image`` (N,3,H,W) float32 to ``logits`` (N,1,H,W) and the maps of the stages, whose names begin
@@ -132,7 +133,7 @@ def traced_graph(
 
 
 def _examples(count: int, side: int | None, batch: int | None, cell: int) -> tuple[Tensor, ...]:
-    """Return the tensors that are traced: an image, and with a ``count`` of 3 the two maps of a prompt."""
+    """Return the tensors that are traced: an image, and with a ``count`` of 4 the maps of a prompt."""
     image = torch.rand((batch or BATCH, 3, *((ROWS, cell, COLUMNS, cell) if side is None else (side, side))))
     image = image if side is None else image.contiguous(memory_format=torch.channels_last)
     return (image, *(torch.rand_like(image[:, :1]) for _ in range(count - 1)))

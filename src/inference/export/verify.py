@@ -74,7 +74,7 @@ def compare_tensors(
 
     def exported(image: Tensor, prompt: Prompt | None) -> np.ndarray:
         nothing = torch.zeros_like(image[:, :1])
-        feeds = {IMAGE: image, **(dict(zip(PROMPT, prompt or (nothing, nothing), strict=True)) if prompts else {})}
+        feeds = {IMAGE: image, **(dict(zip(PROMPT, prompt or [nothing] * 3, strict=True)) if prompts else {})}
         masks: np.ndarray = session.run([MASK], {name: one.contiguous().numpy() for name, one in feeds.items()})[0]
         return masks
 
@@ -135,7 +135,8 @@ def made_up_picture(height: int, width: int, seed: int) -> np.ndarray:
 def made_up_prompt(height: int, width: int) -> PromptMaps:
     """Return a random prompt, float32 (height, width) each: blotches, and nothing said in about half of the picture."""
     blotches = made_up_picture(height, width, seed=0).astype(np.float32) / 255
-    return PromptMaps(blotches[..., 0].copy(), np.maximum(2 * blotches[..., 1] - 1, 0))
+    certainty = np.maximum(2 * blotches[..., 1] - 1, 0)
+    return PromptMaps(blotches[..., 0].copy(), certainty, np.where(blotches[..., 2] > 0.5, certainty, 0))
 
 
 def _levels(network: TorchNetwork | OnnxNetwork, picture: np.ndarray, prompt: PromptMaps | None) -> np.ndarray:

@@ -53,7 +53,7 @@ function stagesOf(outputs) {
   return stages.filter(stage => stage?.mask);
 }
 
-/** Return a prompt as the network's inputs prompt_target and prompt_certainty. */
+/** Return a prompt as the network's inputs prompt_target, prompt_certainty and prompt_clicked. */
 function promptInputs(prompt, side) {
   const maps = Object.entries(promptMaps(prompt, prompt, side));
   return Object.fromEntries(maps.map(([name, map]) => [`prompt_${name}`, new ort.Tensor('float32', map, [1, 1, side, side])]));

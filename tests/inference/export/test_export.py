@@ -48,9 +48,9 @@ def test_tensors_of_any_size_and_number(open_file):
     session = _session(open_file / EXPORTED)
     for shape in ((1, 3, 64, 64), (2, 3, 32, 160), (3, 3, 96, 64)):
         image = torch.rand(shape)
-        target, certainty = torch.rand((2, shape[0], 1, *shape[2:]))
+        target, certainty, share = torch.rand((3, shape[0], 1, *shape[2:]))
         masks = []
-        for prompt in (Prompt(target, certainty), Prompt(target, 0 * certainty)):
+        for prompt in (Prompt(target, certainty, share * certainty), Prompt.without_clicks(target, 0 * certainty)):
             with torch.no_grad():
                 expected = net(image, prompt=prompt).mask.numpy()
             maps = {name: one.numpy() for name, one in zip(PROMPT, prompt, strict=True)}

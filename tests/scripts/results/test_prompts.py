@@ -12,7 +12,7 @@ from src.models.prompts import CLOSING_NU, Prompt
 @pytest.mark.parametrize("unfold_stride", [1, 4])
 def test_the_measured_closing_step_is_that_of_the_network(make_run, unfold_stride):
     net, image = make_run(closing_step=True, unfold_stride=unfold_stride).eval(), torch.rand(2, 3, 64, 96)
-    prompt = Prompt(torch.rand(2, 1, 64, 96), torch.rand(2, 1, 64, 96))
+    prompt = Prompt(*torch.rand(3, 2, 1, 64, 96))
     with torch.no_grad():
         measured = closing_logits(net, image, net(image), prompt, CLOSING_NU)
         torch.testing.assert_close(measured, net(image, prompt=prompt).mask_logits)
