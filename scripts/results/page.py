@@ -85,6 +85,11 @@ SHORT = {
         ),
         notes=4,
     ),
+    "starts-short": Short(
+        "starts",
+        ("its own", "the truth", "the truth inverted", "nothing"),
+        ("M_0 is", *(f"{stage}: {heading('s_alpha')}" for stage in (*(f"M_{k}" for k in range(5)), "M̂_5"))),
+    ),
     "tasks-short": Short(
         "tasks",
         ("run", "run-closing_step", "fpn_ds", "unet+image_skips", "run − fpn_ds", "run-closing_step − fpn_ds"),
