@@ -63,11 +63,9 @@ def folders(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir())
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
-    """Number of processes → records of `Recorder`, test scores and last weights; 10 steps of 4 images."""
+def recorded(tmp_path_factory: pytest.TempPathFactory, *settings: str) -> dict[int, dict[str, Any]]:
+    """Train with one process and with two; return number of processes → records of `Recorder`, scores and weights."""
     found = {}
-    variables = dict(os.environ)
     for count in (1, 2):
         folder = tmp_path_factory.mktemp(f"processes_{count}")
         added = [
@@ -83,18 +81,28 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any
             "model.optimizer.lr=1e-4",
             "model.net.mask_step.softness=0.1",
             "model.net.closing_step=false",  # its logit is steep: rounding would change scores by more than 1e-6
-            "data.num_train=43",
-            "data.num_val=5",
-            "trainer.num_sanity_val_steps=-1",
             *(f"+callbacks.{word}" for word in added),
         ]
-        scores = train(config("train", *SMALL, *overrides, f"paths.output_dir={folder}"))
+        scores = train(config("train", *SMALL, *overrides, *settings, f"paths.output_dir={folder}"))
         weights = read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
         found[count] = json.loads((folder / "seen.json").read_text()) | {
             "scores": scores,
             "weights": weights,
             "folder": folder,
         }
+    return found
+
+
+def curves(records: dict[int, dict[str, Any]]) -> list[np.ndarray]:
+    """Return the loss of each step, the mean over processes, with one process and with two."""
+    return [np.array([np.mean(step["loss"]) for step in records[count]["steps"]]) for count in (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
+    """As `recorded`; 10 steps of 4 images."""
+    variables = dict(os.environ)
+    found = recorded(tmp_path_factory, "data.num_train=43", "data.num_val=5", "trainer.num_sanity_val_steps=-1")
     assert not dist.is_initialized()
     assert dict(os.environ) == variables | {name: value for name, value in os.environ.items() if name.startswith("PL_")}
     return found
@@ -104,10 +112,20 @@ def test_two_processes_learn_what_one_does(records):
     one, two = records[1]["steps"], records[2]["steps"]
     assert len(one) == len(two) == 10
     assert [sorted(step["names"]) for step in one] == [sorted(step["names"]) for step in two]
-    curves = [np.array([np.mean(step["loss"]) for step in steps]) for steps in (one, two)]
-    assert np.abs(curves[0] - curves[1]).max() < 2e-6
+    np.testing.assert_allclose(*curves(records), rtol=0, atol=2e-6)
     first, *_, last = (np.mean(validation["val/s_alpha"]) for validation in records[1]["validations"])
     assert abs(last - first) > 1e-3
+
+
+def test_two_processes_learn_from_prompts_what_one_does(tmp_path_factory):
+    """Half of the images get a box, half of them clicks, whose places depend on the network's mask."""
+    told = [f"data.prompts.{kind}={share}" for kind, share in {"none": 0, "coarse": 0, "wrong": 0}.items()]
+    told += ["data.num_train=16", "test=false"]
+    records = recorded(tmp_path_factory, "prompting=on", *told)
+    assert len(records[1]["steps"]) == 4
+    np.testing.assert_allclose(*curves(records), rtol=0, atol=2e-6)
+    for name, one in records[1]["weights"].items():
+        torch.testing.assert_close(records[2]["weights"][name], one, rtol=0, atol=1e-5, msg=name)
 
 
 def test_each_validation_image_counts_once(records):
