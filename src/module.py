@@ -21,7 +21,7 @@ from src.prompting import Seen, told, trained_on
 from src.scoring.pool import WorkerPool
 from src.scoring.scorer import MapScorer
 from src.scoring.scores import SetScores
-from src.utils.errors import UserError
+from src.utils.errors import Problems, UserError
 from src.utils.revision import FORMAT
 
 Output = RUNOutput | MaskOutput
@@ -169,14 +169,17 @@ class COSModule(LightningModule):
 
     def check_optimizer(self) -> None:
         """Raise a UserError for what the optimiser refuses, before any work."""
-        scale = self.encoder_lr_scale
-        if scale is not None and not (scale > 0 and hasattr(self.net, "encoder")):
-            why = "must be above 0" if scale <= 0 else "this network has no encoder; leave it out"
-            raise UserError(f"model.encoder_lr_scale={scale:g}: {why}")
-        try:
-            self.make_optimizer(self._parameter_groups())
-        except (ValueError, TypeError) as error:
-            raise UserError(f"model.optimizer: {error}") from error
+        problems, scale = Problems(), self.encoder_lr_scale
+        if scale is not None and not scale > 0:
+            problems.append(f"model.encoder_lr_scale={scale:g}: must be above 0")
+        if scale is not None and not hasattr(self.net, "encoder"):
+            problems.append(f"model.encoder_lr_scale={scale:g}: this network has no encoder; leave it out")
+        else:
+            try:
+                self.make_optimizer(self._parameter_groups())
+            except (ValueError, TypeError) as error:
+                problems.append(f"model.optimizer: {error}")
+        problems.raise_all()
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and its scheduler, stepped per batch if it knows the total number of steps."""
@@ -211,8 +214,9 @@ class COSModule(LightningModule):
         own_rate = self.encoder_lr_scale is not None
         pretrained = list(self.net.get_submodule("encoder").parameters()) if own_rate else []
         apart = {id(parameter) for parameter in (*unfolding, *pretrained)}
-        lr = inspect.signature(self.make_optimizer).parameters["lr"].default
         groups: list[dict[str, Any]] = [{"params": [p for p in self.parameters() if id(p) not in apart]}]
+        if unfolding or pretrained:
+            lr = inspect.signature(self.make_optimizer).parameters["lr"].default
         if unfolding:
             groups.append({"params": unfolding, "lr": self.unfolding_lr_scale * lr, "weight_decay": 0.0})
         if pretrained:

@@ -139,7 +139,7 @@ def exported_prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported_stage_prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Likewise, of a network that was trained with prompts and has no closing step."""
+    """Likewise, of a network that was trained with prompts."""
     return made_once(tmp_path_factory, "exported_stage_prompts", export_with_prompts_in_stages)
 
 

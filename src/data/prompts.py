@@ -1,7 +1,7 @@
 """Prompts (boxes, clicks, maps) as the maps that a network reads.
 
-They are P (the mask that the prompt describes), p (how certain it is) and where p is that of a click, at the size of
-the network's input.
+They are P (the mask that the prompt describes), p (how certain it is) and p of its clicks alone, at the size of the
+network's input.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class PromptMaps(NamedTuple):
     Attributes:
         target: P, float32 (H, W) in [0, 1].
         certainty: p, likewise; 0 where the prompt says nothing.
-        clicked: p where a click counts, 0 elsewhere.
+        clicked: p where it is that of a click, else 0.
     """
 
     target: Map

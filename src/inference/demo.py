@@ -37,10 +37,11 @@ def demo_site(source: str, runtime: str | None = None, say: Callable[[str], None
 
 def cached_export(checkpoint: Path, say: Callable[[str], None]) -> Path:
     """Return the exported network of a checkpoint, with its stages; it is made by the first call."""
-    from src.models.prompts import CLOSING_NU, LATE_NU
+    from src.models.prompts import CLOSING_NU, LATE_CLICK_NU, LATE_NU
 
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:20]
-    target = cache_dir() / "web" / f"{digest}-{EDITION}-{CLOSING_NU:g}-{LATE_NU:g}.onnx"
+    weights = "-".join(f"{nu:g}" for nu in (CLOSING_NU, LATE_NU, LATE_CLICK_NU))
+    target = cache_dir() / "web" / f"{digest}-{EDITION}-{weights}.onnx"
     if not target.is_file():
         say(f"Exporting {checkpoint}, once; this can take 90 seconds")
         export_with_stages(checkpoint, target, say)

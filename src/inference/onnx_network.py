@@ -25,7 +25,7 @@ PICTURE, MASK = "picture", "mask"
 PROMPT = ("prompt_target", "prompt_certainty", "prompt_clicked")
 """P and p of a prompt and p of its clicks alone, float32 (1, 1, S, S) in [0, 1] with S = ``image_size``.
 
-Where the prompt says nothing, p = 0.
+Where the prompt says nothing, p = 0; `prompt_clicked` is p or 0 everywhere.
 """
 REFUSED = {"rounds": 1, "closing_step": None, "sharpness": 1.0, "image_size": None, "half": False, "flip": False}
 """Options that were fixed when the file was exported, and the only value that each can have."""
@@ -68,7 +68,11 @@ class OnnxNetwork:
         self.config: Mapping[str, Any] = _config(path, metadata)
         self.note = metadata.get("note", "")
         self.image_size = int(metadata["image_size"])
-        self.takes_prompts = _takes_prompts(path, {one.name for one in self._session.get_inputs()})
+        inputs = {one.name for one in self._session.get_inputs()}
+        self._prompt_inputs = [name for name in PROMPT if name in inputs]
+        self.takes_prompts = bool(self._prompt_inputs)
+        if self.takes_prompts and PROMPT[-1] not in inputs and is_told_in_stages(self.config):
+            raise UserError(f"{path} has no input {PROMPT[-1]}: it is from an earlier version; export it again")
 
     def shrink(self, picture: np.ndarray) -> np.ndarray:
         """Return the picture as it is: the file resizes it."""
@@ -83,22 +87,19 @@ class OnnxNetwork:
         ]
 
     def _said(self, prompt: PromptMaps | None) -> dict[str, np.ndarray]:
-        """Return the inputs `PROMPT`; none for a file without them."""
-        if not self.takes_prompts:
-            return {}
+        """Return the inputs that the file has of `PROMPT`."""
         nothing = np.zeros((self.image_size, self.image_size), np.float32)
-        return {name: one[None, None] for name, one in zip(PROMPT, prompt or [nothing] * 3, strict=True)}
+        maps = dict(zip(PROMPT, prompt or [nothing] * len(PROMPT), strict=True))
+        return {name: maps[name][None, None] for name in self._prompt_inputs}
 
     def shared_by(self, workers: int) -> AbstractContextManager[None]:
         """Change nothing: all threads share the session's own threads."""
         return nullcontext()
 
 
-def _takes_prompts(path: Path, inputs: set[str]) -> bool:
-    missing = {*PROMPT} - inputs
-    if missing and missing != {*PROMPT}:
-        raise UserError(f"{path} was exported by an earlier version, without {', '.join(missing)}; export it again")
-    return not missing
+def is_told_in_stages(config: Mapping[str, Any]) -> bool:
+    """Return whether a network was trained with prompts, from its configuration."""
+    return bool(config.get("model", {}).get("net", {}).get("prompts"))
 
 
 def _check_options(path: Path, options: Options) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.inference.onnx_network import OnnxNetwork
+from src.inference.onnx_network import OnnxNetwork, is_told_in_stages
 from src.inference.runtime import CHECKSUMS
 from src.utils.errors import UserError
 from src.utils.protected import Protected
@@ -136,4 +136,4 @@ def _prompt_words(network: OnnxNetwork) -> str:
     """Return what the page says of boxes and clicks: why there are none, or their limits; else nothing."""
     if not network.takes_prompts:
         return NO_PROMPTS
-    return "" if network.config.get("model", {}).get("net", {}).get("prompts") else PROMPTS_LATE
+    return "" if is_told_in_stages(network.config) else PROMPTS_LATE

@@ -23,11 +23,11 @@ CLOSING_NU = 3.0
 Our choice: of 1, 3 and 10 the best mean S_α over boxes, coarse maps and five clicks on 241 held-out images of CAMO.
 """
 
-LATE_NU = 0.3
+LATE_NU, LATE_CLICK_NU = 0.3, 3.0
 """ν of the closing step of a network that was trained with prompts, whose stages have used the prompt already.
 
-Clicks count there with `CLOSING_NU` all the same. Our choice, on held-out images of CAMO: a large ν gains much from
-clicks and nothing from boxes, and copies coarse and wrong maps into the mask.
+`LATE_CLICK_NU` is that of clicks, `LATE_NU` that of all else. Our choice, on held-out images of CAMO: a large ν gains
+much from clicks and nothing from boxes, and copies coarse and wrong maps into the mask.
 """
 
 
@@ -37,7 +37,7 @@ class Prompt(NamedTuple):
     Attributes:
         target: P, (N,1,H,W) in [0,1], at the images' size.
         certainty: p, likewise; 0 where the prompt says nothing.
-        clicked: p where a click counts, 0 elsewhere; only the closing step reads it.
+        clicked: p where it is that of a click, else 0, so never above p; only the closing step reads it.
     """
 
     target: Tensor
@@ -72,7 +72,8 @@ class Prompt(NamedTuple):
 
     def late_trust(self) -> Tensor:
         """Return ν·p in the closing step of a network that was trained with prompts."""
-        return LATE_NU * (self.certainty - self.clicked) + CLOSING_NU * self.clicked
+        clicked = torch.minimum(self.clicked, self.certainty)
+        return LATE_NU * (self.certainty - clicked) + LATE_CLICK_NU * clicked
 
     def _weighted(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.target * self.certainty, self.certainty, self.clicked

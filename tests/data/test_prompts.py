@@ -122,6 +122,7 @@ def test_click_is_a_round_disc_in_the_picture():
     assert made.certainty[50, 54] == pytest.approx(prompts.TRUST * np.exp(-(12**2) / (2 * sigma**2)))
     assert made.certainty[54, 50] == pytest.approx(prompts.TRUST * np.exp(-(4**2) / (2 * sigma**2)))
     assert (made.target[made.certainty > 0] == 1).all()
+    np.testing.assert_array_equal(made.clicked, made.certainty)
 
 
 def test_the_surer_click_is_heard():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 from onnx.numpy_helper import from_array
 from PIL import Image
 
@@ -81,13 +83,19 @@ def test_prompts_go_into_the_file(tmp_path, photograph):
         Predictor(write_red_onnx(tmp_path / "red.onnx", METADATA))(photograph, box=(0, 0, 9, 9))
 
 
-def test_a_file_that_knows_no_clicks_is_refused(tmp_path):
+def test_a_file_that_knows_no_clicks_is_refused_if_they_matter(tmp_path):
     model = onnx.load(write_prompted_onnx(tmp_path / "earlier.onnx"))
     (clicked,) = (one for one in model.graph.input if one.name == "prompt_clicked")
     model.graph.input.remove(clicked)
     model.graph.initializer.append(from_array(np.zeros((1, 1, 64, 64), np.float32), "prompt_clicked"))
     onnx.save(model, tmp_path / "earlier.onnx")
-    with pytest.raises(UserError, match=r"earlier\.onnx was exported by .*, without prompt_clicked; export it again"):
+    picture = np.full((64, 64, 3), 99, np.uint8)
+    assert Predictor(tmp_path / "earlier.onnx")(picture, clicks=[(10.5, 20.5, +1)], trust=1.0).mask8[20, 10] == 255
+    config = {"data": {"image_size": 64}, "model": {"net": {"prompts": {"_target_": "src.models.prompts.PromptTerm"}}}}
+    model = onnx.load(tmp_path / "earlier.onnx")
+    helper.set_model_props(model, METADATA | {"config": json.dumps(config)})
+    onnx.save(model, tmp_path / "earlier.onnx")
+    with pytest.raises(UserError, match=r"earlier\.onnx has no input prompt_clicked: .*; export it again"):
         Predictor(tmp_path / "earlier.onnx")
 
 

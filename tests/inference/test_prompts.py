@@ -1,4 +1,4 @@
-"""Prompts become two maps, impossible prompts are refused, and the predictor uses them."""
+"""Prompts become maps, impossible prompts are refused, and the predictor uses them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,11 @@ def test_clicks_are_heard_in_a_box_outside_it_and_on_a_map():
         assert certainty[35, 10] > 0.7
         assert target[35, 20] == 0
         assert certainty[35, 20] == pytest.approx(0.9)
+        clicked = said.maps(HEIGHT, WIDTH, 70).clicked
+        assert clicked[35, 10] == certainty[35, 10]
+        assert clicked[35, 20] == 0
     both = Said(box=box, mask=map_ + 1, trust=0.7).maps(HEIGHT, WIDTH, 70)
+    assert not both.clicked.any()
     assert both.target[35, 45] == 1
     assert both.target[0, 0] == 0
 

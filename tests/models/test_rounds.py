@@ -90,8 +90,9 @@ def test_the_second_look_sees_the_prompt_cut_to_the_box():
     InRounds(net, 2)(image, prompt)
     assert net.heard[0] is prompt
     assert len(net.heard) == 2
-    certainty = F.interpolate(prompt.certainty[1:, :, rows, columns], (64, 64), mode="bilinear")
-    torch.testing.assert_close(net.heard[1].certainty, certainty)
+    for heard, given in zip(net.heard[1][1:], prompt[1:], strict=True):
+        cut = F.interpolate(given[1:, :, rows, columns], (64, 64), mode="bilinear")
+        torch.testing.assert_close(heard, cut)
     assert net.heard[1].target.shape == (1, 1, 64, 64)
 
 

@@ -8,7 +8,7 @@ import torch
 from src.models.encoder import PyramidEncoder
 from src.models.fpn import FPN
 from src.models.outputs import RUNOutput, stage_logits
-from src.models.prompts import Prompt
+from src.models.prompts import Prompt, PromptTerm
 from src.models.rounds import InRounds
 from src.models.variant import AS_TRAINED, Variant
 from src.models.wrappers import Flipped, Sharpened, apply_variant, network_name, unwrapped, variant_of
@@ -42,7 +42,7 @@ def test_sharpness_scales_the_final_logits_of_any_network_and_no_stage(make_run)
 
 
 def test_the_mean_with_the_mirror_image_does_not_know_left_from_right(make_run):
-    net = make_run(num_stages=1, unfold_stride=4, closing_step=True).eval()
+    net = make_run(num_stages=1, unfold_stride=4, closing_step=True, prompts=PromptTerm).eval()
     image = torch.rand(1, 3, 64, 64)
     prompt = Prompt(*torch.rand(3, 1, 1, 64, 64))
     mirrored = Prompt(*(map_.flip(-1) for map_ in prompt))
