@@ -74,7 +74,7 @@ def compare_tensors(
 
     def exported(image: Tensor, prompt: Prompt | None) -> np.ndarray:
         nothing = torch.zeros_like(image[:, :1])
-        feeds = {IMAGE: image, **(dict(zip(PROMPT, prompt or [nothing] * 3, strict=True)) if prompts else {})}
+        feeds = {IMAGE: image, **(dict(zip(PROMPT, prompt or [nothing] * len(PROMPT), strict=True)) if prompts else {})}
         masks: np.ndarray = session.run([MASK], {name: one.contiguous().numpy() for name, one in feeds.items()})[0]
         return masks
 

@@ -53,9 +53,9 @@ function stagesOf(outputs) {
   return stages.filter(stage => stage?.mask);
 }
 
-/** Return a prompt as the network's inputs prompt_target, prompt_certainty and prompt_clicked. */
-function promptInputs(prompt, side) {
-  const maps = Object.entries(promptMaps(prompt, prompt, side));
+/** Return a prompt as those of the inputs prompt_target, prompt_certainty and prompt_clicked that the network has. */
+function promptInputs(prompt, side, names) {
+  const maps = Object.entries(promptMaps(prompt, prompt, side)).filter(([name]) => names.includes(`prompt_${name}`));
   return Object.fromEntries(maps.map(([name, map]) => [`prompt_${name}`, new ort.Tensor('float32', map, [1, 1, side, side])]));
 }
 
@@ -67,7 +67,7 @@ async function segment({session, side}, {bitmap, small = shrunk(bitmap, side), p
   const start = performance.now();
   bitmap?.close();
   const inputs = {picture: new ort.Tensor('uint8', small, [side, side, 3])};
-  if (session.inputNames.length > 1) Object.assign(inputs, promptInputs(prompt, side));
+  if (session.inputNames.length > 1) Object.assign(inputs, promptInputs(prompt, side, session.inputNames));
   const outputs = await session.run(inputs);
   return {logits: logitsOf(outputs.mask.data), side, small, stages: stagesOf(outputs), seconds: (performance.now() - start) / 1000};
 }
